@@ -1,0 +1,104 @@
+"""Every error a user can meet, each with its exit code and the way out.
+
+    CalkdError(message, remedy=...)                      exit
+     ├─ RecipeError          a recipe or a command line     2
+     ├─ GateFailed           a limit was broken             3
+     ├─ GateUndecided        too little evidence            4
+     ├─ DeviceError          a board did not answer         5
+     ├─ EnvironmentProblem   package, disk, network, store  6
+     │   └─ StoreError       a published folder is damaged
+     └─ StageFailed          a workshop refused its input   7
+
+Anything else that reaches the command line is a bug of ours and exits with 1; Ctrl-C exits with 130.
+In scope: what went wrong, where, and what to do. Out of scope: printing, logging, deciding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+EXIT_PASSED = 0
+EXIT_BUG = 1
+EXIT_INTERRUPTED = 130
+
+PRECEDENCE = (EXIT_INTERRUPTED, EXIT_BUG, 2, 6, 7, 5, 3, 4, EXIT_PASSED)
+"""Exit codes from the most to the least telling: when one run earns several, the first here is its code."""
+
+
+class CalkdError(Exception):
+    """An error with a remedy: the message says what and where, the remedy says what to do.
+
+    Args:
+        message: what happened and where, in one sentence; names the file and the dotted recipe path.
+        remedy: what the reader can do about it, as a sentence or a command.
+    """
+
+    exit_code = EXIT_BUG
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class RecipeError(CalkdError):
+    """A recipe, an option or a limit that cannot be meant as written."""
+
+    exit_code = 2
+
+
+class GateFailed(CalkdError):
+    """A limit was broken, with the whole interval on the wrong side."""
+
+    exit_code = 3
+
+
+class GateUndecided(CalkdError):
+    """The evidence is too small to say on which side of a limit the model lies."""
+
+    exit_code = 4
+
+
+class DeviceError(CalkdError):
+    """A device is unreachable, timed out, or its agent refused the job."""
+
+    exit_code = 5
+
+
+class EnvironmentProblem(CalkdError):
+    """The machine lacks something: a package, disk, memory, the network, a sound store."""
+
+    exit_code = 6
+
+
+class StoreError(EnvironmentProblem):
+    """A published folder is damaged, of another format, or held by another process."""
+
+
+class StageFailed(CalkdError):
+    """A stage refused its input; carries the stage's name.
+
+    Args:
+        message: the refusal.
+        remedy: the way out.
+        stage: name of the stage, filled in by the runner when a workshop does not know it.
+    """
+
+    exit_code = 7
+
+    def __init__(self, message: str, *, remedy: str, stage: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.stage = stage
+
+
+def worst_exit(codes: Iterable[int]) -> int:
+    """The exit code of a run that earned all of `codes`; 0 when there are none."""
+    earned = set(codes)
+    return next((code for code in PRECEDENCE if code in earned), EXIT_PASSED)
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """'Did you mean ...? ' when a choice lies near `name`, else the empty string."""
+    near = get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    return f"Did you mean '{near[0]}'? " if near else ""
