@@ -1,11 +1,14 @@
 """The nouns that cross a wall of the house: plain, frozen, validated values.
 
-In scope: shapes of facts, their JSON and npz forms. Out of scope: computing, scoring, deciding; torch and onnx.
-Fractions are 0..1, times carry their unit in the name, `logits` are raw scores and `probabilities` come after softmax.
+In scope: shapes of facts, their JSON and npz forms. Out of scope: computing, scoring, deciding; torch and
+onnx.
+Fractions are 0..1, times carry their unit in the name, `logits` are raw scores and `probabilities` come after
+softmax.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +38,8 @@ class Predictions:
     Attributes:
         logits: [N, C] float32, raw scores as the model returned them.
         labels: [N] int64.
-        indices: [N] int64, position of each image in the prepared data: two models are compared only where equal.
+        indices: [N] int64, position of each image in the prepared data: two models are compared only where
+        equal.
         probabilities: [N, C] float32 as the model returned them, or None when only logits were kept.
     """
 
@@ -55,14 +59,15 @@ class Predictions:
     def load(cls, path: Path) -> Predictions:
         """Read what `save` wrote; nothing is unpickled."""
         with np.load(path, allow_pickle=False) as stored:
-            probabilities = stored["probabilities"] if "probabilities" in stored else None
+            probabilities = stored.get("probabilities")
             return cls(stored["logits"], stored["labels"], stored["indices"], probabilities)
 
 
 class Affine(Record):
     """A calibration: calibrated logits = logits * scale + bias (or logits @ scale.T + bias for a matrix).
 
-    `scale` has length 1 (a temperature, 1/T), C (a vector) or C*C (a matrix, row-major); `bias` has length 1 or C.
+    `scale` has length 1 (a temperature, 1/T), C (a vector) or C*C (a matrix, row-major); `bias` has length 1
+    or C.
     """
 
     scale: tuple[float, ...]
@@ -71,12 +76,7 @@ class Affine(Record):
     @property
     def is_identity(self) -> bool:
         """Whether applying it changes nothing."""
-        return all(s == 1.0 for s in self.scale) and all(b == 0.0 for b in self.bias) and len(self.scale) <= self.classes
-
-    @property
-    def classes(self) -> int:
-        """Number of classes it is made for; 1 when it fits any number (a temperature)."""
-        return max(len(self.bias), 1)
+        return self.temperature == 1.0
 
     @property
     def temperature(self) -> float | None:
@@ -88,17 +88,28 @@ class Affine(Record):
         """Calibrated logits, float64 [N, C], for logits [N, C]."""
         values = np.asarray(logits, dtype=np.float64)
         scale, bias = np.asarray(self.scale), np.asarray(self.bias)
-        if len(scale) == values.shape[1] ** 2 and len(scale) > 1:
-            return values @ scale.reshape(values.shape[1], -1).T + bias
-        return values * scale + bias
+        result: FloatArray = (
+            values * scale + bias if not self._is_matrix(values) else values @ self._matrix + bias
+        )
+        return result
 
     def undo(self, calibrated: FloatArray) -> FloatArray:
         """The logits that `apply` would have turned into `calibrated`, float64 [N, C]."""
         values = np.asarray(calibrated, dtype=np.float64) - np.asarray(self.bias)
-        scale = np.asarray(self.scale)
-        if len(scale) == values.shape[1] ** 2 and len(scale) > 1:
-            return np.linalg.solve(scale.reshape(values.shape[1], -1), values.T).T
-        return values / scale
+        if self._is_matrix(values):
+            result: FloatArray = np.linalg.solve(self._matrix.T, values.T).T
+        else:
+            result = values / np.asarray(self.scale)
+        return result
+
+    def _is_matrix(self, values: FloatArray) -> bool:
+        return len(self.scale) > 1 and len(self.scale) == values.shape[1] ** 2
+
+    @property
+    def _matrix(self) -> FloatArray:
+        """[C, C], to be multiplied from the right."""
+        size = math.isqrt(len(self.scale))
+        return np.array(self.scale, dtype=np.float64).reshape(size, size).T
 
 
 class Estimate(Record):
@@ -126,7 +137,8 @@ class Quality(Record):
     """How right a model is and how well its confidence says so, on one set of images.
 
     `ece_floor` is the ECE that a perfectly calibrated model with these confidences would show by chance;
-    `temperature_gap` is NLL - NLL at the best temperature, cross-fitted: what one temperature could still mend.
+    `temperature_gap` is NLL - NLL at the best temperature, cross-fitted: what one temperature could still
+    mend.
     """
 
     images: int
@@ -153,7 +165,8 @@ FitStatus = Literal["ok", "separable", "anti", "flat", "extreme", "constant"]
 class Calibration(Record):
     """How a model's confidence was calibrated: the affine that was fitted and what it rests on.
 
-    `status` other than ok (or constant, where nothing was fitted) means that `scale` and `bias` are the identity.
+    `status` other than ok (or constant, where nothing was fitted) means that `scale` and `bias` are the
+    identity.
     `se` is the standard error of T (temperature) or of each scale (vector); None where nothing was fitted.
     `fold` says how it entered the file; `proof` holds the largest departure from dividing by hand.
     """
@@ -306,7 +319,9 @@ class Report(Record):
     gates: tuple[GateResult, ...]
     measurements: tuple[Measurement, ...]
     devices: dict[str, DeviceFacts]
-    conclusions: tuple[str, ...] = Field(description="sentences a reader needs: does int8 pay, did calibration help")
+    conclusions: tuple[str, ...] = Field(
+        description="sentences a reader needs: does int8 pay, did calibration help"
+    )
     plan: tuple[PlannedStage, ...]
     data: dict[str, Json]
     models: dict[str, Json]

@@ -3,15 +3,17 @@
 In scope: looking a name up, loading it when asked, and checking what a recipe says about it against the
 keyword-only part of its signature. Out of scope: what the callables do.
 
-A registered callable follows the star rule: before the `*`, what the program knows; after it, what a recipe may
-say, annotated and defaulted. Own code enters by an entry point (group `calkd_edge.<kind>s`) or a plugin module.
+A registered callable follows the star rule: before the `*`, what the program knows; after it, what a recipe
+may
+say, annotated and defaulted. Own code enters by an entry point (group `calkd_edge.<kind>s`) or a plugin
+module.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, get_type_hints
@@ -124,14 +126,14 @@ class Registry:
         return list(_entry_points(f"calkd_edge.{self.plural}"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _entry_points(group: str) -> tuple[Any, ...]:
     return tuple(entry_points(group=group))
 
 
-@lru_cache(maxsize=None)
+@cache
 def settings_model(target: Callable[..., Any]) -> type[BaseModel]:
-    """The keyword-only parameters of a callable as a strict model: the one source of defaults, bounds and help."""
+    """The keyword-only parameters of a callable as a strict model: its defaults, bounds and help."""
     signature = inspect.signature(target)
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     fields: dict[str, Any] = {}
@@ -164,7 +166,7 @@ def recipe_error(wrong: ValidationError, *, where: str, valid: list[str]) -> Rec
     if complaint["type"] == "missing":
         return RecipeError(f"{place}: this key is missing", remedy=f"Add it. {complaint['msg']}.")
     message = complaint["msg"].removeprefix("Value error, ")
-    return RecipeError(f"{place}: {message} (got {complaint['input']!r})", remedy="Correct the value in the recipe.")
+    return RecipeError(f"{place}: {message} (got {complaint['input']!r})", remedy="Correct that value.")
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

@@ -1,1 +1,15 @@
-"""."""
+"""Calibrators: from logits and labels to an affine map on the logits.
+
+In scope: fitting, with a status and a standard error. Out of scope: the model, files, folding, measuring ECE.
+"""
+
+from calkd_edge.registry import Registry
+
+CALIBRATORS = Registry(
+    "calibrator",
+    {
+        "temperature": "calkd_edge.calibration.temperature:temperature",
+        "vector": "calkd_edge.calibration.vector:vector",
+        "constant": "calkd_edge.calibration.constant:constant",
+    },
+)

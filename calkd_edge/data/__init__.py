@@ -1,1 +1,29 @@
-"""."""
+"""Data sets and augmentations: the only reader of images, which leave it as uint8 RGB arrays with splits.
+
+In scope: reading, splitting, finding duplicates, augmenting. Out of scope: models, losses, normalising,
+scoring.
+"""
+
+from __future__ import annotations
+
+from calkd_edge.registry import Registry
+
+DATASETS = Registry(
+    "dataset",
+    {
+        "cifar10": "calkd_edge.data.cifar:Cifar10",
+        "cifar100": "calkd_edge.data.cifar:Cifar100",
+        "fashion_mnist_small": "calkd_edge.data.fashion_mnist:FashionMnistSmall",
+        "image_folder": "calkd_edge.data.image_folder:ImageFolder",
+        "synthetic": "calkd_edge.data.synthetic:Synthetic",
+    },
+)
+
+AUGMENTATIONS = Registry(
+    "augmentation",
+    {
+        "crop_pad": "calkd_edge.data.augment:CropPad",
+        "none": "calkd_edge.data.augment:NoAugmentation",
+        "resized_crop": "calkd_edge.data.augment:ResizedCrop",
+    },
+)

@@ -1,1 +1,6 @@
-"""."""
+"""From weights to one ONNX file that carries its own normalisation, names and calibration.
+
+In scope: torch to ONNX, metadata, folding a calibration into a file. Out of scope: data sets (arrays come
+in),
+precision, running what was exported.
+"""

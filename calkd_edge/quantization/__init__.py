@@ -1,1 +1,17 @@
-"""."""
+"""Precisions: from a float32 ONNX file to the files of another precision.
+
+In scope: ranges, Q/DQ placement, typed fp16, the file derived for ONNX Runtime's CPU. Out of scope: data sets
+(arrays
+come in), calibration of confidence, timing.
+"""
+
+from calkd_edge.registry import Registry
+
+QUANTIZERS = Registry(
+    "precision",
+    {
+        "fp32": "calkd_edge.quantization.fp32:fp32",
+        "fp16": "calkd_edge.quantization.fp16:fp16",
+        "int8": "calkd_edge.quantization.int8:int8",
+    },
+)

@@ -1,1 +1,42 @@
-"""."""
+"""Runtimes by name: each opens one model file and runs it.
+
+A runtime is a context manager with
+    infer(images)       uint8 [N, 3, H, W] -> {output name: float32 array of the caller's own}
+    session_options()   what it was opened with, as plain JSON, for the record
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from calkd_edge.agent.problem import AgentProblem
+
+Images = Any
+"""A numpy array, uint8 [N, 3, H, W]; numpy's own types need a newer Python than some boards have."""
+
+RUNTIMES = ("onnxruntime",)
+
+
+class Runtime(Protocol):
+    """One model file, opened."""
+
+    def __enter__(self) -> Runtime: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def infer(self, images: Images) -> dict[str, Any]:
+        """Every output by name for uint8 images [N, 3, H, W]; the arrays are the caller's own."""
+
+    def session_options(self) -> dict[str, Any]:
+        """What it was opened with."""
+
+
+def open_runtime(name: str, model: str, options: dict[str, Any]) -> Runtime:
+    """The runtime `name` on the file `model`; imports nothing but that runtime."""
+    if name == "onnxruntime":
+        from calkd_edge.agent.runtimes.onnxruntime_ import OnnxRuntime
+
+        return OnnxRuntime(model, options)
+    raise AgentProblem(
+        f"this agent has no runtime named '{name}'", "Use one of: {}.".format(", ".join(RUNTIMES))
+    )

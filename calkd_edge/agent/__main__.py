@@ -1,0 +1,60 @@
+"""VERB job.json reply.json: read a job, do it, write the reply whole or not at all.
+
+Exit status 0 with a reply that holds the result, or 1 with a reply that holds an error and its remedy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+from calkd_edge.agent import PROTOCOL, latency, predict, probe
+from calkd_edge.agent.problem import AgentProblem
+
+VERBS = {"probe": probe.run, "predict": predict.run, "time": latency.run}
+
+
+def main(argv: list[str]) -> int:
+    """Do one job; returns the exit status."""
+    if len(argv) != 3 or argv[0] not in VERBS:
+        sys.stderr.write("usage: {} job.json reply.json\n".format("|".join(sorted(VERBS))))
+        return 2
+    verb, job_path, reply_path = argv
+    status = 0
+    try:
+        with open(job_path, encoding="utf-8") as handle:
+            job = json.load(handle)
+        if job.get("protocol") != PROTOCOL:
+            raise AgentProblem(
+                "the job speaks protocol {}, this agent {}".format(job.get("protocol"), PROTOCOL),
+                "Use the agent that belongs to the host's calkd-edge.",
+            )
+        reply: dict[str, Any] = VERBS[verb](job)
+    except AgentProblem as problem:
+        reply, status = {"error": problem.message, "remedy": problem.remedy}, 1
+    except MemoryError:
+        reply = {
+            "error": "the board ran out of memory",
+            "remedy": "Lower evaluate.images or free memory there.",
+        }
+        status = 1
+    except Exception as problem:  # the host must learn of anything that went wrong here
+        reply = {
+            "error": f"{type(problem).__name__}: {problem}",
+            "remedy": "This is unexpected; the log holds the board's traceback.",
+            "traceback": traceback.format_exc(),
+        }
+        status = 1
+    reply["protocol"] = PROTOCOL
+    temporary = f"{reply_path}.{os.getpid()}"
+    with open(temporary, "w", encoding="utf-8") as handle:
+        json.dump(reply, handle)
+    os.replace(temporary, reply_path)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,29 @@
+"""Accuracy mode: run a model over images and keep every output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from calkd_edge.agent.runtimes import open_runtime
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Write every output of the model for every image to job["outputs"] (.npz, one array a name).
+
+    The job holds: model, images (.npy uint8 [N, 3, H, W]), runtime, options, images_per_run, outputs.
+    """
+    images = np.load(job["images"], mmap_mode="r", allow_pickle=False)
+    size = int(job.get("images_per_run", 100))
+    parts: dict[str, list[Any]] = {}
+    with open_runtime(job["runtime"], job["model"], job["options"]) as runtime:
+        for start in range(0, len(images), size):
+            outputs = runtime.infer(np.ascontiguousarray(images[start : start + size]))
+            for name, values in outputs.items():
+                parts.setdefault(name, []).append(values)
+        settings = runtime.session_options()
+    with open(job["outputs"], "wb") as handle:
+        arrays: dict[str, Any] = {name: np.concatenate(values) for name, values in parts.items()}
+        np.savez(handle, **arrays)
+    return {"images": len(images), "session_options": settings}

@@ -1,0 +1,171 @@
+"""A recipe whose names were looked up: every setting checked by its registry, every default filled in.
+
+In scope: names and settings, and combinations that no single section can see. Out of scope: running anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from calkd_edge.agent.runtimes import RUNTIMES
+from calkd_edge.calibration import CALIBRATORS
+from calkd_edge.data import AUGMENTATIONS, DATASETS
+from calkd_edge.data.source import Dataset
+from calkd_edge.devices import DEVICES
+from calkd_edge.engine.store import sha256_of
+from calkd_edge.errors import RecipeError, did_you_mean
+from calkd_edge.losses import LOSSES
+from calkd_edge.losses.base import Context, Loss, TeacherEffect
+from calkd_edge.losses.objective import joined_effect
+from calkd_edge.models import MODELS
+from calkd_edge.quantization import QUANTIZERS
+from calkd_edge.recipe import Choice, Recipe
+from calkd_edge.records import Affine
+from calkd_edge.registry import Registry
+from calkd_edge.release import gates
+
+TeacherMode = Literal["stored", "live", "none"]
+_AN_EXAMPLE = Affine(scale=(1 / 1.5,))
+"""A calibration that changes something, to ask losses whether they would feel one."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A recipe and what its names came to.
+
+    Attributes:
+        recipe: as read.
+        where: its file, for messages.
+        dataset: opened by nobody yet.
+        named: {"name", "settings"} of teacher, student, calibrator, augmentation and data set, by section.
+        losses: {"name", "weight", "settings"} of each term.
+        precisions: {"name", "settings"} of each.
+        teacher_mode: whether the teacher's answers are stored, asked live, or not used.
+        reason: why the teacher runs live; empty when it does not.
+        effect: what calibrating the teacher does under these losses.
+    """
+
+    recipe: Recipe
+    where: str
+    dataset: Dataset
+    named: Mapping[str, dict[str, Any]]
+    losses: tuple[dict[str, Any], ...]
+    precisions: tuple[dict[str, Any], ...]
+    teacher_mode: TeacherMode
+    reason: str
+    effect: TeacherEffect
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the recipe as resolved, places left out, in hex."""
+        tree = self.recipe.model_dump(mode="json")
+        tree["data"].pop("root", None)
+        tree["teacher"].pop("weights", None)
+        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Of the teacher's weights file, None when it is trained here."""
+        weights = self.recipe.teacher.weights
+        return None if weights is None else sha256_of(Path(weights))
+
+
+def check(recipe: Recipe, where: str) -> Checked:
+    """Look every name up.
+
+    Raises:
+        RecipeError: an unknown name, setting, or a combination that cannot work.
+        EnvironmentProblem: a named entry needs a package that is not installed.
+    """
+    named = {
+        "data": _named(DATASETS, recipe.data, f"{where}: data"),
+        "augmentation": _named(AUGMENTATIONS, recipe.data.augmentation, f"{where}: data.augmentation"),
+        "teacher": _named(MODELS, recipe.teacher, f"{where}: teacher"),
+        "student": _named(MODELS, recipe.student, f"{where}: student"),
+        "calibrator": _named(CALIBRATORS, recipe.calibrator, f"{where}: calibrator"),
+    }
+    losses = tuple(
+        {**_named(LOSSES, loss, f"{where}: distill.losses[{place}]"), "weight": loss.weight}
+        for place, loss in enumerate(recipe.distill.losses)
+    )
+    precisions = tuple(
+        _named(QUANTIZERS, precision, f"{where}: precisions[{place}]")
+        for place, precision in enumerate(recipe.precisions)
+    )
+    gates.check(recipe.gates, [precision["name"] for precision in precisions], where=where)
+    _check_devices(recipe, where)
+    _check_teacher(recipe, where)
+    root = None if recipe.data.root is None else Path(recipe.data.root)
+    dataset: Dataset = DATASETS.load(named["data"]["name"])(root, **named["data"]["settings"])
+    built = [_built(loss) for loss in losses]
+    mode, reason = _teacher_mode(recipe, built, named["augmentation"]["name"])
+    effect = joined_effect(built, _AN_EXAMPLE)
+    return Checked(recipe, where, dataset, named, losses, precisions, mode, reason, effect)
+
+
+def _named(registry: Registry, choice: Choice, where: str) -> dict[str, Any]:
+    own = registry.settings(choice.name, choice.settings, where=where)
+    return {"name": choice.name, "settings": own}
+
+
+def _built(loss: Mapping[str, Any]) -> Loss:
+    """A loss of no particular size: enough to ask what it reads and what it feels."""
+
+    def shape(path: str) -> tuple[int, ...]:
+        return (1, 1, 1)
+
+    made: Loss = LOSSES.load(loss["name"])(Context(2, shape, shape), **loss["settings"])
+    return made
+
+
+def _teacher_mode(recipe: Recipe, losses: list[Loss], augmentation: str) -> tuple[TeacherMode, str]:
+    featured = [type(loss).__name__ for loss in losses if loss.teacher_taps]
+    if featured:
+        return "live", f"{', '.join(featured)} reads the teacher's features, which are not stored"
+    if not any(loss.uses_teacher for loss in losses):
+        return "none", ""
+    if getattr(AUGMENTATIONS.load(augmentation), "mixes", False):
+        return "live", f"{augmentation} mixes images, so no view comes twice"
+    if recipe.distill.soft_labels.live:
+        return "live", "distill.soft_labels.live is true"
+    return "stored", ""
+
+
+def _check_devices(recipe: Recipe, where: str) -> None:
+    for place, device in enumerate(recipe.devices):
+        DEVICES.load(device.name, where=f"{where}: devices[{place}].name")
+        if device.runtime not in RUNTIMES:
+            raise RecipeError(
+                f"{where}: devices[{place}].runtime: no runtime is named '{device.runtime}'",
+                remedy=f"{did_you_mean(device.runtime, RUNTIMES)}Valid: {', '.join(RUNTIMES)}.",
+            )
+    names = [device.name for device in recipe.devices]
+    if recipe.calibrate.on not in names:
+        raise RecipeError(
+            f"{where}: calibrate.on: '{recipe.calibrate.on}' is not among the devices ({', '.join(names)})",
+            remedy=f"{did_you_mean(recipe.calibrate.on, names)}Name one of the devices.",
+        )
+    for place, gate in enumerate(recipe.gates):
+        known = [*names, *(device.label for device in recipe.devices), "target"]
+        if gate.device is not None and gate.device not in known:
+            raise RecipeError(
+                f"{where}: gates[{place}].device: '{gate.device}' is not among {', '.join(known)}",
+                remedy=f"{did_you_mean(gate.device, known)}Or add it with --device {gate.device}.",
+            )
+
+
+def _check_teacher(recipe: Recipe, where: str) -> None:
+    weights = recipe.teacher.weights
+    if weights is not None and not Path(weights).is_file():
+        raise RecipeError(f"{where}: teacher.weights: there is no file {weights}", remedy="Correct the path.")
+    if recipe.teacher.trained_on == "all_train":
+        raise RecipeError(
+            f"{where}: teacher.trained_on: this teacher has seen the images that calibration would use; "
+            "a temperature fitted on memorised images is wrong",
+            remedy="Train it on this recipe's train split alone (trained_on: train), or take other data.",
+        )

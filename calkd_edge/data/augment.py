@@ -1,0 +1,197 @@
+"""Augmentations whose random part is drawn apart from the pixels, so that a view can be kept and seen again.
+
+`draw` says what happens to each image, as named columns; `replay` is the only reader of these columns. Both
+run on uint8 images and use integers only: the same columns give the same pixels on every machine and
+accelerator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from calkd_edge.data.source import ImageShape
+
+Column = NDArray[np.int16] | NDArray[np.bool_]
+View = Mapping[str, Tensor | Column]
+
+
+class Augmentation(Protocol):
+    """Random changes of an image, built as `SomeAugmentation(image_shape, *, <what a recipe may say>)`.
+
+    Attributes:
+        version: raised when the same columns give other pixels, or the same generator other columns.
+        columns: names of what `draw` gives.
+        mixes: whether it combines several images, so that views of single images cannot be kept.
+    """
+
+    version: ClassVar[int]
+    columns: ClassVar[tuple[str, ...]]
+    mixes: ClassVar[bool]
+
+    def draw(self, count: int, generator: np.random.Generator) -> dict[str, Column]:
+        """One view for each of `count` images: name -> [count]."""
+
+    def replay(self, images: Tensor, view: View) -> Tensor:
+        """uint8 [B, 3, H, W] -> the same, on the images' accelerator; row b of a column is for image b."""
+
+
+class NoAugmentation:
+    """Images as they are."""
+
+    version: ClassVar[int] = 1
+    columns: ClassVar[tuple[str, ...]] = ()
+    mixes: ClassVar[bool] = False
+
+    def __init__(self, image_shape: ImageShape) -> None:
+        del image_shape
+
+    def draw(self, count: int, generator: np.random.Generator) -> dict[str, Column]:
+        """No columns; the generator is not used."""
+        return {}
+
+    def replay(self, images: Tensor, view: View) -> Tensor:
+        """The very tensor it was given."""
+        return images
+
+
+class CropPad:
+    """A crop of the image's own size out of the image with a black border, and a mirrored half of the time.
+
+    Columns: dy and dx, int16 in 0..2*padding, are the crop's corner in the bordered image; flip, bool.
+
+    Args:
+        image_shape: (3, H, W).
+        padding: width of the border in pixels.
+        flip: whether half of the images are mirrored left to right.
+
+    Source: Lee et al., "Deeply-Supervised Nets", AISTATS 2015, section 4; He et al., CVPR 2016, section 4.2.
+    """
+
+    version: ClassVar[int] = 1
+    columns: ClassVar[tuple[str, ...]] = ("dy", "dx", "flip")
+    mixes: ClassVar[bool] = False
+
+    def __init__(
+        self, image_shape: ImageShape, *, padding: Annotated[int, Field(ge=0, le=128)] = 4, flip: bool = True
+    ) -> None:
+        self.image_shape = image_shape
+        self.padding = padding
+        self.flip = flip
+
+    def draw(self, count: int, generator: np.random.Generator) -> dict[str, Column]:
+        """Every corner is equally likely."""
+        corners = generator.integers(0, 2 * self.padding + 1, size=(2, count)).astype(np.int16)
+        return {"dy": corners[0], "dx": corners[1], "flip": _flips(count, generator, wanted=self.flip)}
+
+    def replay(self, images: Tensor, view: View) -> Tensor:
+        """One border and one gather for the whole batch."""
+        count, channels, height, width = images.shape
+        dy, dx, flip = (_column(view, name, images) for name in self.columns)
+        bordered = functional.pad(images, (self.padding,) * 4)
+        rows = dy[:, None] + torch.arange(height, device=images.device)
+        columns = dx[:, None] + _mirrored(width, flip)
+        places = rows[:, :, None] * bordered.shape[3] + columns[:, None, :]
+        return _pick(bordered, places.view(count, -1)).view(count, channels, height, width)
+
+
+class ResizedCrop:
+    """A random part of the image, resized to the whole bilinearly, and mirrored half of the time.
+
+    Columns: top, left, height, width, int16, are the part in pixels; flip, bool. The part's area is uniform
+        in
+    scale_low..1 of the image's, its proportions are changed by a log-uniform factor in 3/4..4/3; a side that
+    does not fit is cut to the image's.
+
+    Args:
+        image_shape: (3, H, W).
+        scale_low: smallest area of the part, as a fraction of the image's.
+        flip: whether half of the images are mirrored left to right.
+
+    Source: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, section 6 (from 0.08 of the area).
+    """
+
+    version: ClassVar[int] = 1
+    columns: ClassVar[tuple[str, ...]] = ("top", "left", "height", "width", "flip")
+    mixes: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        *,
+        scale_low: Annotated[float, Field(gt=0, le=1)] = 0.5,
+        flip: bool = True,
+    ) -> None:
+        self.image_shape = image_shape
+        self.scale_low = scale_low
+        self.flip = flip
+
+    def draw(self, count: int, generator: np.random.Generator) -> dict[str, Column]:
+        """Size first, then a place where it fits."""
+        _, full_height, full_width = self.image_shape
+        side = np.sqrt(generator.uniform(self.scale_low, 1.0, count))
+        stretch = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3), count) / 2)
+        height = np.clip(np.rint(full_height * side / stretch), 1, full_height).astype(np.int64)
+        width = np.clip(np.rint(full_width * side * stretch), 1, full_width).astype(np.int64)
+        top = generator.integers(0, full_height - height + 1)
+        left = generator.integers(0, full_width - width + 1)
+        part = {"top": top, "left": left, "height": height, "width": width}
+        view: dict[str, Column] = {name: values.astype(np.int16) for name, values in part.items()}
+        return {**view, "flip": _flips(count, generator, wanted=self.flip)}
+
+    def replay(self, images: Tensor, view: View) -> Tensor:
+        """Four gathers, weighted in exact integers and rounded half up."""
+        count, channels, height, width = images.shape
+        top, left, part_height, part_width, flip = (_column(view, name, images) for name in self.columns)
+        row, row_weight = _between(torch.arange(height, device=images.device), top, part_height, height)
+        column, column_weight = _between(_mirrored(width, flip), left, part_width, width)
+        next_row = torch.minimum(row + 1, (top + part_height - 1)[:, None])
+        next_column = torch.minimum(column + 1, (left + part_width - 1)[:, None])
+        blended = torch.zeros(count, channels, height * width, dtype=torch.int32, device=images.device)
+        for rows, row_share in ((row, 2 * height - row_weight), (next_row, row_weight)):
+            for columns, column_share in ((column, 2 * width - column_weight), (next_column, column_weight)):
+                places = (rows[:, :, None] * width + columns[:, None, :]).view(count, -1)
+                share = (row_share[:, :, None] * column_share[:, None, :]).view(count, 1, -1).to(torch.int32)
+                blended += _pick(images, places) * share
+        whole = 4 * height * width  # 255 times this fits an int32 up to images of 1,448 pixels a side
+        return ((blended + whole // 2) // whole).to(torch.uint8).view(count, channels, height, width)
+
+
+def _flips(count: int, generator: np.random.Generator, *, wanted: bool) -> NDArray[np.bool_]:
+    # Drawn even when not wanted, so that switching mirroring off leaves the other columns of a stream alone.
+    drawn: NDArray[np.bool_] = generator.integers(0, 2, count) == 1
+    return drawn & wanted
+
+
+def _column(view: View, name: str, images: Tensor) -> Tensor:
+    """A column as int64 [B] on the images' accelerator."""
+    return torch.as_tensor(view[name], device=images.device).to(torch.int64)
+
+
+def _mirrored(width: int, flip: Tensor) -> Tensor:
+    """[B, width]: 0..width-1, or width-1..0 where flip is 1."""
+    place = torch.arange(width, device=flip.device)
+    return torch.where(flip[:, None] == 1, width - 1 - place, place)
+
+
+def _between(place: Tensor, start: Tensor, length: Tensor, full: int) -> tuple[Tensor, Tensor]:
+    """Where `place` of a side lies in a part of it: the pixel before, and the next pixel's share of 2 * full.
+
+    Pixel centres are aligned: place i lies at (i + 1/2) * length / full - 1/2, not before the part's first
+        pixel.
+    """
+    doubled = ((2 * place + 1) * length[:, None] - full).clamp_min(0)
+    return start[:, None] + doubled // (2 * full), doubled % (2 * full)
+
+
+def _pick(images: Tensor, places: Tensor) -> Tensor:
+    """uint8 [B, channels, P] out of [B, channels, H, W] at flat `places` [B, P]."""
+    count, channels = images.shape[:2]
+    return images.reshape(count, channels, -1).gather(2, places[:, None, :].expand(-1, channels, -1))

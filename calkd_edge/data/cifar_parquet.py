@@ -1,0 +1,83 @@
+"""The hub's parquet layout of CIFAR; imported only where such files are read, because pyarrow is an extra."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from calkd_edge.errors import EnvironmentProblem, RecipeError
+from calkd_edge.records import IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class ParquetPart:
+    """The training or the test part: labels, and images as they are stored.
+
+    Attributes:
+        labels: [N] int64.
+        classes: name of each class.
+        stored: the encoded image of each row.
+    """
+
+    labels: IntArray
+    classes: tuple[str, ...]
+    stored: Any
+
+    def content(self, row: int) -> bytes:
+        """The encoded image of a row; empty when the row has none."""
+        return self.stored[row].as_py() or b""
+
+
+def read_part(files: Sequence[Path], *, label_column: str, classes: tuple[str, ...]) -> ParquetPart:
+    """The rows of `files`, in order; images stay encoded.
+
+    Args:
+        files: parquet files with a column `img` (a struct with `bytes`) and a column of labels.
+        label_column: name of the column of labels.
+        classes: class names for files whose schema carries none.
+
+    Raises:
+        RecipeError: the columns are another data set's.
+        EnvironmentProblem: a file is damaged.
+    """
+    tables = []
+    for file in files:
+        try:
+            schema = pq.read_schema(file)
+            if not {"img", label_column} <= set(schema.names):
+                raise RecipeError(
+                    f"data.root: {file} has the columns {', '.join(schema.names)}; "
+                    f"'img' and '{label_column}' are needed",
+                    remedy="Name the folder of the data set that the recipe asks for: --set data.root=DIR",
+                )
+            tables.append(pq.read_table(file, columns=["img", label_column]))
+        except (pa.ArrowException, OSError) as wrong:
+            raise EnvironmentProblem(
+                f"{file} cannot be read: {wrong}", remedy="Fetch the file again."
+            ) from wrong
+    table = pa.concat_tables(tables)
+    labels = table.column(label_column).to_numpy().astype(np.int64)
+    names = _class_names(schema.metadata, label_column) or classes
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(names):
+        raise EnvironmentProblem(
+            f"{files[0]} holds no labels, or labels outside 0..{len(names) - 1}",
+            remedy="Fetch the file again.",
+        )
+    stored = pa.chunked_array([chunk.field("bytes") for chunk in table.column("img").chunks]).combine_chunks()
+    return ParquetPart(labels=labels, classes=names, stored=stored)
+
+
+def _class_names(metadata: dict[bytes, bytes] | None, label_column: str) -> tuple[str, ...]:
+    """The names in the schema's `huggingface` entry; empty when there are none."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        return tuple(str(name) for name in features[label_column]["names"])
+    except (KeyError, TypeError, ValueError):
+        return ()

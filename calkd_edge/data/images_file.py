@@ -1,0 +1,90 @@
+"""images.npy: decoded row by row into a mapped file whose space is claimed beforehand."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from calkd_edge.data.source import BrokenImage, ImageArray, Progress, Source
+from calkd_edge.errors import EnvironmentProblem, StageFailed
+from calkd_edge.records import IntArray
+
+_CHUNK_IMAGES = 256
+_THREADED_PIXELS = 64 * 64
+_SHOWN = 5
+
+
+def write_images(
+    source: Source, used: IntArray, target: Path, *, broken: str, progress: Progress
+) -> tuple[dict[int, bytes], list[tuple[str, str]]]:
+    """Decode `used` into `target`; SHA-256 of each decoded row, and (name, reason) of each broken image."""
+    shape = (len(used), *source.image_shape)
+    images = _new_file(target, shape)
+    digests: dict[int, bytes] = {}
+    failures: list[BrokenImage] = []
+    for row, result in enumerate(_decoded(source, used, progress)):
+        if isinstance(result, BrokenImage):
+            failures.append(result)
+        else:
+            images[row] = result
+            digests[row] = hashlib.sha256(result.tobytes()).digest()
+    if failures and broken == "refuse":
+        named = "; ".join(str(failure) for failure in failures[:_SHOWN])
+        more = f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
+        raise StageFailed(
+            f"{len(failures)} of {len(used)} images cannot be decoded: {named}{more}",
+            remedy="Repair or remove them, or leave them out with: --set data.broken=skip",
+            stage="prepare",
+        )
+    return digests, [(failure.name, failure.reason) for failure in failures]
+
+
+def _decoded(source: Source, used: IntArray, progress: Progress) -> Iterator[ImageArray | BrokenImage]:
+    """Each image in order, or why it cannot be had; large ones in threads, where Pillow frees the lock."""
+
+    def attempt(position: int) -> ImageArray | BrokenImage:
+        try:
+            return source.decode(position)
+        except BrokenImage as wrong:
+            return BrokenImage(wrong.name, wrong.reason)  # without the traceback, which holds the pixels
+
+    positions = used.tolist()
+    threaded = source.image_shape[1] * source.image_shape[2] >= _THREADED_PIXELS
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if threaded else 1) as pool:
+        for start in range(0, len(positions), _CHUNK_IMAGES):
+            piece = positions[start : start + _CHUNK_IMAGES]
+            yield from pool.map(attempt, piece) if threaded else map(attempt, piece)
+            progress(start + len(piece), len(positions))
+
+
+def _new_file(target: Path, shape: tuple[int, ...]) -> ImageArray:
+    """A new .npy file, mapped for writing, with all its space claimed.
+
+    A mapped file that meets a full disk while it is filled kills the process without a word.
+    """
+    images: ImageArray = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
+    try:
+        with target.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, target.stat().st_size)
+    except OSError as wrong:
+        target.unlink()
+        raise EnvironmentProblem(
+            f"{target} needs {images.nbytes / 1e9:.3f} GB, which cannot be had: {wrong.strerror}",
+            remedy="Free space, name a store on another disk, or cap data.train_images and data.test_images.",
+        ) from wrong
+    return images
+
+
+def drop_rows(target: Path, kept: IntArray) -> None:
+    """Leave only the `kept` rows in an .npy file."""
+    whole = np.load(target, mmap_mode="r")
+    shorter = target.with_suffix(".tmp")
+    copy = _new_file(shorter, (len(kept), *whole.shape[1:]))
+    for start in range(0, len(kept), _CHUNK_IMAGES):
+        copy[start : start + _CHUNK_IMAGES] = whole[kept[start : start + _CHUNK_IMAGES]]
+    shorter.replace(target)

@@ -1,0 +1,50 @@
+"""The order in which a training run sees its images: a function of seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from calkd_edge.records import IntArray
+
+_EPOCH_ORDER = 0x0E
+"""Keeps this stream apart from others that are seeded with the same numbers."""
+
+
+def epoch_order(count: int, *, seed: int, epoch: int) -> IntArray:
+    """A permutation of 0..count-1, int64; equal arguments give it again, on every machine, after a restart.
+
+    Args:
+        count: number of training images.
+        seed: of the recipe, 0 or more.
+        epoch: from 0.
+    """
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, _EPOCH_ORDER])))
+    return generator.permutation(count).astype(np.int64)
+
+
+def batches(order: IntArray, size: int) -> Iterator[IntArray]:
+    """Consecutive pieces of `order`, each of `size`; the last may be smaller.
+
+    A last piece of one image is left out: batch normalisation cannot train on a single value per channel.
+
+    Args:
+        order: [N] positions, as `epoch_order` gives them; the pieces are views of it.
+        size: images a batch, 1 or more. With 1, every image is a batch.
+
+    Raises:
+        ValueError: `size` is below 1.
+    """
+    if size < 1:
+        raise ValueError(f"a batch needs at least one image, not {size}")
+    for start in range(0, len(order), size):
+        piece = order[start : start + size]
+        if len(piece) > 1 or size == 1:
+            yield piece
+
+
+def batch_count(count: int, size: int) -> int:
+    """How many pieces `batches` gives for `count` images."""
+    whole, rest = divmod(count, size)
+    return whole + (rest > 1)

@@ -1,0 +1,113 @@
+"""Any image that Pillow reads, as uint8 RGB: the one place that knows colour modes and broken files."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from calkd_edge.data.source import BrokenImage, ImageArray
+
+Resize = Literal["crop", "pad", "stretch"]
+
+# What Pillow raises on damaged files depends on the format; this is the list seen over its readers.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    LookupError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+# EPS runs an outside program; the others are containers Pillow recognises but cannot decode by itself.
+_NOT_READ = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+
+
+@cache
+def image_formats() -> tuple[str, ...]:
+    """Names of the formats that are read, the usual ones first: Pillow tries them in this order."""
+    Image.init()
+    return tuple(sorted(set(Image.OPEN) - _NOT_READ, key=lambda name: (name not in ("PNG", "JPEG"), name)))
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Lower-case suffixes, with the dot, of files that are taken for images."""
+    Image.init()
+    return frozenset(
+        suffix for suffix, kind in Image.registered_extensions().items() if kind in image_formats()
+    )
+
+
+def decode_image(content: bytes | Path, name: str) -> Image.Image:
+    """An RGB image, upright, for the bytes or the path of an image file.
+
+    Transparent parts are composited on white; 16-bit grey is divided by 257; of an animation the first frame
+    is read; an EXIF orientation is applied.
+
+    Raises:
+        BrokenImage: the file is truncated, damaged, too large, of no known format, or holds 32-bit or float
+            grey.
+    """
+    try:
+        stream = io.BytesIO(content) if isinstance(content, bytes) else content
+        with Image.open(stream, formats=image_formats()) as opened:
+            opened.load()
+            upright = ImageOps.exif_transpose(opened)
+            return _rgb(upright, kind=opened.format)
+    except _BROKEN as wrong:
+        raise BrokenImage(
+            name, str(wrong).replace(str(content), "the file") or type(wrong).__name__
+        ) from wrong
+
+
+def array_from_image(image: Image.Image) -> ImageArray:
+    """uint8 [3, height, width], contiguous, the caller's own, for an RGB image."""
+    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def resized(image: Image.Image, size: int, how: Resize) -> Image.Image:
+    """An RGB image of size x size, by bilinear resampling that averages when it shrinks.
+
+    Args:
+        image: RGB, any size.
+        size: edge of the result in pixels.
+        how: crop keeps the middle square, pad keeps the whole image between black bars, stretch ignores its
+            proportions.
+    """
+    width, height = image.size
+    if how == "stretch":
+        return image.resize((size, size), Image.Resampling.BILINEAR)
+    if how == "crop":
+        edge = min(width, height)
+        left, top = (width - edge) / 2, (height - edge) / 2
+        box = (left, top, left + edge, top + edge)
+        return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    inner = tuple(max(1, round(side * size / max(width, height))) for side in (width, height))
+    canvas = Image.new("RGB", (size, size))
+    offset = ((size - inner[0]) // 2, (size - inner[1]) // 2)
+    canvas.paste(image.resize((inner[0], inner[1]), Image.Resampling.BILINEAR), offset)
+    return canvas
+
+
+def _rgb(image: Image.Image, *, kind: str | None) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):
+        grey = np.asarray(image).astype(np.int64)
+        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"grey of mode {image.mode} has no agreed range; save it with 8 or 16 bits")
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")

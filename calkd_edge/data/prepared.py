@@ -1,0 +1,109 @@
+"""The decoded data that every later stage reads: images in one memory-mapped array, and splits by row."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calkd_edge.data.source import ImageArray, ImageShape
+from calkd_edge.errors import StoreError
+from calkd_edge.records import IntArray
+
+_SUBSET = 0x5B
+_CHUNK_IMAGES = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What `prepare` wrote, opened for reading.
+
+    Attributes:
+        folder: where it is.
+        images: uint8 [N, 3, H, W], mapped from the disk and read-only.
+        labels: [N] int64.
+        classes: name of each class.
+        splits: the whole of splits.json.
+        notes: the whole of classes.json: classes, image_shape, license, input_note, shape_note.
+    """
+
+    folder: Path
+    images: ImageArray
+    labels: IntArray
+    classes: tuple[str, ...]
+    splits: dict[str, Any]
+    notes: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> Prepared:
+        """The data in `folder`; no image is read yet.
+
+        Raises:
+            StoreError: a file is missing or damaged.
+        """
+        try:
+            notes = json.loads((folder / "classes.json").read_text("utf-8"))
+            splits = json.loads((folder / "splits.json").read_text("utf-8"))
+            images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+            labels = np.load(folder / "labels.npy", allow_pickle=False)
+            return cls(folder, images, labels, tuple(notes["classes"]), splits, notes)
+        except (OSError, ValueError, KeyError) as wrong:
+            raise StoreError(
+                f"{folder} holds no readable prepared data: {wrong}",
+                remedy="Remove the folder and run again.",
+            ) from wrong
+
+    @property
+    def image_shape(self) -> ImageShape:
+        """(3, height, width)."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    @property
+    def content(self) -> str:
+        """SHA-256 that names this data: pixels, labels, class names and splits."""
+        return str(self.splits["content_sha256"])
+
+    def indices(self, split: str, limit: int | None = None, seed: int = 0) -> IntArray:
+        """Rows of a split, ascending; a seeded random part of them when `limit` is smaller.
+
+        Args:
+            split: train, calibration or test.
+            limit: most rows wanted; None for all.
+            seed: which part; the same arguments give the same rows.
+        """
+        rows = np.array(self.splits[split], dtype=np.int64)
+        if limit is None or limit >= len(rows):
+            return rows
+        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, _SUBSET])))
+        return np.sort(generator.permutation(rows)[:limit])
+
+    def arrays(
+        self, split: str, limit: int | None = None, seed: int = 0
+    ) -> tuple[ImageArray, IntArray, IntArray]:
+        """Images (uint8 [n, 3, H, W], a contiguous copy), labels and rows of `indices(...)`."""
+        rows = self.indices(split, limit, seed)
+        return np.ascontiguousarray(self.images[rows]), self.labels[rows], rows
+
+    def mean_std(self, indices: IntArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation of each channel over all pixels of the given rows, as fractions of 255.
+
+        Counted in integers, so exact; the images are read in pieces.
+
+        Raises:
+            ValueError: no rows.
+        """
+        if len(indices) == 0:
+            raise ValueError("the mean of no images does not exist")
+        counts = np.zeros((3, 256), dtype=np.int64)
+        for start in range(0, len(indices), _CHUNK_IMAGES):
+            piece = self.images[indices[start : start + _CHUNK_IMAGES]]
+            counts += [np.bincount(piece[:, channel].ravel(), minlength=256) for channel in range(3)]
+        values = np.arange(256) / 255
+        share = counts / counts.sum(axis=1, keepdims=True)
+        mean = share @ values
+        return mean, np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))

@@ -1,0 +1,150 @@
+"""Session: ship the agent, run a verb, fetch and check the reply. The one arrow into the agent."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from calkd_edge.agent import PROTOCOL
+from calkd_edge.devices import DEVICES
+from calkd_edge.devices.agent_zip import agent_name, agent_zip
+from calkd_edge.devices.base import Device
+from calkd_edge.errors import DeviceError
+from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json
+
+log = logging.getLogger(__name__)
+
+PROBE_TIMEOUT_S = 60.0
+RUN_TIMEOUT_S = 4 * 3600.0
+
+
+@dataclass(frozen=True)
+class TimedRun:
+    """One process' latency: samples in nanoseconds, in order, and what the agent said about the run."""
+
+    samples_ns: IntArray
+    reply: Mapping[str, Any]
+
+
+class Session:
+    """A device with the agent on it.
+
+    Args:
+        device: where to work; closed with the session.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._agent = agent_name()
+        self._scratch = tempfile.TemporaryDirectory(prefix="calkd-session-")
+        self._jobs = 0
+
+    def __enter__(self) -> Session:
+        self._put_bytes(agent_zip(), self._agent)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.device.close()
+        self._scratch.cleanup()
+
+    def probe(self) -> DeviceFacts:
+        """What machine it is."""
+        reply = self._do("probe", {}, timeout_s=PROBE_TIMEOUT_S)
+        try:
+            return DeviceFacts.model_validate(reply)
+        except ValidationError as wrong:
+            raise DeviceError(
+                f"{self.device.name}: the probe's reply is not understood: {wrong}",
+                remedy="Use the agent that belongs to this calkd-edge.",
+            ) from wrong
+
+    def predict(
+        self, model: Path, images: Path, *, runtime: str, options: Mapping[str, Json]
+    ) -> tuple[dict[str, FloatArray], dict[str, Json]]:
+        """Every output of `model` by name over a .npy file of uint8 [N, 3, H, W], and the options used."""
+        self.device.put(model, "model.onnx")
+        self.device.put(images, "images.npy")
+        job = {"model": "model.onnx", "images": "images.npy", "runtime": runtime, "options": dict(options)}
+        reply = self._do("predict", {**job, "outputs": "outputs.npz"}, timeout_s=RUN_TIMEOUT_S)
+        with np.load(self._fetch("outputs.npz"), allow_pickle=False) as stored:
+            outputs = {name: stored[name] for name in stored.files}
+        counts = {name: len(values) for name, values in outputs.items()}
+        if set(counts.values()) != {reply["images"]}:
+            raise DeviceError(
+                f"{self.device.name}: the outputs have {counts} rows for {reply['images']} images",
+                remedy="Run again; if it stays so, the runtime there is broken.",
+            )
+        return outputs, reply["session_options"]
+
+    def time(
+        self,
+        model: Path,
+        images: Path,
+        *,
+        runtime: str,
+        options: Mapping[str, Json],
+        load: Mapping[str, Json],
+    ) -> TimedRun:
+        """Latency of one image at a time in a fresh process; `load` holds the warm-up and the minima."""
+        self.device.put(model, "model.onnx")
+        self.device.put(images, "images.npy")
+        job = {"model": "model.onnx", "images": "images.npy", "runtime": runtime, "options": dict(options)}
+        reply = self._do("time", {**job, **load, "samples": "samples.npy"}, timeout_s=RUN_TIMEOUT_S)
+        return TimedRun(np.load(self._fetch("samples.npy"), allow_pickle=False), reply)
+
+    def _do(self, verb: str, job: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+        self._jobs += 1
+        names = f"job-{self._jobs}.json", f"reply-{self._jobs}.json"
+        self._put_bytes(json.dumps({"protocol": PROTOCOL, **job}).encode(), names[0])
+        command = [self.device.python, self._agent, verb, *names]
+        status = self.device.run(command, timeout_s=timeout_s)
+        try:
+            reply: dict[str, Any] = json.loads(self._fetch(names[1]).read_text(encoding="utf-8"))
+        except ValueError as broken:
+            raise DeviceError(
+                f"{self.device.name}: the agent's reply to {verb} is not JSON: {broken}", remedy="Run again."
+            ) from broken
+        if "traceback" in reply:
+            log.error("%s: the agent failed at %s\n%s", self.device.name, verb, reply["traceback"])
+        if status != 0 or "error" in reply:
+            raise DeviceError(
+                f"{self.device.name}: {reply.get('error', f'the agent ended with status {status}')}",
+                remedy=reply.get("remedy", "See the log for what it printed."),
+            )
+        if reply.pop("protocol", None) != PROTOCOL:
+            raise DeviceError(
+                f"{self.device.name}: the agent speaks another protocol than {PROTOCOL}",
+                remedy="Remove old agents from the device's work folder and run again.",
+            )
+        return reply
+
+    def _put_bytes(self, content: bytes, target: str) -> None:
+        path = Path(self._scratch.name) / target
+        path.write_bytes(content)
+        self.device.put(path, target)
+
+    def _fetch(self, source: str) -> Path:
+        target = Path(self._scratch.name) / source
+        self.device.get(source, target)
+        return target
+
+
+def open_session(name: str) -> Session:
+    """A session on the device of that name.
+
+    Raises:
+        RecipeError: no device has it.
+    """
+    device: Device = DEVICES.load(name)(name)
+    return Session(device)

@@ -1,0 +1,133 @@
+"""bring(stage): the published folder of a stage, made now if it is not there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from calkd_edge.engine.stage import Job, Progress, Stage
+from calkd_edge.engine.store import Store, WorkFolder
+from calkd_edge.errors import CalkdError, EnvironmentProblem, StageFailed
+
+log = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """What a runner tells the outside about its work."""
+
+    def started(self, stage: Stage) -> Progress:
+        """A stage begins; the returned callable takes its progress."""
+
+    def finished(self, stage: Stage, *, reused: bool, seconds: float) -> None:
+        """A stage's folder is there."""
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A stage's published folder and how it came to be there."""
+
+    folder: Path
+    reused: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Makes stages, one after the other.
+
+    Attributes:
+        store: where folders are published.
+        watcher: told of each start and end.
+        facts: called after a stage for the manifest (library versions, threads).
+        processes: for stages that may run under torchrun.
+    """
+
+    store: Store
+    watcher: Watcher
+    facts: Callable[[], Mapping[str, Any]]
+    processes: int = 1
+
+    def bring(self, stage: Stage) -> Brought:
+        """The published folder of `stage`; its inputs must have been brought before.
+
+        Raises:
+            CalkdError: the stage refused, or the store is damaged; nothing is published then.
+        """
+        with self.store.lock(stage):
+            found = self.store.published(stage)
+            if found is not None:
+                self.store.sweep(stage)
+                seconds = float(self.store.manifest(found).get("seconds", 0.0))
+                self.watcher.finished(stage, reused=True, seconds=seconds)
+                return Brought(found, True, seconds)
+            self.store.note("started", stage.name, stage.fingerprint)
+            begun = time.monotonic()
+            work = self.store.begin(stage)
+            processes = self.processes if stage.parallel else 1
+            self._run(stage, work, processes)
+            seconds = time.monotonic() - begun
+            facts = {"seconds": round(seconds, 3), "processes": processes, **self.facts()}
+            folder = self.store.publish(stage, work, facts)
+            self.watcher.finished(stage, reused=False, seconds=seconds)
+            return Brought(folder, False, seconds)
+
+    def _run(self, stage: Stage, work: WorkFolder, processes: int) -> None:
+        inputs = {role: self.store.place(source.fingerprint) for role, source in stage.inputs.items()}
+        progress = self.watcher.started(stage)
+        job = Job(stage.params, stage.places, inputs, work.out, work.scratch, progress)
+        try:
+            if processes > 1:
+                _under_torchrun(stage, job, processes)
+            else:
+                stage.function(job)
+        except CalkdError as refused:
+            if isinstance(refused, StageFailed) and refused.stage is None:
+                refused.stage = stage.name
+            raise
+        except OSError as failed:
+            if failed.errno in (28, 122):  # no space left, quota exceeded
+                raise EnvironmentProblem(
+                    f"stage {stage.name}: the disk under {self.store.root} is full",
+                    remedy="Free space, or use another store (--store DIR), and run again: it resumes.",
+                ) from failed
+            raise
+        except MemoryError as failed:
+            raise EnvironmentProblem(
+                f"stage {stage.name}: not enough memory",
+                remedy="Lower images_per_step, or use a larger machine.",
+            ) from failed
+
+
+def _under_torchrun(stage: Stage, job: Job, processes: int) -> None:
+    """Run a stage function in `processes` processes of this machine; rank 0 writes `out`."""
+    description = {
+        "function": stage.path,
+        "params": dict(job.params),
+        "places": dict(job.places),
+        "inputs": {role: str(path) for role, path in job.inputs.items()},
+        "out": str(job.out),
+        "scratch": str(job.scratch),
+    }
+    path = job.scratch / "job.json"
+    path.write_text(json.dumps(description), encoding="utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command += ["-m", "calkd_edge.stages", str(path)]
+    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
+    log.info("starting %s", " ".join(command))
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    log.info("%s%s", finished.stdout, finished.stderr)
+    if finished.returncode != 0:
+        raise StageFailed(
+            f"stage {stage.name}: a process of {processes} failed with status {finished.returncode}: "
+            f"{finished.stderr.strip().splitlines()[-1] if finished.stderr.strip() else 'no message'}",
+            remedy="Read the log; run again to resume from the last epoch.",
+            stage=stage.name,
+        )

@@ -1,0 +1,86 @@
+"""Stage: one step of a plan, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) in the stage's own unit."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage function gets: all it may know, and where it may write.
+
+    Attributes:
+        params: plain JSON values, every default filled in; part of the fingerprint.
+        places: where and how fast (roots, accelerator, threads): plain JSON, never part of the fingerprint.
+        inputs: published folders by role, read-only.
+        out: the empty folder to fill.
+        scratch: survives a kill; whatever lies here was written by an earlier attempt at this very stage.
+        progress: called with (done, total).
+    """
+
+    params: Mapping[str, Any]
+    places: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    out: Path
+    scratch: Path
+    progress: Progress
+
+
+StageFunction = Callable[[Job], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of a plan.
+
+    Attributes:
+        name: what people call it: "distill", "benchmark-int8@local".
+        function: a module-level function; its import path is part of the fingerprint.
+        version: bumped by hand when what the function writes changes.
+        params: see Job.
+        inputs: stages whose folders it reads, by role.
+        places: see Job.
+        parallel: whether it may run under torchrun; not part of the fingerprint.
+        measures: whether it measures the world, so that its result grows old.
+    """
+
+    name: str
+    function: StageFunction
+    version: int
+    params: Mapping[str, Any]
+    inputs: Mapping[str, Stage] = field(default_factory=dict)
+    places: Mapping[str, Any] = field(default_factory=dict)
+    parallel: bool = False
+    measures: bool = False
+
+    @property
+    def path(self) -> str:
+        """Import path of the function, "module:name"."""
+        return f"{self.function.__module__}:{self.function.__qualname__}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the function's path, the version, the params and the inputs' fingerprints, in hex."""
+        identity = {
+            "function": self.path,
+            "version": self.version,
+            "params": self.params,
+            "inputs": {role: stage.fingerprint for role, stage in self.inputs.items()},
+        }
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def ancestors(self) -> Iterator[Stage]:
+        """Every stage this one rests on, itself excluded; a stage may come more than once."""
+        for stage in self.inputs.values():
+            yield stage
+            yield from stage.ancestors()

@@ -1,0 +1,127 @@
+"""ImageModel: a network that takes uint8 images and owns its normalisation, and its folder on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from calkd_edge.errors import EnvironmentProblem, RecipeError
+from calkd_edge.models import MODELS
+from calkd_edge.records import Record
+
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "model.json"
+
+
+class ModelDescription(Record):
+    """model.json: everything that is needed to build the network again, and which images it has seen."""
+
+    schema_version: int = 1
+    name: str
+    settings: dict[str, Any]
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    trained_on: str
+    input_note: str = ""
+    license: str = ""
+
+
+class ImageModel(nn.Module):
+    """A backbone behind its own normalisation: uint8 images in, logits out.
+
+    Args:
+        backbone: normalised float images [B, 3, H, W] -> logits [B, C].
+        mean: per channel, as a fraction of 255.
+        std: per channel, as a fraction of 255.
+    """
+
+    def __init__(self, backbone: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.mean: Tensor
+        self.scale: Tensor
+        self.register_buffer("mean", 255 * torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1), False)
+        scale = 1 / (255 * torch.tensor(std, dtype=torch.float32)).view(1, 3, 1, 1)
+        self.register_buffer("scale", scale, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, C] for uint8 images [B, 3, H, W]."""
+        return self.backbone((images.to(self.mean.dtype) - self.mean) * self.scale)  # type: ignore[no-any-return]
+
+
+def build(description: ModelDescription) -> ImageModel:
+    """An untrained model; weights are drawn from torch's global generator.
+
+    Raises:
+        RecipeError: no such model, or settings that it does not know.
+    """
+    where = f"model {description.name}"
+    settings = MODELS.settings(description.name, description.settings, where=where)
+    backbone = MODELS.load(description.name)(len(description.classes), description.image_shape, **settings)
+    return ImageModel(backbone, description.mean, description.std)
+
+
+def save(model: ImageModel, description: ModelDescription, folder: Path) -> None:
+    """Write weights.safetensors and model.json into `folder`."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.backbone.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    (folder / DESCRIPTION).write_text(description.model_dump_json(indent=1), encoding="utf-8")
+
+
+def describe(folder: Path) -> ModelDescription:
+    """The model.json of a folder."""
+    try:
+        text = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as broken:
+        raise EnvironmentProblem(
+            f"{folder / DESCRIPTION} cannot be read: {broken}", remedy="Run the stage that wrote it again."
+        ) from broken
+    return ModelDescription.model_validate(text)
+
+
+def load(folder: Path) -> tuple[ImageModel, ModelDescription]:
+    """The model that `save` wrote, in evaluation mode, and its description."""
+    description = describe(folder)
+    model = build(description)
+    model.backbone.load_state_dict(load_file(folder / WEIGHTS))
+    return model.eval(), description
+
+
+def load_weights(model: ImageModel, path: Path) -> None:
+    """Fill a backbone from a safetensors file; every key must match.
+
+    Raises:
+        RecipeError: the file is absent, or keys or shapes differ; all differences are listed.
+    """
+    if not path.is_file():
+        raise RecipeError(f"teacher.weights: there is no file {path}", remedy="Correct the path.")
+    try:
+        state = load_file(path)
+    except Exception as broken:  # safetensors raises its own classes, without a common base
+        raise RecipeError(
+            f"teacher.weights: {path} is not a safetensors file: {broken}",
+            remedy="Convert it: safetensors.torch.save_file(model.state_dict(), 'teacher.safetensors').",
+        ) from broken
+    own = {name: tuple(tensor.shape) for name, tensor in model.backbone.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if own != given:
+        wrong = [f"missing {name}" for name in sorted(own.keys() - given.keys())]
+        wrong += [f"surplus {name}" for name in sorted(given.keys() - own.keys())]
+        wrong += [
+            f"{name} is {list(given[name])} instead of {list(own[name])}"
+            for name in sorted(own.keys() & given.keys())
+            if own[name] != given[name]
+        ]
+        raise RecipeError(
+            f"teacher.weights: {path} does not fit the model: {'; '.join(wrong)}",
+            remedy="Name the architecture, width and classes that the weights were made with.",
+        )
+    model.backbone.load_state_dict(state)

@@ -1,0 +1,48 @@
+"""ShuffleNetV2, in torchvision's 224-pixel form and in the CIFAR form.
+
+The CIFAR form has a 1x1 stem of stride 1 and no max pooling, so that 32 pixels end as 4x4.
+Source: Ma et al., "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design", ECCV 2018
+(arXiv 1807.11164), table 5.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+from torch import nn
+from torchvision.models import ShuffleNetV2
+
+from calkd_edge.models.forms import Form, ImageShape, is_cifar
+
+_CHANNELS = {
+    0.5: [24, 48, 96, 192, 1024],
+    1.0: [24, 116, 232, 464, 1024],
+    1.5: [24, 176, 352, 704, 1024],
+    2.0: [24, 244, 488, 976, 2048],
+}
+
+
+def _known_width(width: float) -> float:
+    if width not in _CHANNELS:
+        raise ValueError(f"the paper gives the widths {', '.join(map(str, _CHANNELS))}")
+    return width
+
+
+def shufflenet_v2(
+    num_classes: int,
+    image_shape: ImageShape,
+    *,
+    width: Annotated[float, AfterValidator(_known_width)] = 1.0,
+    form: Form = "auto",
+) -> nn.Module:
+    """ShuffleNetV2: channel split and shuffle, with the four widths of the paper."""
+    net: nn.Module = ShuffleNetV2([4, 8, 4], _CHANNELS[width], num_classes)
+    if is_cifar(form, image_shape):
+        net.conv1 = nn.Sequential(
+            nn.Conv2d(3, _CHANNELS[width][0], 1, bias=False),
+            nn.BatchNorm2d(_CHANNELS[width][0]),
+            nn.ReLU(inplace=True),
+        )
+        net.maxpool = nn.Identity()
+    return net

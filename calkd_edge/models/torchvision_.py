@@ -1,0 +1,31 @@
+"""torchvision's classification models by name, for use as teachers."""
+
+from __future__ import annotations
+
+from torch import nn
+from torchvision import models
+
+from calkd_edge.errors import RecipeError, did_you_mean
+from calkd_edge.models.forms import ImageShape
+
+
+def torchvision_model(num_classes: int, image_shape: ImageShape, *, architecture: str) -> nn.Module:
+    """A classification model of torchvision, untrained, as torchvision builds it.
+
+    Raises:
+        RecipeError: torchvision has no classification model of that name, or it gives several outputs in
+        training.
+    """
+    known = models.list_models(module=models)
+    if architecture not in known:
+        raise RecipeError(
+            f"torchvision has no classification model named '{architecture}'",
+            remedy=f"{did_you_mean(architecture, known)}Valid: {', '.join(known)}.",
+        )
+    if architecture in ("googlenet", "inception_v3"):
+        net: nn.Module = models.get_model(
+            architecture, weights=None, num_classes=num_classes, aux_logits=False, init_weights=True
+        )
+        return net
+    extra = {"image_size": image_shape[1]} if architecture.startswith("vit_") else {}
+    return models.get_model(architecture, weights=None, num_classes=num_classes, **extra)  # type: ignore[no-any-return]

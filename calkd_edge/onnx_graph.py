@@ -1,0 +1,130 @@
+"""Looking around in an ONNX graph: who makes a value, who reads it, what is stored.
+
+In scope: reading, and small repairs that every room with an ONNX file needs. Out of scope: what it means.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+METADATA_PREFIX = "calkd_edge."
+
+
+@dataclass(frozen=True)
+class GraphView:
+    """Indices over one graph; made anew after a change.
+
+    Attributes:
+        graph: the graph itself.
+        producer: value name -> the node that makes it.
+        consumers: value name -> the nodes that read it.
+        initializers: name -> the stored tensor.
+    """
+
+    graph: onnx.GraphProto
+    producer: dict[str, onnx.NodeProto]
+    consumers: dict[str, list[onnx.NodeProto]]
+    initializers: dict[str, onnx.TensorProto]
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto) -> GraphView:
+        """The view of a model's main graph."""
+        consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in model.graph.node:
+            for name in node.input:
+                consumers[name].append(node)
+        producer = {name: node for node in model.graph.node for name in node.output}
+        return cls(
+            model.graph, producer, consumers, {tensor.name: tensor for tensor in model.graph.initializer}
+        )
+
+    def array(self, name: str) -> np.ndarray:
+        """A stored tensor's values, a copy."""
+        return np.array(numpy_helper.to_array(self.initializers[name]))
+
+    def is_output(self, name: str) -> bool:
+        """Whether the graph returns this value."""
+        return any(output.name == name for output in self.graph.output)
+
+    def store(self, name: str, values: np.ndarray) -> str:
+        """Add an initializer; returns its name, `name` with a number behind it where that is taken."""
+        unique, number = name, 1
+        while unique in self.initializers or unique in self.producer:
+            number += 1
+            unique = f"{name}_{number}"
+        tensor = numpy_helper.from_array(np.ascontiguousarray(values), unique)
+        self.graph.initializer.append(tensor)
+        self.initializers[unique] = tensor
+        return unique
+
+    def replace_nodes(self, nodes: Sequence[onnx.NodeProto]) -> None:
+        """Put `nodes` in the place of the graph's, in their order, and drop what none of them reads."""
+        kept = list(nodes)
+        del self.graph.node[:]
+        self.graph.node.extend(kept)
+        self.drop_unused()
+
+    def sort(self) -> None:
+        """Put the nodes into topological order, keeping the present order where it is free."""
+        made = {*self.initializers, *(value.name for value in self.graph.input), ""}
+        waiting, ordered = list(self.graph.node), []
+        while waiting:
+            ready = [node for node in waiting if made.issuperset(node.input)]
+            if not ready:
+                raise ValueError(f"the graph has a circle through '{waiting[0].name}'")
+            for node in ready:
+                made.update(node.output)
+            ordered += ready
+            waiting = [node for node in waiting if not any(node is done for done in ready)]
+        self.replace_nodes(ordered)
+
+    def drop_unused(self) -> None:
+        """Remove initializers that no node reads."""
+        read = {name for node in self.graph.node for name in node.input}
+        read |= {output.name for output in self.graph.output}
+        kept = [tensor for tensor in self.graph.initializer if tensor.name in read]
+        del self.graph.initializer[:]
+        self.graph.initializer.extend(kept)
+
+
+def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model of its own, to be changed."""
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied
+
+
+def attribute(node: onnx.NodeProto, name: str, default: object) -> object:
+    """A node's attribute value, or the default."""
+    found = next((item for item in node.attribute if item.name == name), None)
+    return default if found is None else onnx.helper.get_attribute_value(found)
+
+
+def set_metadata(model: onnx.ModelProto, entries: Mapping[str, str]) -> None:
+    """Put entries into metadata_props under our prefix, replacing those of the same name."""
+    known = {item.key: item.value for item in model.metadata_props}
+    known.update({METADATA_PREFIX + key: value for key, value in entries.items()})
+    del model.metadata_props[:]
+    for key in sorted(known):
+        model.metadata_props.add(key=key, value=known[key])
+
+
+def metadata(model: onnx.ModelProto) -> dict[str, str]:
+    """Our entries of metadata_props, without the prefix."""
+    return {
+        item.key.removeprefix(METADATA_PREFIX): item.value
+        for item in model.metadata_props
+        if item.key.startswith(METADATA_PREFIX)
+    }
+
+
+def class_names(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The class names in the metadata; empty when there are none."""
+    return tuple(json.loads(metadata(model).get("classes", "[]")))

@@ -1,0 +1,38 @@
+"""Where and how a plan runs: what the command line says and no recipe does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where and how a plan runs; none of it enters a fingerprint.
+
+    Attributes:
+        out: the folder for people: report, bundle, models.
+        store: the folder of published stages.
+        accelerator: auto, cpu or cuda.
+        processes: for training.
+        fresh: names of stages to make anew, with all that rests on them.
+        skipped_devices: names not to be asked; their gates are unmeasured.
+        target_devices: names given for this run, that gates with `device: target` apply to.
+        smoke: whether the recipe is the smoke variant.
+        allow_undecided: whether an undecided release gets a bundle.
+        reuse_measurements: whether a latency older than the recipe allows is kept.
+        plugins: module -> SHA-256 of its file.
+    """
+
+    out: Path
+    store: Path
+    accelerator: str = "auto"
+    processes: int = 1
+    fresh: Sequence[str] = ()
+    skipped_devices: Sequence[str] = ()
+    target_devices: Sequence[str] = ()
+    smoke: bool = False
+    allow_undecided: bool = False
+    reuse_measurements: bool = False
+    plugins: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,216 @@
+"""compress(): bring every stage of a plan, judge what came of it, and write report and bundle.
+
+In scope: what is done when, and what becomes of a failure. Out of scope: arithmetic, the terminal.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from calkd_edge.checked import Checked, check
+from calkd_edge.data.prepare import needed_bytes
+from calkd_edge.devices.session import open_session
+from calkd_edge.engine.runner import Brought, Runner, Watcher
+from calkd_edge.engine.store import Store
+from calkd_edge.errors import CalkdError, DeviceError, EnvironmentProblem, RecipeError, did_you_mean
+from calkd_edge.options import Options
+from calkd_edge.plan import Plan, Planner
+from calkd_edge.publishing import manifest_facts, write_bundle_if_allowed, write_release
+from calkd_edge.recipe import DeviceSection, Recipe
+from calkd_edge.records import DeviceFacts, Report
+
+log = logging.getLogger(__name__)
+
+MARGIN_BYTES = 500 * 2**20
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a run came to.
+
+    Attributes:
+        report: everything that was measured and judged.
+        folder: where report.html, report.json and models/ lie.
+        bundle: the zip, None when the verdict allowed none.
+        device_errors: by device; their gates are unmeasured.
+    """
+
+    report: Report
+    folder: Path
+    bundle: Path | None
+    device_errors: Mapping[str, CalkdError]
+
+
+def probe(recipe: Recipe, skipped: Sequence[str] = ()) -> dict[str, DeviceFacts]:
+    """What every device of a recipe is, asked before anything trains.
+
+    Raises:
+        DeviceError: one does not answer, or lacks the runtime the recipe asks for.
+    """
+    found = {}
+    for name in dict.fromkeys(device.name for device in recipe.devices if device.name not in skipped):
+        with open_session(name) as session:
+            found[name] = session.probe()
+    for device in recipe.devices:
+        if device.name in found and device.runtime not in found[device.name].runtimes:
+            raise DeviceError(
+                f"{device.name}: its Python cannot import {device.runtime}",
+                remedy=f"Install it there: python3 -m pip install {device.runtime}",
+            )
+    return found
+
+
+def make_plan(recipe: Recipe, where: str, options: Options) -> tuple[Plan, dict[str, DeviceFacts]]:
+    """The plan of a recipe and the facts of its devices; nothing is run.
+
+    Raises:
+        CalkdError: the recipe, a device or the environment does not allow it.
+    """
+    skipped = [device for device in recipe.devices if device.name in options.skipped_devices]
+    if skipped:
+        kept = tuple(device for device in recipe.devices if device not in skipped)
+        recipe = recipe.model_copy(update={"devices": kept})
+    checked = check(recipe, where)
+    facts = probe(recipe)
+    return Planner(checked, facts, options.accelerator, options.plugins).plan(), facts
+
+
+def compress(
+    recipe: Recipe,
+    *,
+    where: str,
+    options: Options,
+    watcher: Watcher,
+    told: Callable[[str], None] = log.info,
+    counted: Callable[[int], None] = lambda stages: None,
+) -> Release:
+    """Run a recipe whole. A failed gate is a value here; only the command line turns it into an exit code.
+
+    Args:
+        recipe: as loaded, or its smoke variant.
+        where: its file, for messages.
+        options: where and how.
+        watcher: told of each stage.
+        told: takes sentences for the reader.
+        counted: takes the number of stages, once it is known.
+
+    Raises:
+        CalkdError: a stage refused, a device is unreachable at the start, or the environment lacks something.
+    """
+    plan, facts = make_plan(recipe, where, options)
+    counted(len(plan.stages))
+    store = Store(options.store)
+    for sentence in notices(plan.checked, options):
+        told(sentence)
+    check_disk(plan, store)
+    renew(plan, store, options)
+    runner = Runner(store, watcher, manifest_facts, options.processes)
+    brought, errors = bring_all(plan, runner)
+    report = write_release(plan, facts, store, brought, errors, options)
+    bundle = write_bundle_if_allowed(plan, report, brought, options)
+    return Release(report, options.out, bundle, errors)
+
+
+def notices(checked: Checked, options: Options) -> list[str]:
+    """What a reader should know before the work begins."""
+    recipe, said = checked.recipe, []
+    if checked.teacher_mode == "live":
+        said.append(f"The teacher runs live in every step, no soft labels are stored: {checked.reason}.")
+    elif checked.teacher_mode == "stored":
+        views, epochs = recipe.distill.soft_labels.views, recipe.distill.epochs
+        said.append(f"Soft labels: {views} views of each image, each seen {epochs / views:.1f} times.")
+    if checked.effect.kind == "no_op":
+        said.append(
+            f"WARNING: calibrating the teacher changes nothing for this student: {checked.effect.sentence}. "
+            "Add kd or dkd to distill.losses to let it act."
+        )
+    if options.processes > 1:
+        kind = "synchronised" if recipe.distill.sync_batch_norm else "per process"
+        said.append(f"Training runs in {options.processes} processes; batch normalisation is {kind}.")
+    return said
+
+
+def check_disk(plan: Plan, store: Store) -> None:
+    """Refuse early what would fill the disk late.
+
+    Raises:
+        EnvironmentProblem: prepared images and soft labels need more than is free.
+    """
+    recipe = plan.checked.recipe
+    images, shape = plan.checked.dataset.size()
+    needed = needed_bytes(images, shape) if store.published(plan.data) is None else 0
+    if any(stage.name == "soft-labels" and store.published(stage) is None for stage in plan.stages):
+        # The number of classes is known once the data is prepared; 1,000 covers the usual sets.
+        rows = min(images, recipe.data.train_images or images)
+        needed += recipe.distill.soft_labels.views * rows * 2 * min(1000, max(images // 10, 10))
+    free = shutil.disk_usage(store.root).free
+    if needed + MARGIN_BYTES > free:
+        raise EnvironmentProblem(
+            f"the store {store.root} may need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
+            remedy="Free space, use another disk (--store DIR), or lower distill.soft_labels.views.",
+        )
+
+
+def renew(plan: Plan, store: Store, options: Options) -> None:
+    """Take away what `--fresh` names, with all that rests on it, and latencies that grew old.
+
+    Raises:
+        RecipeError: `--fresh` names no stage of the plan.
+    """
+    names = {stage.name: stage for stage in plan.stages}
+    doomed: set[str] = set()
+    for wanted in options.fresh:
+        chosen = [stage for name, stage in names.items() if name == wanted or name.split("-")[0] == wanted]
+        if not chosen:
+            raise RecipeError(
+                f"--fresh {wanted}: the plan has no such stage",
+                remedy=f"{did_you_mean(wanted, names)}Stages: {', '.join(names)}.",
+            )
+        doomed |= {stage.fingerprint for stage in chosen}
+    doomed |= {
+        stage.fingerprint
+        for stage in plan.stages
+        if any(source.fingerprint in doomed for source in stage.ancestors())
+    }
+    oldest = datetime.now(timezone.utc) - timedelta(days=plan.checked.recipe.benchmark.max_age_days)
+    for stage in plan.stages:
+        place = store.published(stage) if stage.measures and not options.reuse_measurements else None
+        if place is not None and datetime.fromisoformat(store.manifest(place)["published_at"]) < oldest:
+            doomed.add(stage.fingerprint)
+    for stage in plan.stages:
+        if stage.fingerprint in doomed:
+            store.discard(stage)
+
+
+def bring_all(plan: Plan, runner: Runner) -> tuple[dict[str, Brought], dict[str, CalkdError]]:
+    """Bring every stage; a device that fails on the way takes only its own rows with it."""
+    brought: dict[str, Brought] = {}
+    errors: dict[str, CalkdError] = {}
+    for stage in plan.stages:
+        if any(source.fingerprint not in brought for source in stage.inputs.values()):
+            continue
+        try:
+            brought[stage.fingerprint] = runner.bring(stage)
+        except DeviceError as failed:
+            device = str(stage.params["device"])
+            if device == plan.checked.recipe.calibrate.on and not stage.measures:
+                raise
+            errors[device] = failed
+            log.error("%s: %s", stage.name, failed.message)
+    return brought, errors
+
+
+def with_devices(recipe: Recipe, named: Sequence[str]) -> Recipe:
+    """The recipe with further devices, each NAME or NAME:RUNTIME, that it does not list already."""
+    added: list[DeviceSection] = []
+    for text in named:
+        name, _, runtime = text.partition(":")
+        device = DeviceSection(name=name, runtime=runtime or "onnxruntime")
+        if device not in (*recipe.devices, *added):
+            added.append(device)
+    return recipe.model_copy(update={"devices": (*recipe.devices, *added)})

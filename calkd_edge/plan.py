@@ -1,0 +1,322 @@
+"""plan(recipe) -> stages: the only file that knows the order of work.
+
+prepare -> teacher -> export -> predict raw -> calibrate -> predict -> evaluate, benchmark
+(teacher)
+              |-> soft labels ---------------------|
+                                                   |-> distill -> export -> quantize[p]
+                                                   (student)
+             quantize[p] -> predict raw[p]@d -> calibrate[p] -> predict[p]@d -> evaluate[p]@d,
+             benchmark[p]@d
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Literal
+
+from calkd_edge.checked import Checked
+from calkd_edge.engine.stage import Stage, StageFunction
+from calkd_edge.recipe import BenchmarkSection, DeviceSection
+from calkd_edge.records import DeviceFacts
+from calkd_edge.stages import (
+    benchmark,
+    calibrate,
+    distill,
+    evaluate,
+    export,
+    predict,
+    prepare,
+    quantize,
+    soft_labels,
+    teacher,
+)
+
+BINS = 15
+_LOADS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "min_runs": 1000,
+        "min_seconds": 3.0,
+        "warmup_min_runs": 50,
+        "warmup_min_seconds": 1.0,
+        "warmup_max_seconds": 5.0,
+        "warmup_window_seconds": 0.25,
+    },
+    "standard": {
+        "min_runs": 1024,
+        "min_seconds": 60.0,
+        "warmup_min_runs": 50,
+        "warmup_min_seconds": 2.0,
+        "warmup_max_seconds": 60.0,
+        "warmup_window_seconds": 1.0,
+    },
+}
+_PROCESSES = {"quick": 1, "standard": 3}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One file on one device, and the stages that say everything about it."""
+
+    model: Literal["teacher", "student"]
+    precision: str
+    device: DeviceSection
+    raw: Stage
+    calibrate: Stage
+    final: Stage
+    evaluate: Stage
+    benchmark: Stage
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """In the order of work; calibrate rests on the calibration device's raw predictions."""
+        return (self.raw, self.calibrate, self.final, self.evaluate, self.benchmark)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every stage in order, and which of them make up the rows of the report."""
+
+    checked: Checked
+    stages: tuple[Stage, ...]
+    measured: tuple[Measured, ...]
+    data: Stage
+    teacher: Stage
+    student: Stage
+
+    @property
+    def name(self) -> str:
+        """The recipe's."""
+        return self.checked.recipe.name
+
+
+@dataclass(frozen=True)
+class Planner:
+    """What a plan rests on besides the recipe.
+
+    Attributes:
+        checked: the recipe, its names looked up.
+        devices: what the probe saw, by device name.
+        accelerator: where to train; never part of a fingerprint.
+        plugins: module -> SHA-256 of its file; part of every fingerprint that rests on code of one's own.
+    """
+
+    checked: Checked
+    devices: Mapping[str, DeviceFacts]
+    accelerator: str
+    plugins: Mapping[str, str]
+
+    def plan(self) -> Plan:
+        """The whole plan; nothing is run."""
+        recipe = self.checked.recipe
+        data = self._prepare()
+        taught = self._teacher(data)
+        teacher_fp32 = self._quantize(self._export(taught, data, "teacher"), data, "teacher", "fp32", {})
+        home = next(device for device in recipe.devices if device.name == recipe.calibrate.on)
+        teacher_row = self._measure("teacher", "fp32", teacher_fp32, data, home, home)
+        stored = self._soft_labels(taught, data)
+        student = self._distill(data, taught, teacher_row.calibrate, stored)
+        exported = self._export(student, data, "student")
+        rows = []
+        for precision in self.checked.precisions:
+            quantized = self._quantize(exported, data, "student", precision["name"], precision["settings"])
+            for device in recipe.devices:
+                rows.append(self._measure("student", precision["name"], quantized, data, home, device))
+        measured = (teacher_row, *rows)
+        # What trains comes first, what only measures last: a wrong recipe then shows early, a board late.
+        order = [
+            data,
+            taught,
+            *teacher_row.stages[:2],
+            *([] if stored is None else [stored]),
+            student,
+            exported,
+        ]
+        order += [stage for row in measured for stage in (*row.calibrate.ancestors(), *row.stages)]
+        return Plan(self.checked, _in_order(order), measured, data, taught, student)
+
+    def _stage(
+        self,
+        name: str,
+        function: StageFunction,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Stage],
+        **more: Any,
+    ) -> Stage:
+        from_plugins = {"plugins": dict(self.plugins)} if self.plugins else {}
+        version_of_output: int = sys.modules[function.__module__].VERSION
+        return Stage(name, function, version_of_output, {**params, **from_plugins}, inputs, **more)
+
+    def _prepare(self) -> Stage:
+        data = self.checked.recipe.data
+        keys = ("calibration_images", "train_images", "test_images", "drop_duplicates", "broken")
+        params = {
+            "dataset": data.name,
+            "settings": self.checked.named["data"]["settings"],
+            "identity": self.checked.dataset.identity(),
+            "splits": {**{key: getattr(data, key) for key in keys}, "seed": self.checked.recipe.seed},
+        }
+        return self._stage("prepare", prepare.run, params, {}, places={"root": data.root})
+
+    def _teacher(self, data: Stage) -> Stage:
+        recipe = self.checked.recipe
+        training = recipe.teacher_training
+        params = {
+            "model": self.checked.named["teacher"],
+            "training": None if training is None else training.model_dump(mode="json"),
+            "augmentation": self.checked.named["augmentation"],
+            "weights_sha256": self.checked.weights_sha256,
+            "trained_on": recipe.teacher.trained_on,
+            "seed": recipe.seed,
+        }
+        places = {"accelerator": self.accelerator, "weights": recipe.teacher.weights}
+        return self._stage("teacher", teacher.run, params, {"data": data}, places=places, parallel=True)
+
+    def _soft_labels(self, taught: Stage, data: Stage) -> Stage | None:
+        if self.checked.teacher_mode != "stored":
+            return None
+        section = self.checked.recipe.distill.soft_labels
+        params = {
+            "views": section.views,
+            "images_per_step": section.images_per_step,
+            "augmentation": self.checked.named["augmentation"],
+            "seed": self.checked.recipe.seed,
+        }
+        inputs = {"data": data, "teacher": taught}
+        places = {"accelerator": self.accelerator}
+        return self._stage("soft-labels", soft_labels.run, params, inputs, places=places)
+
+    def _distill(self, data: Stage, taught: Stage, calibrated: Stage, stored: Stage | None) -> Stage:
+        recipe = self.checked.recipe
+        training = recipe.distill.model_dump(mode="json", exclude={"losses", "soft_labels"})
+        params = {
+            "model": self.checked.named["student"],
+            "training": training,
+            "losses": list(self.checked.losses),
+            "augmentation": self.checked.named["augmentation"],
+            "teacher_mode": self.checked.teacher_mode,
+            "seed": recipe.seed,
+        }
+        inputs = {"data": data, "teacher": taught, "calibration": calibrated}
+        if stored is not None:
+            inputs["soft_labels"] = stored
+        places = {"accelerator": self.accelerator}
+        return self._stage("distill", distill.run, params, inputs, places=places, parallel=True)
+
+    def _export(self, model: Stage, data: Stage, what: str) -> Stage:
+        params = {
+            "opset": self.checked.recipe.export.opset,
+            "package_version": version("calkd-edge"),
+            "recipe_digest": self.checked.digest,
+            "versions": _versions("torch", "onnx", "onnxscript"),
+        }
+        return self._stage(f"export-{what}", export.run, params, {"model": model, "data": data})
+
+    def _quantize(
+        self, exported: Stage, data: Stage, what: str, precision: str, settings: Mapping[str, Any]
+    ) -> Stage:
+        params = {
+            "precision": precision,
+            "settings": dict(settings),
+            "seed": self.checked.recipe.seed,
+            "versions": _versions("onnx", "onnxruntime"),
+        }
+        inputs = {"model": exported, "data": data}
+        return self._stage(f"quantize-{what}-{precision}", quantize.run, params, inputs)
+
+    def _measure(
+        self,
+        model: Literal["teacher", "student"],
+        precision: str,
+        quantized: Stage,
+        data: Stage,
+        home: DeviceSection,
+        device: DeviceSection,
+    ) -> Measured:
+        """Raw predictions, calibration (fitted at home), final predictions, scores, times: on one device."""
+        recipe = self.checked.recipe
+        name = f"{model}-{precision}"
+        all_images = {"calibration": None}
+        raw = self._predict(f"predict-raw-{name}", quantized, data, device, all_images)
+        at_home = (
+            raw if device == home else self._predict(f"predict-raw-{name}", quantized, data, home, all_images)
+        )
+        inputs = {"predictions": at_home, "model": quantized}
+        if precision == "fp32":
+            inputs["reference"] = quantized.inputs["model"]
+        chosen = self.checked.named["calibrator"]
+        fit = {"calibrator": chosen["name"], "settings": chosen["settings"]}
+        calibrated = self._stage(f"calibrate-{name}", calibrate.run, fit, inputs)
+        splits = {"calibration": None, "test": recipe.evaluate.images}
+        final = self._predict(f"predict-{name}", calibrated, data, device, splits)
+        scored = self._stage(
+            f"evaluate-{name}@{device.name}",
+            evaluate.run,
+            {"bins": BINS, "seed": recipe.seed},
+            {"calibration": calibrated, "raw": raw, "final": final},
+        )
+        timed = self._benchmark(name, calibrated, data, device)
+        return Measured(model, precision, device, raw, calibrated, final, scored, timed)
+
+    def _predict(
+        self, name: str, model: Stage, data: Stage, device: DeviceSection, splits: Mapping[str, int | None]
+    ) -> Stage:
+        params = {**self._on(device), "splits": dict(splits), "seed": self.checked.recipe.seed}
+        return self._stage(f"{name}@{device.name}", predict.run, params, {"model": model, "data": data})
+
+    def _benchmark(self, name: str, model: Stage, data: Stage, device: DeviceSection) -> Stage:
+        section = self.checked.recipe.benchmark
+        params = {
+            **self._on(device),
+            "seed": self.checked.recipe.seed,
+            "profile": section.profile,
+            "processes": _PROCESSES[section.profile],
+            "load": load_of(section),
+        }
+        inputs = {"model": model, "data": data}
+        return self._stage(f"benchmark-{name}@{device.name}", benchmark.run, params, inputs, measures=True)
+
+    def _on(self, device: DeviceSection) -> dict[str, Any]:
+        """What of a device a result depends on; its clocks and temperatures are on record instead."""
+        facts = self.devices[device.name]
+        told = facts.model_dump(mode="json", include={"board", "machine", "cpu", "isa", "l4t", "power_mode"})
+        return {
+            "device": device.name,
+            "runtime": device.runtime,
+            "runtime_version": facts.runtimes[device.runtime],
+            "options": {"threads": self.checked.recipe.benchmark.threads},
+            "on": told,
+        }
+
+
+def load_of(section: BenchmarkSection) -> dict[str, Any]:
+    """Warm-up and minima of a benchmark, the recipe's own where it names them."""
+    load = dict(_LOADS[section.profile])
+    if section.min_runs is not None:
+        load["min_runs"] = section.min_runs
+    if section.min_seconds is not None:
+        load["min_seconds"] = section.min_seconds
+        load["warmup_max_seconds"] = min(load["warmup_max_seconds"], 5 * section.min_seconds)
+        load["warmup_min_seconds"] = min(load["warmup_min_seconds"], section.min_seconds)
+    return load
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    return {package: version(package) for package in packages}
+
+
+def _in_order(stages: list[Stage]) -> tuple[Stage, ...]:
+    """Each stage once, after everything it rests on."""
+    ordered: dict[str, Stage] = {}
+
+    def place(stage: Stage) -> None:
+        if stage.fingerprint not in ordered:
+            for source in stage.inputs.values():
+                place(source)
+            ordered[stage.fingerprint] = stage
+
+    for stage in stages:
+        place(stage)
+    return tuple(ordered.values())

@@ -1,0 +1,114 @@
+"""The int8 file that ONNX Runtime's CPU runs well, derived from the canonical one after folding.
+
+Three changes. The values are requantized, with the same scale, before an activation function as well: this
+changes nothing, since rounding is monotone and idempotent, and lets the convolution be fused. No two Q/DQ
+nodes share an initializer: ONNX Runtime 1.32 cannot open such a file with exact products on x86. Biases of
+convolutions become int32, as the kernels want them; this rounds, and is the only change that can move a
+result. A Gemm's bias becomes an Add of its own, since ONNX Runtime would round it too. TensorRT refuses such
+a file.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from calkd_edge.onnx_graph import GraphView, copy_of
+
+MONOTONE = ("Relu", "Clip")
+INT32_LIMIT = 2.0**31 - 1
+
+
+def derive_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a canonical int8 model for ONNX Runtime's CPU provider; never give it to TensorRT."""
+    derived = copy_of(model)
+    _requantize_before_activations(GraphView.of(derived))
+    _integer_biases(GraphView.of(derived))
+    _unshare(GraphView.of(derived))
+    onnx.checker.check_model(derived, full_check=True)
+    return derived
+
+
+def _requantize_before_activations(view: GraphView) -> None:
+    nodes: list[onnx.NodeProto] = []
+    for node in view.graph.node:
+        after = _fusible_quantize(view, node)
+        if after is not None:
+            raw, scale, zero = node.input[0], after.input[1], after.input[2]
+            pair = (f"{raw}_requantized", f"{raw}_redequantized")
+            nodes.append(
+                helper.make_node("QuantizeLinear", [raw, scale, zero], [pair[0]], f"requantize_{raw}")
+            )
+            again = helper.make_node(
+                "DequantizeLinear", [pair[0], scale, zero], [pair[1]], f"redequantize_{raw}"
+            )
+            nodes.append(again)
+            node.input[0] = pair[1]
+        nodes.append(node)
+    view.replace_nodes(nodes)
+
+
+def _fusible_quantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto | None:
+    """The QuantizeLinear behind a monotone activation that alone reads a convolution, or None."""
+    if node.op_type not in MONOTONE:
+        return None
+    before, after = view.producer.get(node.input[0]), view.consumers[node.output[0]]
+    alone = before is not None and before.op_type == "Conv" and len(view.consumers[node.input[0]]) == 1
+    return after[0] if alone and len(after) == 1 and after[0].op_type == "QuantizeLinear" else None
+
+
+def _integer_biases(view: GraphView) -> None:
+    """Store each bias as int32 at the product of its activation's and its weight's scales."""
+    nodes: list[onnx.NodeProto] = []
+    for node in view.graph.node:
+        has_bias = len(node.input) > 2 and node.input[2] in view.initializers
+        dequantize = _bias_dequantize(view, node) if node.op_type == "Conv" and has_bias else None
+        if dequantize is not None:
+            nodes.append(dequantize)
+            node.input[2] = dequantize.output[0]
+        nodes.append(node)
+        if node.op_type == "Gemm" and has_bias:
+            nodes.append(_separate_bias(node))
+    view.replace_nodes(nodes)
+
+
+def _separate_bias(node: onnx.NodeProto) -> onnx.NodeProto:
+    """Take a Gemm's bias out into an Add behind it: in float, so that a folded calibration stays exact."""
+    output, bias = node.output[0], node.input[2]
+    del node.input[2:]
+    node.output[0] = f"{output}_before_bias"
+    return helper.make_node("Add", [node.output[0], bias], [output], f"bias_of_{node.name or output}")
+
+
+def _bias_dequantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto | None:
+    """The int32 bias' DequantizeLinear; None where a bias does not fit into 32 bits, and so stays float."""
+    pairs = [view.producer.get(name) for name in node.input[:2]]
+    sources = [pair for pair in pairs if pair is not None and pair.op_type == "DequantizeLinear"]
+    if len(sources) != 2:
+        return None
+    bias = view.array(node.input[2]).astype(np.float64)
+    scales = [view.array(pair.input[1]).astype(np.float32) for pair in sources]
+    scale = np.ascontiguousarray(np.broadcast_to(scales[0] * scales[1], bias.shape))
+    integers = np.rint(bias / scale.astype(np.float64))
+    if np.abs(integers).max() > INT32_LIMIT:
+        return None
+    name = f"{node.name or node.output[0]}_bias"
+    inputs = [
+        view.store(f"{name}_int32", integers.astype(np.int32)),
+        view.store(f"{name}_scale", scale),
+        view.store(f"{name}_zero_point", np.zeros(len(bias), dtype=np.int32)),
+    ]
+    return helper.make_node("DequantizeLinear", inputs, [f"{name}_dequantized"], f"dequantize_{name}", axis=0)
+
+
+def _unshare(view: GraphView) -> None:
+    """Give every Q/DQ node initializers of its own."""
+    seen: set[str] = set()
+    for node in view.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        for place, name in enumerate(node.input):
+            if name in seen and name in view.initializers:
+                node.input[place] = view.store(name, view.array(name))
+            seen.add(name)

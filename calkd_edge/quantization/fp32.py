@@ -1,0 +1,12 @@
+"""float32: the exported file as it is."""
+
+from __future__ import annotations
+
+import onnx
+
+from calkd_edge.quantization.source import ImageSource
+
+
+def fp32(model: onnx.ModelProto, images: ImageSource) -> onnx.ModelProto:
+    """The same file: every other precision is compared with it."""
+    return model

@@ -1,0 +1,104 @@
+"""Static int8 as explicit Q/DQ, in the one placement that TensorRT 10 and 11 accept.
+
+Every Conv and Gemm reads its activation through QuantizeLinear -> DequantizeLinear and its weight through the
+DequantizeLinear of a stored int8 tensor. Symmetric, zero points 0, one scale per activation, one per output
+channel
+of a weight, weights within [-127, 127], biases in float. Quantization stands after an activation function.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import onnx
+from onnx import helper
+from pydantic import Field
+
+from calkd_edge.onnx_graph import GraphView, attribute, copy_of
+from calkd_edge.quantization.ranges import RangeMethod, activation_ranges
+from calkd_edge.quantization.source import ImageSource
+
+QUANTIZED = ("Conv", "Gemm")
+LARGEST = 127.0
+SMALLEST_SCALE = 2.0**-40
+"""A channel of zeros still gets a scale above 0: TensorRT refuses 0."""
+
+
+def int8(
+    model: onnx.ModelProto,
+    source: ImageSource,
+    *,
+    ranges: RangeMethod = "percentile",
+    images: Annotated[int, Field(ge=1)] = 512,
+) -> onnx.ModelProto:
+    """Static symmetric int8 by explicit Q/DQ, ranges from `images` training images."""
+    return place_qdq(model, activation_ranges(model, quantized_inputs(model), source(images), ranges))
+
+
+def quantized_inputs(model: onnx.ModelProto) -> list[str]:
+    """Names of the activations that a Conv or Gemm reads, each once, in graph order."""
+    return list(dict.fromkeys(node.input[0] for node in model.graph.node if node.op_type in QUANTIZED))
+
+
+def place_qdq(model: onnx.ModelProto, ranges: dict[str, float]) -> onnx.ModelProto:
+    """A copy of a float32 model with Q/DQ on every Conv and Gemm.
+
+    Args:
+        model: weights must be stored in the graph.
+        ranges: r of the symmetric range [-r, r] of each activation that a Conv or Gemm reads.
+    """
+    quantized = copy_of(model)
+    view = GraphView.of(quantized)
+    nodes: list[onnx.NodeProto] = []
+    dequantized: dict[str, str] = {}
+    for node in view.graph.node:
+        if node.op_type in QUANTIZED and node.input[1] in view.initializers:
+            activation = node.input[0]
+            if activation not in dequantized:
+                nodes += _activation_pair(view, activation, ranges[activation], dequantized)
+            nodes.append(_weight_dequantize(view, node))
+            node.input[0] = dequantized[activation]
+            node.input[1] = nodes[-1].output[0]
+        nodes.append(node)
+    view.replace_nodes(nodes)
+    onnx.checker.check_model(quantized, full_check=True)
+    return quantized
+
+
+def _activation_pair(
+    view: GraphView, name: str, limit: float, dequantized: dict[str, str]
+) -> list[onnx.NodeProto]:
+    scale = view.store(f"{name}_scale", np.array(max(limit / LARGEST, SMALLEST_SCALE), dtype=np.float32))
+    zero = view.store(f"{name}_zero_point", np.array(0, dtype=np.int8))
+    dequantized[name] = f"{name}_dequantized"
+    return [
+        helper.make_node("QuantizeLinear", [name, scale, zero], [f"{name}_quantized"], f"quantize_{name}"),
+        helper.make_node(
+            "DequantizeLinear", [f"{name}_quantized", scale, zero], [dequantized[name]], f"dequantize_{name}"
+        ),
+    ]
+
+
+def _weight_dequantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto:
+    weight = view.array(node.input[1]).astype(np.float64)
+    if node.op_type == "Gemm" and attribute(node, "transB", 0) != 1:
+        weight = weight.T
+        _set_transposed(node)
+    largest = np.abs(weight).reshape(len(weight), -1).max(1)
+    scale = np.maximum(largest / LARGEST, SMALLEST_SCALE).astype(np.float32)
+    column = scale.astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1))
+    integers = np.clip(np.rint(weight / column), -LARGEST, LARGEST).astype(np.int8)
+    name = f"{node.name or node.output[0]}_weight"
+    inputs = [
+        view.store(f"{name}_int8", integers),
+        view.store(f"{name}_scale", scale),
+        view.store(f"{name}_zero_point", np.zeros(len(scale), dtype=np.int8)),
+    ]
+    return helper.make_node("DequantizeLinear", inputs, [f"{name}_dequantized"], f"dequantize_{name}", axis=0)
+
+
+def _set_transposed(node: onnx.NodeProto) -> None:
+    kept = [item for item in node.attribute if item.name != "transB"]
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute("transB", 1)])

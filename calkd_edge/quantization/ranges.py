@@ -1,0 +1,96 @@
+"""Activation ranges: how large the values at a place in the graph get, over training images.
+
+Ranges are the statistics of int8; they have nothing to do with calibrating confidence. They are collected
+with the
+float32 graph in ONNX Runtime on the host; nothing that ships is measured here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from calkd_edge.onnx_graph import copy_of
+
+RangeMethod = Literal["min_max", "percentile", "mse"]
+BINS = 2048
+PERCENTILE = 99.99
+IMAGES_PER_RUN = 64
+
+
+def activation_ranges(
+    model: onnx.ModelProto, names: Sequence[str], images: np.ndarray, method: RangeMethod
+) -> dict[str, float]:
+    """The symmetric range [-r, r] of each named value: r > 0.
+
+    Args:
+        model: the float32 graph.
+        names: values to look at.
+        images: uint8 [N, 3, H, W].
+        method: min_max takes the largest magnitude; percentile cuts 1 in 10,000 magnitudes; mse takes the r
+        whose
+            int8 rounding error is smallest.
+
+    Values are read in two passes, one for the largest magnitude and one for a histogram of 2,048 bins, so
+    memory
+    does not grow with the number of images.
+    """
+    session = _session(model, names)
+    largest = dict.fromkeys(names, 0.0)
+    for values in _passes(session, names, images):
+        for name, value in values:
+            largest[name] = max(largest[name], float(np.abs(value).max()))
+    if method == "min_max":
+        return {name: top or 1.0 for name, top in largest.items()}
+    counts = {name: np.zeros(BINS, dtype=np.int64) for name in names}
+    for values in _passes(session, names, images):
+        for name, value in values:
+            counts[name] += np.histogram(np.abs(value), bins=BINS, range=(0.0, largest[name] or 1.0))[0]
+    choose = _percentile if method == "percentile" else _least_squares
+    return {name: choose(counts[name], largest[name] or 1.0) for name in names}
+
+
+def _session(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
+    shown = copy_of(model)
+    del shown.graph.output[:]
+    inputs = {value.name for value in model.graph.input}
+    if inputs & set(names):
+        raise ValueError("a range was asked for the graph's own input")
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _passes(
+    session: onnxruntime.InferenceSession, names: Sequence[str], images: np.ndarray
+) -> Iterator[Iterator[tuple[str, np.ndarray]]]:
+    feed = session.get_inputs()[0].name
+    for start in range(0, len(images), IMAGES_PER_RUN):
+        batch = np.ascontiguousarray(images[start : start + IMAGES_PER_RUN])
+        yield zip(names, session.run(list(names), {feed: batch}), strict=True)
+
+
+def _percentile(counts: np.ndarray, largest: float) -> float:
+    share = np.cumsum(counts) / counts.sum()
+    bin_number = int(np.searchsorted(share, PERCENTILE / 100.0))
+    return largest * min(bin_number + 1, BINS) / BINS
+
+
+def _least_squares(counts: np.ndarray, largest: float) -> float:
+    """The r whose squared error, rounding inside and clipping outside, is smallest over the histogram."""
+    centres = (np.arange(BINS) + 0.5) * (largest / BINS)
+    best, best_error = largest, np.inf
+    for limit in np.linspace(0.2, 1.0, 81) * largest:
+        step = limit / 127.0
+        rounded = np.minimum(np.round(centres / step), 127.0) * step
+        error = float(np.sum(counts * (centres - rounded) ** 2))
+        if error < best_error:
+            best, best_error = float(limit), error
+    return best

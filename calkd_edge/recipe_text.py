@@ -1,0 +1,156 @@
+"""A recipe's text: where it lies, how its YAML is read, how a dotted override changes it.
+
+In scope: paths and YAML. Out of scope: which keys a recipe has (recipe.py knows).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from calkd_edge.errors import RecipeError, did_you_mean
+
+PATH_KEYS = (("data", "root"), ("teacher", "weights"), ("student", "weights"))
+"""Keys that hold a path."""
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice instead of keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key}' stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def packaged() -> dict[str, Path]:
+    """Packaged recipes by name: the wheel's own, or the checkout's when installed in place."""
+    package = Path(str(resources.files("calkd_edge")))
+    for folder in (package / "packaged_recipes", package.parent / "recipes"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The file that `--recipe` means: a path, else a packaged recipe's name with or without `.yaml`.
+
+    Raises:
+        RecipeError: neither exists.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path.resolve()
+    known = packaged()
+    name = str(name_or_path).removesuffix(".yaml")
+    if name in known:
+        return known[name]
+    raise RecipeError(
+        f"there is no recipe file '{name_or_path}' and no packaged recipe of that name",
+        remedy=f"{did_you_mean(name, known)}Packaged: {', '.join(known)}. See: calkd-edge list recipes",
+    )
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The YAML tree of a recipe file.
+
+    Raises:
+        RecipeError: not readable, not YAML, or not a mapping.
+    """
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except (OSError, UnicodeDecodeError) as broken:
+        message = f"{path}: cannot be read: {broken}"
+        raise RecipeError(message, remedy="Check the path and its permissions.") from None
+    except yaml.YAMLError as broken:
+        mark = getattr(broken, "problem_mark", None)
+        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(broken, "problem", None) or str(broken)
+        raise RecipeError(f"{path}:{place}: {problem}", remedy="Correct the YAML there.") from None
+    if not isinstance(tree, dict):
+        raise RecipeError(
+            f"{path}: a recipe is a mapping of sections, this is {type(tree).__name__}",
+            remedy="Start from a packaged one: calkd-edge list recipes",
+        )
+    return tree
+
+
+def check_version(tree: dict[str, Any], supported: int, *, where: str) -> None:
+    """Refuse a recipe without a version, or written for a newer one.
+
+    Raises:
+        RecipeError: with the sentence that says which.
+    """
+    version = tree.get("version")
+    if version is None:
+        message = f"{where}: version: this key is missing"
+        raise RecipeError(message, remedy=f"Add the line `version: {supported}`.")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        message = f"{where}: version: must be a whole number (got {version!r})"
+        raise RecipeError(message, remedy=f"Use {supported}.")
+    if version > supported:
+        raise RecipeError(
+            f"{where}: version: this recipe is of version {version}, this calkd-edge reads up to {supported}",
+            remedy="Upgrade it: pip install --upgrade calkd-edge",
+        )
+
+
+def anchor_paths(tree: dict[str, Any], folder: Path) -> None:
+    """Make the recipe's relative paths absolute, in place, taking them from `folder`."""
+    for section, key in PATH_KEYS:
+        holder = tree.get(section)
+        if isinstance(holder, dict) and isinstance(holder.get(key), str):
+            holder[key] = str((folder / Path(holder[key]).expanduser()).resolve())
+
+
+def assign(tree: dict[str, Any], override: str) -> None:
+    """Apply one `a.b=c` or `gates[0].max=0.01` to the tree, in place; the value is YAML.
+
+    Raises:
+        RecipeError: no `=`, a broken value, or a path through something that holds no keys.
+    """
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted.strip():
+        raise RecipeError(f"--set {override}: not an assignment", remedy="Write --set section.key=value.")
+    try:
+        value = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {override}: the value is not YAML", remedy="Quote it.") from None
+    steps: list[str | int] = [
+        int(step) if step.isdigit() else step for step in re.split(r"[.\[\]]+", dotted.strip().rstrip("]"))
+    ]
+    holder: Any = tree
+    for step in steps[:-1]:
+        holder = _step(holder, step, override)
+    last = steps[-1]
+    if isinstance(holder, list) and isinstance(last, int) and last < len(holder):
+        holder[last] = value
+    elif isinstance(holder, dict):
+        holder[str(last)] = value
+    else:
+        raise _no_such_place(override, last, holder)
+
+
+def _step(holder: Any, step: str | int, override: str) -> Any:
+    if isinstance(holder, dict):
+        return holder.setdefault(str(step), {})
+    if isinstance(holder, list) and isinstance(step, int) and step < len(holder):
+        return holder[step]
+    raise _no_such_place(override, step, holder)
+
+
+def _no_such_place(override: str, step: str | int, holder: Any) -> RecipeError:
+    size = f"a list of {len(holder)}" if isinstance(holder, list) else repr(holder)
+    message = f"--set {override}: there is no place '{step}' in {size}"
+    return RecipeError(message, remedy="Check the dotted path.")

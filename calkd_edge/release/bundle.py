@@ -1,0 +1,235 @@
+"""The bundle: what ships and where it came from, in one zip whose bytes depend on its content alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided
+from calkd_edge.records import Json, Report
+from calkd_edge.release import card
+from calkd_edge.release.atomic import replacing
+from calkd_edge.release.report import HTML_NAME, JSON_NAME, render_html, render_json
+
+BUNDLE_SCHEMA_VERSION = 1
+MANIFEST, SUMS, CARD = "manifest.json", "SHA256SUMS", "MODEL_CARD.md"
+INPUTS = "golden/inputs.npz"
+
+_DATE = (1980, 1, 1, 0, 0, 0)
+_LARGE = 1 << 31
+
+
+def write_bundle(
+    target: Path,
+    *,
+    report: Report,
+    files: Mapping[str, Path],
+    golden: Mapping[str, NDArray[Any]],
+    card_first_word: str,
+) -> Path:
+    """Write the zip, whole or not at all, and return its path. Equal content gives equal bytes.
+
+    Args:
+        target: the zip to write or replace.
+        report: must have passed, or be undecided with `card_first_word="undecided"`.
+        files: name inside the bundle -> file, e.g. {"model.int8.onnx": ...}.
+        golden: "images" -> uint8 [n, 3, H, W], and for each file that runs "NAME/OUTPUT" -> what that
+            output of that file was on them.
+        card_first_word: how the model card begins.
+
+    Raises:
+        GateFailed: the report failed, or is a smoke run.
+        GateUndecided: the report is undecided and the card would not say so first.
+        EnvironmentProblem: a file is missing.
+        ValueError: golden arrays or names that do not fit together.
+    """
+    _may_ship(report, card_first_word)
+    for name, path in files.items():
+        if not path.is_file():
+            raise EnvironmentProblem(
+                f"{path}: the bundle's {name} is not there", remedy="Run the recipe again."
+            )
+    packed = _golden_files(golden, files)
+    texts = {
+        JSON_NAME: render_json(report).encode(),
+        HTML_NAME: render_html(report).encode(),
+        CARD: card.render(report, files=list(files), golden=golden, first_word=card_first_word).encode(),
+        **packed,
+    }
+    _check_names([*files, *texts])
+    listed = {name: _facts_of_bytes(text) for name, text in texts.items()}
+    listed.update({name: _facts_of_file(path) for name, path in files.items()})
+    texts[MANIFEST] = _manifest(report, listed)
+    sums = {name: facts["sha256"] for name, facts in listed.items()}
+    sums[MANIFEST] = hashlib.sha256(texts[MANIFEST]).hexdigest()
+    texts[SUMS] = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
+    with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted([*texts, *files]):
+            _add(archive, name, files[name] if name in files else texts[name])
+    return target
+
+
+def verify_bundle(path: Path) -> list[str]:
+    """Everything that is wrong with a bundle, as sentences; empty when it is sound.
+
+    Reads every byte: missing, altered and surplus files, a checksum list that disagrees, a newer schema.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _problems(archive)
+    except (OSError, zipfile.BadZipFile, EOFError) as wrong:
+        return [f"{path}: not a readable bundle: {wrong}"]
+
+
+def _may_ship(report: Report, first_word: str) -> None:
+    if report.verdict in ("failed", "smoke"):
+        raise GateFailed(
+            f"{report.name}: the verdict is {report.verdict}; only a passed or undecided release is bundled",
+            remedy="Read the gates in report.html.",
+        )
+    if report.verdict == "undecided" and first_word != "undecided":
+        raise GateUndecided(
+            f"{report.name}: an undecided release must say so in the first word of its card",
+            remedy="Pass --allow-undecided, or gather the evidence that the report names.",
+        )
+
+
+def _golden_files(golden: Mapping[str, NDArray[Any]], files: Mapping[str, Path]) -> dict[str, bytes]:
+    images = golden.get("images")
+    if images is None or images.dtype != np.uint8 or images.ndim != 4:
+        raise ValueError("golden needs 'images': uint8 [n, 3, H, W]")
+    outputs: dict[str, dict[str, NDArray[Any]]] = {}
+    for key, values in golden.items():
+        if key == "images":
+            continue
+        name, _, output = key.rpartition("/")
+        if name not in files or len(values) != len(images):
+            raise ValueError(f"golden '{key}': no file of that name, or not one row per image")
+        outputs.setdefault(name, {})[output] = values
+    packed = {INPUTS: _npz({"images": images})}
+    return packed | {f"golden/{name}.npz": _npz(arrays) for name, arrays in sorted(outputs.items())}
+
+
+def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """An .npz with fixed dates, as numpy.load reads it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(arrays):
+            inner = io.BytesIO()
+            np.lib.format.write_array(inner, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+            _add(archive, f"{name}.npy", inner.getvalue())
+    return buffer.getvalue()
+
+
+def _manifest(report: Report, listed: Mapping[str, dict[str, Any]]) -> bytes:
+    tree: dict[str, Json] = {
+        "schema_version": BUNDLE_SCHEMA_VERSION,
+        "name": report.name,
+        "verdict": report.verdict,
+        "files": {name: listed[name] for name in sorted(listed)},
+        "provenance": [stage.model_dump(include={"stage", "fingerprint"}) for stage in report.plan],
+        "environment": report.environment,
+    }
+    return (json.dumps(tree, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _check_names(names: list[str]) -> None:
+    reserved = {MANIFEST, SUMS}
+    for name in names:
+        if names.count(name) > 1 or name in reserved or not _is_safe(name):
+            raise ValueError(f"'{name}' cannot be a file's name in a bundle")
+
+
+def _is_safe(name: str) -> bool:
+    parts = name.split("/")
+    return not set(parts) & {"", ".", ".."} and not any(char in name for char in "\\:\n\r\0")
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes | Path) -> None:
+    info = zipfile.ZipInfo(name, _DATE)
+    info.external_attr = 0o644 << 16
+    info.create_system = 3
+    if isinstance(content, bytes):
+        archive.writestr(info, content)
+        return
+    with (
+        content.open("rb") as source,
+        archive.open(info, "w", force_zip64=content.stat().st_size > _LARGE) as inside,
+    ):
+        shutil.copyfileobj(source, inside, 1 << 20)
+
+
+def _facts_of_bytes(content: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+
+def _facts_of_file(path: Path) -> dict[str, Any]:
+    with path.open("rb") as source:
+        return {"sha256": _digest(source), "bytes": path.stat().st_size}
+
+
+def _digest(source: Any) -> str:
+    total = hashlib.sha256()
+    while chunk := source.read(1 << 20):
+        total.update(chunk)
+    return total.hexdigest()
+
+
+def _problems(archive: zipfile.ZipFile) -> list[str]:
+    names = archive.namelist()
+    if MANIFEST not in names:
+        return [f"{MANIFEST} is missing: this is not a bundle"]
+    try:
+        manifest = json.loads(archive.read(MANIFEST))
+        version, listed = manifest["schema_version"], dict(manifest["files"])
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return [f"{MANIFEST} is not readable as a bundle's manifest"]
+    if not isinstance(version, int) or version > BUNDLE_SCHEMA_VERSION:
+        return [
+            f"the bundle has schema version {version}, newer than {BUNDLE_SCHEMA_VERSION}: upgrade calkd-edge"
+        ]
+    problems = [f"{name} is in the bundle twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    problems += [f"{name} is missing" for name in sorted({*listed, SUMS} - set(names))]
+    problems += [
+        f"{name} is surplus: the manifest does not list it" for name in sorted(_surplus(names, listed))
+    ]
+    found = {name: _found(archive, name) for name in sorted((set(listed) | {MANIFEST}) & set(names))}
+    for name, digest in found.items():
+        if name in listed and digest != listed[name].get("sha256"):
+            problems.append(f"{name} was altered: its SHA-256 is not the manifest's")
+    if SUMS in names:
+        problems += _disagreements(archive, found, listed)
+    return problems
+
+
+def _surplus(names: list[str], listed: Mapping[str, Any]) -> set[str]:
+    return set(names) - set(listed) - {MANIFEST, SUMS}
+
+
+def _found(archive: zipfile.ZipFile, name: str) -> str:
+    try:
+        with archive.open(name) as source:
+            return _digest(source)
+    except zipfile.BadZipFile:
+        return "unreadable"
+
+
+def _disagreements(
+    archive: zipfile.ZipFile, found: Mapping[str, str], listed: Mapping[str, Any]
+) -> list[str]:
+    try:
+        lines = archive.read(SUMS).decode().splitlines()
+        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    except (zipfile.BadZipFile, UnicodeDecodeError):
+        return [f"{SUMS} was altered"]
+    expected = {name: facts.get("sha256") for name, facts in listed.items()} | {MANIFEST: found.get(MANIFEST)}
+    return [] if sums == expected else [f"{SUMS} and {MANIFEST} disagree: one of them was altered"]

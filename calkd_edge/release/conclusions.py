@@ -1,0 +1,164 @@
+"""Sentences a reader needs after the figures: does int8 pay, did calibration help, is T enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from calkd_edge.records import DeviceFacts, LatencySummary, Measurement, Quality
+from calkd_edge.release import numbers
+from calkd_edge.release.evidence import Evidence, labels_of, same_student_in_fp32
+
+INT8_INSTRUCTIONS = frozenset(
+    {"avx512_vnni", "avx512vnni", "avx_vnni", "avxvnni", "amx_int8", "asimddp", "dotprod", "i8mm"}
+)
+FP16_INSTRUCTIONS = frozenset({"avx512_fp16", "amx_fp16", "asimdhp", "fphp"})
+
+
+def conclusions(
+    evidence: Sequence[Evidence], *, devices: Mapping[str, DeviceFacts] | None = None
+) -> tuple[str, ...]:
+    """What the measurements say in sentences, the comparison of precisions first.
+
+    Args:
+        evidence: all measurements, uncalibrated rows too.
+        devices: what each device is; without it no reason is given for a speed.
+    """
+    measurements = [one.measurement for one in evidence]
+    names = dict(zip(map(id, measurements), labels_of(measurements), strict=True))
+    said: list[str] = []
+    for one in evidence:
+        m = one.measurement
+        if m.model == "student" and m.calibrated and m.precision != "fp32":
+            reference = same_student_in_fp32(one, evidence)
+            if reference is not None:
+                said += _precision_pays(
+                    one, reference.measurement, names[id(m)], (devices or {}).get(m.device)
+                )
+                said += _temperature_moved(m, reference.measurement, names[id(m)])
+    said += _calibration_helped(measurements, names)
+    said += [text for m in measurements if m.calibrated for text in _temperature_suffices(m, names[id(m)])]
+    return tuple(dict.fromkeys(text[0].upper() + text[1:] for text in said))
+
+
+def _precision_pays(own: Evidence, fp32: Measurement, name: str, facts: DeviceFacts | None) -> list[str]:
+    m = own.measurement
+    share = f"its file is {m.size_bytes / fp32.size_bytes:.2f} of the size" if fp32.size_bytes else ""
+    if own.emulated or (facts is not None and facts.emulated):
+        return [f"{name}: {share}; its times come from an emulated device and say nothing about speed."]
+    if m.latency_ms is None or fp32.latency_ms is None:
+        return [f"{name}: {share}; it was not timed against fp32."]
+    ratio = _ratio(m.latency_ms, fp32.latency_ms)
+    if ratio is None:
+        return [f"{name}: {share}; too few runs to compare its speed with fp32."]
+    value, low, high = ratio
+    own_p50, fp32_p50 = m.latency_ms.p50.value, fp32.latency_ms.p50.value
+    times = f"{numbers.milliseconds(own_p50)} against {numbers.milliseconds(fp32_p50)}"
+    span = f"{value:.2f} of the time, between {low:.2f} and {high:.2f}"
+    if high < 1:
+        return [f"{name} pays: p50 {times} in fp32 ({span}), and {share}."]
+    why = _why_not_faster(m, facts)
+    verdict = "does not pay in time: it is slower" if low > 1 else "shows no sure gain in time"
+    return [f"{name} {verdict}, p50 {times} in fp32 ({span}); {share}.{f' {why}' if why else ''}"]
+
+
+def _ratio(own: LatencySummary, fp32: LatencySummary) -> tuple[float, float, float] | None:
+    """p50 over p50 with the bounds that hold when both of theirs do."""
+    a, b = own.p50, fp32.p50
+    if (
+        a.value is None
+        or a.low is None
+        or a.high is None
+        or b.value is None
+        or b.low is None
+        or b.high is None
+    ):
+        return None
+    return (a.value / b.value, a.low / b.high, a.high / b.low) if b.low > 0 else None
+
+
+def _why_not_faster(m: Measurement, facts: DeviceFacts | None) -> str | None:
+    if facts is None or not m.runtime.startswith("onnxruntime"):
+        return None
+    has = {name.lower() for name in facts.isa}
+    if m.precision.startswith("int8") and not has & INT8_INSTRUCTIONS:
+        return "The reason: this CPU has no VNNI or dot-product int8 instructions."
+    if m.precision == "fp16" and not has & FP16_INSTRUCTIONS:
+        return "The reason: this CPU has no fp16 arithmetic, so fp16 runs as float32 after a cast."
+    return None
+
+
+def _temperature_moved(m: Measurement, fp32: Measurement, name: str) -> list[str]:
+    own, reference = m.calibration, fp32.calibration
+    if own is None or reference is None or own.temperature is None or reference.temperature is None:
+        return []
+    if not own.se or not reference.se or own.status != "ok" or reference.status != "ok":
+        return []
+    both = (
+        f"T {numbers.temperature(own.temperature, own.se[0])} against "
+        f"{numbers.temperature(reference.temperature, reference.se[0])} in fp32"
+    )
+    if abs(own.temperature - reference.temperature) <= 2 * max(own.se[0], reference.se[0]):
+        return [
+            f"{name}: {m.precision} did not change the temperature measurably ({both}, within 2 "
+            f"standard errors)."
+        ]
+    return [f"{name}: {m.precision} changed the temperature ({both}, more than 2 standard errors)."]
+
+
+def _calibration_helped(measurements: Sequence[Measurement], names: Mapping[int, str]) -> list[str]:
+    """One sentence when ECE fell everywhere, and one for each measurement where it did not."""
+    raw = {_place(m): m for m in measurements if not m.calibrated and m.quality}
+    lowered, said = [], []
+    for m in measurements:
+        before = raw.get(_place(m))
+        if not m.calibrated or m.quality is None or before is None or before.quality is None:
+            continue
+        moved = f"{numbers.percent(before.quality.ece.value)} to {numbers.percent(m.quality.ece.value)}"
+        if m.quality.ece.value <= before.quality.ece.value:
+            lowered.append(f"{names[id(m)]} from {moved}")
+        else:
+            said.append(
+                f"Calibration did not lower the ECE of {names[id(m)]}: it went from {moved}, where "
+                f"chance alone "
+                f"shows {numbers.percent(m.quality.ece_floor)}."
+            )
+    if lowered:
+        head = (
+            "Calibration lowered ECE" if said else "Calibration lowered ECE everywhere, or left it as it was"
+        )
+        said.insert(0, f"{head}: {'; '.join(lowered)}.")
+    return said
+
+
+def _place(m: Measurement) -> tuple[str, str, str, str]:
+    return (m.model, m.precision, m.device, m.runtime)
+
+
+def _temperature_suffices(m: Measurement, name: str) -> list[str]:
+    if m.quality is None or m.calibration is None or m.calibration.status != "ok":
+        return []
+    most = chance_ece(m.quality)
+    if m.quality.ece.value <= most:
+        return []
+    what = "temperature" if m.calibration.temperature is not None else m.calibration.method
+    return [
+        f"A {what} is not enough for {name}: ECE {numbers.percent(m.quality.ece.value)} after it, "
+        f"where a perfectly "
+        f"calibrated model stays below {numbers.percent(most)} in 95 of 100 samples of "
+        f"{m.quality.images:,} images."
+    ]
+
+
+def chance_ece(quality: Quality) -> float:
+    """The ECE that a perfectly calibrated model with these confidences exceeds by chance in 5 of 100 samples.
+
+    Floor + 1.645 sd with sd = sqrt((1 - 2/pi) sum_b v_b) / N; v_b is taken at each bin's mean confidence,
+    which is slightly above the sum of p(1-p).
+    """
+    spread = sum(
+        b.images * b.mean_confidence * (1 - b.mean_confidence)
+        for b in quality.reliability
+        if b.mean_confidence is not None
+    )
+    return quality.ece_floor + 1.645 * math.sqrt((1 - 2 / math.pi) * spread) / quality.images

@@ -1,0 +1,162 @@
+"""From published folders to the report's nouns: measurements, evidence for the gates, golden outputs.
+
+In scope: reading what stages wrote. Out of scope: computing, judging, running.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calkd_edge.data.prepared import Prepared
+from calkd_edge.models.image_model import describe
+from calkd_edge.plan import Measured
+from calkd_edge.records import (
+    Calibration,
+    DeviceFacts,
+    Json,
+    LatencySummary,
+    Measurement,
+    Predictions,
+    Quality,
+)
+from calkd_edge.release.evidence import Evidence
+
+GOLDEN_IMAGES = 16
+
+
+def evidence_of(row: Measured, folders: Mapping[str, Path], facts: DeviceFacts) -> list[Evidence]:
+    """The uncalibrated and the calibrated measurement of one file on one device.
+
+    Args:
+        row: its stages.
+        folders: published folder of each stage that was brought, by fingerprint.
+        facts: of the device.
+    """
+    scored = folders[row.evaluate.fingerprint]
+    executed = json.loads((scored / "executed.json").read_text(encoding="utf-8"))
+    timed = folders.get(row.benchmark.fingerprint)
+    latency = None
+    if timed is not None:
+        latency = LatencySummary.model_validate_json((timed / "latency.json").read_text(encoding="utf-8"))
+    text = (scored / "calibration.json").read_text(encoding="utf-8")
+    calibration = Calibration.model_validate_json(text)
+    found = []
+    for calibrated, quality_name, predictions_name in (
+        (False, "uncalibrated.json", "uncalibrated.npz"),
+        (True, "quality.json", "predictions.npz"),
+    ):
+        quality = Quality.model_validate_json((scored / quality_name).read_text(encoding="utf-8"))
+        measurement = Measurement(
+            model=row.model,
+            precision=row.precision,
+            calibrated=calibrated,
+            device=row.device.name,
+            runtime=row.device.runtime,
+            file=file_name(row, executed["file"]),
+            sha256=executed["sha256"],
+            session_options=executed["session_options"],
+            images=quality.images,
+            quality=quality,
+            calibration=calibration if calibrated else None,
+            latency_ms=latency if calibrated else None,
+            size_bytes=executed["size_bytes"],
+            notes=_notes(row, calibrated),
+        )
+        predictions = Predictions.load(scored / predictions_name)
+        found.append(Evidence(measurement, predictions, facts.emulated))
+    return found
+
+
+def unmeasured(row: Measured, why: str) -> Evidence:
+    """A row whose device did not answer: every gate on it is unmeasured."""
+    measurement = Measurement(
+        model=row.model,
+        precision=row.precision,
+        calibrated=True,
+        device=row.device.name,
+        runtime=row.device.runtime,
+        file=file_name(row, "model.onnx"),
+        sha256="",
+        session_options={},
+        images=0,
+        quality=None,
+        calibration=None,
+        latency_ms=None,
+        size_bytes=0,
+        notes=(why,),
+    )
+    return Evidence(measurement)
+
+
+def file_name(row: Measured, executed: str) -> str:
+    """The published name: model.cpu.onnx of the student's int8 is student.int8.cpu.onnx."""
+    return executed.replace("model.", f"{row.model}.{row.precision}.", 1)
+
+
+def _notes(row: Measured, calibrated: bool) -> tuple[str, ...]:
+    return () if calibrated else ("obtained by undoing the calibration of the file that ran",)
+
+
+def golden(row: Measured, folders: Mapping[str, Path], data: Path) -> dict[str, np.ndarray]:
+    """Inputs and every output for the first test images, as the shipped file returned them."""
+    found = Predictions.load(folders[row.final.fingerprint] / "test.npz")
+    name = evidence_file(row, folders)
+    rows = found.indices[:GOLDEN_IMAGES]
+    arrays = {"images": Prepared.open(data).images[rows], f"{name}/logits": found.logits[:GOLDEN_IMAGES]}
+    if found.probabilities is not None:
+        arrays[f"{name}/probabilities"] = found.probabilities[:GOLDEN_IMAGES]
+    return arrays
+
+
+def evidence_file(row: Measured, folders: Mapping[str, Path]) -> str:
+    """The published name of the file that a row executed."""
+    text = (folders[row.evaluate.fingerprint] / "executed.json").read_text(encoding="utf-8")
+    return file_name(row, json.loads(text)["file"])
+
+
+def model_files(row: Measured, folders: Mapping[str, Path]) -> dict[str, Path]:
+    """Published name -> file, for the canonical file of a precision and the one derived from it."""
+    folder = folders[row.calibrate.fingerprint]
+    return {file_name(row, path.name): path for path in sorted(folder.glob("model*.onnx"))}
+
+
+def data_facts(folder: Path, identity: str) -> dict[str, Json]:
+    """What the report says of the data."""
+    prepared = Prepared.open(folder)
+    splits = prepared.splits
+    skipped: list[Any] = splits["skipped"]
+    return {
+        "identity": identity,
+        "content_sha256": prepared.content,
+        "images": {name: len(splits[name]) for name in ("train", "calibration", "test")},
+        "image_shape": list(prepared.image_shape),
+        "classes": list(prepared.classes),
+        "license": prepared.notes["license"],
+        "input_note": prepared.notes["input_note"],
+        "duplicates": _counts(splits["duplicates"]),
+        "skipped": skipped[:20],
+        "skipped_count": len(skipped),
+    }
+
+
+def _counts(facts: Mapping[str, Any]) -> dict[str, Json]:
+    """Lists as their lengths: a report of 60,000 images need not name each."""
+    return {key: len(value) if isinstance(value, list) else value for key, value in facts.items()}
+
+
+def model_facts(folder: Path, sha256: str) -> dict[str, Json]:
+    """What the report says of a trained model."""
+    description = describe(folder)
+    lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    return {
+        "name": description.name,
+        "settings": description.settings,
+        "trained_on": description.trained_on,
+        "weights_sha256": sha256,
+        "last_epoch": json.loads(lines[-1]) if lines else {},
+    }

@@ -1,0 +1,61 @@
+"""benchmark: latency of the shipped file on a device, in fresh processes, every sample kept."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+
+from calkd_edge.data.prepared import Prepared
+from calkd_edge.devices.session import TimedRun, open_session
+from calkd_edge.engine.stage import Job
+from calkd_edge.latency import latency_summary
+from calkd_edge.records import LatencySummary
+from calkd_edge.stages.predict import executed_file
+
+VERSION = 1
+"""Raised by hand when what this stage writes changes."""
+
+IMAGES = 64
+"""Real test images, in turn: never zeros, and few enough to lie in memory."""
+
+
+def run(job: Job) -> None:
+    """Write samples.npz (nanoseconds, an array a process), latency.json and states.json."""
+    params = job.params
+    prepared = Prepared.open(job.inputs["data"])
+    path = executed_file(job.inputs["model"], params["runtime"])
+    images = job.scratch / "images.npy"
+    np.save(images, prepared.arrays("test", IMAGES, params["seed"])[0])
+    runs: list[TimedRun] = []
+    for number in range(params["processes"]):
+        with open_session(params["device"]) as session:
+            timed = session.time(
+                path, images, runtime=params["runtime"], options=params["options"], load=params["load"]
+            )
+        runs.append(timed)
+        job.progress(number + 1, params["processes"])
+    summary = summarise(runs, params)
+    samples = {f"process_{number}": timed.samples_ns for number, timed in enumerate(runs)}
+    np.savez(job.out / "samples.npz", **samples)  # type: ignore[arg-type]  # numpy's stub
+    (job.out / "latency.json").write_text(summary.model_dump_json(indent=1), encoding="utf-8")
+    states = [{"before": timed.reply["before"], "after": timed.reply["after"]} for timed in runs]
+    (job.out / "states.json").write_text(json.dumps(states, indent=1), encoding="utf-8")
+
+
+def summarise(runs: list[TimedRun], params: Any) -> LatencySummary:
+    """The figures of all processes together: bounds from the worst, the histogram from all samples."""
+    replies = [timed.reply for timed in runs]
+    return latency_summary(
+        [timed.samples_ns / 1e6 for timed in runs],
+        steady=all(reply["steady"] for reply in replies),
+        warmup_runs=sum(reply["warmup_runs"] for reply in replies),
+        warmup_seconds=sum(reply["warmup_seconds"] for reply in replies),
+        load_ms=float(np.median([reply["load_ms"] for reply in replies])),
+        first_ms=float(np.median([reply["first_ms"] for reply in replies])),
+        threads=params["options"]["threads"],
+        profile=params["profile"],
+        measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )

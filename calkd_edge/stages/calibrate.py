@@ -1,0 +1,81 @@
+"""calibrate: fit on the calibration split, fold into the file; opens no device.
+
+The proof that folding equals dividing needs the folded file to run; it is held by `evaluate`, on what the
+device returned for these same images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from calkd_edge.calibration import CALIBRATORS
+from calkd_edge.calibration.fitted import Fitted
+from calkd_edge.engine.stage import Job
+from calkd_edge.errors import StageFailed
+from calkd_edge.export.fold import Fold, fold
+from calkd_edge.onnx_graph import class_names, set_metadata
+from calkd_edge.quantization.cpu import derive_for_cpu
+from calkd_edge.records import Calibration, Predictions
+from calkd_edge.stages.quantize import CANONICAL, FOR_CPU
+
+VERSION = 1
+"""Raised by hand when what this stage writes changes."""
+
+PARITY = 1e-4
+"""Largest difference between torch and the runtime in float32, per unit of the largest logit above 1."""
+
+
+def run(job: Job) -> None:
+    """Write model.onnx with the calibration inside, model.cpu.onnx likewise, and calibration.json."""
+    found = Predictions.load(job.inputs["predictions"] / "calibration.npz")
+    if "reference" in job.inputs:
+        _check_parity(found, job)
+    model = onnx.load(job.inputs["model"] / CANONICAL)
+    calibrator = CALIBRATORS.load(job.params["calibrator"])
+    classes = class_names(model)
+    fitted: Fitted = calibrator(found.logits, found.labels, classes, **job.params["settings"])
+    how = fold(model, fitted.affine)
+    calibration = _calibration(job.params["calibrator"], fitted, how, len(found.labels))
+    set_metadata(model, {"calibration": calibration.model_dump_json(exclude={"proof", "warnings"})})
+    onnx.save(model, job.out / CANONICAL)
+    if (job.inputs["model"] / FOR_CPU).is_file():
+        onnx.save(derive_for_cpu(model), job.out / FOR_CPU)
+    (job.out / "calibration.json").write_text(calibration.model_dump_json(indent=1), encoding="utf-8")
+
+
+def _check_parity(found: Predictions, job: Job) -> None:
+    """Hold the runtime's logits against torch's, image by image.
+
+    Raises:
+        StageFailed: they differ by more than PARITY.
+    """
+    with np.load(job.inputs["reference"] / "reference.npz", allow_pickle=False) as stored:
+        reference, indices = stored["logits"], stored["indices"]
+    shared, own, theirs = np.intersect1d(found.indices, indices, return_indices=True)
+    difference = np.abs(found.logits[own] - reference[theirs]).max()
+    allowed = PARITY * max(1.0, float(np.abs(reference).max()))
+    if not difference <= allowed:
+        raise StageFailed(
+            f"the exported model departs from torch by {difference:.3g} on {len(shared)} images "
+            f"(allowed {allowed:.3g})",
+            remedy="Do not ship it. Another version of torch or onnxscript may export it rightly.",
+        )
+
+
+def _calibration(method: str, fitted: Fitted, how: Fold, images: int) -> Calibration:
+    affine = fitted.affine
+    return Calibration(
+        method=method,
+        scale=affine.scale,
+        bias=affine.bias,
+        temperature=affine.temperature,
+        se=fitted.se,
+        status=fitted.status,
+        split="calibration",
+        images=images,
+        nll_before=fitted.nll_before,
+        nll_after=fitted.nll_after,
+        warnings=fitted.warnings,
+        fold=how,
+    )

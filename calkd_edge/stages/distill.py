@@ -1,0 +1,163 @@
+"""distill: the student, trained against the calibrated teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from calkd_edge.data.prepared import Prepared
+from calkd_edge.engine.stage import Job
+from calkd_edge.losses import LOSSES
+from calkd_edge.losses.base import Context, Loss, Outputs, Step
+from calkd_edge.losses.objective import WeightedLosses
+from calkd_edge.models import image_model
+from calkd_edge.models.image_model import ImageModel
+from calkd_edge.models.taps import feature_shape, tapped
+from calkd_edge.recipe import TrainingSection
+from calkd_edge.records import Affine, Calibration
+from calkd_edge.stages.epochs import Epochs, description_of, watcher
+from calkd_edge.training.loop import Batch, Training, fabric_for, fit
+
+VERSION = 1
+"""Raised by hand when what this stage writes changes."""
+
+
+class Distillation(nn.Module):
+    """Student and losses as one trainable module; the teacher stands beside it, frozen and unseen by DDP.
+
+    Args:
+        student: trained.
+        losses: trained with it where they have layers.
+        teacher: run live when a batch brings no soft labels; None when it never is.
+        affine: the teacher's calibration.
+    """
+
+    def __init__(
+        self, student: ImageModel, losses: WeightedLosses, teacher: ImageModel | None, affine: Affine
+    ) -> None:
+        super().__init__()
+        self.student, self.losses = student, losses
+        self.beside = (teacher,)  # a tuple hides it from nn.Module's registration
+        self.affine = affine
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Every weighted term of one batch."""
+        terms: Sequence[Loss] = list(self.losses.losses)  # type: ignore[arg-type]  # ModuleList holds Modules
+        student_taps = sorted({path for loss in terms for path in loss.student_taps})
+        teacher_taps = sorted({path for loss in terms for path in loss.teacher_taps})
+        with tapped(self.student, student_taps, where="student") as features:
+            student = Outputs(self.student(batch.images), features)
+        teacher = self._teacher(batch, teacher_taps)
+        step = Step(student, teacher, batch.labels, batch.indices, batch.epoch)
+        result: dict[str, Tensor] = self.losses(step)
+        return result
+
+    def _teacher(self, batch: Batch, paths: Sequence[str]) -> Outputs:
+        if batch.teacher_logits is not None:
+            return Outputs(batch.teacher_logits, {})
+        teacher = self.beside[0]
+        if teacher is None:
+            return Outputs(torch.empty(0), {})
+        with torch.no_grad(), tapped(teacher, paths, where="teacher") as features:
+            logits = teacher(batch.images).float()
+        return Outputs(applied(self.affine, logits), features)
+
+
+def applied(affine: Affine, logits: Tensor) -> Tensor:
+    """`affine` on a tensor of logits [B, C], float32."""
+    scale = torch.tensor(affine.scale, dtype=torch.float32, device=logits.device)
+    bias = torch.tensor(affine.bias, dtype=torch.float32, device=logits.device)
+    if len(affine.scale) > 1 and len(affine.scale) == logits.shape[1] ** 2:
+        return logits @ scale.view(logits.shape[1], -1).T + bias
+    return logits * scale + bias
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """The stored answers of the teacher, calibrated as they are read."""
+
+    logits: np.ndarray
+    offsets: np.ndarray
+    views: Mapping[str, np.ndarray]
+    affine: Affine
+
+    @classmethod
+    def open(cls, folder: Path, affine: Affine) -> SoftLabels:
+        """The folder that the stage soft_labels wrote; logits stay on disk until they are read."""
+        with np.load(folder / "views.npz", allow_pickle=False) as stored:
+            views = {name: stored[name] for name in stored.files if name not in ("version", "seed", "rows")}
+        logits = np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False)
+        return cls(logits, np.load(folder / "offsets.npy", allow_pickle=False), views, affine)
+
+    def batches(self, epochs: Epochs, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
+        """Epoch e sees view e modulo V of every image, and the teacher's answer to that very view."""
+        view_number = epoch % len(self.logits)
+        for step, chosen in enumerate(epochs.order(epoch, rank, world_size)):
+            view = {name: column[view_number, chosen] for name, column in self.views.items()}
+            raw = self.logits[view_number, chosen].astype(np.float32)
+            raw += self.offsets[view_number, chosen][:, None]
+            logits = applied(self.affine, torch.from_numpy(raw))
+            yield epochs.batch(chosen, view, epoch + step / epochs.steps(world_size), logits)
+
+
+def run(job: Job) -> None:
+    """Write the student's weights.safetensors, model.json and history.jsonl."""
+    params = job.params
+    prepared = Prepared.open(job.inputs["data"])
+    text = (job.inputs["calibration"] / "calibration.json").read_text(encoding="utf-8")
+    affine = Calibration.model_validate_json(text).affine
+    torch.manual_seed(params["seed"])
+    description = description_of(params["model"], prepared, "train")
+    student = image_model.build(description)
+    live = params["teacher_mode"] == "live"
+    teacher = image_model.load(job.inputs["teacher"])[0].requires_grad_(False) if live else None
+    losses = build_losses(params["losses"], student, teacher, prepared)
+    fabric = fabric_for(job.places["accelerator"])
+    if teacher is not None:
+        fabric.to_device(teacher)
+    section = TrainingSection.model_validate(params["training"])
+    epochs = Epochs.of(prepared, section.images_per_step, params["seed"], params["augmentation"])
+    stored = SoftLabels.open(job.inputs["soft_labels"], affine) if "soft_labels" in job.inputs else None
+    training = Training(
+        section=section,
+        seed=params["seed"],
+        steps_per_epoch=epochs.steps(fabric.world_size),
+        batches=epochs.fresh if stored is None else partial(stored.batches, epochs),
+        watch=watcher(student, prepared),
+        scratch=job.scratch,
+        history=job.out / "history.jsonl",
+        progress=job.progress,
+        accelerator=job.places["accelerator"],
+    )
+    fit(Distillation(student, losses, teacher, affine), training, fabric)
+    if fabric.global_rank == 0:
+        image_model.save(student, description, job.out)
+
+
+def build_losses(
+    chosen: Sequence[Mapping[str, Any]], student: ImageModel, teacher: ImageModel | None, prepared: Prepared
+) -> WeightedLosses:
+    """The recipe's losses, each sized by dry forward passes where it reads features."""
+
+    def shape(model: ImageModel | None, where: str, path: str) -> tuple[int, ...]:
+        if model is None:
+            raise RuntimeError("a loss asked for teacher features, but the plan runs no teacher")
+        return feature_shape(model, path, prepared.image_shape, where=where)
+
+    context = Context(
+        num_classes=len(prepared.classes),
+        student_shape=partial(shape, student, "student"),
+        teacher_shape=partial(shape, teacher, "teacher"),
+    )
+    terms = [
+        (loss["name"], loss["weight"], LOSSES.load(loss["name"])(context, **loss["settings"]))
+        for loss in chosen
+    ]
+    return WeightedLosses(terms)

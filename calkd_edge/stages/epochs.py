@@ -1,0 +1,117 @@
+"""What training stages share: the batches of an epoch, the watched split, and a model's description."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from calkd_edge.data import AUGMENTATIONS
+from calkd_edge.data.augment import Augmentation
+from calkd_edge.data.loader import batch_count, batches, epoch_order
+from calkd_edge.data.prepared import Prepared
+from calkd_edge.models.image_model import ImageModel, ModelDescription
+from calkd_edge.records import IntArray
+from calkd_edge.training.loop import Batch
+
+WATCHED_IMAGES = 1000
+_FRESH_VIEWS = 0xF5
+"""Keeps the draws of fresh views apart from others that are seeded with the same numbers."""
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Batches of augmented training images, the same for the same seed and epoch.
+
+    Attributes:
+        prepared: the data.
+        rows: positions of the train split in the prepared images.
+        images_per_step: over all processes.
+        seed: of the order and of the draws.
+        augmentation: what is done to an image.
+    """
+
+    prepared: Prepared
+    rows: IntArray
+    images_per_step: int
+    seed: int
+    augmentation: Augmentation
+
+    @classmethod
+    def of(cls, prepared: Prepared, images_per_step: int, seed: int, chosen: Mapping[str, Any]) -> Epochs:
+        """Batches of a prepared folder's train split."""
+        augmentation = augmentation_of(chosen, prepared)
+        return cls(prepared, prepared.indices("train"), images_per_step, seed, augmentation)
+
+    def steps(self, world_size: int) -> int:
+        """Steps in one epoch; the same on every process."""
+        return batch_count(len(self.rows) // world_size, self.images_per_step // world_size)
+
+    def order(self, epoch: int, rank: int, world_size: int) -> Iterator[IntArray]:
+        """Positions in the train split, batch by batch, for one process."""
+        whole = epoch_order(len(self.rows), seed=self.seed, epoch=epoch)
+        share = len(whole) // world_size
+        own = whole[rank * share : (rank + 1) * share]
+        return batches(own, self.images_per_step // world_size)
+
+    def fresh(self, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
+        """Batches whose views are drawn anew in each epoch."""
+        generator = np.random.default_rng([self.seed, epoch, rank, _FRESH_VIEWS])
+        for step, chosen in enumerate(self.order(epoch, rank, world_size)):
+            view = self.augmentation.draw(len(chosen), generator)
+            yield self.batch(chosen, view, epoch + step / self.steps(world_size), None)
+
+    def batch(
+        self, chosen: IntArray, view: Mapping[str, Any], at: float, teacher_logits: Tensor | None
+    ) -> Batch:
+        """The chosen positions of the train split, replayed through a view."""
+        rows = self.rows[chosen]
+        images = torch.from_numpy(self.prepared.images[rows])
+        labels = torch.from_numpy(self.prepared.labels[rows])
+        replayed = self.augmentation.replay(images, view)
+        return Batch(replayed, labels, torch.from_numpy(chosen), at, teacher_logits)
+
+
+def augmentation_of(chosen: Mapping[str, Any], prepared: Prepared) -> Augmentation:
+    """The augmentation that the params name, for a prepared folder's images."""
+    made: Augmentation = AUGMENTATIONS.load(chosen["name"])(prepared.image_shape, **chosen["settings"])
+    return made
+
+
+def watcher(model: ImageModel, prepared: Prepared) -> Callable[[int], dict[str, float]]:
+    """NLL and top-1 on up to 1,000 images of the calibration split: for the history, never for a decision."""
+    images, labels, _ = prepared.arrays("calibration", WATCHED_IMAGES)
+
+    def watch(epoch: int) -> dict[str, float]:
+        model.eval()
+        device, losses, hits = model.mean.device, 0.0, 0
+        with torch.no_grad():
+            for start in range(0, len(images), 250):
+                batch = torch.from_numpy(images[start : start + 250]).to(device)
+                answers = torch.from_numpy(labels[start : start + 250]).to(device)
+                logits = model(batch).float()
+                losses += float(torch.nn.functional.cross_entropy(logits, answers, reduction="sum"))
+                hits += int((logits.argmax(1) == answers).sum())
+        return {"calibration_nll": losses / len(images), "calibration_top1": hits / len(images)}
+
+    return watch
+
+
+def description_of(model: Mapping[str, Any], prepared: Prepared, trained_on: str) -> ModelDescription:
+    """A model's description, with the normalisation taken from the train split."""
+    mean, std = prepared.mean_std(prepared.indices("train"))
+    return ModelDescription(
+        name=model["name"],
+        settings=model["settings"],
+        classes=prepared.classes,
+        image_shape=prepared.image_shape,
+        mean=tuple(map(float, mean)),
+        std=tuple(map(float, std)),
+        trained_on=trained_on,
+        input_note=prepared.notes["input_note"],
+        license=prepared.notes["license"],
+    )

@@ -1,0 +1,98 @@
+"""evaluate: score what the shipped file answered on the test split, and prove its fold; opens no device."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from calkd_edge.engine.stage import Job
+from calkd_edge.errors import StageFailed
+from calkd_edge.metrics import quality
+from calkd_edge.records import Calibration, FloatArray, FoldProof, Predictions
+
+VERSION = 1
+"""Raised by hand when what this stage writes changes."""
+
+FOLD_TOLERANCE = 4e-6
+"""Per unit of the largest logit above 1: some 30 roundings of float32."""
+
+PROBABILITY_TOLERANCE = 1e-5
+SOFTMAX_TOLERANCE = 1e-3
+
+
+def run(job: Job) -> None:
+    """Write predictions and quality, calibrated and not, and calibration.json with its proof."""
+    text = (job.inputs["calibration"] / "calibration.json").read_text(encoding="utf-8")
+    calibration = Calibration.model_validate_json(text)
+    raw = Predictions.load(job.inputs["raw"] / "calibration.npz")
+    folded = Predictions.load(job.inputs["final"] / "calibration.npz")
+    proof = prove(raw, folded, calibration)
+    found = Predictions.load(job.inputs["final"] / "test.npz")
+    check_probabilities(found)
+    found.save(job.out / "predictions.npz")
+    uncalibrated = calibration.affine.undo(found.logits).astype(np.float32)
+    Predictions(uncalibrated, found.labels, found.indices).save(job.out / "uncalibrated.npz")
+    for place, (name, logits) in enumerate((("quality", found.logits), ("uncalibrated", uncalibrated))):
+        scored = quality(logits, found.labels, bins=job.params["bins"], seed=job.params["seed"])
+        (job.out / f"{name}.json").write_text(scored.model_dump_json(indent=1), encoding="utf-8")
+        job.progress(place + 1, 2)
+    proven = calibration.model_copy(update={"proof": proof})
+    (job.out / "calibration.json").write_text(proven.model_dump_json(indent=1), encoding="utf-8")
+    executed = json.loads((job.inputs["final"] / "executed.json").read_text(encoding="utf-8"))
+    (job.out / "executed.json").write_text(json.dumps(executed, indent=1), encoding="utf-8")
+
+
+def prove(raw: Predictions, folded: Predictions, calibration: Calibration) -> FoldProof:
+    """What the folded file returned against the affine applied by hand to the unfolded file's logits.
+
+    Raises:
+        StageFailed: they differ by more than rounding, or an argmax moved by more than that.
+    """
+    shared, first, second = np.intersect1d(raw.indices, folded.indices, return_indices=True)
+    by_hand = calibration.affine.apply(raw.logits[first])
+    returned = folded.logits[second].astype(np.float64)
+    tolerance = FOLD_TOLERANCE * max(1.0, float(np.abs(by_hand).max()))
+    difference = float(np.abs(returned - by_hand).max())
+    probabilities = np.abs(_softmax(returned) - _softmax(by_hand)).max()
+    changed = returned.argmax(1) != by_hand.argmax(1)
+    top_two = np.sort(by_hand, axis=1)[:, -2:]
+    near = top_two[:, 1] - top_two[:, 0] <= 2 * tolerance
+    proof = FoldProof(
+        images=len(shared),
+        max_logit_difference=difference,
+        tolerance=tolerance,
+        max_probability_difference=float(probabilities),
+        argmax_changes=int((changed & ~near).sum()),
+        near_ties=int(near.sum()),
+    )
+    if difference > tolerance or probabilities > PROBABILITY_TOLERANCE or proof.argmax_changes:
+        raise StageFailed(
+            f"the calibration inside the file differs from calibrating by hand: {difference:.3g} in logits "
+            f"(allowed {tolerance:.3g}), {probabilities:.3g} in probability "
+            f"(allowed {PROBABILITY_TOLERANCE:g}), {proof.argmax_changes} of {len(shared)} answers changed",
+            remedy="Do not ship it; this is a defect of the runtime or of the fold. Report the model.",
+        )
+    return proof
+
+
+def check_probabilities(found: Predictions) -> None:
+    """Hold the returned probabilities against the softmax of the returned logits.
+
+    Raises:
+        StageFailed: they differ by more than 1e-3.
+    """
+    if found.probabilities is None:
+        raise StageFailed("the model returned no probabilities", remedy="Export it with calkd-edge.")
+    gap = float(np.abs(_softmax(found.logits.astype(np.float64)) - found.probabilities).max())
+    if not gap <= SOFTMAX_TOLERANCE:
+        raise StageFailed(
+            f"the returned probabilities differ from the softmax of the logits by {gap:.3g}",
+            remedy="The runtime changes the softmax; use another runtime or precision there.",
+        )
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: FloatArray = shifted / shifted.sum(axis=1, keepdims=True)
+    return result

@@ -1,0 +1,22 @@
+"""prepare: the data set, decoded once, split, and named by its content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from calkd_edge.data import DATASETS
+from calkd_edge.data.prepare import prepare
+from calkd_edge.engine.stage import Job
+
+VERSION = 1
+"""Raised by hand when what this stage writes changes."""
+
+
+def run(job: Job) -> None:
+    """Write images.npy, labels.npy, classes.json and splits.json."""
+    root = job.places["root"]
+    dataset = DATASETS.load(job.params["dataset"])(
+        None if root is None else Path(root), **job.params["settings"]
+    )
+    source = dataset.open(job.scratch, job.progress)
+    prepare(source, job.out, progress=job.progress, **job.params["splits"])

@@ -1,0 +1,53 @@
+"""quantize: model.onnx in another precision, and the file derived from it for ONNX Runtime's CPU."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import onnx
+
+from calkd_edge.data.prepared import Prepared
+from calkd_edge.engine.stage import Job
+from calkd_edge.onnx_graph import set_metadata
+from calkd_edge.quantization import QUANTIZERS
+from calkd_edge.quantization.cpu import derive_for_cpu
+
+VERSION = 1
+"""Raised by hand when what this stage writes changes."""
+
+CANONICAL, FOR_CPU = "model.onnx", "model.cpu.onnx"
+
+
+def run(job: Job) -> None:
+    """Write model.onnx, model.cpu.onnx where ONNX Runtime wants another file, and coverage.json."""
+    prepared = Prepared.open(job.inputs["data"])
+
+    def training_images(count: int) -> np.ndarray:
+        return prepared.arrays("train", count, job.params["seed"])[0]
+
+    name = job.params["precision"]
+    model = onnx.load(job.inputs["model"] / CANONICAL)
+    quantizer = QUANTIZERS.load(name)
+    quantized: onnx.ModelProto = quantizer(model, training_images, **job.params["settings"])
+    set_metadata(quantized, {"precision": name})
+    onnx.save(quantized, job.out / CANONICAL)
+    if has_qdq(quantized):
+        onnx.save(derive_for_cpu(quantized), job.out / FOR_CPU)
+    coverage = {**dict(Counter(node.op_type for node in quantized.graph.node)), **_weights(quantized)}
+    (job.out / "coverage.json").write_text(json.dumps(coverage, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def has_qdq(model: onnx.ModelProto) -> bool:
+    """Whether a file is explicitly quantized."""
+    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+
+
+def _weights(model: onnx.ModelProto) -> dict[str, int]:
+    """How many stored values are of each type: what really became int8 or float16."""
+    counts: Counter[str] = Counter()
+    for tensor in model.graph.initializer:
+        kind = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
+        counts[f"stored_{kind}"] += int(np.prod(tensor.dims, dtype=np.int64))
+    return dict(counts)

@@ -1,0 +1,71 @@
+"""teacher: trained here on the train split with labels alone, or taken from a weights file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from calkd_edge.data.prepared import Prepared
+from calkd_edge.engine.stage import Job
+from calkd_edge.models import image_model
+from calkd_edge.models.image_model import ImageModel, ModelDescription
+from calkd_edge.recipe import TrainingSection
+from calkd_edge.stages.epochs import Epochs, description_of, watcher
+from calkd_edge.training.loop import Batch, Training, fabric_for, fit
+
+VERSION = 1
+"""Raised by hand when what this stage writes changes."""
+
+
+class Supervised(nn.Module):
+    """A model with the cross-entropy of its labels."""
+
+    def __init__(self, model: ImageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The one term."""
+        return {"cross_entropy": nn.functional.cross_entropy(self.model(batch.images).float(), batch.labels)}
+
+
+def run(job: Job) -> None:
+    """Write weights.safetensors, model.json and history.jsonl."""
+    prepared = Prepared.open(job.inputs["data"])
+    params = job.params
+    trained_on = params["trained_on"] or "train"
+    description = description_of(params["model"], prepared, trained_on)
+    torch.manual_seed(params["seed"])
+    model = image_model.build(description)
+    if params["weights_sha256"] is not None:
+        image_model.load_weights(model, Path(job.places["weights"]))
+        (job.out / "history.jsonl").write_text(json.dumps({"weights": params["weights_sha256"]}) + "\n")
+        image_model.save(model, description, job.out)
+        return
+    train(model, description, prepared, job)
+
+
+def train(model: ImageModel, description: ModelDescription, prepared: Prepared, job: Job) -> None:
+    """Train on the train split and save."""
+    params = job.params
+    section = TrainingSection.model_validate(params["training"])
+    epochs = Epochs.of(prepared, section.images_per_step, params["seed"], params["augmentation"])
+    fabric = fabric_for(job.places["accelerator"])
+    module = Supervised(model)
+    training = Training(
+        section=section,
+        seed=params["seed"],
+        steps_per_epoch=epochs.steps(fabric.world_size),
+        batches=epochs.fresh,
+        watch=watcher(model, prepared),
+        scratch=job.scratch,
+        history=job.out / "history.jsonl",
+        progress=job.progress,
+        accelerator=job.places["accelerator"],
+    )
+    fit(module, training, fabric)
+    if fabric.global_rank == 0:
+        image_model.save(model, description, job.out)

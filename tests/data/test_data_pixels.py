@@ -1,0 +1,125 @@
+"""Every kind of image a folder may hold comes out as RGB, or is named as broken."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from calkd_edge.data.pixels import array_from_image, decode_image, image_suffixes, resized
+from calkd_edge.data.source import BrokenImage
+
+
+def encoded(image, kind="PNG", **options):
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def pixels_of(content):
+    image = decode_image(content, "x")
+    assert image.mode == "RGB"
+    return array_from_image(image)
+
+
+def test_rgb_is_left_alone():
+    values = np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
+    assert (pixels_of(encoded(Image.fromarray(values))) == values.transpose(2, 0, 1)).all()
+
+
+def test_grey_is_repeated():
+    values = np.arange(35, dtype=np.uint8).reshape(7, 5)
+    assert (pixels_of(encoded(Image.fromarray(values))) == values).all()
+
+
+def test_sixteen_bit_grey_keeps_its_range():
+    values = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
+    assert pixels_of(encoded(Image.fromarray(values)))[0].tolist() == [[0, 1, 128, 255]]
+
+
+def test_transparency_is_white():
+    clear = Image.new("RGBA", (2, 2), (255, 0, 0, 0))
+    clear.putpixel((0, 0), (10, 20, 30, 255))
+    seen = pixels_of(encoded(clear))
+    assert seen[:, 0, 0].tolist() == [10, 20, 30]
+    assert seen[:, 1, 1].tolist() == [255, 255, 255]
+
+
+def test_a_transparent_colour_of_a_palette_is_white():
+    image = Image.new("P", (2, 1))
+    image.putpalette([1, 2, 3, 200, 100, 50])
+    image.putpixel((1, 0), 1)
+    seen = pixels_of(encoded(image, "PNG", transparency=0))
+    assert seen[:, 0, 0].tolist() == [255, 255, 255]
+    assert seen[:, 0, 1].tolist() == [200, 100, 50]
+
+
+def test_cmyk_becomes_the_colour_it_prints():
+    seen = pixels_of(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=95))
+    assert np.abs(seen[:, 4, 4].astype(int) - [255, 0, 0]).max() < 6
+
+
+def test_an_exif_rotation_is_applied():
+    image = Image.new("RGB", (6, 4))
+    exif = image.getexif()
+    exif[0x0112] = 6  # the camera was turned: rows and columns change places
+    assert pixels_of(encoded(image, "JPEG", exif=exif)).shape == (3, 6, 4)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])
+def test_usual_formats_are_read(kind):
+    assert pixels_of(encoded(Image.new("RGB", (9, 8), (200, 30, 60)), kind)).shape == (3, 8, 9)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])
+def test_a_truncated_file_is_broken(kind):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    content = encoded(Image.fromarray(noise), kind)
+    with pytest.raises(BrokenImage, match="cats/1"):
+        decode_image(content[: len(content) // 2], "cats/1")
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_what_is_no_image_is_broken(content, tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(content)
+    for given in (content, path):
+        with pytest.raises(BrokenImage) as broken:
+            decode_image(given, "cats/1.png")
+        assert broken.value.name == "cats/1.png"
+        assert str(tmp_path) not in broken.value.reason
+
+
+def test_float_grey_has_no_agreed_range():
+    with pytest.raises(BrokenImage, match="no agreed range"):
+        decode_image(encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "x.tif")
+
+
+def test_a_file_that_is_missing_is_broken(tmp_path):
+    with pytest.raises(BrokenImage, match="No such file"):
+        decode_image(tmp_path / "gone.png", "gone.png")
+
+
+def test_postscript_is_never_taken_for_an_image():
+    assert {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif"} <= image_suffixes()
+    assert not {".eps", ".ps", ".pdf", ".txt", ".py"} & image_suffixes()
+    with pytest.raises(BrokenImage):
+        decode_image(encoded(Image.new("RGB", (4, 4)), "EPS"), "x.png")
+
+
+def banded(width, height):
+    """Red, green, blue thirds along the longer side."""
+    values = np.zeros((height, width, 3), np.uint8)
+    axis = np.arange(max(width, height)) * 3 // max(width, height)
+    values[:] = (np.eye(3, dtype=np.uint8) * 255)[axis][None] if width > height else (np.eye(3) * 255)[axis][:, None]
+    return Image.fromarray(values)
+
+
+@pytest.mark.parametrize(("width", "height"), [(90, 30), (30, 90)])
+def test_crop_keeps_the_middle_and_pad_keeps_everything(width, height):
+    image = banded(width, height)
+    crop, pad, stretch = (array_from_image(resized(image, 30, how)) for how in ("crop", "pad", "stretch"))
+    assert crop.shape == pad.shape == stretch.shape == (3, 30, 30)
+    assert crop.mean(axis=(1, 2)).round().tolist() == [0, 255, 0]
+    assert (pad.sum(axis=0) > 0).mean() == pytest.approx(1 / 3, abs=0.02)
+    assert np.ptp(stretch.mean(axis=(1, 2))) < 12

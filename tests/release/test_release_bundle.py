@@ -1,0 +1,195 @@
+"""Bundles: the same bytes for the same content, and every kind of damage found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+import zipfile
+
+import numpy as np
+import pytest
+
+from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided
+from calkd_edge.release.bundle import verify_bundle, write_bundle
+
+
+@pytest.fixture
+def parts(report, tmp_path):
+    model = tmp_path / "model.int8.onnx"
+    model.write_bytes(b"\x08\x09 not really a model" * 500)
+    images = np.random.default_rng(0).integers(0, 256, size=(4, 3, 8, 8), dtype=np.uint8)
+    golden = {
+        "images": images,
+        "model.int8.onnx/logits": np.ones((4, 10), np.float32),
+        "model.int8.onnx/probabilities": np.full((4, 10), 0.1, np.float32),
+    }
+    passed = report.model_copy(update={"verdict": "passed"})
+    return {"report": passed, "files": {model.name: model}, "golden": golden, "card_first_word": "passed"}
+
+
+@pytest.fixture
+def bundle(parts, tmp_path):
+    return write_bundle(tmp_path / "out" / "bundle.zip", **parts)
+
+
+def rewritten(bundle, target, change):
+    """The bundle with its {name: bytes} changed by `change`."""
+    with zipfile.ZipFile(bundle) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    change(content)
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    return target
+
+
+def test_a_sound_bundle_has_no_problems_and_holds_what_it_lists(bundle):
+    assert verify_bundle(bundle) == []
+    with zipfile.ZipFile(bundle) as archive:
+        names = archive.namelist()
+        manifest = json.loads(archive.read("manifest.json"))
+        model = archive.read("model.int8.onnx")
+    assert names == sorted(names)
+    assert set(names) == {*manifest["files"], "manifest.json", "SHA256SUMS"}
+    assert manifest["schema_version"] == 1
+    assert manifest["files"]["model.int8.onnx"] == {
+        "sha256": hashlib.sha256(model).hexdigest(),
+        "bytes": len(model),
+    }
+    assert [stage["stage"] for stage in manifest["provenance"]][:2] == ["prepare", "teacher"]
+    assert {"golden/inputs.npz", "golden/model.int8.onnx.npz", "report.json", "report.html"} <= set(names)
+
+
+def test_equal_content_gives_equal_bytes_at_another_time(parts, bundle, tmp_path):
+    for path in parts["files"].values():
+        os.utime(path, (time.time() - 9e6, time.time() - 9e6))
+    assert write_bundle(tmp_path / "again.zip", **parts).read_bytes() == bundle.read_bytes()
+
+
+def test_golden_arrays_read_back_without_pickle(bundle, parts, tmp_path):
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(tmp_path / "x")
+    with np.load(tmp_path / "x/golden/inputs.npz", allow_pickle=False) as stored:
+        np.testing.assert_array_equal(stored["images"], parts["golden"]["images"])
+    with np.load(tmp_path / "x/golden/model.int8.onnx.npz", allow_pickle=False) as stored:
+        assert sorted(stored) == ["logits", "probabilities"]
+
+
+def test_sha256sum_agrees(bundle, tmp_path):
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(tmp_path / "x")
+    done = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=tmp_path / "x", check=False)
+    assert done.returncode == 0
+
+
+def flip_a_byte(content):
+    data = bytearray(content["model.int8.onnx"])
+    data[100] ^= 1
+    content["model.int8.onnx"] = bytes(data)
+
+
+def edit_the_manifest(content):
+    tree = json.loads(content["manifest.json"])
+    content["manifest.json"] = json.dumps(tree | {"verdict": "splendid"}).encode()
+
+
+def raise_the_schema(content):
+    tree = json.loads(content["manifest.json"])
+    content["manifest.json"] = json.dumps(tree | {"schema_version": 2}).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (flip_a_byte, "model.int8.onnx was altered"),
+        (lambda c: c.pop("report.json"), "report.json is missing"),
+        (lambda c: c.pop("SHA256SUMS"), "SHA256SUMS is missing"),
+        (lambda c: c.update({"extra.bin": b"x"}), "extra.bin is surplus"),
+        (edit_the_manifest, "SHA256SUMS and manifest.json disagree"),
+        (lambda c: c.update(SHA256SUMS=b"nothing"), "disagree"),
+        (raise_the_schema, "newer than 1"),
+        (lambda c: c.pop("manifest.json"), "this is not a bundle"),
+        (lambda c: c.update({"manifest.json": b"{"}), "not readable"),
+        (lambda c: c.update({"manifest.json": b"[]"}), "not readable"),
+    ],
+)
+def test_every_kind_of_damage_is_named(bundle, tmp_path, change, expected):
+    problems = verify_bundle(rewritten(bundle, tmp_path / "bad.zip", change))
+    assert any(expected in problem for problem in problems), problems
+
+
+def test_a_truncated_file_is_not_a_bundle(bundle, tmp_path):
+    (tmp_path / "cut.zip").write_bytes(bundle.read_bytes()[:2000])
+    assert "not a readable bundle" in verify_bundle(tmp_path / "cut.zip")[0]
+    assert verify_bundle(tmp_path / "none.zip")
+
+
+def test_a_byte_flipped_inside_the_stored_zip_is_found(bundle, tmp_path):
+    data = bytearray(bundle.read_bytes())
+    data[data.index(b"not really a model") + 3] ^= 1
+    (tmp_path / "flip.zip").write_bytes(bytes(data))
+    assert any("model.int8.onnx was altered" in p for p in verify_bundle(tmp_path / "flip.zip"))
+
+
+@pytest.mark.parametrize("verdict", ["failed", "smoke"])
+def test_only_passed_or_undecided_releases_are_bundled(parts, tmp_path, verdict):
+    parts["report"] = parts["report"].model_copy(update={"verdict": verdict})
+    with pytest.raises(GateFailed):
+        write_bundle(tmp_path / "b.zip", **parts)
+    assert not (tmp_path / "b.zip").exists()
+
+
+def test_an_undecided_release_says_so_in_the_first_word_of_its_card(parts, tmp_path):
+    parts["report"] = parts["report"].model_copy(update={"verdict": "undecided"})
+    with pytest.raises(GateUndecided):
+        write_bundle(tmp_path / "b.zip", **parts)
+    bundle = write_bundle(tmp_path / "b.zip", **(parts | {"card_first_word": "undecided"}))
+    with zipfile.ZipFile(bundle) as archive:
+        card = archive.read("MODEL_CARD.md").decode()
+    assert card.split()[0] == "undecided"
+
+
+def test_the_card_holds_input_classes_calibration_gates_and_limits_escaped(bundle, parts):
+    with zipfile.ZipFile(bundle) as archive:
+        card = archive.read("MODEL_CARD.md").decode()
+    assert "[N, 3, 8, 8]" in card
+    assert "1. &lt;script&gt;alert(1)&lt;/script&gt;" in card
+    assert "<script>" not in card
+    assert parts["report"].gates[0].sentence.replace("[", "\\[") in card
+    for title in (
+        "## Input",
+        "## Output",
+        "## Files",
+        "## Measured",
+        "## Calibration",
+        "## Gates",
+        "## Limits",
+    ):
+        assert title in card
+    table = [line for line in card.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + sum(m.calibrated for m in parts["report"].measurements)
+
+
+def test_a_missing_file_or_a_wrong_golden_array_writes_nothing(parts, tmp_path):
+    target = tmp_path / "b.zip"
+    with pytest.raises(EnvironmentProblem, match="is not there"):
+        write_bundle(target, **(parts | {"files": {"model.int8.onnx": tmp_path / "gone"}}))
+    for golden in (
+        {},
+        {"images": np.zeros((2, 3, 4, 4), np.float32)},
+        parts["golden"] | {"other.onnx/logits": np.zeros((4, 10))},
+        parts["golden"] | {"model.int8.onnx/logits": np.zeros((3, 10))},
+    ):
+        with pytest.raises(ValueError, match="golden"):
+            write_bundle(target, **(parts | {"golden": golden}))
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("name", ["../evil", "/abs", "a\\b", "manifest.json", "report.json"])
+def test_names_that_leave_the_bundle_or_hide_its_own_files_are_refused(parts, tmp_path, name):
+    path = next(iter(parts["files"].values()))
+    with pytest.raises(ValueError, match="cannot be a file's name"):
+        write_bundle(tmp_path / "b.zip", **(parts | {"files": parts["files"] | {name: path}}))
