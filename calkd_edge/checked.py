@@ -5,8 +5,6 @@ In scope: names and settings, and combinations that no single section can see. O
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,14 +57,6 @@ class Checked:
     teacher_mode: TeacherMode
     reason: str
     effect: TeacherEffect
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the recipe as resolved, places left out, in hex."""
-        tree = self.recipe.model_dump(mode="json")
-        tree["data"].pop("root", None)
-        tree["teacher"].pop("weights", None)
-        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
     @property
     def weights_sha256(self) -> str | None:

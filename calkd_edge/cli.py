@@ -187,9 +187,7 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", help="A folder of class folders, or a data set's name.")],
     root: Annotated[Path | None, typer.Option("--root", help="Where a named data set lies.")] = None,
     images: Annotated[int | None, typer.Option("--images", min=1, help="Score at most this many.")] = None,
-    layout: Annotated[
-        str | None, typer.Option("--layout", help="nchw or nhwc, for a foreign file.")
-    ] = None,
+    layout: Annotated[str | None, typer.Option("--layout", help="nchw or nhwc, for a foreign file.")] = None,
     mean: Annotated[str | None, typer.Option("--mean", help="R,G,B in 0..1, for a float input.")] = None,
     std: Annotated[str | None, typer.Option("--std", help="R,G,B in 0..1, for a float input.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 17,

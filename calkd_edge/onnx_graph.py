@@ -59,7 +59,8 @@ class GraphView:
         while unique in self.initializers or unique in self.producer:
             number += 1
             unique = f"{name}_{number}"
-        tensor = numpy_helper.from_array(np.ascontiguousarray(values), unique)
+        # Not ascontiguousarray, which makes a vector of a scalar.
+        tensor = numpy_helper.from_array(np.asarray(values, order="C"), unique)
         self.graph.initializer.append(tensor)
         self.initializers[unique] = tensor
         return unique

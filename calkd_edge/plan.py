@@ -209,7 +209,7 @@ class Planner:
         params = {
             "opset": self.checked.recipe.export.opset,
             "package_version": version("calkd-edge"),
-            "recipe_digest": self.checked.digest,
+            "lineage": model.fingerprint,
             "versions": _versions("torch", "onnx", "onnxscript"),
         }
         return self._stage(f"export-{what}", export.run, params, {"model": model, "data": data})

@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from calkd_edge.release.table import rows
+
 if TYPE_CHECKING:
     from calkd_edge.engine.stage import Stage
     from calkd_edge.plan import Plan
@@ -103,8 +105,6 @@ def show_plan(console: Console, plan: Plan, reused: set[str]) -> None:
 
 def show_report(console: Console, report: Report) -> None:
     """The table of all models and precisions, the gates, and the conclusions."""
-    from calkd_edge.release.table import rows
-
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     for name in ("model", "top-1 %", "NLL", "ECE % ≤", "T", "p50 ms", "p95 ms", "size", "verdict"):
         table.add_column(name, overflow="fold")

@@ -119,7 +119,9 @@ class ImageFolder:
 def _scan(root: Path) -> _Scan:
     """Every image under `root`, by class; raises RecipeError where no two classes come of it."""
     skipped: list[tuple[str, str]] = []
-    if any((root / "train").glob("*/")):
+    train_folder = root / "train"
+    inside = list(os.scandir(train_folder)) if train_folder.is_dir() else []
+    if any(_visible_folder(entry) for entry in inside):
         train, test, parts = _parts(root, skipped)
     else:
         train, test, parts = [root], [], "one folder a class, no test part"
@@ -168,13 +170,15 @@ def _class_names(folders: list[Path], skipped: list[tuple[str, str]]) -> tuple[s
     names: set[str] = set()
     for folder in folders:
         for entry in os.scandir(folder):
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
+            if _visible_folder(entry):
                 names.add(entry.name)
-            elif entry.is_dir():
+            elif entry.is_dir() and not entry.name.startswith("."):
                 skipped.append((entry.name, "a link to a folder, not followed"))
     return tuple(sorted(names))
+
+
+def _visible_folder(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
 
 
 def _same_classes(

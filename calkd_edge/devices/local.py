@@ -12,7 +12,7 @@ from pathlib import Path
 
 from calkd_edge.errors import DeviceError
 
-_SENT_BY_US = {"PYTHONPATH": None, "OMP_NUM_THREADS": None}
+_SENT_BY_US = ("PYTHONPATH", "OMP_NUM_THREADS")
 """Variables of this process that must not reach the agent: it runs as it would on a board."""
 
 

@@ -110,11 +110,16 @@ class Session:
         command = [self.device.python, self._agent, verb, *names]
         status = self.device.run(command, timeout_s=timeout_s)
         try:
-            reply: dict[str, Any] = json.loads(self._fetch(names[1]).read_text(encoding="utf-8"))
+            reply: Any = json.loads(self._fetch(names[1]).read_text(encoding="utf-8"))
         except ValueError as broken:
             raise DeviceError(
                 f"{self.device.name}: the agent's reply to {verb} is not JSON: {broken}", remedy="Run again."
             ) from broken
+        if not isinstance(reply, dict):
+            raise DeviceError(
+                f"{self.device.name}: the agent's reply to {verb} is not understood: {str(reply)[:200]}",
+                remedy="Use the agent that belongs to this calkd-edge.",
+            )
         if "traceback" in reply:
             log.error("%s: the agent failed at %s\n%s", self.device.name, verb, reply["traceback"])
         if status != 0 or "error" in reply:

@@ -59,6 +59,11 @@ def last_linear(view: GraphView, logits: str) -> LastLinear | None:
     stored = all(name in view.initializers for name in dequantize.input)
     if not stored or len(view.consumers[dequantize.output[0]]) != 1:
         return None
+    per_class = list(view.initializers[dequantize.input[1]].dims) == [
+        view.initializers[dequantize.input[0]].dims[0]
+    ]
+    if not per_class or attribute(dequantize, "axis", 1) != 0:
+        return None
     return LastLinear(node, dequantize.input[0], dequantize, transposed)
 
 
@@ -126,10 +131,11 @@ def _fold_int8(view: GraphView, layer: LastLinear, dequantize: onnx.NodeProto, a
 
 
 def _bias(view: GraphView, layer: LastLinear) -> FloatArray:
-    """The layer's bias [C], zeros where it has none."""
+    """The layer's bias [C], zeros where it has none; a Gemm may store it as [1], [C] or [1, C]."""
+    bias = np.zeros(_classes(layer, view))
     if len(layer.node.input) > 2:
-        return view.array(layer.node.input[2]).astype(np.float64)
-    return np.zeros(_classes(layer, view))
+        bias += view.array(layer.node.input[2]).astype(np.float64).reshape(-1)
+    return bias
 
 
 def _set_bias(view: GraphView, layer: LastLinear, scaled: FloatArray, affine: Affine) -> None:
@@ -144,7 +150,8 @@ def _append(view: GraphView, affine: Affine, logits: str) -> None:
     maker = view.producer[logits]
     maker.output[list(maker.output).index(logits)] = raw
     bias = view.store("calibration_bias", np.asarray(affine.bias, dtype=np.float32))
-    size = len(affine.bias)
+    output = next(output for output in view.graph.output if output.name == logits)
+    size = output.type.tensor_type.shape.dim[-1].dim_value or len(affine.bias)
     if len(affine.scale) > 1 and len(affine.scale) == size**2:
         matrix = np.asarray(affine.scale, dtype=np.float32).reshape(size, size).T
         nodes = [

@@ -89,7 +89,7 @@ def effect_on_softened_logits(affine: Affine, temperature: float) -> TeacherEffe
     Source: with a teacher temperature c, softmax((v / c) / t) = softmax(v / (c t)): a teacher-side
     temperature c t.
     """
-    if affine.is_identity:
+    if affine.scale == (1.0,) and len(set(affine.bias)) == 1:  # the same bias everywhere leaves softmax alone
         return TeacherEffect("no_op", "the teacher's calibration is the identity: nothing changes")
     if affine.temperature is not None:
         softened = affine.temperature * temperature

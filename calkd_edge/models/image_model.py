@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,7 +22,7 @@ DESCRIPTION = "model.json"
 class ModelDescription(Record):
     """model.json: everything that is needed to build the network again, and which images it has seen."""
 
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     name: str
     settings: dict[str, Any]
     classes: tuple[str, ...]
@@ -79,12 +79,11 @@ def save(model: ImageModel, description: ModelDescription, folder: Path) -> None
 def describe(folder: Path) -> ModelDescription:
     """The model.json of a folder."""
     try:
-        text = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as broken:
+        return ModelDescription.model_validate_json((folder / DESCRIPTION).read_bytes())
+    except (OSError, ValidationError) as broken:
         raise EnvironmentProblem(
             f"{folder / DESCRIPTION} cannot be read: {broken}", remedy="Run the stage that wrote it again."
         ) from broken
-    return ModelDescription.model_validate(text)
 
 
 def load(folder: Path) -> tuple[ImageModel, ModelDescription]:

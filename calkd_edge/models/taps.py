@@ -26,8 +26,6 @@ def tapped(model: ImageModel, paths: Sequence[str], *, where: str) -> Iterator[d
         RecipeError: a path names no module; the near ones are listed.
     """
     modules = dict(model.backbone.named_modules())
-    features: dict[str, Tensor] = {}
-    hooks = []
     for path in paths:
         if path not in modules or not path:
             top = [name for name in modules if name and name.count(".") <= 1]
@@ -35,7 +33,8 @@ def tapped(model: ImageModel, paths: Sequence[str], *, where: str) -> Iterator[d
                 f"the {where} has no module '{path}'",
                 remedy=f"{did_you_mean(path, modules)}Among its modules: {', '.join(top[:40])}.",
             )
-        hooks.append(modules[path].register_forward_hook(_keeper(features, path)))
+    features: dict[str, Tensor] = {}
+    hooks = [modules[path].register_forward_hook(_keeper(features, path)) for path in paths]
     try:
         yield features
     finally:
@@ -45,7 +44,8 @@ def tapped(model: ImageModel, paths: Sequence[str], *, where: str) -> Iterator[d
 
 def _keeper(features: dict[str, Tensor], path: str):  # type: ignore[no-untyped-def]  # torch's hook type is a union
     def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
-        features[path] = output
+        # A copy, since an in-place activation behind the module would write into its output.
+        features[path] = output.clone()
 
     return keep
 

@@ -20,6 +20,8 @@ RangeMethod = Literal["min_max", "percentile", "mse"]
 BINS = 2048
 PERCENTILE = 99.99
 IMAGES_PER_RUN = 64
+RESOLUTION = 0.005
+"""A share of the squared error below which a histogram of BINS bins cannot tell two ranges apart."""
 
 
 def activation_ranges(
@@ -87,10 +89,10 @@ def _least_squares(counts: np.ndarray, largest: float) -> float:
     """The r whose squared error, rounding inside and clipping outside, is smallest over the histogram."""
     centres = (np.arange(BINS) + 0.5) * (largest / BINS)
     best, best_error = largest, np.inf
-    for limit in np.linspace(0.2, 1.0, 81) * largest:
+    for limit in np.linspace(1.0, 0.2, 81) * largest:
         step = limit / 127.0
         rounded = np.minimum(np.round(centres / step), 127.0) * step
         error = float(np.sum(counts * (centres - rounded) ** 2))
-        if error < best_error:
+        if error < best_error * (1.0 - RESOLUTION):
             best, best_error = float(limit), error
     return best

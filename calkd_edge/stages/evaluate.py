@@ -47,9 +47,14 @@ def prove(raw: Predictions, folded: Predictions, calibration: Calibration) -> Fo
     """What the folded file returned against the affine applied by hand to the unfolded file's logits.
 
     Raises:
-        StageFailed: they differ by more than rounding, or an argmax moved by more than that.
+        StageFailed: they share no image, differ by more than rounding, or an argmax moved by more than that.
     """
     shared, first, second = np.intersect1d(raw.indices, folded.indices, return_indices=True)
+    if not len(shared):
+        raise StageFailed(
+            "the folded and the unfolded file were run on different images: nothing can be proved",
+            remedy="Remove the run's folder and start it again.",
+        )
     by_hand = calibration.affine.apply(raw.logits[first])
     returned = folded.logits[second].astype(np.float64)
     tolerance = FOLD_TOLERANCE * max(1.0, float(np.abs(by_hand).max()))
@@ -66,7 +71,9 @@ def prove(raw: Predictions, folded: Predictions, calibration: Calibration) -> Fo
         argmax_changes=int((changed & ~near).sum()),
         near_ties=int(near.sum()),
     )
-    if difference > tolerance or probabilities > PROBABILITY_TOLERANCE or proof.argmax_changes:
+    # Written so that a NaN, which is below no bound, does not pass.
+    within = difference <= tolerance and probabilities <= PROBABILITY_TOLERANCE
+    if not within or proof.argmax_changes:
         raise StageFailed(
             f"the calibration inside the file differs from calibrating by hand: {difference:.3g} in logits "
             f"(allowed {tolerance:.3g}), {probabilities:.3g} in probability "
@@ -93,6 +100,7 @@ def check_probabilities(found: Predictions) -> None:
 
 
 def _softmax(logits: FloatArray) -> FloatArray:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):  # an infinite logit becomes NaN, which is within no tolerance
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     result: FloatArray = shifted / shifted.sum(axis=1, keepdims=True)
     return result

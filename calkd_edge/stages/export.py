@@ -22,7 +22,7 @@ def run(job: Job) -> None:
     model, description = image_model.load(job.inputs["model"])
     metadata = {
         "package_version": job.params["package_version"],
-        "recipe": job.params["recipe_digest"],
+        "lineage": job.params["lineage"],
         "model": description.name,
         "settings": json.dumps(description.settings, sort_keys=True),
         "classes": json.dumps(description.classes),

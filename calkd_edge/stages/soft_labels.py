@@ -91,12 +91,13 @@ def packed(logits: FloatArray) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         StageFailed: a logit is not finite, or lies too far below its row's maximum for float16.
     """
-    maxima = logits.max(axis=1)
-    centred = logits - maxima[:, None]
-    if not np.isfinite(centred).all():
+    if not np.isfinite(logits).all():
         raise StageFailed(
             "the teacher gave logits that are not finite", remedy="Train it anew with a lower lr."
         )
+    maxima = logits.max(axis=1)
+    with np.errstate(over="ignore"):  # an infinite spread is refused in the next line
+        centred = logits - maxima[:, None]
     if centred.min() < -LARGEST_SPREAD:
         raise StageFailed(
             f"the teacher's logits spread over {-centred.min():.3g}, float16 ends at {LARGEST_SPREAD:.0f}",

@@ -138,8 +138,8 @@ def _epoch(wrapped: Any, optimizer: Any, training: Training, fabric: Fabric, epo
     """One pass over the batches; returns each term's mean.
 
     Raises:
-        StageFailed: a term's mean is not finite. Checked once an epoch, since asking each step would make a
-        GPU wait.
+        StageFailed: a term's mean or a weight is not finite. Checked once an epoch, since asking each step
+        would make a GPU wait; the weights too, since the last step's gradient shows in no loss.
     """
     section, steps = training.section, training.steps_per_epoch
     sums: dict[str, Tensor] = {}
@@ -154,15 +154,19 @@ def _epoch(wrapped: Any, optimizer: Any, training: Training, fabric: Fabric, epo
         optimizer.zero_grad()
         fabric.backward(loss)
         if section.clip_gradient_norm is not None:
-            fabric.clip_gradients(wrapped, optimizer, max_norm=section.clip_gradient_norm)
+            fabric.clip_gradients(
+                wrapped, optimizer, max_norm=section.clip_gradient_norm, error_if_nonfinite=False
+            )
         optimizer.step()
         for name, term in terms.items():
             sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach()
         training.progress(epoch * steps + step + 1, section.epochs * steps)
     means = {f"train_{name}": float(total) / steps for name, total in sums.items()}
-    if not np.isfinite(list(means.values())).all():
+    finite = all(bool(torch.isfinite(weight).all()) for weight in wrapped.parameters())
+    if not finite or not np.isfinite(list(means.values())).all():
+        what = "loss is" if finite else "weights are"
         raise StageFailed(
-            f"the loss is not finite after epoch {epoch + 1} ({means})",
+            f"the {what} not finite after epoch {epoch + 1} ({means})",
             remedy="Lower optimizer.lr, add schedule.warmup_epochs or clip_gradient_norm.",
         )
     return means

@@ -10,6 +10,7 @@ import struct
 import sys
 import tarfile
 import threading
+import types
 
 import numpy as np
 import pyarrow as pa
@@ -67,7 +68,7 @@ class Python2Pickler(pickle._Pickler):
         self.write(pickle.GLOBAL + f"{module}\n{name}\n".encode())
         self.memoize(value)
 
-    dispatch[type] = save_global
+    dispatch[type] = dispatch[types.FunctionType] = save_global
 
 
 def _dtype(*_arguments):
@@ -94,7 +95,9 @@ def write_archive(path, members):
 
 
 def part(images, labels, key):
-    return python2_pickle({"data": images.reshape(len(images), -1), key: labels.tolist(), "filenames": ["x.png"]})
+    return python2_pickle(
+        {"data": images.reshape(len(images), -1), key: labels.tolist(), "filenames": ["x.png"]}
+    )
 
 
 def members_of_cifar100(test=None):
@@ -134,7 +137,9 @@ def test_the_official_cifar100_archive_is_read(tmp_path):
 
 def test_the_official_cifar10_archive_is_read(tmp_path):
     batches = {
-        f"cifar-10-batches-py/data_batch_{n + 1}": part(TRAIN[n * 4 : n * 4 + 4], TRAIN_LABELS[n * 4 : n * 4 + 4], "labels")
+        f"cifar-10-batches-py/data_batch_{n + 1}": part(
+            TRAIN[n * 4 : n * 4 + 4], TRAIN_LABELS[n * 4 : n * 4 + 4], "labels"
+        )
         for n in range(5)
     }
     others = {
@@ -190,14 +195,16 @@ def test_the_archive_is_downloaded_when_nothing_is_there(tmp_path, monkeypatch):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         here = with_facts(Cifar100, md5=md5, url=f"http://127.0.0.1:{server.server_port}")
         before = here(tmp_path / "root").identity()
         assert not (tmp_path / "root").exists()
-        source = open_source(here(tmp_path / "root"))
-        server.shutdown()
-        thread.join()
+        try:
+            source = open_source(here(tmp_path / "root"))
+        finally:
+            server.shutdown()
+            thread.join()
     assert_holds_the_images(source)
     assert here(tmp_path / "root").identity() == before
 
@@ -228,7 +235,9 @@ def write_parquet(folder, *, column="fine_label", names=None, parts=("train", "t
         table = pa.table({"img": rows, column: labels, "other": [0] * len(rows)})
         if names:
             features = {column: {"names": list(names), "_type": "ClassLabel"}}
-            table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+            table = table.replace_schema_metadata(
+                {"huggingface": json.dumps({"info": {"features": features}})}
+            )
         pieces = [table[:13], table[13:]] if name == "train" and split_train else [table]
         for number, piece in enumerate(pieces if name in parts else []):
             pq.write_table(piece, folder / f"{name}-{number:05d}-of-{len(pieces):05d}.parquet")
@@ -321,7 +330,10 @@ def test_the_default_root_is_the_environments_then_the_cache(monkeypatch, tmp_pa
 
 
 def test_the_official_places_are_the_makers():
-    assert f"{Cifar100.facts.url}/{Cifar100.facts.archive}" == "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+    assert (
+        f"{Cifar100.facts.url}/{Cifar100.facts.archive}"
+        == "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+    )
     assert cifar.Cifar10.facts.md5 == "c58f30108f718f92721af3b95e74349a"
     assert list(CIFAR100_CLASSES) == sorted(CIFAR100_CLASSES)
     assert len(set(CIFAR100_CLASSES)) == 100

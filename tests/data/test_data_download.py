@@ -91,7 +91,9 @@ def test_a_file_is_fetched_into_a_new_folder_and_its_progress_told(tmp_path):
     assert server.log == [None]  # the second call found the file
 
 
-@pytest.mark.parametrize(("manner", "there"), [("well", 500_000), ("ignores ranges", 500_000), ("well", 1_500_000)])
+@pytest.mark.parametrize(
+    ("manner", "there"), [("well", 500_000), ("ignores ranges", 500_000), ("well", 1_500_000)]
+)
 def test_a_partial_download_is_continued(tmp_path, manner, there):
     target = tmp_path / "a.tar.gz"
     part_of(target).write_bytes(CONTENT[:there])

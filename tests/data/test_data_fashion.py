@@ -81,11 +81,21 @@ def write_idx(path, values):
 def test_the_script_gives_the_same_bytes_twice(tmp_path):
     rng = np.random.default_rng(0)
     for prefix, count in (("train", 200), ("t10k", 40)):
-        write_idx(tmp_path / f"{prefix}-images-idx3-ubyte.gz", rng.integers(0, 256, (count, 28, 28), np.uint8))
+        write_idx(
+            tmp_path / f"{prefix}-images-idx3-ubyte.gz", rng.integers(0, 256, (count, 28, 28), np.uint8)
+        )
         write_idx(tmp_path / f"{prefix}-labels-idx1-ubyte.gz", np.arange(count, dtype=np.uint8) % 10)
     made = []
     for name in ("one.xz", "two.xz"):
-        command = [sys.executable, str(SCRIPT), str(tmp_path), "--per-class", "7", "--out", str(tmp_path / name)]
+        command = [
+            sys.executable,
+            str(SCRIPT),
+            str(tmp_path),
+            "--per-class",
+            "7",
+            "--out",
+            str(tmp_path / name),
+        ]
         shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         made.append((tmp_path / name).read_bytes())
     assert made[0] == made[1]

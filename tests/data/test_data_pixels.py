@@ -111,7 +111,9 @@ def banded(width, height):
     """Red, green, blue thirds along the longer side."""
     values = np.zeros((height, width, 3), np.uint8)
     axis = np.arange(max(width, height)) * 3 // max(width, height)
-    values[:] = (np.eye(3, dtype=np.uint8) * 255)[axis][None] if width > height else (np.eye(3) * 255)[axis][:, None]
+    values[:] = (
+        (np.eye(3, dtype=np.uint8) * 255)[axis][None] if width > height else (np.eye(3) * 255)[axis][:, None]
+    )
     return Image.fromarray(values)
 
 

@@ -1,0 +1,41 @@
+# Everything a newcomer types. Each target makes what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Pins what CI ran with; pyproject.toml asks for ranges.
+CONSTRAINTS ?= constraints.txt
+
+.PHONY: quickstart install dev lint test test-all clean
+
+quickstart: $(VENV)/.installed
+	$(BIN)/calkd-edge compress --recipe quickstart.yaml
+
+install: $(VENV)/.installed
+
+dev: $(VENV)/.dev
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
+	$(BIN)/pip install --quiet -c $(CONSTRAINTS) -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
+	$(BIN)/pip install --quiet -c $(CONSTRAINTS) -e '.[dev]'
+	touch $@ $(VENV)/.installed
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest -m "not slow and not gpu and not jetson" --cov --cov-report=term:skip-covered
+
+test-all: lint
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) .calkd runs dist build

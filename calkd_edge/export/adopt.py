@@ -1,0 +1,208 @@
+"""Any ONNX classifier in our form: uint8 RGB images [N, 3, H, W] in, logits and probabilities out.
+
+What the file takes and gives is read from its graph and its types, never from values; what the graph cannot
+say (the normalisation of a float input, an ambiguous layout) is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from calkd_edge.errors import RecipeError
+from calkd_edge.export.onnx_export import INPUT, LOGITS, PROBABILITIES
+from calkd_edge.onnx_graph import GraphView, copy_of
+
+Triple = Sequence[float]
+_FLOATS = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A classifier in our form.
+
+    Attributes:
+        model: images uint8 [N, 3, H, W] -> logits, probabilities.
+        image_shape: (3, H, W).
+        classes: C.
+        layout: of the file's own input.
+    """
+
+    model: onnx.ModelProto
+    image_shape: tuple[int, int, int]
+    classes: int
+    layout: str
+
+
+def adopt(
+    model: onnx.ModelProto,
+    *,
+    layout: str | None = None,
+    mean: Triple | None = None,
+    std: Triple | None = None,
+) -> Adopted:
+    """Wrap a classifier; its own nodes stay as they are.
+
+    Args:
+        model: one image input; logits, or a softmax of them, as an output [N, C].
+        layout: nchw or nhwc; read from the shape when None.
+        mean: per channel as a fraction of 255; needed for a float input.
+        std: likewise.
+
+    Raises:
+        RecipeError: the graph does not say enough, with the option that does.
+    """
+    adopted = copy_of(model)
+    graph = adopted.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in stored]
+    if len(inputs) != 1:
+        raise RecipeError(
+            f"the model has {len(inputs)} inputs ({', '.join(v.name for v in inputs)}), a classifier has one",
+            remedy="Export the image branch alone.",
+        )
+    shape = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim]
+    kind = inputs[0].type.tensor_type.elem_type
+    found = layout or _layout(shape)
+    height, width = (shape[2], shape[3]) if found == "nchw" else (shape[1], shape[2])
+    if not height or not width:
+        raise RecipeError(
+            f"the model leaves the image size open ({shape})",
+            remedy="Export it with a fixed height and width; only the batch may be dynamic.",
+        )
+    if kind != TensorProto.UINT8 and kind not in _FLOATS:
+        raise RecipeError(
+            f"the model's input is {TensorProto.DataType.Name(kind)}",
+            remedy="uint8, float16 and float32 are known.",
+        )
+    ours = inputs[0].name == INPUT and kind == TensorProto.UINT8 and found == "nchw"
+    if not ours:
+        _wrap_input(graph, inputs[0], kind, found, (height, width), mean, std)
+    classes = _wrap_outputs(adopted)
+    onnx.checker.check_model(adopted)
+    return Adopted(adopted, (3, height, width), classes, found)
+
+
+def _layout(shape: list[int]) -> str:
+    if len(shape) != 4:
+        raise RecipeError(
+            f"the model's input has shape {shape}, images have 4 axes", remedy="Export it anew."
+        )
+    first, last = shape[1] == 3, shape[3] == 3
+    if first == last:
+        raise RecipeError(
+            f"the model's input {shape} does not say where its channels are",
+            remedy="Add --layout nchw or nhwc.",
+        )
+    return "nchw" if first else "nhwc"
+
+
+def _wrap_input(
+    graph: onnx.GraphProto,
+    given: onnx.ValueInfoProto,
+    kind: int,
+    layout: str,
+    size: tuple[int, int],
+    mean: Triple | None,
+    std: Triple | None,
+) -> None:
+    """Put a cast, the normalisation and a transposition in front of the file's own input."""
+    nodes = []
+    current = INPUT if given.name != INPUT else "adopted_images"
+    if kind in _FLOATS:
+        if mean is None or std is None:
+            raise RecipeError(
+                "the model takes float images, and the file does not say how they are normalised",
+                remedy="Add --mean R,G,B --std R,G,B in fractions of 255: 0,0,0 and 1,1,1 for 0..1.",
+            )
+        for name, triple in (("adopted_mean", mean), ("adopted_std", std)):
+            values = 255 * np.asarray(triple, dtype=np.float32).reshape(1, 3, 1, 1)
+            graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+        nodes += [
+            helper.make_node("Cast", [current], ["adopted_float"], "adopted_cast", to=TensorProto.FLOAT),
+            helper.make_node("Sub", ["adopted_float", "adopted_mean"], ["adopted_centred"], "adopted_sub"),
+            helper.make_node(
+                "Div", ["adopted_centred", "adopted_std"], ["adopted_normalised"], "adopted_div"
+            ),
+        ]
+        last = "adopted_normalised"
+        if kind == TensorProto.FLOAT16:
+            nodes.append(helper.make_node("Cast", [last], ["adopted_half"], "adopted_half", to=kind))
+            last = "adopted_half"
+    else:
+        last = current
+    perm = [0, 2, 3, 1] if layout == "nhwc" else [0, 1, 2, 3]
+    nodes.append(helper.make_node("Transpose", [last], [given.name], "adopted_layout", perm=perm))
+    batch = given.type.tensor_type.shape.dim[0]
+    shape = [batch.dim_value or batch.dim_param or "batch", 3, *size]
+    outer = helper.make_tensor_value_info(current, TensorProto.UINT8, shape)
+    others = [value for value in graph.input if value.name != given.name]
+    own = list(graph.node)
+    del graph.input[:]
+    graph.input.extend([outer, *others])
+    del graph.node[:]
+    graph.node.extend([*nodes, *own])
+
+
+def _wrap_outputs(model: onnx.ModelProto) -> int:
+    """Name logits and probabilities; returns C.
+
+    Where the file ends in a softmax, that is the confidence it ships, and what goes into it are its logits:
+    also when a softmax goes into it, as in files that take it twice.
+    """
+    view = GraphView.of(model)
+    named = {output.name: output for output in view.graph.output}
+    source = named.get(LOGITS) or _score_output(list(view.graph.output))
+    classes = int(source.type.tensor_type.shape.dim[-1].dim_value)
+    if LOGITS in named and PROBABILITIES in named:
+        return classes
+    raw = source.name
+    last = view.producer.get(raw)
+    nodes = list(view.graph.node)
+    if last is not None and last.op_type == "Softmax":
+        nodes += _alias(raw, PROBABILITIES) + _alias(last.input[0], LOGITS)
+    else:
+        nodes += _alias(raw, LOGITS)
+        nodes.append(helper.make_node("Softmax", [raw], [PROBABILITIES], "adopted_softmax", axis=-1))
+    view.replace_nodes(nodes)
+    batch = source.type.tensor_type.shape.dim[0]
+    shape = [batch.dim_value or batch.dim_param or "batch", classes]
+    kind = source.type.tensor_type.elem_type
+    del view.graph.output[:]
+    view.graph.output.extend(
+        helper.make_tensor_value_info(name, kind, shape) for name in (LOGITS, PROBABILITIES)
+    )
+    return classes
+
+
+def _alias(source: str, target: str) -> list[onnx.NodeProto]:
+    """A value under another name; nothing when it has that name already."""
+    return [] if source == target else [helper.make_node("Identity", [source], [target], f"adopted_{target}")]
+
+
+def _score_output(outputs: list[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
+    """The one float output [N, C].
+
+    Raises:
+        RecipeError: there is none, or several.
+    """
+    scores = [
+        output
+        for output in outputs
+        if output.type.tensor_type.elem_type in _FLOATS and len(output.type.tensor_type.shape.dim) == 2
+    ]
+    if len(scores) != 1:
+        names = ", ".join(output.name for output in outputs)
+        raise RecipeError(
+            f"the model has {len(scores)} outputs of scores among {names}; a classifier has one",
+            remedy="Name the right one 'logits', or export that branch alone.",
+        )
+    if not scores[0].type.tensor_type.shape.dim[-1].dim_value:
+        raise RecipeError(
+            "the model does not say how many classes it has", remedy="Export it with a fixed C."
+        )
+    return scores[0]

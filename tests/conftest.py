@@ -1,0 +1,51 @@
+"""Nets exported once a session: what export, fold, quantization, agent and devices are tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from exported_nets import ExportedNet, blobs, settled
+
+from calkd_edge.export.onnx_export import export_onnx, reference_logits
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory) -> Callable[[str], ExportedNet]:
+    """exported(name): that net's file, made when it is first asked for."""
+    made: dict[str, ExportedNet] = {}
+
+    def export(name: str) -> ExportedNet:
+        if name not in made:
+            model = settled(name)
+            path = tmp_path_factory.mktemp(name) / "model.onnx"
+            export_onnx(model, (3, 32, 32), path, opset=20, metadata={"classes": '["a"]', "precision": "fp32"})
+            images = blobs(64, seed=7)
+            tensors = {key: value.numpy() for key, value in model.backbone.state_dict().items()}
+            made[name] = ExportedNet(name, path, images, reference_logits(model, images), tensors)
+        return made[name]
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def execute() -> Callable[..., dict[str, np.ndarray]]:
+    """execute(model, images, simulate=False): every output by name, by ONNX Runtime with exact products."""
+
+    def run(model: onnx.ModelProto, images: np.ndarray, *, simulate: bool = False) -> dict[str, np.ndarray]:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = 1
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        if simulate:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, {session.get_inputs()[0].name: images}), strict=True))
+
+    return run

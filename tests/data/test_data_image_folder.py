@@ -1,0 +1,183 @@
+"""A person's own images, in the forms their folders come in."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from calkd_edge.data.image_folder import ImageFolder
+from calkd_edge.data.prepare import prepare
+from calkd_edge.data.prepared import Prepared
+from calkd_edge.data.source import BrokenImage
+from calkd_edge.errors import RecipeError, StageFailed
+
+RNG = np.random.default_rng(0)
+
+
+def ignore(done, total):
+    pass
+
+
+def put(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RNG.integers(0, 256, (20, 30, 3), np.uint8)).save(path)
+
+
+def open_folder(root, **settings):
+    return ImageFolder(root, **{"image_size": 16, **settings}).open(root, ignore)
+
+
+def names(source):
+    return [source.name_of(i) for i in range(len(source.labels))]
+
+
+def test_folders_name_the_classes_and_there_is_no_test_part(tmp_path):
+    put(tmp_path, "dog/b.png", "cat/z.jpg", "cat/sub/a.PNG")
+    source = open_folder(tmp_path)
+    assert source.classes == ("cat", "dog")
+    assert names(source) == ["cat/sub/a.PNG", "cat/z.jpg", "dog/b.png"]
+    assert source.labels.tolist() == [0, 0, 1]
+    assert not source.official_test.any()
+    assert source.decode(0).shape == (3, 16, 16)
+    assert "16x16" in source.input_note
+    assert ImageFolder(tmp_path, image_size=16).size() == (3, (3, 16, 16))
+
+
+@pytest.mark.parametrize("test", ["test", "val", "validation"])
+def test_a_test_folder_is_the_test_part(tmp_path, test):
+    put(tmp_path, "train/cat/1.png", "train/dog/1.png", f"{test}/cat/1.png", f"{test}/dog/1.png")
+    source = open_folder(tmp_path)
+    held_out = [name for name, official in zip(names(source), source.official_test, strict=True) if official]
+    assert held_out == [f"{test}/cat/1.png", f"{test}/dog/1.png"]
+
+
+def test_val_joins_train_when_there_is_a_test_folder(tmp_path):
+    put(tmp_path, *(f"{part}/{kind}/1.png" for part in ("train", "val", "test") for kind in ("cat", "dog")))
+    source = open_folder(tmp_path)
+    assert source.official_test.sum() == 2
+    assert "val/ added" in source.shape_note
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    put(tmp_path, "train/1.png", "car/1.png")
+    assert open_folder(tmp_path).classes == ("car", "train")
+
+
+def test_what_is_no_image_is_listed_and_what_is_hidden_is_not(tmp_path):
+    put(tmp_path, "cat/1.png", "dog/1.png", "dog/.hidden/2.png", ".cache/3.png")
+    (tmp_path / "cat" / "notes.txt").write_text("x")
+    (tmp_path / "cat" / ".DS_Store").write_text("x")
+    (tmp_path / "dog" / "loop").symlink_to(tmp_path)
+    (tmp_path / "linked").symlink_to(tmp_path / "cat")
+    (tmp_path / "dog" / "nowhere.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "dog" / "also.png").symlink_to(tmp_path / "cat" / "1.png")
+    source = open_folder(tmp_path)
+    assert names(source) == ["cat/1.png", "dog/1.png", "dog/also.png"]
+    assert dict(source.skipped) == {
+        "cat/notes.txt": "not an image file",
+        "dog/loop": "a link to a folder, not followed",
+        "linked": "a link to a folder, not followed",
+        "dog/nowhere.png": "a link to nothing, or a special file",
+    }
+
+
+def test_a_folder_beside_train_is_listed(tmp_path):
+    put(tmp_path, "train/cat/1.png", "train/dog/1.png", "old/cat/2.png")
+    assert dict(open_folder(tmp_path).skipped)["old"].startswith("a folder beside train/")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "no class folders"),
+        (["cat/1.png"], "only the class 'cat'"),
+        (["train/cat/1.png", "train/dog/1.png", "test/cat/1.png"], r"'dog' \(no test folder\)"),
+        (
+            ["train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png", "test/cow/1.png"],
+            "'cow'",
+        ),
+    ],
+)
+def test_a_layout_that_cannot_be_meant_is_refused(tmp_path, files, message):
+    put(tmp_path, *files)
+    with pytest.raises(RecipeError, match=message):
+        ImageFolder(tmp_path).identity()
+
+
+@pytest.mark.parametrize("place", ["dog", "test/dog"])
+def test_an_empty_class_is_named(tmp_path, place):
+    if place == "dog":
+        put(tmp_path, "cat/1.png", "cow/1.png")
+    else:
+        put(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/cat/1.png")
+    (tmp_path / place).mkdir()
+    with pytest.raises(RecipeError, match="'dog' has no image"):
+        ImageFolder(tmp_path).identity()
+
+
+@pytest.mark.parametrize("root", [None, "gone"])
+def test_without_a_folder_the_layout_is_explained(tmp_path, root):
+    with pytest.raises(RecipeError, match=r"data\.root") as missing:
+        ImageFolder(root and tmp_path / root).identity()
+    assert "--set data.root=DIR" in missing.value.remedy
+    assert "DIR/<class>/" in missing.value.remedy
+
+
+def test_the_identity_follows_names_and_sizes_and_not_the_place(tmp_path):
+    for copy in ("a", "b"):
+        for kind in ("cat", "dog"):
+            (tmp_path / copy / kind).mkdir(parents=True)
+            Image.new("RGB", (4, 4)).save(tmp_path / copy / kind / "1.png")
+    first, second = (ImageFolder(tmp_path / copy).identity() for copy in ("a", "b"))
+    assert first == second
+    assert ImageFolder(tmp_path / "a", image_size=64).identity() != first
+    Image.new("RGB", (40, 4)).save(tmp_path / "b" / "cat" / "1.png")
+    assert ImageFolder(tmp_path / "b").identity() != first
+
+
+def test_broken_images_end_the_stage_or_are_left_out(tmp_path):
+    data, out = tmp_path / "data", tmp_path / "out"
+    out.mkdir()
+    put(data, *(f"{kind}/{n:02d}.png" for kind in ("cat", "dog") for n in range(20)))
+    (data / "dog" / "notes.txt").write_text("x")
+    for name in ("cat/03.png", "dog/11.png"):
+        (data / name).write_bytes((data / name).read_bytes()[:300])
+    source = open_folder(data, image_size=64)
+    with pytest.raises(BrokenImage):
+        source.decode(3)
+    asked = {
+        "seed": 1,
+        "calibration_images": 8,
+        "train_images": None,
+        "test_images": None,
+        "drop_duplicates": False,
+    }
+    with pytest.raises(StageFailed, match=r"2 of 40 images.*cat/03\.png.*dog/11\.png") as refused:
+        prepare(source, out, broken="refuse", progress=ignore, **asked)
+    assert "data.broken=skip" in refused.value.remedy
+    prepare(source, out, broken="skip", progress=ignore, **asked)
+    prepared = Prepared.open(out)
+    assert [entry["name"] for entry in prepared.splits["skipped"]] == [
+        "dog/notes.txt",
+        "cat/03.png",
+        "dog/11.png",
+    ]
+    assert len(prepared.images) == 38
+    rows = sorted(row for name in ("train", "calibration", "test") for row in prepared.splits[name])
+    assert rows == list(range(38))
+    for row, place in enumerate(prepared.splits["source_index"]):
+        assert (prepared.images[row] == source.decode(place)).all()
+        assert prepared.labels[row] == source.labels[place]
+
+
+def test_a_class_whose_images_are_all_broken_ends_the_stage(tmp_path):
+    put(tmp_path, *(f"{kind}/{n:02d}.png" for kind in ("cat", "cow", "dog") for n in range(9)))
+    for n in range(9):
+        (tmp_path / f"dog/{n:02d}.png").write_text("nothing")
+    with pytest.raises(StageFailed, match="no training image: dog"):
+        prepare(
+            open_folder(tmp_path), tmp_path,
+            seed=1, calibration_images=3, train_images=None, test_images=None,
+            drop_duplicates=False, broken="skip", progress=ignore,
+        )  # fmt: skip

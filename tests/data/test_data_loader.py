@@ -1,0 +1,39 @@
+"""The order of training images."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calkd_edge.data.loader import batch_count, batches, epoch_order
+
+
+@given(st.integers(0, 300), st.integers(0, 2**32), st.integers(0, 10_000))
+def test_an_epoch_sees_every_image_once_in_an_order_of_its_own(count, seed, epoch):
+    order = epoch_order(count, seed=seed, epoch=epoch)
+    assert sorted(order.tolist()) == list(range(count))
+    assert order.dtype == np.int64
+    assert (order == epoch_order(count, seed=seed, epoch=epoch)).all()
+    if count > 50:
+        assert (order != epoch_order(count, seed=seed, epoch=epoch + 1)).any()
+        assert (order != epoch_order(count, seed=seed + 1, epoch=epoch)).any()
+
+
+def test_the_order_is_what_it_was_when_runs_were_published():
+    assert epoch_order(10, seed=17, epoch=3).tolist() == [7, 1, 9, 8, 5, 2, 4, 6, 3, 0]
+
+
+@given(st.integers(0, 200), st.integers(1, 33))
+def test_batches_are_the_order_without_a_single_last_image(count, size):
+    order = np.random.default_rng(0).permutation(count)
+    pieces = list(batches(order, size))
+    left_out = int(count % size == 1 and size > 1)
+    assert np.concatenate([*pieces, order[count - left_out :]]).tolist() == order.tolist()
+    assert all(len(piece) == size for piece in pieces[:-1])
+    assert size == 1 or all(len(piece) > 1 for piece in pieces)
+    assert batch_count(count, size) == len(pieces)
+
+
+def test_a_batch_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one image"):
+        list(batches(np.arange(3), 0))

@@ -1,0 +1,136 @@
+"""The int8 file for ONNX Runtime's CPU: what it may change, what it may not, and that it runs as simulated."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from calkd_edge.onnx_graph import GraphView, copy_of
+from calkd_edge.quantization import cpu
+from calkd_edge.quantization.cpu import derive_for_cpu
+from calkd_edge.quantization.int8 import int8
+
+NETS = [
+    "resnet20",
+    "mobilenet_v2",
+    pytest.param("shufflenet_v2", marks=pytest.mark.slow),
+    pytest.param("mobilenet_v3_small", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module", params=NETS)
+def net(request, exported):
+    return exported(request.param)
+
+
+@pytest.fixture(scope="module")
+def canonical(net):
+    return int8(net.proto, lambda count: net.images[:count], images=48)
+
+
+@pytest.fixture(scope="module")
+def derived(canonical):
+    return derive_for_cpu(canonical)
+
+
+def test_canonical_file_is_left_as_it_was(canonical):
+    before = canonical.SerializeToString(deterministic=True)
+    derive_for_cpu(canonical)
+    assert canonical.SerializeToString(deterministic=True) == before
+
+
+def test_requantizing_before_activations_changes_nothing(net, canonical, execute):
+    requantized = copy_of(canonical)
+    cpu._requantize_before_activations(GraphView.of(requantized))
+    added = len(requantized.graph.node) - len(canonical.graph.node)
+    assert added > 0
+    assert added % 2 == 0
+    first, second = (execute(model, net.images, simulate=True) for model in (canonical, requantized))
+    np.testing.assert_array_equal(first["logits"], second["logits"])
+
+
+def test_no_two_quantization_nodes_share_a_stored_value(derived):
+    view, seen = GraphView.of(derived), set()
+    for node in derived.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            stored = {name for name in node.input if name in view.initializers}
+            assert not stored & seen
+            seen |= stored
+
+
+def test_biases_of_convolutions_are_int32_at_the_product_of_the_scales(canonical, derived):
+    view, before = GraphView.of(derived), GraphView.of(canonical)
+    originals = [node for node in canonical.graph.node if node.op_type == "Conv"]
+    convolutions = [node for node in derived.graph.node if node.op_type == "Conv"]
+    for node, original in zip(convolutions, originals, strict=True):
+        if len(node.input) < 3:
+            continue
+        dequantize = view.producer[node.input[2]]
+        integers, scale, zero = (view.array(name) for name in dequantize.input)
+        assert integers.dtype == zero.dtype == np.int32
+        factors = [view.array(view.producer[name].input[1]) for name in node.input[:2]]
+        np.testing.assert_array_equal(scale, np.broadcast_to(factors[0] * factors[1], scale.shape))
+        wanted = before.array(original.input[2])
+        assert np.abs(integers * scale.astype(np.float64) - wanted).max() <= 0.51 * scale.max()
+    int32 = [t for t in derived.graph.initializer if t.data_type == TensorProto.INT32]
+    assert len(int32) == 2 * sum(len(node.input) > 2 for node in convolutions)
+
+
+def test_bias_of_a_gemm_is_an_add_of_its_own_in_float(derived):
+    view = GraphView.of(derived)
+    gemms = [node for node in derived.graph.node if node.op_type == "Gemm"]
+    assert gemms
+    for node in gemms:
+        assert len(node.input) == 2
+        (reader,) = view.consumers[node.output[0]]
+        assert reader.op_type == "Add"
+        assert view.array(reader.input[1]).dtype == np.float32
+
+
+def test_outputs_keep_their_names_and_the_file_is_legal(canonical, derived):
+    assert derived.graph.output == canonical.graph.output
+    assert derived.graph.input == canonical.graph.input
+    onnx.checker.check_model(derived, full_check=True)
+
+
+def test_execution_equals_simulation(net, derived, execute):
+    executed, simulated = execute(derived, net.images), execute(derived, net.images, simulate=True)
+    assert np.abs(executed["logits"] - simulated["logits"]).max() <= 1e-3
+    assert np.abs(executed["probabilities"] - simulated["probabilities"]).max() <= 1e-3
+
+
+def test_int32_biases_move_no_answer(net, canonical, derived, execute):
+    first = execute(canonical, net.images, simulate=True)["logits"]
+    second = execute(derived, net.images)["logits"]
+    np.testing.assert_array_equal(first.argmax(1), second.argmax(1))
+
+
+def test_convolutions_are_executed_in_integers(net, derived, tmp_path):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    onnxruntime.InferenceSession(derived.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    fused = sum(kind in ("QLinearConv", "ConvInteger") for kind in kinds)
+    assert fused >= 0.5 * sum(node.op_type == "Conv" for node in derived.graph.node)
+
+
+def test_dead_channel_with_a_bias_still_has_its_convolution_in_integers(execute):
+    from test_int8 import one_conv
+
+    from calkd_edge.quantization.int8 import place_qdq
+
+    weight = np.random.default_rng(0).normal(size=(3, 2, 1, 1)).astype(np.float32)
+    weight[1], weight[2] = 0, 1e-9
+    model = one_conv(weight, np.array([0.0, 0.5, -3.0], np.float32))
+    derived = derive_for_cpu(place_qdq(model, {"h": 3.0}))
+    assert TensorProto.INT32 in {tensor.data_type for tensor in derived.graph.initializer}
+    images = np.random.default_rng(1).normal(size=(5, 2, 4, 4)).astype(np.float32)
+    found = execute(derived, images, simulate=True)["logits"]
+    np.testing.assert_allclose(found[:, 1], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(found[:, 2], -3.0, rtol=1e-6)
