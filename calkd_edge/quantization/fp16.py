@@ -31,16 +31,17 @@ def fp16(model: onnx.ModelProto, source: ImageSource) -> onnx.ModelProto:
     floats = _float_values(typed)
     inside = _half_region(view)
     halves: dict[str, str] = {}
+    restored: dict[str, str] = {}
     nodes: list[onnx.NodeProto] = []
     for place, node in enumerate(view.graph.node):
         if place in inside:
             nodes += _halve_inputs(view, node, floats, halves)
-            _halve_outputs(node, floats, halves)
+            restored.update(_halve_outputs(node, floats, halves))
         else:
-            nodes += _restore_inputs(node, halves)
+            nodes += _restore_inputs(node, halves, restored)
         nodes.append(node)
     for output in view.graph.output:
-        if output.name in halves:
+        if output.name in restored:
             nodes.append(_cast(halves[output.name], output.name, TensorProto.FLOAT))
     del view.graph.value_info[:]
     view.replace_nodes(nodes)
@@ -92,24 +93,34 @@ def _half(values: np.ndarray, name: str) -> np.ndarray:
     return np.where(no_limit, np.sign(values) * LARGEST, values).astype(np.float16)
 
 
-def _halve_outputs(node: onnx.NodeProto, floats: set[str], halves: dict[str, str]) -> None:
+def _halve_outputs(node: onnx.NodeProto, floats: set[str], halves: dict[str, str]) -> dict[str, str]:
+    """Let a node write float16; returns what it wrote, for those who read float32: no cast exists yet."""
+    written = {}
     for place, name in enumerate(node.output):
         if name in floats:
             halves[name] = f"{name}_fp16"
             node.output[place] = halves[name]
+            written[name] = ""
     for item in node.attribute:
         if node.op_type == "Cast" and item.name == "to" and item.i == TensorProto.FLOAT:
             item.i = TensorProto.FLOAT16
+    return written
 
 
-def _restore_inputs(node: onnx.NodeProto, halves: dict[str, str]) -> list[onnx.NodeProto]:
-    """Let a float32 node read what became float16; returns the casts."""
+def _restore_inputs(
+    node: onnx.NodeProto, halves: dict[str, str], restored: dict[str, str]
+) -> list[onnx.NodeProto]:
+    """Let a float32 node read what is computed in float16, cast once; returns the casts.
+
+    What was only converted for others, such as a stored value, it goes on reading in float32.
+    """
     casts = []
     for place, name in enumerate(node.input):
-        if name in halves and halves[name] == f"{name}_fp16":
-            restored = f"{name}_fp32"
-            casts.append(_cast(halves[name], restored, TensorProto.FLOAT))
-            node.input[place] = restored
+        if name in restored:
+            if not restored[name]:
+                restored[name] = f"{name}_fp32"
+                casts.append(_cast(halves[name], restored[name], TensorProto.FLOAT))
+            node.input[place] = restored[name]
     return casts
 
 

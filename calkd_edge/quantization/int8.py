@@ -24,6 +24,8 @@ LARGEST = 127.0
 SMALLEST_SCALE = 2.0**-40
 """A channel of zeros still gets a scale above 0: TensorRT refuses 0."""
 
+BIAS_STEP = 1.001 * 2.0**-31
+
 
 def int8(
     model: onnx.ModelProto,
@@ -57,7 +59,7 @@ def place_qdq(model: onnx.ModelProto, ranges: dict[str, float]) -> onnx.ModelPro
             activation = node.input[0]
             if activation not in dequantized:
                 nodes += _activation_pair(view, activation, ranges[activation], dequantized)
-            nodes.append(_weight_dequantize(view, node))
+            nodes.append(_weight_dequantize(view, node, ranges[activation] / LARGEST))
             node.input[0] = dequantized[activation]
             node.input[1] = nodes[-1].output[0]
         nodes.append(node)
@@ -80,13 +82,19 @@ def _activation_pair(
     ]
 
 
-def _weight_dequantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto:
+def _weight_dequantize(view: GraphView, node: onnx.NodeProto, activation_scale: float) -> onnx.NodeProto:
     weight = view.array(node.input[1]).astype(np.float64)
     if node.op_type == "Gemm" and attribute(node, "transB", 0) != 1:
         weight = weight.T
         _set_transposed(node)
     largest = np.abs(weight).reshape(len(weight), -1).max(1)
-    scale = np.maximum(largest / LARGEST, SMALLEST_SCALE).astype(np.float32)
+    smallest = np.full(len(weight), SMALLEST_SCALE)
+    if len(node.input) > 2 and node.input[2] in view.initializers and activation_scale > 0:
+        # The bias, in units of both scales, must fit into the 32 bits of an integer kernel. This binds for
+        # channels that are nothing but their bias: a weight it rounds away is below 2^-31 of that.
+        bias = np.abs(view.array(node.input[2]).astype(np.float64)).reshape(-1)
+        smallest = np.maximum(smallest, bias / activation_scale * BIAS_STEP)
+    scale = np.maximum(largest / LARGEST, smallest).astype(np.float32)
     column = scale.astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1))
     integers = np.clip(np.rint(weight / column), -LARGEST, LARGEST).astype(np.int8)
     name = f"{node.name or node.output[0]}_weight"

@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from one_layer import one_conv
+from onnx import TensorProto
 
 from calkd_edge.onnx_graph import GraphView, attribute, copy_of
 from calkd_edge.quantization import QUANTIZERS
@@ -124,24 +125,6 @@ def test_quantized_net_resembles_the_float_one(net, canonical, execute):
 def test_same_images_give_the_same_bytes(net, canonical):
     again = int8(net.proto, lambda count: net.images[:count], images=48)
     assert again.SerializeToString(deterministic=True) == canonical.SerializeToString(deterministic=True)
-
-
-def one_conv(weight, bias, *, transB=None) -> onnx.ModelProto:  # noqa: N803  # ONNX's own name
-    stored = {"w": weight, "b": bias, "zero": np.array(0, np.float32)}
-    shape = ["batch", 2, 4, 4] if weight.ndim == 4 else ["batch", 6]
-    if weight.ndim == 4:
-        node = helper.make_node("Conv", ["h", "w", "b"], ["logits"], kernel_shape=[1, 1])
-    else:
-        node = helper.make_node("Gemm", ["h", "w", "b"], ["logits"], **({} if transB is None else {"transB": transB}))
-    rank = ["batch", len(bias), 4, 4][: weight.ndim]
-    graph = helper.make_graph(
-        [helper.make_node("Add", ["x", "zero"], ["h"]), node],
-        "one",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, rank)],
-        [numpy_helper.from_array(values, name) for name, values in stored.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
 
 
 def test_dead_channel_keeps_a_positive_scale(execute):
