@@ -6,18 +6,17 @@ In scope: what is done when, and what becomes of a failure. Out of scope: arithm
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from calkd_edge import expected
 from calkd_edge.checked import Checked, check
-from calkd_edge.data.prepare import needed_bytes
 from calkd_edge.devices.session import open_session
 from calkd_edge.engine.runner import Brought, Runner, Watcher
 from calkd_edge.engine.store import Store
-from calkd_edge.errors import CalkdError, DeviceError, EnvironmentProblem, RecipeError, did_you_mean
+from calkd_edge.errors import CalkdError, DeviceError, RecipeError, did_you_mean
 from calkd_edge.options import Options
 from calkd_edge.plan import Plan, Planner
 from calkd_edge.publishing import manifest_facts, write_bundle_if_allowed, write_release
@@ -25,8 +24,6 @@ from calkd_edge.recipe import DeviceSection, Recipe
 from calkd_edge.records import DeviceFacts, Report
 
 log = logging.getLogger(__name__)
-
-MARGIN_BYTES = 500 * 2**20
 
 
 @dataclass(frozen=True)
@@ -107,8 +104,11 @@ def compress(
     store = Store(options.store)
     for sentence in notices(plan.checked, options):
         told(sentence)
-    check_disk(plan, store)
+    expected.check_disk(plan, store)
     renew(plan, store, options)
+    long_run = expected.sentence(expected.training_seconds(plan, store, options.accelerator))
+    if long_run is not None:
+        told(long_run)
     runner = Runner(store, watcher, manifest_facts, options.processes)
     brought, errors = bring_all(plan, runner)
     report = write_release(plan, facts, store, brought, errors, options)
@@ -133,27 +133,6 @@ def notices(checked: Checked, options: Options) -> list[str]:
         kind = "synchronised" if recipe.distill.sync_batch_norm else "per process"
         said.append(f"Training runs in {options.processes} processes; batch normalisation is {kind}.")
     return said
-
-
-def check_disk(plan: Plan, store: Store) -> None:
-    """Refuse early what would fill the disk late.
-
-    Raises:
-        EnvironmentProblem: prepared images and soft labels need more than is free.
-    """
-    recipe = plan.checked.recipe
-    images, shape = plan.checked.dataset.size()
-    needed = needed_bytes(images, shape) if store.published(plan.data) is None else 0
-    if any(stage.name == "soft-labels" and store.published(stage) is None for stage in plan.stages):
-        # The number of classes is known once the data is prepared; 1,000 covers the usual sets.
-        rows = min(images, recipe.data.train_images or images)
-        needed += recipe.distill.soft_labels.views * rows * 2 * min(1000, max(images // 10, 10))
-    free = shutil.disk_usage(store.root).free
-    if needed + MARGIN_BYTES > free:
-        raise EnvironmentProblem(
-            f"the store {store.root} may need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
-            remedy="Free space, use another disk (--store DIR), or lower distill.soft_labels.views.",
-        )
 
 
 def renew(plan: Plan, store: Store, options: Options) -> None:
@@ -196,6 +175,8 @@ def bring_all(plan: Plan, runner: Runner) -> tuple[dict[str, Brought], dict[str,
             continue
         try:
             brought[stage.fingerprint] = runner.bring(stage)
+            if stage is plan.data:
+                expected.check_disk(plan, runner.store)
         except DeviceError as failed:
             device = str(stage.params["device"])
             if device == plan.checked.recipe.calibrate.on and not stage.measures:

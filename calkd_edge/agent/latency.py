@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from calkd_edge.agent import probe
+from calkd_edge.agent.progress import Progress
 from calkd_edge.agent.runtimes import Images, Runtime, open_runtime
 
 STEADY_WINDOWS = 3
@@ -81,7 +82,10 @@ def warm_up(runtime: Runtime, feeds: list[Images], job: dict[str, Any]) -> dict[
 def measure(runtime: Runtime, feeds: list[Images], min_runs: int, min_seconds: float) -> list[int]:
     """Nanoseconds of each run, until both minima are met."""
     samples: list[int] = []
+    progress = Progress()
     begun = time.perf_counter_ns()
     while len(samples) < min_runs or time.perf_counter_ns() - begun < min_seconds * 1e9:
         samples.append(timed(runtime, feeds[len(samples) % len(feeds)]))
+        share = min(len(samples) / min_runs, (time.perf_counter_ns() - begun) / (min_seconds * 1e9))
+        progress.tell(min(share, 1.0), 1.0)
     return samples

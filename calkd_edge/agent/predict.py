@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from calkd_edge.agent.progress import Progress
 from calkd_edge.agent.runtimes import open_runtime
 
 
@@ -16,12 +17,14 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """
     images = np.load(job["images"], mmap_mode="r", allow_pickle=False)
     size = int(job.get("images_per_run", 100))
+    progress = Progress()
     parts: dict[str, list[Any]] = {}
     with open_runtime(job["runtime"], job["model"], job["options"]) as runtime:
         for start in range(0, len(images), size):
             outputs = runtime.infer(np.ascontiguousarray(images[start : start + size]))
             for name, values in outputs.items():
                 parts.setdefault(name, []).append(values)
+            progress.tell(min(start + size, len(images)), len(images))
         settings = runtime.session_options()
     with open(job["outputs"], "wb") as handle:
         arrays: dict[str, Any] = {name: np.concatenate(values) for name, values in parts.items()}

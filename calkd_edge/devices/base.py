@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +21,8 @@ class Device(Protocol):
     def put(self, source: Path, target: str) -> None:
         """Copy a file of ours to `target`, relative to the device's work folder."""
 
-    def run(self, argv: Sequence[str], *, timeout_s: float) -> int:
-        """Run a command in the work folder; returns its exit status.
+    def run(self, argv: Sequence[str], *, timeout_s: float, heard: Callable[[str], None]) -> int:
+        """Run a command in the work folder; returns its exit status. `heard` gets each line it prints.
 
         Raises:
             DeviceError: unreachable, or not done after `timeout_s` seconds.

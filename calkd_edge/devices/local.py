@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from calkd_edge.errors import DeviceError
@@ -35,35 +36,52 @@ class Local:
         except OSError:
             shutil.copyfile(source, place)
 
-    def run(self, argv: Sequence[str], *, timeout_s: float) -> int:
-        """Run a command in the temporary folder; what it prints is kept in `output`.
+    def run(self, argv: Sequence[str], *, timeout_s: float, heard: Callable[[str], None]) -> int:
+        """Run a command in the temporary folder; what it prints is kept in `output` and told line by line.
 
         Raises:
             DeviceError: it cannot start, or is not done after `timeout_s` seconds.
         """
         environment = {key: value for key, value in os.environ.items() if key not in _SENT_BY_US}
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 list(argv),
                 cwd=self._folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                timeout=timeout_s,
-                check=False,
             )
-        except subprocess.TimeoutExpired:
-            raise DeviceError(
-                f"{self.name}: the agent was not done after {timeout_s:.0f} s",
-                remedy="Lower evaluate.images or benchmark.min_runs, or stop what else loads the machine.",
-            ) from None
         except OSError as refused:
             raise DeviceError(
                 f"{self.name}: {argv[0]} cannot be started: {refused}", remedy="Check that interpreter."
             ) from refused
-        self.output = done.stdout.decode("utf-8", "replace")
-        return done.returncode
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        alarm = threading.Timer(timeout_s, end)
+        alarm.start()
+        lines = []
+        try:
+            with process:
+                for line in process.stdout or ():
+                    lines.append(line.decode("utf-8", "replace"))
+                    heard(lines[-1])
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            alarm.cancel()
+            self.output = "".join(lines)
+        if late.is_set():
+            raise DeviceError(
+                f"{self.name}: the agent was not done after {timeout_s:.0f} s",
+                remedy="Lower evaluate.images or benchmark.min_runs, or stop what else loads the machine.",
+            )
+        return process.returncode
 
     def get(self, source: str, target: Path) -> None:
         """Copy a file of the temporary folder to `target`.

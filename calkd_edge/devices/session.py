@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from calkd_edge.agent import PROTOCOL
+from calkd_edge.agent.progress import PREFIX
 from calkd_edge.devices import DEVICES
 from calkd_edge.devices.agent_zip import agent_name, agent_zip
 from calkd_edge.devices.base import Device
@@ -22,6 +23,13 @@ from calkd_edge.errors import DeviceError
 from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json
 
 log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+
+def _unheard(done: int, total: int) -> None:
+    """Progress that nobody asked for."""
+
 
 PROBE_TIMEOUT_S = 60.0
 RUN_TIMEOUT_S = 4 * 3600.0
@@ -70,13 +78,21 @@ class Session:
             ) from wrong
 
     def predict(
-        self, model: Path, images: Path, *, runtime: str, options: Mapping[str, Json]
+        self,
+        model: Path,
+        images: Path,
+        *,
+        runtime: str,
+        options: Mapping[str, Json],
+        progress: Progress = _unheard,
     ) -> tuple[dict[str, FloatArray], dict[str, Json]]:
         """Every output of `model` by name over a .npy file of uint8 [N, 3, H, W], and the options used."""
         self.device.put(model, "model.onnx")
         self.device.put(images, "images.npy")
         job = {"model": "model.onnx", "images": "images.npy", "runtime": runtime, "options": dict(options)}
-        reply = self._do("predict", {**job, "outputs": "outputs.npz"}, timeout_s=RUN_TIMEOUT_S)
+        reply = self._do(
+            "predict", {**job, "outputs": "outputs.npz"}, timeout_s=RUN_TIMEOUT_S, progress=progress
+        )
         with np.load(self._fetch("outputs.npz"), allow_pickle=False) as stored:
             outputs = {name: stored[name] for name in stored.files}
         counts = {name: len(values) for name, values in outputs.items()}
@@ -95,20 +111,30 @@ class Session:
         runtime: str,
         options: Mapping[str, Json],
         load: Mapping[str, Json],
+        progress: Progress = _unheard,
     ) -> TimedRun:
         """Latency of one image at a time in a fresh process; `load` holds the warm-up and the minima."""
         self.device.put(model, "model.onnx")
         self.device.put(images, "images.npy")
-        job = {"model": "model.onnx", "images": "images.npy", "runtime": runtime, "options": dict(options)}
-        reply = self._do("time", {**job, **load, "samples": "samples.npy"}, timeout_s=RUN_TIMEOUT_S)
+        job: dict[str, Any] = {"model": "model.onnx", "images": "images.npy", "samples": "samples.npy"}
+        job.update(load, runtime=runtime, options=dict(options))
+        reply = self._do("time", job, timeout_s=RUN_TIMEOUT_S, progress=progress)
         return TimedRun(np.load(self._fetch("samples.npy"), allow_pickle=False), reply)
 
-    def _do(self, verb: str, job: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+    def _do(
+        self, verb: str, job: Mapping[str, Any], *, timeout_s: float, progress: Progress = _unheard
+    ) -> dict[str, Any]:
         self._jobs += 1
         names = f"job-{self._jobs}.json", f"reply-{self._jobs}.json"
         self._put_bytes(json.dumps({"protocol": PROTOCOL, **job}).encode(), names[0])
         command = [self.device.python, self._agent, verb, *names]
-        status = self.device.run(command, timeout_s=timeout_s)
+
+        def heard(line: str) -> None:
+            words = line.split()
+            if len(words) == 3 and words[0] == PREFIX:
+                progress(round(1000 * float(words[1])), round(1000 * float(words[2])))
+
+        status = self.device.run(command, timeout_s=timeout_s, heard=heard)
         try:
             reply: Any = json.loads(self._fetch(names[1]).read_text(encoding="utf-8"))
         except ValueError as broken:

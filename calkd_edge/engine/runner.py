@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from calkd_edge.engine.stage import Job, Progress, Stage
 from calkd_edge.engine.store import Store, WorkFolder
-from calkd_edge.errors import CalkdError, EnvironmentProblem, StageFailed
+from calkd_edge.errors import EnvironmentProblem, StageFailed
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class Runner:
         Raises:
             CalkdError: the stage refused, or the store is damaged; nothing is published then.
         """
-        with self.store.lock(stage):
+        with self._environment(stage), self.store.lock(stage):
             found = self.store.published(stage)
             if found is not None:
                 self.store.sweep(stage)
@@ -88,12 +90,17 @@ class Runner:
                 _under_torchrun(stage, job, processes)
             else:
                 stage.function(job)
-        except CalkdError as refused:
-            if isinstance(refused, StageFailed) and refused.stage is None:
-                refused.stage = stage.name
+        except StageFailed as refused:
+            refused.stage = refused.stage or stage.name
             raise
+
+    @contextmanager
+    def _environment(self, stage: Stage) -> Iterator[None]:
+        """Say what the machine lacks where a stage, or the publishing of its folder, runs into it."""
+        try:
+            yield
         except OSError as failed:
-            if failed.errno in (28, 122):  # no space left, quota exceeded
+            if failed.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise EnvironmentProblem(
                     f"stage {stage.name}: the disk under {self.store.root} is full",
                     remedy="Free space, or use another store (--store DIR), and run again: it resumes.",

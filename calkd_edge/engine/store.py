@@ -80,7 +80,7 @@ class Store:
             StoreError: a file was lost or changed since it was published.
         """
         place = self.place(stage.fingerprint)
-        if not (place / MANIFEST).is_file():
+        if not place.is_dir():
             return None
         problems = self.problems(place, hash_up_to_bytes=HASHED_ON_REUSE_BYTES)
         if problems:
@@ -179,11 +179,15 @@ class Store:
         """Take a published folder and its scratch away, so that the stage runs anew."""
         place = self.place(stage.fingerprint)
         if place.exists():
-            trash = self.root / "work" / f"discarded-{stage.fingerprint}-{time.time_ns()}"
-            os.rename(place, trash)
-            shutil.rmtree(trash, ignore_errors=True)
+            self._take_away(place)
             self.note("discarded", stage.name, stage.fingerprint)
         self.sweep(stage)
+
+    def _take_away(self, place: Path) -> None:
+        """Remove a folder so that a kill on the way leaves none half there: renamed first."""
+        trash = self.root / "work" / f"discarded-{place.name}-{time.time_ns()}"
+        os.rename(place, trash)
+        shutil.rmtree(trash, ignore_errors=True)
 
     @contextmanager
     def lock(self, stage: Stage) -> Iterator[None]:
@@ -209,22 +213,24 @@ class Store:
 
     def places(self) -> list[Path]:
         """Every published folder."""
-        return sorted(path.parent for path in self.root.glob(f"objects/*/*/{MANIFEST}"))
+        return sorted(path for path in self.root.glob("objects/*/*") if path.is_dir())
 
     def collect(self, keep: set[str]) -> tuple[int, int]:
-        """Remove every published folder whose fingerprint is not in `keep`, and all work folders that nobody
-        holds.
+        """Remove every published folder whose fingerprint is not in `keep`, and every work folder.
+
+        What another process holds the lock of stays.
 
         Returns:
             (folders removed, bytes freed).
         """
         removed, freed = 0, 0
         doomed = [place for place in self.places() if place.name not in keep]
-        doomed += [work for work in (self.root / "work").iterdir() if not self._held(work.name)]
+        doomed += (self.root / "work").iterdir()
         for place in doomed:
-            freed += sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
-            shutil.rmtree(place, ignore_errors=True)
-            removed += 1
+            if not self._held(place.name):
+                freed += sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+                self._take_away(place)
+                removed += 1
         return removed, freed
 
     def _held(self, fingerprint: str) -> bool:

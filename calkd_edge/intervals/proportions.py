@@ -73,8 +73,8 @@ def _bisect(left_of_root: Callable[[float], bool], low: float, high: float) -> f
 def images_to_decide_zero_disagreements(limit: float, *, level: float = LEVEL) -> int:
     """Images on which two models that never disagree are certified to differ by less than `limit`.
 
-    z^2 / limit rounded up, the planning rule (2.71 / limit at 95 %): 271 images for 1 point. It lies on the safe
-    side: Tango's own bound without disagreement is z^2 / (n + z^2), below 1 point from 268 images on.
+    z^2 / limit rounded up, the planning rule (2.71 / limit at 95 %): 271 images for 1 point. It lies on the
+    safe side: Tango's own bound without disagreement is z^2 / (n + z^2), below 1 point from 268 images on.
     """
     if not 0 < limit < 1:
         raise ValueError(f"the limit of a difference of proportions lies in 0..1, got {limit}")

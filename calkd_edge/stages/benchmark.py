@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,16 +34,25 @@ def run(job: Job) -> None:
     for number in range(params["processes"]):
         with open_session(params["device"]) as session:
             timed = session.time(
-                path, images, runtime=params["runtime"], options=params["options"], load=params["load"]
+                path,
+                images,
+                runtime=params["runtime"],
+                options=params["options"],
+                load=params["load"],
+                progress=partial(_advance, job, number),
             )
         runs.append(timed)
-        job.progress(number + 1, params["processes"])
     summary = summarise(runs, params)
     samples = {f"process_{number}": timed.samples_ns for number, timed in enumerate(runs)}
     np.savez(job.out / "samples.npz", **samples)  # type: ignore[arg-type]  # numpy's stub
     (job.out / "latency.json").write_text(summary.model_dump_json(indent=1), encoding="utf-8")
     states = [{"before": timed.reply["before"], "after": timed.reply["after"]} for timed in runs]
     (job.out / "states.json").write_text(json.dumps(states, indent=1), encoding="utf-8")
+
+
+def _advance(job: Job, number: int, done: int, total: int) -> None:
+    """Progress over all processes, from that of process `number`."""
+    job.progress(number * total + done, job.params["processes"] * total)
 
 
 def summarise(runs: list[TimedRun], params: Any) -> LatencySummary:

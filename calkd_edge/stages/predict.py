@@ -35,7 +35,9 @@ def run(job: Job) -> None:
     images = job.scratch / "images.npy"
     np.save(images, prepared.images[whole])
     with open_session(params["device"]) as session:
-        outputs, options = session.predict(path, images, runtime=params["runtime"], options=params["options"])
+        outputs, options = session.predict(
+            path, images, runtime=params["runtime"], options=params["options"], progress=job.progress
+        )
     images.unlink()
     if not {"logits", "probabilities"} <= outputs.keys():
         raise StageFailed(
@@ -50,7 +52,6 @@ def run(job: Job) -> None:
             outputs["logits"][piece], prepared.labels[chosen], chosen, outputs["probabilities"][piece]
         )
         found.save(job.out / f"{name}.npz")
-        job.progress(start, len(whole))
     executed = {
         "file": path.name,
         "sha256": sha256_of(path),

@@ -1,0 +1,142 @@
+"""Every model builds, is documented, and has the number of parameters that its paper or its formula gives."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+
+from calkd_edge.errors import RecipeError
+from calkd_edge.models import MODELS
+from calkd_edge.registry import settings_model
+
+NEEDED = {"torchvision": {"architecture": "resnet18"}}
+IMAGENET, CIFAR = (3, 224, 224), (3, 32, 32)
+
+
+def build(name, classes, shape, **given):
+    settings = MODELS.settings(name, NEEDED.get(name, {}) | given, where="test")
+    return MODELS.load(name)(classes, shape, **settings)
+
+
+def parameters(net) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def forward(net, classes, shape):
+    with torch.no_grad():
+        logits = net.eval()(torch.zeros(2, *shape))
+    assert logits.shape == (2, classes)
+    assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_model_builds_with_defaults_on_small_images(name):
+    forward(build(name, 7, CIFAR), 7, CIFAR)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(MODELS))
+def test_model_builds_with_defaults_on_large_images(name):
+    forward(build(name, 7, IMAGENET), 7, IMAGENET)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["googlenet", "inception_v3", "vit_b_32", "efficientnet_b0", "swin_t"])
+def test_other_models_of_torchvision_return_logits_alone_in_training_too(architecture):
+    shape = (3, 299, 299) if architecture == "inception_v3" else IMAGENET
+    net = build("torchvision", 5, shape, architecture=architecture)
+    forward(net, 5, shape)
+    net.train()
+    assert net(torch.zeros(2, *shape)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_model_is_documented_and_annotated(name):
+    target = MODELS.load(name)
+    assert (inspect.getdoc(target) or "").partition("\n")[0].endswith(".")
+    for parameter in inspect.signature(target).parameters.values():
+        assert parameter.annotation is not inspect.Parameter.empty, parameter.name
+    assert list(inspect.signature(target).parameters)[:2] == ["num_classes", "image_shape"]
+    assert settings_model(target).model_fields
+
+
+def residual_net(depth: int, classes: int) -> int:
+    """Parameters of a CIFAR residual net with 1x1 shortcuts, added up layer by layer."""
+
+    def convolution(inputs, outputs, size):
+        return inputs * outputs * size**2 + 2 * outputs  # and its batch norm
+
+    blocks = (depth - 2) // 6
+    total = convolution(3, 16, 3) + (2 * blocks) * convolution(16, 16, 3)
+    for inputs, outputs in ((16, 32), (32, 64)):
+        total += convolution(inputs, outputs, 3) + (2 * blocks - 1) * convolution(outputs, outputs, 3)
+        total += convolution(inputs, outputs, 1)
+    return total + 64 * classes + classes
+
+
+@pytest.mark.parametrize(
+    ("depth", "millions"), [(8, 0.08), (14, 0.18), (20, 0.27), (32, 0.47), (44, 0.66), (56, 0.86), (110, 1.7)]
+)
+def test_residual_nets_have_the_published_sizes(depth, millions):
+    for classes in (10, 100):
+        assert parameters(build(f"resnet{depth}", classes, CIFAR)) == residual_net(depth, classes)
+    assert residual_net(depth, 10) / 1e6 == pytest.approx(millions, abs=0.05 if depth == 110 else 0.006)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "wanted"),
+    [
+        ("mobilenet_v2", {}, 3_504_872),
+        ("mobilenet_v3_small", {}, 2_542_856),
+        ("mobilenet_v3_large", {}, 5_483_032),
+        ("shufflenet_v2", {"width": 0.5}, 1_366_792),
+        ("shufflenet_v2", {"width": 1.0}, 2_278_604),
+        ("shufflenet_v2", {"width": 1.5}, 3_503_624),
+        ("shufflenet_v2", {"width": 2.0}, 7_393_996),
+    ],
+)
+def test_imagenet_forms_have_the_published_sizes(name, given, wanted):
+    assert parameters(build(name, 1000, IMAGENET, **given)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "side"),
+    [("mobilenet_v2", {}, 2), ("mobilenet_v3_small", {}, 2), ("mobilenet_v3_large", {}, 2), ("shufflenet_v2", {}, 4)],
+)
+def test_cifar_form_keeps_more_than_one_pixel_at_the_end(name, given, side):
+    found = []
+    net = build(name, 10, CIFAR, **given).eval()
+    last = net.conv5 if name == "shufflenet_v2" else net.features
+    last.register_forward_hook(lambda module, inputs, output: found.append(tuple(output.shape[2:])))
+    net(torch.zeros(1, *CIFAR))
+    assert found == [(side, side)]
+
+
+def test_form_follows_the_image_unless_named():
+    small, named = build("mobilenet_v2", 10, CIFAR), build("mobilenet_v2", 10, CIFAR, form="imagenet")
+    strides = [net.features[2].conv[1][0].stride for net in (small, named)]
+    assert strides == [(1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("shufflenet_v2", {"width": 0.7}),
+        ("mobilenet_v2", {"width": 0}),
+        ("mobilenet_v2", {"dropout": 1.0}),
+        ("mobilenet_v2", {"form": "mnist"}),
+        ("resnet20", {"depth": 3}),
+        ("mobilnet_v2", {}),
+    ],
+)
+def test_what_a_model_does_not_know_is_refused(name, given):
+    with pytest.raises(RecipeError):
+        build(name, 10, CIFAR, **given)
+
+
+def test_unknown_architecture_is_refused_with_the_near_one():
+    with pytest.raises(RecipeError, match="no classification model named 'resnet81'") as refused:
+        build("torchvision", 10, CIFAR, architecture="resnet81")
+    assert "Did you mean 'resnet" in refused.value.remedy
