@@ -32,7 +32,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -m "not slow and not gpu and not jetson" --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -m "not slow and not gpu and not jetson and not documentation" --cov --cov-report=term:skip-covered
 
 test-all: lint
 	$(BIN)/pytest

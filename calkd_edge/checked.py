@@ -99,7 +99,8 @@ def check(recipe: Recipe, where: str) -> Checked:
 
 
 def _named(registry: Registry, choice: Choice, where: str) -> dict[str, Any]:
-    own = registry.settings(choice.name, choice.settings, where=where)
+    beside = type(choice).model_fields
+    own = registry.settings(choice.name, choice.settings, where=where, beside=beside)
     return {"name": choice.name, "settings": own}
 
 

@@ -106,7 +106,7 @@ def compress(
     )
     screen.print(f"recipe {escape(where)}", highlight=False)
     if dry_run:
-        _show_plan(chosen, where, options)
+        _show_plan(chosen, where, options, as_json=as_json)
         return
     _log_to(folder / "log.txt")
     release = _run(chosen, where, options)
@@ -138,7 +138,9 @@ def _tell(sentence: str) -> None:
     screen.print(f"  [{style}]{escape(sentence)}[/{style}]", highlight=False)
 
 
-def _show_plan(recipe: Recipe, where: str, options: Options) -> None:
+def _show_plan(recipe: Recipe, where: str, options: Options, *, as_json: bool) -> None:
+    import json
+
     from calkd_edge import pipeline
     from calkd_edge.engine.store import Store
     from calkd_edge.terminal import show_plan
@@ -150,7 +152,14 @@ def _show_plan(recipe: Recipe, where: str, options: Options) -> None:
     if options.store.is_dir():
         store = Store(options.store)
         reused = {stage.fingerprint for stage in plan.stages if store.published(stage) is not None}
-    show_plan(Console(), plan, reused)
+    if as_json:
+        lines = [
+            {"stage": one.name, "fingerprint": one.fingerprint, "reused": one.fingerprint in reused}
+            for one in plan.stages
+        ]
+        print(json.dumps({"name": plan.name, "stages": lines}, indent=1))
+    else:
+        show_plan(Console(), plan, reused)
 
 
 def _finish(release: Release, *, as_json: bool) -> None:

@@ -22,7 +22,7 @@ WORTH_ASKING = 150_000
 """Images times epochs below which a training is not worth timing beforehand."""
 
 BYTES_PER_LOGIT = 2
-"""float16; each view is written twice, once into scratch, so that a killed pass goes on with the next view."""
+"""float16. Each view is written twice, once into scratch, so that a killed pass goes on with the next."""
 
 WORTH_SAYING_S = 600.0
 OTHER_STAGES_S = 120.0
@@ -71,7 +71,7 @@ def sentence(seconds: float) -> str | None:
 
 
 def check_disk(plan: Plan, store: Store) -> None:
-    """Refuse early what would fill the disk late: the prepared images, then, once they are there, the soft labels.
+    """Refuse early what would fill the disk late: the prepared images, and after them the soft labels.
 
     Raises:
         EnvironmentProblem: what is still to be written needs more than is free.

@@ -68,13 +68,30 @@ def make_plan(recipe: Recipe, where: str, options: Options) -> tuple[Plan, dict[
     Raises:
         CalkdError: the recipe, a device or the environment does not allow it.
     """
-    skipped = [device for device in recipe.devices if device.name in options.skipped_devices]
-    if skipped:
-        kept = tuple(device for device in recipe.devices if device not in skipped)
-        recipe = recipe.model_copy(update={"devices": kept})
     checked = check(recipe, where)
-    facts = probe(recipe)
+    check_skipped(recipe, options.skipped_devices)
+    facts = probe(recipe, options.skipped_devices)
     return Planner(checked, facts, options.accelerator, options.plugins).plan(), facts
+
+
+def check_skipped(recipe: Recipe, skipped: Sequence[str]) -> None:
+    """Refuse to skip a device that is not there, or the one the calibration is fitted on.
+
+    Raises:
+        RecipeError: with the devices that may be skipped.
+    """
+    names = list(dict.fromkeys(device.name for device in recipe.devices))
+    for name in skipped:
+        if name not in names:
+            raise RecipeError(
+                f"--skip-device {name}: the recipe has no such device",
+                remedy=f"{did_you_mean(name, names)}Devices: {', '.join(names)}.",
+            )
+        if name == recipe.calibrate.on:
+            raise RecipeError(
+                f"--skip-device {name}: the calibration is fitted on what it answers (calibrate.on)",
+                remedy="Name another device there: --set calibrate.on=NAME.",
+            )
 
 
 def compress(
@@ -141,11 +158,12 @@ def renew(plan: Plan, store: Store, options: Options) -> None:
     Raises:
         RecipeError: `--fresh` names no stage of the plan.
     """
-    names = {stage.name: stage for stage in plan.stages}
     doomed: set[str] = set()
     for wanted in options.fresh:
-        chosen = [stage for name, stage in names.items() if name == wanted or name.split("-")[0] == wanted]
+        starts = (f"{wanted}-", f"{wanted}@")
+        chosen = [stage for stage in plan.stages if f"{stage.name}@".startswith(starts)]
         if not chosen:
+            names = list(dict.fromkeys(stage.name for stage in plan.stages))
             raise RecipeError(
                 f"--fresh {wanted}: the plan has no such stage",
                 remedy=f"{did_you_mean(wanted, names)}Stages: {', '.join(names)}.",
@@ -163,7 +181,8 @@ def renew(plan: Plan, store: Store, options: Options) -> None:
             doomed.add(stage.fingerprint)
     for stage in plan.stages:
         if stage.fingerprint in doomed:
-            store.discard(stage)
+            with store.lock(stage):
+                store.discard(stage)
 
 
 def bring_all(plan: Plan, runner: Runner) -> tuple[dict[str, Brought], dict[str, CalkdError]]:

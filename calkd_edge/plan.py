@@ -123,6 +123,8 @@ class Planner:
         for precision in self.checked.precisions:
             quantized = self._quantize(exported, data, "student", precision["name"], precision["settings"])
             for device in recipe.devices:
+                if device.name not in self.devices:  # skipped
+                    continue
                 rows.append(self._measure("student", precision["name"], quantized, data, home, device))
         measured = (teacher_row, *rows)
         # What trains comes first, what only measures last: a wrong recipe then shows early, a board late.

@@ -57,8 +57,15 @@ def write_release(
         if row.evaluate.fingerprint in folders:
             evidence += results.evidence_of(row, folders, facts[row.device.name])
         else:
-            evidence.append(results.unmeasured(row, str(errors.get(row.device.name, "not measured"))))
+            why = str(errors.get(row.device.name, "not measured"))
+            evidence.append(results.unmeasured(row.model, row.precision, row.device, why))
     recipe = plan.checked.recipe
+    evidence += [
+        results.unmeasured("student", precision.name, device, "skipped (--skip-device)")
+        for precision in recipe.precisions
+        for device in recipe.devices
+        if device.name in options.skipped_devices
+    ]
     verdict = judge(recipe.gates, evidence, smoke=options.smoke, target_devices=options.target_devices)
     data = folders[plan.data.fingerprint]
     report = Report(

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from calkd_edge import recipe_text
 from calkd_edge.records import Json, Record
-from calkd_edge.registry import recipe_error
+from calkd_edge.registry import most_telling, recipe_error
 
 RECIPE_VERSION = 1
 
@@ -267,7 +267,7 @@ def parse(tree: dict[str, Json], *, where: str) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as wrong:
-        raise recipe_error(wrong, where=where, valid=_keys_at(wrong.errors()[0]["loc"])) from None
+        raise recipe_error(wrong, where=where, valid=_keys_at(most_telling(wrong)["loc"])) from None
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

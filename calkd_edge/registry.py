@@ -12,7 +12,7 @@ module.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -92,13 +92,16 @@ class Registry:
             ) from missing
         return found
 
-    def settings(self, name: str, given: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    def settings(
+        self, name: str, given: Mapping[str, Any], *, where: str, beside: Collection[str] = ()
+    ) -> dict[str, Any]:
         """What a recipe says about `name`, checked, with every default filled in, as plain JSON values.
 
         Args:
             name: a registered name.
             given: the recipe's keys for it, without `name`.
             where: "file: dotted.path" for messages.
+            beside: keys of the recipe's section that are not this entry's, to be named among the valid ones.
 
         Raises:
             RecipeError: an unknown key, a wrong type, or a value out of bounds.
@@ -107,7 +110,7 @@ class Registry:
         try:
             return schema.model_validate(dict(given)).model_dump(mode="json")
         except ValidationError as wrong:
-            raise recipe_error(wrong, where=where, valid=list(schema.model_fields)) from None
+            raise recipe_error(wrong, where=where, valid=[*schema.model_fields, *beside]) from None
 
     def describe(self, name: str) -> dict[str, Any]:
         """First line of the entry's docstring, its source line, and the JSON schema of its settings."""
@@ -146,14 +149,14 @@ def settings_model(target: Callable[..., Any]) -> type[BaseModel]:
 
 
 def recipe_error(wrong: ValidationError, *, where: str, valid: list[str]) -> RecipeError:
-    """The first complaint of a pydantic validation as a sentence with file, dotted path, value and mend.
+    """The most telling complaint of a validation as a sentence with file, dotted path, value and mend.
 
     Args:
         wrong: what pydantic found.
         where: "file" or "file: dotted.path", what the complaint's own path is appended to.
-        valid: the keys that are known at the top of the validated object.
+        valid: the keys that are known where the most telling complaint lies.
     """
-    complaint = wrong.errors(include_url=False)[0]
+    complaint = most_telling(wrong)
     path = _dotted(complaint["loc"])
     joint = "." if ": " in where and path and not path.startswith("[") else ("" if ": " in where else ": ")
     place = f"{where}{joint}{path}" if path else where
@@ -167,6 +170,12 @@ def recipe_error(wrong: ValidationError, *, where: str, valid: list[str]) -> Rec
         return RecipeError(f"{place}: this key is missing", remedy=f"Add it. {complaint['msg']}.")
     message = complaint["msg"].removeprefix("Value error, ")
     return RecipeError(f"{place}: {message} (got {complaint['input']!r})", remedy="Correct that value.")
+
+
+def most_telling(wrong: ValidationError) -> Mapping[str, Any]:
+    """The complaint to show: an unknown key first, since a misspelt key also misses under its right name."""
+    complaints = wrong.errors(include_url=False)
+    return next((one for one in complaints if one["type"] == "extra_forbidden"), complaints[0])
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

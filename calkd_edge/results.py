@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.models.image_model import describe
 from calkd_edge.plan import Measured
+from calkd_edge.recipe import DeviceSection
 from calkd_edge.records import (
     Calibration,
     DeviceFacts,
@@ -72,15 +73,17 @@ def evidence_of(row: Measured, folders: Mapping[str, Path], facts: DeviceFacts) 
     return found
 
 
-def unmeasured(row: Measured, why: str) -> Evidence:
-    """A row whose device did not answer: every gate on it is unmeasured."""
+def unmeasured(
+    model: Literal["teacher", "student"], precision: str, device: DeviceSection, why: str
+) -> Evidence:
+    """A row whose device did not answer or was not asked: every gate on it is unmeasured."""
     measurement = Measurement(
-        model=row.model,
-        precision=row.precision,
+        model=model,
+        precision=precision,
         calibrated=True,
-        device=row.device.name,
-        runtime=row.device.runtime,
-        file=file_name(row, "model.onnx"),
+        device=device.name,
+        runtime=device.runtime,
+        file=f"{model}.{precision}.onnx",
         sha256="",
         session_options={},
         images=0,

@@ -1,4 +1,4 @@
-"""Nets exported once a session: what export, fold, quantization, agent and devices are tested on."""
+"""What is made once a session: exported nets, and one whole run of the tiny recipe."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 from exported_nets import ExportedNet, blobs, settled
+from tiny_run import RECIPE, TinyRun, command, written
 
 from calkd_edge.export.onnx_export import export_onnx, reference_logits
 
@@ -49,3 +50,13 @@ def execute() -> Callable[..., dict[str, np.ndarray]]:
         return dict(zip(names, session.run(names, {session.get_inputs()[0].name: images}), strict=True))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> TinyRun:
+    """A finished run of the tiny recipe: some twenty seconds, spent once."""
+    folder = tmp_path_factory.mktemp("tiny")
+    recipe, store, out = written(folder, RECIPE), folder / "store", folder / "out"
+    done = command("compress", "--recipe", recipe, "--store", store, "--out", out)
+    assert done.code == 0, done.err
+    return TinyRun(recipe, store, out, done)

@@ -47,6 +47,8 @@ def vector(
     for _ in range(MAX_STEPS):
         step = np.linalg.solve(hessian, -gradient)
         if -gradient @ step < TOLERANCE:
+            # So near, a whole step squares what is left of the distance.
+            theta = theta + step
             break
         size_of_step = 1.0
         while True:

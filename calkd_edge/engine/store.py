@@ -92,6 +92,8 @@ class Store:
 
     def problems(self, place: Path, *, hash_up_to_bytes: int | None = None) -> list[str]:
         """What is wrong with a published folder; larger files than `hash_up_to_bytes` by size only."""
+        if not _is_json(place / MANIFEST):
+            return [f"{MANIFEST} is missing or is not JSON"]
         files = self.manifest(place).get("files", {})
         wrong = []
         for name, facts in files.items():
@@ -262,6 +264,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         handle.flush()
         os.fsync(handle.fileno())
     os.replace(temporary, path)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _sync(path: Path) -> None:

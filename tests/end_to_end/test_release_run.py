@@ -1,0 +1,185 @@
+"""A whole run on real, small parts: what is in the report, the bundle, and what the gates make of them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from calkd_edge.devices import DEVICES
+from calkd_edge.devices.local import Local
+from calkd_edge.records import Report
+
+FEW_IMAGES = ("--set", "evaluate.images=200")
+"""Below 271, so that a limit of one point cannot be decided."""
+
+
+def rows(report: dict) -> dict[tuple[str, str, bool], dict]:
+    return {(m["model"], m["precision"], m["calibrated"]): m for m in report["measurements"]}
+
+
+@pytest.fixture(scope="session")
+def few(tiny, tmp_path_factory):
+    """A run whose only gate cannot be decided, bundled all the same."""
+    out = tmp_path_factory.mktemp("few")
+    gate = "gates=[{metric: top1_drop, max: 0.01}]"
+    done = tiny.again(out, *FEW_IMAGES, "--set", gate, "--allow-undecided")
+    return done, out
+
+
+def test_report_holds_teacher_and_student_in_every_precision_calibrated_and_not(tiny):
+    found = rows(tiny.report)
+    expected = {("teacher", "fp32"), ("student", "fp32"), ("student", "int8")}
+    assert set(found) == {(*pair, state) for pair in expected for state in (True, False)}
+    for (_, _, calibrated), row in found.items():
+        assert row["images"] == 300
+        assert row["sha256"]
+        assert (row["calibration"] is not None) == calibrated
+        assert (row["latency_ms"] is not None) == calibrated
+
+
+def test_report_validates_as_its_own_record(tiny):
+    report = Report.model_validate(tiny.report)
+    assert report.verdict == "passed"
+    assert (tiny.out / "report.html").read_text().lstrip().lower().startswith("<!doctype html")
+
+
+def test_calibration_moves_no_answer_and_is_proven_on_every_calibration_image(tiny):
+    found = rows(tiny.report)
+    for (model, precision, calibrated), row in found.items():
+        if calibrated:
+            proof = row["calibration"]["proof"]
+            assert proof["images"] == 120
+            assert proof["max_logit_difference"] <= proof["tolerance"]
+            assert proof["argmax_changes"] == 0
+            assert row["quality"]["top1"] == found[model, precision, False]["quality"]["top1"]
+
+
+def test_published_models_are_the_files_that_were_measured(tiny):
+    for row in tiny.report["measurements"]:
+        content = (tiny.out / "models" / row["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == row["sha256"]
+        assert len(content) == row["size_bytes"]
+
+
+def test_bundle_gives_its_golden_outputs_when_its_files_run_again(tiny, execute):
+    with zipfile.ZipFile(tiny.out / "bundle.zip") as bundle:
+        images = np.load(io.BytesIO(bundle.read("golden/inputs.npz")))["images"]
+        golden = [n for n in bundle.namelist() if n.startswith("golden/student")]
+        assert {Path(name).name for name in golden} == {"student.fp32.onnx.npz", "student.int8.cpu.onnx.npz"}
+        for name in golden:
+            stored = np.load(io.BytesIO(bundle.read(name)))
+            model = onnx.load_from_string(bundle.read(name.removeprefix("golden/").removesuffix(".npz")))
+            again = execute(model, images)
+            for output in ("logits", "probabilities"):
+                np.testing.assert_allclose(again[output], stored[output], rtol=0, atol=1e-5)
+
+
+def test_report_names_weights_data_and_versions(tiny):
+    report = tiny.report
+    assert len(report["models"]["student"]["weights_sha256"]) == 64
+    assert report["data"]["images"] == {"train": 480, "calibration": 120, "test": 300}
+    assert report["environment"]["versions"]["torch"]
+    assert report["environment"]["threads"] >= 1
+
+
+def test_impossible_limit_exits_3_with_a_report_and_takes_an_old_bundle_away(tiny, tmp_path):
+    assert tiny.again(tmp_path).code == 0
+    assert (tmp_path / "bundle.zip").is_file()
+    done = tiny.again(tmp_path, "--set", "gates=[{metric: top1, min: 0.9999}]")
+    assert done.code == 3
+    assert json.loads((tmp_path / "report.json").read_text())["verdict"] == "failed"
+    assert not (tmp_path / "bundle.zip").exists()
+    assert "did not pass" in done.err
+
+
+def test_one_point_drop_on_few_images_exits_4_and_says_how_many_are_needed(few, tiny, tmp_path):
+    done = tiny.again(tmp_path, *FEW_IMAGES, "--set", "gates=[{metric: top1_drop, max: 0.01}]")
+    assert done.code == 4
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["verdict"] == "undecided"
+    assert any("271 images" in gate["sentence"] for gate in report["gates"])
+    assert not (tmp_path / "bundle.zip").exists()
+
+
+def test_allowed_undecided_release_says_so_first_and_still_exits_4(few):
+    done, out = few
+    assert done.code == 4
+    with zipfile.ZipFile(out / "bundle.zip") as bundle:
+        assert bundle.read("MODEL_CARD.md").decode().split()[0] == "undecided"
+
+
+@pytest.fixture
+def second_device():
+    """Another device of the same machine: the agent in a folder of its own."""
+    DEVICES.add("second", Local)
+    yield "second"
+    del DEVICES._added["second"]
+
+
+def test_skipped_device_leaves_its_gates_unmeasured_and_fails(tiny, tmp_path, second_device):
+    gate = "gates=[{metric: top1, min: 0.01}]"
+    done = tiny.again(tmp_path, "--device", "second", "--skip-device", "second", "--set", gate)
+    assert done.code == 3
+    report = json.loads((tmp_path / "report.json").read_text())
+    results = {gate["measurement"]: gate["result"] for gate in report["gates"]}
+    assert results["student int8 on local"] == "passed"
+    assert results["student int8 on second"] == "unmeasured"
+    assert not (tmp_path / "bundle.zip").exists()
+
+
+def test_gate_of_a_skipped_device_is_unmeasured_not_unknown(tiny, tmp_path, second_device):
+    gate = "gates=[{metric: top1, min: 0.01, device: second}]"
+    done = tiny.again(tmp_path, "--device", "second", "--skip-device", "second", "--set", gate)
+    assert done.code == 3
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert {gate["result"] for gate in report["gates"]} == {"unmeasured"}
+
+
+def test_device_that_fails_on_the_way_keeps_the_others_rows_and_exits_5(tiny, tmp_path):
+    class Broken(Local):
+        """Answers the probe and nothing else, as a board that loses its power."""
+
+        def run(self, argv, *, timeout_s):
+            return super().run(argv if "probe" in argv else ["false"], timeout_s=timeout_s)
+
+    DEVICES.add("broken", Broken)
+    try:
+        done = tiny.again(tmp_path, "--device", "broken")
+    finally:
+        del DEVICES._added["broken"]
+    assert done.code == 5
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["verdict"] == "failed"
+    results = {gate["measurement"]: gate["result"] for gate in report["gates"]}
+    assert results["student int8 on local"] == "passed"
+    assert results["student int8 on broken"] == "unmeasured"
+
+
+def test_unreachable_device_stops_everything_before_a_stage_runs(tmp_path):
+    from tiny_run import RECIPE, command, written
+
+    class Gone(Local):
+        """Nobody answers."""
+
+        def run(self, argv, *, timeout_s):
+            return super().run(["false"], timeout_s=timeout_s)
+
+    DEVICES.add("gone", Gone)
+    try:
+        store = tmp_path / "store"
+        recipe = written(tmp_path, RECIPE)
+        done = command(
+            "compress", "--recipe", recipe, "--store", store, "--out", tmp_path / "out", "--device", "gone"
+        )
+    finally:
+        del DEVICES._added["gone"]
+    assert done.code == 5
+    assert "gone" in done.err
+    assert not list(store.glob("objects/*/*"))

@@ -1,0 +1,51 @@
+"""packed(): centred float16 keeps probabilities; what float16 cannot hold is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import special
+
+from calkd_edge.errors import StageFailed
+from calkd_edge.stages.soft_labels import LARGEST_SPREAD, packed
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.1, 30), st.floats(-500, 500), st.integers(2, 100))
+def test_probabilities_survive_to_two_in_ten_thousand(seed, scale, shift, classes):
+    logits = (np.random.default_rng(seed).normal(size=(50, classes)) * scale + shift).astype(np.float32)
+    stored, maxima = packed(logits)
+    assert (stored.dtype, maxima.dtype) == (np.float16, np.float32)
+    assert stored.shape == logits.shape
+    assert maxima.shape == (50,)
+    assert (stored.max(axis=1) == 0).all()
+    restored = stored.astype(np.float32) + maxima[:, None]
+    gap = special.softmax(restored.astype(np.float64), axis=1) - special.softmax(logits.astype(np.float64), axis=1)
+    assert np.abs(gap).max() <= 2e-4
+
+
+def test_what_centring_is_for():
+    logits = (np.random.default_rng(0).normal(size=(500, 10)) * 3 + 40).astype(np.float32)
+    plain = special.softmax(logits.astype(np.float16).astype(np.float64), axis=1)
+    assert np.abs(plain - special.softmax(logits.astype(np.float64), axis=1)).max() > 1e-3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused(value):
+    logits = np.zeros((3, 4), np.float32)
+    logits[1, 2] = value
+    with pytest.raises(StageFailed, match="not finite"):
+        packed(logits)
+
+
+@pytest.mark.parametrize("spread", [1.001 * LARGEST_SPREAD, 1e9, 6e38])
+def test_spread_beyond_float16_is_refused(spread):
+    with pytest.raises(StageFailed, match="spread over"):
+        packed(np.array([[spread / 2, -spread / 2]], np.float32))
+
+
+def test_largest_spread_fits():
+    stored, _ = packed(np.array([[0.0, -LARGEST_SPREAD]], np.float32))
+    assert np.isfinite(stored).all()

@@ -1,0 +1,214 @@
+"""fit(): the same weights whether killed or not; what is not finite is refused; one line an epoch."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from calkd_edge.errors import EnvironmentProblem, StageFailed
+from calkd_edge.recipe import OptimizerSection, ScheduleSection, TrainingSection
+from calkd_edge.training.loop import CHECKPOINT, Batch, Training, fabric_for, fit
+
+STEPS, SIZE = 3, 8
+
+
+class Net(nn.Module):
+    """A small net with everything that has a state: batch norm, dropout, momentum."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(216, 4)
+        )
+        self.scale = 1.0
+
+    def forward(self, batch):
+        logits = self.net(batch.images.float() / 255)
+        return {"cross_entropy": F.cross_entropy(logits, batch.labels) * self.scale, "size": logits.square().mean() * 0.01}
+
+
+def batches(epoch, rank, world):
+    generator = np.random.default_rng([epoch, rank])
+    for step in range(STEPS):
+        yield Batch(
+            torch.from_numpy(generator.integers(0, 256, (SIZE, 3, 8, 8), dtype=np.uint8)),
+            torch.from_numpy(generator.integers(0, 4, SIZE)),
+            torch.arange(SIZE),
+            epoch + step / STEPS,
+        )
+
+
+def train(folder, *, source=batches, epochs=4, optimizer=None, clip=None, net=None, seed=0, progress=None):
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(11)
+    module = net or Net()
+    training = Training(
+        section=TrainingSection(
+            epochs=epochs,
+            images_per_step=SIZE,
+            optimizer=optimizer or OptimizerSection(lr=0.05),
+            schedule=ScheduleSection(warmup_epochs=1),
+            clip_gradient_norm=clip,
+        ),
+        seed=seed,
+        steps_per_epoch=STEPS,
+        batches=source,
+        watch=lambda epoch: {"calibration_top1": 0.1 * epoch},
+        scratch=folder,
+        history=folder / "history.jsonl",
+        progress=progress or (lambda done, total: None),
+        accelerator="cpu",
+    )
+    fit(module, training, fabric_for("cpu"))
+    return module.state_dict()
+
+
+def same(first, second) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+class PowerCut(Exception):
+    pass
+
+
+def cut_in(epoch, step):
+    def source(at, rank, world):
+        for number, batch in enumerate(batches(at, rank, world)):
+            if (at, number) == (epoch, step):
+                raise PowerCut
+            yield batch
+
+    return source
+
+
+@pytest.mark.parametrize("optimizer", [OptimizerSection(lr=0.05, nesterov=True), OptimizerSection(name="adamw", lr=0.01)])
+@pytest.mark.parametrize(("epoch", "step"), [(0, 1), (1, 0), (2, 2), (3, 1)])
+def test_interrupted_training_ends_with_the_same_weights(tmp_path, epoch, step, optimizer):
+    whole = train(tmp_path / "whole", optimizer=optimizer)
+    with pytest.raises(PowerCut):
+        train(tmp_path / "cut", source=cut_in(epoch, step), optimizer=optimizer)
+    torch.randn(17)  # what happened to the generator in between plays no part
+    assert same(train(tmp_path / "cut", optimizer=optimizer), whole)
+    lines = [(tmp_path / name / "history.jsonl").read_text() for name in ("whole", "cut")]
+    assert lines[0] == lines[1]
+
+
+def test_cut_twice_it_still_ends_the_same(tmp_path):
+    whole = train(tmp_path / "whole")
+    for epoch in (1, 3):
+        with pytest.raises(PowerCut):
+            train(tmp_path / "cut", source=cut_in(epoch, 1))
+    assert same(train(tmp_path / "cut"), whole)
+
+
+def test_finished_training_is_not_done_again(tmp_path):
+    whole = train(tmp_path / "run")
+
+    def never(epoch, rank, world):
+        raise AssertionError("no batch is needed")
+
+    assert same(train(tmp_path / "run", source=never), whole)
+    assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 4
+
+
+def test_half_written_checkpoint_is_no_checkpoint(tmp_path):
+    whole = train(tmp_path / "whole")
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / f".{CHECKPOINT}.123").write_bytes(b"half")
+    assert same(train(tmp_path / "cut"), whole)
+
+
+def test_another_seed_gives_other_weights(tmp_path):
+    assert not same(train(tmp_path / "a", seed=0), train(tmp_path / "b", seed=1))
+
+
+def test_history_has_one_line_an_epoch_with_each_term_and_what_was_watched(tmp_path):
+    train(tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
+    assert lines[2]["calibration_top1"] == pytest.approx(0.2)
+    for line in lines:
+        assert set(line) == {"epoch", "train_cross_entropy", "train_size", "calibration_top1"}
+        assert 0 < line["train_cross_entropy"] < 10
+
+
+def test_training_lowers_the_loss_on_images_it_can_learn(tmp_path):
+    def fixed(epoch, rank, world):
+        return batches(0, rank, world)
+
+    train(tmp_path / "run", source=fixed, epochs=25)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert lines[-1]["train_cross_entropy"] < 0.7 * lines[0]["train_cross_entropy"]
+
+
+def test_progress_counts_every_step(tmp_path):
+    seen = []
+    train(tmp_path / "run", progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(number, 12) for number in range(1, 13)]
+
+
+def test_clipping_bounds_the_step(tmp_path):
+    section = OptimizerSection(lr=1.0, momentum=0.0, weight_decay=0.0)
+    torch.manual_seed(11)
+    start = {name: tensor.clone() for name, tensor in Net().named_parameters()}
+    train(tmp_path / "run", optimizer=section, clip=1e-4, epochs=2)
+    found = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["module"]
+    moved = torch.cat([(found[name] - tensor).ravel() for name, tensor in start.items()]).norm()
+    # Two epochs of three steps; in the first the rate rises through 0, 1/3 and 2/3.
+    assert 0 < moved <= 4 * 1e-4 * 1.01
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), 1e38])
+def test_loss_that_is_not_finite_is_refused(tmp_path, scale, clip):
+    net = Net()
+    net.scale = scale
+    with pytest.raises(StageFailed, match="not finite after epoch") as refused:
+        train(tmp_path / "run", net=net, clip=clip)
+    assert "optimizer.lr" in refused.value.remedy
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
+
+
+class _LastStepOverflows(nn.Module):
+    """Its loss is finite at every step; the gradient of the last one is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.steps = 0
+
+    def forward(self, batch):
+        self.steps += 1
+        value = self.weight.square().sum()
+        root = (self.weight - self.weight.detach()).abs().sqrt().sum()  # 0, with an infinite slope
+        return {"loss": value + (root if self.steps == 2 * STEPS else 0.0)}
+
+
+def test_weights_that_the_last_step_broke_are_refused(tmp_path):
+    with pytest.raises(StageFailed, match="weights are not finite after epoch 2"):
+        train(tmp_path / "run", net=_LastStepOverflows(), epochs=2)
+
+
+def test_sync_batch_norm_on_cpu_is_refused_before_a_step(tmp_path):
+    section = TrainingSection(epochs=1, optimizer=OptimizerSection(lr=0.1), sync_batch_norm=True)
+    training = Training(section, 0, STEPS, batches, lambda e: {}, tmp_path, tmp_path / "h", lambda a, b: None, "cpu")
+    with pytest.raises(EnvironmentProblem, match="sync_batch_norm works on CUDA only"):
+        fit(Net(), training, fabric_for("cpu"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_that_is_not_there_is_refused():
+    with pytest.raises(EnvironmentProblem, match="sees no CUDA device"):
+        fabric_for("cuda")
+
+
+def test_batch_moves_whole():
+    batch = next(iter(batches(0, 0, 1)))
+    assert batch.to(torch.device("cpu")).teacher_logits is None
+    softened = Batch(batch.images, batch.labels, batch.indices, 0.0, torch.zeros(SIZE, 4))
+    assert softened.to(torch.device("cpu")).teacher_logits.shape == (SIZE, 4)

@@ -1,0 +1,78 @@
+"""The learning rate over the epochs, and which optimizer a section makes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from calkd_edge.recipe import OptimizerSection, ScheduleSection
+from calkd_edge.training.schedule import learning_rate, optimizer_for
+
+COSINE = ScheduleSection(name="cosine", warmup_epochs=5)
+STEPS = ScheduleSection(name="steps", at_epochs=(10, 20), factor=0.1)
+
+schedules = st.one_of(
+    st.builds(ScheduleSection, name=st.just("cosine"), warmup_epochs=st.floats(0, 9)),
+    st.builds(ScheduleSection, name=st.just("constant"), warmup_epochs=st.floats(0, 9)),
+    st.builds(
+        ScheduleSection,
+        name=st.just("steps"),
+        at_epochs=st.sets(st.integers(1, 19), min_size=1).map(lambda found: tuple(sorted(found))),
+        factor=st.floats(0.01, 0.9),
+        warmup_epochs=st.floats(0, 9),
+    ),
+)
+
+
+@given(schedules, st.floats(0, 19.999), st.floats(1e-4, 10))
+def test_rate_lies_between_nothing_and_the_base(section, epoch, base):
+    assert 0 <= learning_rate(base, section, epoch=epoch, epochs=20) <= base * (1 + 1e-12)
+
+
+@given(schedules, st.floats(0, 19.9), st.floats(0, 0.099))
+def test_rate_never_rises_after_the_warm_up(section, epoch, later):
+    if epoch < section.warmup_epochs:
+        return
+    first, second = (learning_rate(1.0, section, epoch=at, epochs=20) for at in (epoch, epoch + later))
+    assert second <= first
+
+
+@given(schedules, st.floats(0, 19.9), st.floats(1e-3, 10))
+def test_rate_is_proportional_to_the_base(section, epoch, base):
+    one = learning_rate(1.0, section, epoch=epoch, epochs=20)
+    assert learning_rate(base, section, epoch=epoch, epochs=20) == pytest.approx(base * one)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "wanted"),
+    [(0, 0), (2.5, 0.5), (5, 1), (12.5, 0.5), (20, 0), (10, 0.5 * (1 + math.cos(math.pi / 3)))],
+)
+def test_cosine_by_hand(epoch, wanted):
+    assert learning_rate(1.0, COSINE, epoch=epoch, epochs=20) == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize(("epoch", "wanted"), [(0, 1), (9.99, 1), (10, 0.1), (19.99, 0.1), (20, 0.01), (29.9, 0.01)])
+def test_steps_by_hand(epoch, wanted):
+    assert learning_rate(1.0, STEPS, epoch=epoch, epochs=30) == pytest.approx(wanted)
+
+
+def test_constant_is_constant_from_the_first_step():
+    section = ScheduleSection(name="constant")
+    assert {learning_rate(0.3, section, epoch=at, epochs=3) for at in (0, 0.5, 2.9)} == {0.3}
+
+
+def test_optimizers_are_what_the_section_says():
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False))
+    sgd = optimizer_for(module, OptimizerSection(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.01))
+    assert isinstance(sgd, torch.optim.SGD)
+    (group,) = sgd.param_groups
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.8, True, 0.01)
+    assert len(group["params"]) == 2
+    adamw = optimizer_for(module, OptimizerSection(name="adamw", lr=0.1, weight_decay=0.02))
+    assert isinstance(adamw, torch.optim.AdamW)
+    assert adamw.param_groups[0]["weight_decay"] == 0.02
