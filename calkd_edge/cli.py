@@ -10,12 +10,11 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from calkd_edge.errors import (
     EXIT_BUG,
@@ -29,6 +28,8 @@ from calkd_edge.errors import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from calkd_edge.options import Options
     from calkd_edge.pipeline import Release
     from calkd_edge.recipe import Recipe
@@ -38,11 +39,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
 )
 store_app = typer.Typer(help="Look after the folder of published stages.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
-screen = Console(stderr=True)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of published stages.")]
@@ -104,7 +104,7 @@ def compress(
         reuse_measurements=reuse_measurements,
         plugins=plugins,
     )
-    screen.print(f"recipe {escape(where)}", highlight=False)
+    _say("recipe {}", where)
     if dry_run:
         _show_plan(chosen, where, options, as_json=as_json)
         return
@@ -123,7 +123,7 @@ def _run(recipe: Recipe, where: str, options: Options) -> Release:
         nonlocal count
         count = total
 
-    watcher = TerminalWatcher(screen, lambda: count)
+    watcher = TerminalWatcher(_screen(), lambda: count)
     try:
         return pipeline.compress(
             recipe, where=where, options=options, watcher=watcher, told=_tell, counted=counted
@@ -135,7 +135,7 @@ def _run(recipe: Recipe, where: str, options: Options) -> Release:
 def _tell(sentence: str) -> None:
     logging.getLogger("calkd_edge").info(sentence)
     style = "yellow" if sentence.startswith("WARNING") else "dim"
-    screen.print(f"  [{style}]{escape(sentence)}[/{style}]", highlight=False)
+    _say(f"  [{style}]{{}}[/{style}]", sentence)
 
 
 def _show_plan(recipe: Recipe, where: str, options: Options, *, as_json: bool) -> None:
@@ -159,7 +159,7 @@ def _show_plan(recipe: Recipe, where: str, options: Options, *, as_json: bool) -
         ]
         print(json.dumps({"name": plan.name, "stages": lines}, indent=1))
     else:
-        show_plan(Console(), plan, reused)
+        show_plan(plan, reused)
 
 
 def _finish(release: Release, *, as_json: bool) -> None:
@@ -170,11 +170,11 @@ def _finish(release: Release, *, as_json: bool) -> None:
     if as_json:
         print(render_json(release.report))
     else:
-        show_report(Console(), release.report)
+        show_report(release.report)
     for name in ("report.html", "report.json"):
-        screen.print(f"  {escape(str(release.folder / name))}", highlight=False, soft_wrap=True)
+        _say("  {}", release.folder / name)
     if release.bundle is not None:
-        screen.print(f"  {escape(str(release.bundle))}", highlight=False, soft_wrap=True)
+        _say("  {}", release.bundle)
     problems: list[CalkdError] = list(release.device_errors.values())
     counts = {kind: [g for g in release.report.gates if g.result == kind] for kind in ("failed", "undecided")}
     missing = [gate for gate in release.report.gates if gate.result == "unmeasured"]
@@ -379,9 +379,25 @@ def _note(problem: BaseException) -> None:
         logging.getLogger("calkd_edge").error("%s", problem, exc_info=problem)
 
 
+@cache
+def _screen() -> Console:
+    """Standard error as a terminal; rich is loaded only when something is to be said."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _say(text: str, *values: object) -> None:
+    """Print marked-up text with {} for values, which are taken as they are."""
+    from rich.markup import escape
+
+    shown = text.format(*(escape(str(value)) for value in values))
+    _screen().print(shown, highlight=False, soft_wrap=True)
+
+
 def _complain(message: str, remedy: str) -> None:
-    screen.print(f"[bold red]error[/bold red]  {escape(message)}", highlight=False, soft_wrap=True)
-    screen.print(f"[bold]do this[/bold]  {escape(remedy)}", highlight=False, soft_wrap=True)
+    _say("[bold red]error[/bold red]  {}", message)
+    _say("[bold]do this[/bold]  {}", remedy)
 
 
 if __name__ == "__main__":

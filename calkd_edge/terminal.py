@@ -92,8 +92,9 @@ class TerminalWatcher:
             self.bar = None
 
 
-def show_plan(console: Console, plan: Plan, reused: set[str]) -> None:
-    """The plan with what is there already."""
+def show_plan(plan: Plan, reused: set[str]) -> None:
+    """Print the plan with what is there already."""
+    console = Console()
     table = Table(
         "stage", "fingerprint", "state", title=f"plan of {plan.name}", title_justify="left", box=None
     )
@@ -103,8 +104,9 @@ def show_plan(console: Console, plan: Plan, reused: set[str]) -> None:
     console.print(table)
 
 
-def show_report(console: Console, report: Report) -> None:
-    """The table of all models and precisions, the gates, and the conclusions."""
+def show_report(report: Report) -> None:
+    """Print the table of all models and precisions, the gates, and the conclusions."""
+    console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     for name in ("model", "top-1 %", "NLL", "ECE % ≤", "T", "p50 ms", "p95 ms", "size", "verdict"):
         table.add_column(name, overflow="fold")
