@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SHOWN_AFTER_S = 1.0
 LOG_EVERY_S = 15.0
+PAGE_WIDTH = 150
 STYLES = {
     "passed": "green",
     "failed": "bold red",
@@ -92,9 +93,15 @@ class TerminalWatcher:
             self.bar = None
 
 
+def result_console() -> Console:
+    """Standard output, wide enough for the table where it is not a terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PAGE_WIDTH)
+
+
 def show_plan(plan: Plan, reused: set[str]) -> None:
     """Print the plan with what is there already."""
-    console = Console()
+    console = result_console()
     table = Table(
         "stage", "fingerprint", "state", title=f"plan of {plan.name}", title_justify="left", box=None
     )
@@ -106,7 +113,7 @@ def show_plan(plan: Plan, reused: set[str]) -> None:
 
 def show_report(report: Report) -> None:
     """Print the table of all models and precisions, the gates, and the conclusions."""
-    console = Console()
+    console = result_console()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     for name in ("model", "top-1 %", "NLL", "ECE % ≤", "T", "p50 ms", "p95 ms", "size", "verdict"):
         table.add_column(name, overflow="fold")
@@ -124,11 +131,13 @@ def show_report(report: Report) -> None:
     console.print()
     for gate in report.gates:
         style = STYLES.get(gate.result, "")
-        console.print(f"  [{style}]{gate.result:>10}[/{style}]  {escape(gate.sentence)}", highlight=False)
-        if gate.needed:
-            console.print(f"              {escape(gate.needed)}", highlight=False)
+        console.print(
+            f"  [{style}]{gate.result:>10}[/{style}]  {escape(gate.sentence)}",
+            highlight=False,
+            soft_wrap=True,
+        )
     for sentence in report.conclusions:
-        console.print(f"  · {escape(sentence)}", highlight=False)
+        console.print(f"  · {escape(sentence)}", highlight=False, soft_wrap=True)
     style = STYLES[report.verdict]
     console.print(f"\n  verdict: [{style}]{report.verdict}[/{style}]", highlight=False)
 

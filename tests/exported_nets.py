@@ -31,7 +31,6 @@ class ExportedNet:
     path: Path
     images: np.ndarray
     reference: np.ndarray
-    tensors: dict[str, np.ndarray]
 
     @cached_property
     def proto(self) -> onnx.ModelProto:

@@ -86,6 +86,6 @@ def measure(runtime: Runtime, feeds: list[Images], min_runs: int, min_seconds: f
     begun = time.perf_counter_ns()
     while len(samples) < min_runs or time.perf_counter_ns() - begun < min_seconds * 1e9:
         samples.append(timed(runtime, feeds[len(samples) % len(feeds)]))
-        share = min(len(samples) / min_runs, (time.perf_counter_ns() - begun) / (min_seconds * 1e9))
-        progress.tell(min(share, 1.0), 1.0)
+        seconds = (time.perf_counter_ns() - begun) / 1e9
+        progress.tell(min(1.0, len(samples) / max(min_runs, 1), seconds / max(min_seconds, 1e-9)), 1.0)
     return samples

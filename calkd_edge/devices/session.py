@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +27,9 @@ from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
+
+_PREDICT_REPLY = ("images", "session_options")
+_TIME_REPLY = ("load_ms", "first_ms", "warmup_runs", "warmup_seconds", "steady", "session_options")
 
 
 def _unheard(done: int, total: int) -> None:
@@ -68,7 +73,7 @@ class Session:
 
     def probe(self) -> DeviceFacts:
         """What machine it is."""
-        reply = self._do("probe", {}, timeout_s=PROBE_TIMEOUT_S)
+        reply = self._do("probe", {}, (), timeout_s=PROBE_TIMEOUT_S)
         try:
             return DeviceFacts.model_validate(reply)
         except ValidationError as wrong:
@@ -89,12 +94,11 @@ class Session:
         """Every output of `model` by name over a .npy file of uint8 [N, 3, H, W], and the options used."""
         self.device.put(model, "model.onnx")
         self.device.put(images, "images.npy")
-        job = {"model": "model.onnx", "images": "images.npy", "runtime": runtime, "options": dict(options)}
-        reply = self._do(
-            "predict", {**job, "outputs": "outputs.npz"}, timeout_s=RUN_TIMEOUT_S, progress=progress
-        )
-        with np.load(self._fetch("outputs.npz"), allow_pickle=False) as stored:
-            outputs = {name: stored[name] for name in stored.files}
+        job: dict[str, Any] = {"model": "model.onnx", "images": "images.npy", "runtime": runtime}
+        job["options"] = dict(options)
+        job["outputs"] = "outputs.npz"
+        reply = self._do("predict", job, _PREDICT_REPLY, timeout_s=RUN_TIMEOUT_S, progress=progress)
+        outputs: dict[str, FloatArray] = self._fetch_arrays("outputs.npz")
         counts = {name: len(values) for name, values in outputs.items()}
         if set(counts.values()) != {reply["images"]}:
             raise DeviceError(
@@ -118,12 +122,19 @@ class Session:
         self.device.put(images, "images.npy")
         job: dict[str, Any] = {"model": "model.onnx", "images": "images.npy", "samples": "samples.npy"}
         job.update(load, runtime=runtime, options=dict(options))
-        reply = self._do("time", job, timeout_s=RUN_TIMEOUT_S, progress=progress)
-        return TimedRun(np.load(self._fetch("samples.npy"), allow_pickle=False), reply)
+        reply = self._do("time", job, _TIME_REPLY, timeout_s=RUN_TIMEOUT_S, progress=progress)
+        return TimedRun(self._fetch_arrays("samples.npy"), reply)
 
     def _do(
-        self, verb: str, job: Mapping[str, Any], *, timeout_s: float, progress: Progress = _unheard
+        self,
+        verb: str,
+        job: Mapping[str, Any],
+        keys: Sequence[str],
+        *,
+        timeout_s: float,
+        progress: Progress = _unheard,
     ) -> dict[str, Any]:
+        """The reply to a job, in this protocol and with at least `keys`."""
         self._jobs += 1
         names = f"job-{self._jobs}.json", f"reply-{self._jobs}.json"
         self._put_bytes(json.dumps({"protocol": PROTOCOL, **job}).encode(), names[0])
@@ -132,7 +143,8 @@ class Session:
         def heard(line: str) -> None:
             words = line.split()
             if len(words) == 3 and words[0] == PREFIX:
-                progress(round(1000 * float(words[1])), round(1000 * float(words[2])))
+                with suppress(ValueError, OverflowError):  # a torn line is no reason to stop
+                    progress(round(1000 * float(words[1])), round(1000 * float(words[2])))
 
         status = self.device.run(command, timeout_s=timeout_s, heard=heard)
         try:
@@ -158,6 +170,12 @@ class Session:
                 f"{self.device.name}: the agent speaks another protocol than {PROTOCOL}",
                 remedy="Remove old agents from the device's work folder and run again.",
             )
+        absent = [key for key in keys if key not in reply]
+        if absent:
+            raise DeviceError(
+                f"{self.device.name}: the agent's reply to {verb} is not understood: no {', '.join(absent)}",
+                remedy="Use the agent that belongs to this calkd-edge.",
+            )
         return reply
 
     def _put_bytes(self, content: bytes, target: str) -> None:
@@ -169,6 +187,17 @@ class Session:
         target = Path(self._scratch.name) / source
         self.device.get(source, target)
         return target
+
+    def _fetch_arrays(self, source: str) -> Any:
+        """The array of a .npy, or the arrays by name of a .npz; nothing is unpickled."""
+        try:
+            stored = np.load(self._fetch(source), allow_pickle=False)
+            return stored if isinstance(stored, np.ndarray) else {name: stored[name] for name in stored.files}
+        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as broken:
+            raise DeviceError(
+                f"{self.device.name}: {source} cannot be read: {broken}",
+                remedy="Run again; if it stays so, look at the free space there.",
+            ) from broken
 
 
 def open_session(name: str) -> Session:

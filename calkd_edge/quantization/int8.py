@@ -17,7 +17,7 @@ from pydantic import Field
 
 from calkd_edge.onnx_graph import GraphView, attribute, copy_of
 from calkd_edge.quantization.ranges import RangeMethod, activation_ranges
-from calkd_edge.quantization.source import ImageSource
+from calkd_edge.quantization.source import ImageSource, Progress, unheard
 
 QUANTIZED = ("Conv", "Gemm")
 LARGEST = 127.0
@@ -30,12 +30,14 @@ BIAS_STEP = 1.001 * 2.0**-31
 def int8(
     model: onnx.ModelProto,
     source: ImageSource,
+    progress: Progress = unheard,
     *,
     ranges: RangeMethod = "percentile",
     images: Annotated[int, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """Static symmetric int8 by explicit Q/DQ, ranges from `images` training images."""
-    return place_qdq(model, activation_ranges(model, quantized_inputs(model), source(images), ranges))
+    found = activation_ranges(model, quantized_inputs(model), source(images), ranges, progress)
+    return place_qdq(model, found)
 
 
 def quantized_inputs(model: onnx.ModelProto) -> list[str]:

@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 
 from calkd_edge.onnx_graph import copy_of
+from calkd_edge.quantization.source import Progress, unheard
 
 RangeMethod = Literal["min_max", "percentile", "mse"]
 BINS = 2048
@@ -25,7 +26,11 @@ RESOLUTION = 0.005
 
 
 def activation_ranges(
-    model: onnx.ModelProto, names: Sequence[str], images: np.ndarray, method: RangeMethod
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    images: np.ndarray,
+    method: RangeMethod,
+    progress: Progress = unheard,
 ) -> dict[str, float]:
     """The symmetric range [-r, r] of each named value: r > 0.
 
@@ -36,6 +41,7 @@ def activation_ranges(
         method: min_max takes the largest magnitude; percentile cuts 1 in 10,000 magnitudes; mse takes the r
         whose
             int8 rounding error is smallest.
+        progress: called with images read and images to read.
 
     Values are read in two passes, one for the largest magnitude and one for a histogram of 2,048 bins, so
     memory
@@ -43,13 +49,16 @@ def activation_ranges(
     """
     session = _session(model, names)
     largest = dict.fromkeys(names, 0.0)
-    for values in _passes(session, names, images):
+    passes = 1 if method == "min_max" else 2
+    for done, values in _passes(session, names, images):
+        progress(done, passes * len(images))
         for name, value in values:
             largest[name] = max(largest[name], float(np.abs(value).max()))
     if method == "min_max":
         return {name: top or 1.0 for name, top in largest.items()}
     counts = {name: np.zeros(BINS, dtype=np.int64) for name in names}
-    for values in _passes(session, names, images):
+    for done, values in _passes(session, names, images):
+        progress(len(images) + done, passes * len(images))
         for name, value in values:
             counts[name] += np.histogram(np.abs(value), bins=BINS, range=(0.0, largest[name] or 1.0))[0]
     choose = _percentile if method == "percentile" else _least_squares
@@ -72,11 +81,12 @@ def _session(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.Infere
 
 def _passes(
     session: onnxruntime.InferenceSession, names: Sequence[str], images: np.ndarray
-) -> Iterator[Iterator[tuple[str, np.ndarray]]]:
+) -> Iterator[tuple[int, Iterator[tuple[str, np.ndarray]]]]:
+    """(images read so far, the values of one batch by name)."""
     feed = session.get_inputs()[0].name
     for start in range(0, len(images), IMAGES_PER_RUN):
         batch = np.ascontiguousarray(images[start : start + IMAGES_PER_RUN])
-        yield zip(names, session.run(list(names), {feed: batch}), strict=True)
+        yield start + len(batch), zip(names, session.run(list(names), {feed: batch}), strict=True)
 
 
 def _percentile(counts: np.ndarray, largest: float) -> float:

@@ -113,6 +113,8 @@ def _latency(field: str) -> Reader:
 
 def _size(own: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
     size = float(own.measurement.size_bytes)
+    if not size:
+        return Reading(None, why="no file was run")
     return Reading(size, size, size)
 
 

@@ -30,7 +30,7 @@ def run(job: Job) -> None:
     name = job.params["precision"]
     model = onnx.load(job.inputs["model"] / CANONICAL)
     quantizer = QUANTIZERS.load(name)
-    quantized: onnx.ModelProto = quantizer(model, training_images, **job.params["settings"])
+    quantized: onnx.ModelProto = quantizer(model, training_images, job.progress, **job.params["settings"])
     set_metadata(quantized, {"precision": name})
     onnx.save(quantized, job.out / CANONICAL)
     if has_qdq(quantized):

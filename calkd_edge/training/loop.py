@@ -121,7 +121,9 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
         )
     if section.sync_batch_norm:
         module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]  # torch's stub
-    module = module.to(memory_format=torch.channels_last)
+    # On CPU, torch 2.14's DDP crashes in the backward pass of channels-last weights (of a 1x1 projection).
+    if fabric.world_size == 1 or fabric.device.type == "cuda":
+        module = module.to(memory_format=torch.channels_last)
     wrapped, optimizer = fabric.setup(module, optimizer_for(module, section.optimizer))
     first, lines = _resume(module, optimizer, training)
     for epoch in range(first, section.epochs):

@@ -111,7 +111,11 @@ def test_vector_is_the_minimum_that_scipy_finds(images, classes, seed, ridge):
         return value, slope
 
     best = optimize.minimize(
-        objective, centre, jac=True, method="L-BFGS-B", options={"ftol": 1e-16, "gtol": 1e-11, "maxiter": 5000}
+        objective,
+        centre,
+        jac=True,
+        method="L-BFGS-B",
+        options={"ftol": 1e-16, "gtol": 1e-11, "maxiter": 5000},
     )
     found = vector(scores, labels, CLASSES[:classes], ridge=ridge)
     theta = np.concatenate([found.affine.scale, found.affine.bias])

@@ -146,8 +146,8 @@ def test_device_that_fails_on_the_way_keeps_the_others_rows_and_exits_5(tiny, tm
     class Broken(Local):
         """Answers the probe and nothing else, as a board that loses its power."""
 
-        def run(self, argv, *, timeout_s):
-            return super().run(argv if "probe" in argv else ["false"], timeout_s=timeout_s)
+        def run(self, argv, **more):
+            return super().run(argv if "probe" in argv else ["false"], **more)
 
     DEVICES.add("broken", Broken)
     try:
@@ -168,8 +168,8 @@ def test_unreachable_device_stops_everything_before_a_stage_runs(tmp_path):
     class Gone(Local):
         """Nobody answers."""
 
-        def run(self, argv, *, timeout_s):
-            return super().run(["false"], timeout_s=timeout_s)
+        def run(self, argv, **more):
+            return super().run(["false"], **more)
 
     DEVICES.add("gone", Gone)
     try:

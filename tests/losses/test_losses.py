@@ -1,4 +1,4 @@
-"""Losses: each against its formula in float64 numpy, its limits, and what it says of the teacher's calibration."""
+"""Losses: each against its formula in float64, at its limits, and in the registry."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_cases import CASES, ROWS, SETTINGS, build, drawn, step, tensors
 from scipy import optimize, special
 
 from calkd_edge.errors import RecipeError
@@ -14,52 +15,10 @@ from calkd_edge.losses import LOSSES
 from calkd_edge.losses.base import Context, Outputs, Step
 from calkd_edge.losses.dkd import dkd_loss
 from calkd_edge.losses.kd import kd_loss
-from calkd_edge.losses.objective import WeightedLosses, joined_effect
-from calkd_edge.records import Affine
+from calkd_edge.losses.objective import WeightedLosses
 from calkd_edge.registry import settings_model
 
-CONTEXT = Context(7, lambda path: (6, 8, 8), lambda path: (10, 4, 4))
-ROWS = 5
-SETTINGS = {
-    "cross_entropy": [{}, {"label_smoothing": 0.1}],
-    "kd": [{}, {"temperature": 1.0}],
-    "dkd": [{"warmup_epochs": 0.0}, {"alpha": 0.5, "beta": 2.0, "temperature": 2.0, "warmup_epochs": 0.0}],
-    "hint": [{"student": "layer2", "teacher": "layer3"}],
-}
-CASES = [(name, given) for name, choices in SETTINGS.items() for given in choices]
-
-
-def build(name, given):
-    torch.manual_seed(1)
-    return LOSSES.load(name)(CONTEXT, **LOSSES.settings(name, given, where="test"))
-
-
-def step(student, teacher, labels, *, epoch=0.0, features=None) -> Step:
-    generator = torch.Generator().manual_seed(2)
-    own = torch.randn(len(labels), 6, 8, 8, generator=generator) if features is None else features
-    theirs = torch.randn(len(labels), 10, 4, 4, generator=generator)
-    return Step(
-        Outputs(student, {"layer2": own}),
-        Outputs(teacher, {"layer3": theirs}),
-        labels,
-        torch.arange(len(labels)),
-        epoch,
-    )
-
-
-def drawn(seed=0, *, scale=3.0, classes=7):
-    generator = np.random.default_rng(seed)
-    logits = generator.normal(size=(2, ROWS, classes)) * scale
-    return logits[0], logits[1], generator.integers(0, classes, ROWS)
-
-
-def tensors(student, teacher, labels, *, dtype=torch.float32):
-    return (
-        torch.tensor(student, dtype=dtype, requires_grad=True),
-        torch.tensor(teacher, dtype=dtype),
-        torch.tensor(labels),
-    )
-
+LOGIT_CASES = [case for case in CASES if case[0] != "hint"]
 
 # The formulae, as the papers write them, in float64.
 
@@ -105,9 +64,6 @@ def by_hand(name, given, student, teacher, labels):
     return cross_entropy_by_hand(student, labels, given.get("label_smoothing", 0.0))
 
 
-LOGIT_CASES = [case for case in CASES if case[0] != "hint"]
-
-
 @pytest.mark.parametrize(("name", "given"), LOGIT_CASES)
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.1, 8.0))
@@ -149,7 +105,9 @@ def test_kd_and_dkd_do_not_feel_a_shift_of_a_row(first, second):
     _, t, y = tensors(student, teacher, labels)
     s = torch.tensor(student, dtype=torch.float32)
     shift = torch.tensor([[first], [second], [0.0], [1.0], [-1.0]])
-    assert kd_loss(s + shift, t - shift, 4.0).item() == pytest.approx(kd_loss(s, t, 4.0).item(), rel=1e-3, abs=1e-5)
+    assert kd_loss(s + shift, t - shift, 4.0).item() == pytest.approx(
+        kd_loss(s, t, 4.0).item(), rel=1e-3, abs=1e-5
+    )
     numbers = {"alpha": 1.0, "beta": 8.0, "temperature": 4.0}
     assert dkd_loss(s + shift, t - shift, y, **numbers).item() == pytest.approx(
         dkd_loss(s, t, y, **numbers).item(), rel=1e-3, abs=1e-5
@@ -223,51 +181,6 @@ def test_hint_between_a_map_and_a_vector_pools_the_map():
     )
     wanted = ((loss.projection(feature.mean((2, 3))) - theirs) ** 2).mean()
     assert loss(given_step).item() == pytest.approx(wanted.item(), rel=1e-6)
-
-
-# What the teacher's calibration does to them.
-
-AFFINES = {
-    "identity": Affine(scale=(1.0,)),
-    "one bias for all": Affine(scale=(1.0,), bias=(2.0,)),
-    "temperature": Affine(scale=(0.5,)),
-    "vector": Affine(scale=tuple(np.linspace(0.5, 1.5, 7)), bias=tuple(np.linspace(-1, 1, 7))),
-    "bias": Affine(scale=(1.0,), bias=tuple(np.linspace(-1, 1, 7))),
-}
-
-
-def gradient(name, given, student, teacher, labels):
-    loss = build(name, given).eval()
-    feature = torch.randn(ROWS, 6, 8, 8, generator=torch.Generator().manual_seed(9)).requires_grad_()
-    s, t, y = tensors(student, teacher, labels)
-    loss(step(s, t, y, features=feature)).backward()
-    pieces = [part.grad.ravel() for part in (s, feature) if part.grad is not None]
-    return torch.cat(pieces)
-
-
-@pytest.mark.parametrize("affine", AFFINES)
-@pytest.mark.parametrize(("name", "given"), CASES)
-def test_teacher_effect_is_what_the_students_gradient_shows(name, given, affine):
-    student, teacher, labels = drawn()
-    effect = build(name, given).teacher_effect(AFFINES[affine])
-    before = gradient(name, given, student, teacher, labels)
-    after = gradient(name, given, student, AFFINES[affine].apply(teacher), labels)
-    moved = (before - after).abs().max().item()
-    assert effect.kind in ("acts", "no_op")
-    assert moved < 1e-6 if effect.kind == "no_op" else moved > 1e-4
-    assert len(effect.sentence) > 20
-
-
-def test_temperature_on_the_teacher_is_the_teacher_side_temperature_the_sentence_names():
-    effect = build("kd", {}).teacher_effect(Affine(scale=(0.5,)))
-    assert "teacher-side temperature of 8, with the student still at 4" in effect.sentence
-
-
-def test_sum_acts_when_any_term_does():
-    silent, loud = build("cross_entropy", {}), build("kd", {})
-    assert joined_effect([silent, loud], AFFINES["temperature"]).kind == "acts"
-    assert joined_effect([silent, loud], AFFINES["identity"]).kind == "no_op"
-    assert joined_effect([silent], AFFINES["temperature"]).kind == "no_op"
 
 
 def test_terms_are_weighed_and_a_name_may_stand_twice():

@@ -74,7 +74,12 @@ def test_same_seed_builds_the_same_weights():
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[]", '{"name": "resnet8"}', json.dumps(DESCRIPTION.model_dump(mode="json") | {"schema_version": 2})],
+    [
+        "{",
+        "[]",
+        '{"name": "resnet8"}',
+        json.dumps(DESCRIPTION.model_dump(mode="json") | {"schema_version": 2}),
+    ],
 )
 def test_description_that_is_damaged_or_newer_is_refused(tmp_path, text):
     (tmp_path / "model.json").write_text(text, encoding="utf-8")

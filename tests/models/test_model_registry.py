@@ -43,7 +43,9 @@ def test_model_builds_with_defaults_on_large_images(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["googlenet", "inception_v3", "vit_b_32", "efficientnet_b0", "swin_t"])
+@pytest.mark.parametrize(
+    "architecture", ["googlenet", "inception_v3", "vit_b_32", "efficientnet_b0", "swin_t"]
+)
 def test_other_models_of_torchvision_return_logits_alone_in_training_too(architecture):
     shape = (3, 299, 299) if architecture == "inception_v3" else IMAGENET
     net = build("torchvision", 5, shape, architecture=architecture)
@@ -103,7 +105,12 @@ def test_imagenet_forms_have_the_published_sizes(name, given, wanted):
 
 @pytest.mark.parametrize(
     ("name", "given", "side"),
-    [("mobilenet_v2", {}, 2), ("mobilenet_v3_small", {}, 2), ("mobilenet_v3_large", {}, 2), ("shufflenet_v2", {}, 4)],
+    [
+        ("mobilenet_v2", {}, 2),
+        ("mobilenet_v3_small", {}, 2),
+        ("mobilenet_v3_large", {}, 2),
+        ("shufflenet_v2", {}, 4),
+    ],
 )
 def test_cifar_form_keeps_more_than_one_pixel_at_the_end(name, given, side):
     found = []

@@ -1,11 +1,10 @@
-"""The int8 file for ONNX Runtime's CPU: what it may change, what it may not, and that it runs as simulated."""
+"""The int8 file for ONNX Runtime's CPU: what it may change, what it may not, that it runs as simulated."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
 import pytest
-from one_layer import one_conv
 from onnx import TensorProto
 
 from calkd_edge.onnx_graph import GraphView, copy_of

@@ -43,7 +43,9 @@ def test_types_agree_at_every_node(half):
     onnx.checker.check_model(half, full_check=True)
     known = kinds(half)
     for node in half.graph.node:
-        floats = {known[name] for name in node.input if known[name] in (TensorProto.FLOAT, TensorProto.FLOAT16)}
+        floats = {
+            known[name] for name in node.input if known[name] in (TensorProto.FLOAT, TensorProto.FLOAT16)
+        }
         assert node.op_type == "Cast" or len(floats) <= 1, node.name
 
 
@@ -117,7 +119,10 @@ def test_stored_value_shared_with_the_last_layer_stays_exact_there(execute):
         ],
         "shared",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 4]) for n in ("logits", "probabilities")],
+        [
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 4])
+            for n in ("logits", "probabilities")
+        ],
         [numpy_helper.from_array(square, "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)

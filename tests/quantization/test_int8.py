@@ -108,7 +108,9 @@ def test_stored_weights_are_the_rounded_ones(net, canonical):
         given_weight = original.array(before.input[1])
         column = scale.reshape(-1, *[1] * (weight.ndim - 1))
         assert np.abs(weight * column - given_weight).max() <= 0.5001 * scale.max()
-        np.testing.assert_allclose(np.abs(given_weight).reshape(len(scale), -1).max(1) / 127, scale, rtol=1e-6)
+        np.testing.assert_allclose(
+            np.abs(given_weight).reshape(len(scale), -1).max(1) / 127, scale, rtol=1e-6
+        )
 
 
 def test_input_is_left_alone(net, canonical):

@@ -22,7 +22,9 @@ def test_probabilities_survive_to_two_in_ten_thousand(seed, scale, shift, classe
     assert maxima.shape == (50,)
     assert (stored.max(axis=1) == 0).all()
     restored = stored.astype(np.float32) + maxima[:, None]
-    gap = special.softmax(restored.astype(np.float64), axis=1) - special.softmax(logits.astype(np.float64), axis=1)
+    gap = special.softmax(restored.astype(np.float64), axis=1) - special.softmax(
+        logits.astype(np.float64), axis=1
+    )
     assert np.abs(gap).max() <= 2e-4
 
 

@@ -29,7 +29,10 @@ class Net(nn.Module):
 
     def forward(self, batch):
         logits = self.net(batch.images.float() / 255)
-        return {"cross_entropy": F.cross_entropy(logits, batch.labels) * self.scale, "size": logits.square().mean() * 0.01}
+        return {
+            "cross_entropy": F.cross_entropy(logits, batch.labels) * self.scale,
+            "size": logits.square().mean() * 0.01,
+        }
 
 
 def batches(epoch, rank, world):
@@ -86,7 +89,9 @@ def cut_in(epoch, step):
     return source
 
 
-@pytest.mark.parametrize("optimizer", [OptimizerSection(lr=0.05, nesterov=True), OptimizerSection(name="adamw", lr=0.01)])
+@pytest.mark.parametrize(
+    "optimizer", [OptimizerSection(lr=0.05, nesterov=True), OptimizerSection(name="adamw", lr=0.01)]
+)
 @pytest.mark.parametrize(("epoch", "step"), [(0, 1), (1, 0), (2, 2), (3, 1)])
 def test_interrupted_training_ends_with_the_same_weights(tmp_path, epoch, step, optimizer):
     whole = train(tmp_path / "whole", optimizer=optimizer)
@@ -196,7 +201,9 @@ def test_weights_that_the_last_step_broke_are_refused(tmp_path):
 
 def test_sync_batch_norm_on_cpu_is_refused_before_a_step(tmp_path):
     section = TrainingSection(epochs=1, optimizer=OptimizerSection(lr=0.1), sync_batch_norm=True)
-    training = Training(section, 0, STEPS, batches, lambda e: {}, tmp_path, tmp_path / "h", lambda a, b: None, "cpu")
+    training = Training(
+        section, 0, STEPS, batches, lambda e: {}, tmp_path, tmp_path / "h", lambda a, b: None, "cpu"
+    )
     with pytest.raises(EnvironmentProblem, match="sync_batch_norm works on CUDA only"):
         fit(Net(), training, fabric_for("cpu"))
 

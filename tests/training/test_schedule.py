@@ -56,7 +56,9 @@ def test_cosine_by_hand(epoch, wanted):
     assert learning_rate(1.0, COSINE, epoch=epoch, epochs=20) == pytest.approx(wanted, abs=1e-12)
 
 
-@pytest.mark.parametrize(("epoch", "wanted"), [(0, 1), (9.99, 1), (10, 0.1), (19.99, 0.1), (20, 0.01), (29.9, 0.01)])
+@pytest.mark.parametrize(
+    ("epoch", "wanted"), [(0, 1), (9.99, 1), (10, 0.1), (19.99, 0.1), (20, 0.01), (29.9, 0.01)]
+)
 def test_steps_by_hand(epoch, wanted):
     assert learning_rate(1.0, STEPS, epoch=epoch, epochs=30) == pytest.approx(wanted)
 

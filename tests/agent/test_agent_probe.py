@@ -1,0 +1,141 @@
+"""The probe: what it reads from the files and programs that a board has."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from calkd_edge.agent import probe
+from calkd_edge.agent.latency import measure, warm_up
+from calkd_edge.records import DeviceFacts
+
+X86 = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx2 fma f16c\n"
+ORIN = "processor\t: 0\nFeatures\t: fp asimd asimddp asimdhp\nCPU implementer\t: 0x41\nCPU part\t: 0xd42\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n", "36.4.3"),
+        ("# R35 (release), REVISION: 3.1, GCID: 32827747, BOARD: t186ref\n# more\n", "35.3.1"),
+        ("# R32 (release), REVISION: 7.1, GCID: 29818004\n", "32.7.1"),
+        ("", None),
+        ("something else\n", None),
+    ],
+)
+def test_l4t_release_is_read(text, wanted):
+    assert probe.l4t(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("script", "wanted"),
+    [
+        ("echo 'NV Power Mode: MAXN'; echo 0", "MAXN"),
+        ("echo 'NV Fan Mode:quiet'; echo 'NV Power Mode: MODE_15W'; echo 2", "MODE_15W"),
+        ("echo 'NV Power Mode: MAXN_SUPER'; exit 1", "MAXN_SUPER"),
+        ("echo 'permission denied' >&2; exit 1", None),
+    ],
+)
+def test_power_mode_is_what_nvpmodel_says(tmp_path, monkeypatch, script, wanted):
+    stub = tmp_path / "nvpmodel"
+    stub.write_text(f'#!/bin/sh\n[ "$1" = -q ] || exit 9\n{script}\n', encoding="utf-8")
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert probe.power_mode() == wanted
+
+
+def test_no_nvpmodel_means_no_power_mode(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert probe.power_mode() is None
+
+
+@pytest.mark.parametrize(
+    ("machine", "cpuinfo", "wanted"),
+    [
+        ("x86_64", X86, False),
+        ("aarch64", ORIN, False),
+        ("aarch64", X86, True),
+        ("armv7l", X86, True),
+        ("aarch64", "", False),
+    ],
+)
+def test_board_played_by_another_processor_is_noticed(machine, cpuinfo, wanted):
+    assert probe.is_emulated(machine, cpuinfo) is wanted
+
+
+@pytest.mark.parametrize(("cpuinfo", "wanted"), [(X86, "AMD EPYC"), (ORIN, "0xd42")])
+def test_processor_is_named(cpuinfo, wanted):
+    assert probe.cpu_name(cpuinfo) == wanted
+
+
+def test_facts_of_this_machine_are_a_valid_record():
+    facts = DeviceFacts.model_validate(probe.run({}))
+    assert facts.machine == platform.machine()
+    assert facts.python == platform.python_version()
+    assert facts.cores >= 1
+    assert facts.memory_bytes > 2**28
+    assert facts.numpy == np.__version__
+    assert facts.runtimes["onnxruntime"] == onnxruntime.__version__
+    assert not facts.emulated
+
+
+def test_state_is_plain_json():
+    state = probe.state()
+    assert set(state) == {"temperatures_c", "clocks_mhz", "governor", "load_1min"}
+    assert all(-50 < value < 200 for value in state["temperatures_c"].values())
+
+
+def test_unreadable_file_is_empty(tmp_path):
+    assert probe.read(str(tmp_path / "none")) == ""
+    assert probe.read(str(tmp_path)) == ""
+
+
+class Counting:
+    """A runtime of the test's own that counts what it is asked."""
+
+    def __init__(self):
+        self.seen = []
+
+    def infer(self, images):
+        self.seen.append(images)
+        return {}
+
+
+def job(**given):
+    defaults = {
+        "warmup_min_runs": 7,
+        "warmup_min_seconds": 0.0,
+        "warmup_max_seconds": 0.05,
+        "warmup_window_seconds": 0.0,
+    }
+    return defaults | given
+
+
+def test_measure_keeps_every_sample_and_cycles_through_the_images():
+    runtime = Counting()
+    samples = measure(runtime, ["a", "b", "c"], 10, 0.0)
+    assert len(samples) == 10
+    assert all(isinstance(sample, int) and sample >= 0 for sample in samples)
+    assert runtime.seen == ["a", "b", "c"] * 3 + ["a"]
+
+
+def test_measure_goes_on_until_the_seconds_are_met_too():
+    samples = measure(Counting(), ["a"], 1, 0.02)
+    assert sum(samples) <= 0.02 * 1e9 * 50
+    assert len(samples) > 1
+
+
+def test_warm_up_ends_at_its_limit_and_says_that_it_was_not_steady():
+    found = warm_up(Counting(), ["a"], job(warmup_min_runs=sys.maxsize))
+    assert found["seconds"] >= 0.05
+    assert found["runs"] >= 1
+
+
+def test_warm_up_runs_its_minimum_and_counts_every_run():
+    runtime = Counting()
+    found = warm_up(runtime, ["a"], job(warmup_max_seconds=5.0))
+    assert found["runs"] == len(runtime.seen) >= 7

@@ -1,0 +1,44 @@
+"""SIGKILL, ten times and more in one run: the same student, and no work published twice."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_run import RECIPE, recipe_with, written
+
+DRIVER = Path(__file__).with_name("kill_driver.py")
+KINDS = {"teacher", "soft-labels", "distill", "export", "predict", "report"}
+
+# Enough epochs and views that a kill falls into the midst of training and of the teacher's pass.
+LONGER = recipe_with(
+    teacher_training={**RECIPE["teacher_training"], "epochs": 8},
+    distill={**RECIPE["distill"], "epochs": 12, "soft_labels": {"views": 6, "images_per_step": 32}},
+)
+
+
+def drive(recipe: Path, folder: Path, *arguments: str) -> tuple[str, str]:
+    """What the driver printed and the SHA-256 of the student's weights; it must have found nothing wrong."""
+    places = ["--recipe", str(recipe), "--store", str(folder / "store"), "--out", str(folder / "out")]
+    done = subprocess.run(
+        [sys.executable, str(DRIVER), *places, *arguments], capture_output=True, text=True, timeout=1500
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    found = re.search(r"SHA-256: ([0-9a-f]{64})", done.stdout)
+    assert found, done.stdout
+    return done.stdout, found[1]
+
+
+@pytest.mark.serial
+@pytest.mark.slow
+def test_ten_kills_in_one_run_end_with_the_student_of_a_run_without_kills(tmp_path):
+    recipe = written(tmp_path, LONGER)
+    _, whole = drive(recipe, tmp_path / "whole", "--kills", "0")
+    said, weights = drive(recipe, tmp_path / "killed", "--kills", "11", "--seed", "3", "--expect", whole)
+    assert weights == whole
+    killed = re.findall(r"^kill \d+: ([\w-]+)", said, flags=re.MULTILINE)
+    assert len(killed) >= 10
+    assert {next((kind for kind in KINDS if name.startswith(kind)), name) for name in killed} == KINDS

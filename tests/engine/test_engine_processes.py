@@ -1,0 +1,92 @@
+"""Real processes: SIGKILL at any moment, and two at work on the same store."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from chain_stages import STEPS, chain
+from tiny_run import journal
+
+from calkd_edge.engine.store import Store
+
+SCRIPT = Path(__file__).with_name("chain_stages.py")
+
+
+def start(store: Path, seconds: float) -> subprocess.Popen:
+    command = [sys.executable, str(SCRIPT), str(store), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for_a_new_event(path: Path, seen: int, process: subprocess.Popen) -> None:
+    """Until the journal has grown, or the process has ended: so that kills fall into work, not into imports."""
+    while process.poll() is None:
+        if path.is_file() and path.stat().st_size > seen:
+            return
+        time.sleep(0.002)
+
+
+@pytest.mark.serial
+@pytest.mark.parametrize("seed", [1, 2])
+def test_any_sequence_of_kills_ends_with_the_folders_of_a_run_without_kills(tmp_path, seed):
+    draw, kills = random.Random(seed), 0
+    store = Store(tmp_path / "killed")
+    for _ in range(12):
+        path = store.root / "journal.jsonl"
+        seen = path.stat().st_size if path.is_file() else 0
+        with start(store.root, 0.01) as process:
+            wait_for_a_new_event(path, seen, process)
+            time.sleep(draw.uniform(0, 0.06))
+            with contextlib.suppress(ProcessLookupError):  # it has finished
+                os.killpg(process.pid, signal.SIGKILL)
+        kills += process.returncode == -signal.SIGKILL
+        for place in store.places():
+            assert store.problems(place) == []
+    assert kills >= 3
+    assert finished(store.root)
+    assert finished(tmp_path / "whole")
+    for stage in chain(0.0):
+        killed, whole = store.published(stage), Store(tmp_path / "whole").published(stage)
+        assert (killed / "steps.txt").read_text() == (whole / "steps.txt").read_text()
+    published = collections.Counter(
+        line["fingerprint"] for line in journal(store.root) if line["event"] == "published"
+    )
+    assert max(published.values()) == 1
+    attempts = [(store.published(stage) / "deep" / "attempts.txt").read_text() for stage in chain(0.0)]
+    assert sum(map(len, attempts)) > len(attempts), "no kill fell into a stage, or scratch did not survive"
+    assert list((store.root / "work").iterdir()) == []
+
+
+def finished(root: Path) -> dict[str, bool]:
+    process = start(root, 0.0)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    reused: dict[str, bool] = json.loads(out)
+    return reused
+
+
+@pytest.mark.serial
+def test_second_process_waits_for_the_first_and_takes_what_it_made(tmp_path):
+    root = Store(tmp_path / "store").root
+    first = start(root, 0.05)
+    wait_for_a_new_event(root / "journal.jsonl", 0, first)
+    second = start(root, 0.05)
+    outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0)
+    made = [json.loads(out) for out in outputs]
+    # Whoever comes first to a stage makes it; the other has waited and reuses it.
+    for stage in chain(0.0):
+        assert sorted(reused[stage.name] for reused in made) == [False, True]
+    events = collections.Counter((line["event"], line["stage"]) for line in journal(root))
+    assert set(events.values()) == {1}
+    steps = (Store(root).published(chain(0.0)[-1]) / "steps.txt").read_text().splitlines()
+    assert len(steps) == 3 * STEPS

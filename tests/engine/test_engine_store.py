@@ -1,0 +1,240 @@
+"""Published folders: whole or not at all, checked when reused, refused when damaged or of another time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from chain_stages import Silent
+from tiny_run import command, journal
+
+from calkd_edge.engine.runner import Runner
+from calkd_edge.engine.stage import Stage
+from calkd_edge.engine.store import Store, write_atomically
+from calkd_edge.errors import EnvironmentProblem, StageFailed, StoreError
+
+
+def write(job):
+    """Write one file and a nested one."""
+    (job.out / "a.txt").write_text("content")
+    (job.out / "deep").mkdir()
+    (job.out / "deep" / "b.bin").write_bytes(bytes(range(256)))
+
+
+def refuse(job):
+    """Write half, then refuse."""
+    (job.out / "half.txt").write_text("half")
+    (job.scratch / "kept.txt").write_text("kept")
+    raise StageFailed("the input is not what it should be", remedy="Give another.")
+
+
+def crash(job):
+    """A bug."""
+    (job.out / "half.txt").write_text("half")
+    raise ZeroDivisionError
+
+
+def fill_the_disk(job):
+    """The disk is full."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def exhaust_memory(job):
+    """Memory is out."""
+    raise MemoryError
+
+
+def lose_a_file(job):
+    """An OSError that is no lack of the machine."""
+    raise FileNotFoundError(errno.ENOENT, "gone")
+
+
+def stage_of(function=write, **params):
+    return Stage(function.__name__, function, 1, params)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def runner(store):
+    return Runner(store, Silent(), lambda: {"threads": 1})
+
+
+def test_second_bring_reuses_the_folder_and_runs_nothing(runner):
+    first = runner.bring(stage_of())
+    second = runner.bring(stage_of())
+    assert (first.reused, second.reused) == (False, True)
+    assert first.folder == second.folder
+    events = [(line["event"], line["stage"]) for line in journal(runner.store.root)]
+    assert events == [("started", "write"), ("published", "write")]
+
+
+def test_manifest_names_every_file_and_what_made_it(runner):
+    place = runner.bring(stage_of(width=0.5)).folder
+    manifest = runner.store.manifest(place)
+    assert set(manifest["files"]) == {"a.txt", "deep/b.bin"}
+    assert manifest["params"] == {"width": 0.5}
+    assert manifest["threads"] == 1
+    assert runner.store.problems(place) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda place: (place / "a.txt").write_text("CONTENT"), "a.txt differs from its SHA-256"),
+        (lambda place: (place / "a.txt").write_text("shorter"[:3]), "a.txt has 3 bytes instead of 7"),
+        (lambda place: (place / "deep" / "b.bin").unlink(), "deep/b.bin is missing"),
+        (lambda place: (place / "manifest.json").unlink(), "manifest.json is missing"),
+        (lambda place: (place / "manifest.json").write_text("{"), "manifest.json is missing or is not JSON"),
+    ],
+    ids=["altered", "cut", "lost", "no manifest", "broken manifest"],
+)
+def test_damaged_folder_is_refused_with_the_file_and_the_way_out(runner, damage, named):
+    place = runner.bring(stage_of()).folder
+    damage(place)
+    with pytest.raises(StoreError) as refused:
+        runner.bring(stage_of())
+    assert named in refused.value.message
+    assert refused.value.remedy.endswith(f"rm -r {place}")
+    assert refused.value.exit_code == 6
+    done = command("store", "check", "--store", runner.store.root)
+    assert done.code == 3
+    assert named in done.out
+
+
+def test_sound_store_passes_its_check(runner):
+    runner.bring(stage_of())
+    done = command("store", "check", "--store", runner.store.root)
+    assert done.code == 0
+    assert "1 published folders" in done.out
+
+
+def test_store_of_another_format_is_refused(tmp_path):
+    root = Store(tmp_path / "store").root
+    (root / "format").write_text("2\n")
+    with pytest.raises(StoreError, match="has format 2, this calkd-edge knows 1"):
+        Store(root)
+    assert command("store", "check", "--store", root).code == 6
+
+
+def test_manifest_of_a_newer_schema_is_refused(runner):
+    place = runner.bring(stage_of()).folder
+    manifest = json.loads((place / "manifest.json").read_text())
+    (place / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 2}))
+    with pytest.raises(StoreError, match="has schema 2, known is 1"):
+        runner.bring(stage_of())
+    assert command("store", "check", "--store", runner.store.root).code == 6
+
+
+def test_store_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="cannot be used"):
+        Store(tmp_path / "file")
+
+
+@pytest.mark.parametrize("function", [refuse, crash])
+def test_failed_stage_publishes_nothing_and_keeps_its_scratch(runner, function):
+    stage = stage_of(function)
+    with pytest.raises((StageFailed, ZeroDivisionError)):
+        runner.bring(stage)
+    assert runner.store.published(stage) is None
+    assert runner.store.places() == []
+    assert [line["event"] for line in journal(runner.store.root)] == ["started"]
+    assert (runner.store.root / "work" / stage.fingerprint / "scratch").is_dir()
+
+
+def test_failed_stage_gives_its_name_to_the_error(runner):
+    with pytest.raises(StageFailed) as refused:
+        runner.bring(stage_of(refuse))
+    assert refused.value.stage == "refuse"
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"), [(fill_the_disk, "the disk under"), (exhaust_memory, "not enough memory")]
+)
+def test_what_the_machine_lacks_is_an_environment_problem(runner, function, sentence):
+    with pytest.raises(EnvironmentProblem, match=sentence) as lacking:
+        runner.bring(stage_of(function))
+    assert function.__name__ in lacking.value.message
+    assert lacking.value.exit_code == 6
+
+
+def test_full_disk_while_publishing_is_an_environment_problem_too(runner, monkeypatch):
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("calkd_edge.engine.store.write_atomically", full)
+    with pytest.raises(EnvironmentProblem, match="is full"):
+        runner.bring(stage_of())
+    monkeypatch.undo()
+    assert not runner.bring(stage_of()).reused
+
+
+def test_other_os_errors_stay_bugs(runner):
+    with pytest.raises(FileNotFoundError):
+        runner.bring(stage_of(lose_a_file))
+
+
+def test_leftovers_of_an_earlier_attempt_are_not_published(runner):
+    stage = stage_of()
+    work = runner.store.begin(stage)
+    (work.out / "torn.txt").write_text("of a killed attempt")
+    place = runner.bring(stage).folder
+    assert not (place / "torn.txt").exists()
+    assert not (runner.store.root / "work" / stage.fingerprint).exists()
+
+
+def test_reuse_sweeps_what_a_kill_after_the_rename_left_behind(runner):
+    stage = stage_of()
+    runner.bring(stage)
+    runner.store.begin(stage)
+    runner.bring(stage)
+    assert not (runner.store.root / "work" / stage.fingerprint).exists()
+
+
+def test_discarded_stage_runs_anew(runner):
+    runner.bring(stage_of())
+    runner.store.discard(stage_of())
+    assert not runner.bring(stage_of()).reused
+    events = [line["event"] for line in journal(runner.store.root)]
+    assert events == ["started", "published", "discarded", "started", "published"]
+
+
+def test_collect_removes_what_is_not_kept_and_says_how_much(runner):
+    kept = runner.bring(stage_of(n=1))
+    gone = runner.bring(stage_of(n=2))
+    size = sum(path.stat().st_size for path in gone.folder.rglob("*") if path.is_file())
+    assert runner.store.collect({kept.folder.name}) == (1, size)
+    assert runner.store.places() == [kept.folder]
+
+
+def test_collect_spares_what_somebody_works_on(runner):
+    working, idle = stage_of(n=1), stage_of(n=2)
+    published = runner.bring(stage_of(n=3))
+    scratch = runner.store.begin(working).scratch
+    forgotten = runner.store.begin(idle).scratch
+    with runner.store.lock(working), runner.store.lock(stage_of(n=3)):
+        removed, _ = runner.store.collect(set())
+    assert removed == 1
+    assert scratch.is_dir()
+    assert published.folder.is_dir()
+    assert not forgotten.exists()
+
+
+def test_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    target = tmp_path / "file"
+    write_atomically(target, b"old")
+
+    def fail(*_):
+        raise OSError(errno.EIO, "the disk is gone")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError):
+        write_atomically(target, b"new and longer")
+    assert target.read_bytes() == b"old"

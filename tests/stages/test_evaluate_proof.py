@@ -1,0 +1,49 @@
+"""evaluate.prove and check_probabilities: what they let pass and what they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from proofs import calibration, predictions
+
+from calkd_edge.errors import StageFailed
+from calkd_edge.records import Affine, Predictions
+from calkd_edge.stages.evaluate import check_probabilities, prove
+
+
+def test_proof_refuses_another_temperature_and_a_missing_fold():
+    raw = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32) * 5
+    for wrong in (raw, raw * np.float32(0.5001)):
+        with pytest.raises(StageFailed, match="differs from calibrating by hand"):
+            prove(predictions(raw), predictions(wrong), calibration(Affine(scale=(0.5,))))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_proof_refuses_what_is_not_finite(value):
+    raw = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
+    broken = raw * np.float32(0.5)
+    broken[3, 2] = value
+    with pytest.raises(StageFailed, match="differs from calibrating by hand"):
+        prove(predictions(raw), predictions(broken), calibration(Affine(scale=(0.5,))))
+
+
+def test_proof_refuses_different_images():
+    raw = np.zeros((4, 3), np.float32)
+    with pytest.raises(StageFailed, match="different images"):
+        prove(predictions(raw), predictions(raw, start=10), calibration(Affine(scale=(0.5,))))
+
+
+def test_a_near_tie_may_swap_and_is_counted():
+    raw = np.array([[1.0, 1.0, 0.0], [3.0, 0.0, 0.0]], np.float32)
+    returned = raw * np.float32(0.5) + np.array([[-1e-6, 1e-6, 0], [0, 0, 0]], np.float32)
+    proof = prove(predictions(raw), predictions(returned), calibration(Affine(scale=(0.5,))))
+    assert (proof.near_ties, proof.argmax_changes) == (1, 0)
+
+
+def test_probabilities_must_be_the_softmax_of_the_logits():
+    logits = np.array([[2.0, 0.0, -1.0]], np.float32)
+    right = np.exp(logits) / np.exp(logits).sum()
+    check_probabilities(Predictions(logits, np.zeros(1, np.int64), np.arange(1), right))
+    for wrong in (right + np.array([[2e-3, 0, 0]]), right * np.nan, None):
+        with pytest.raises(StageFailed):
+            check_probabilities(Predictions(logits, np.zeros(1, np.int64), np.arange(1), wrong))
