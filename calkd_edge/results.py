@@ -66,7 +66,7 @@ def evidence_of(row: Measured, folders: Mapping[str, Path], facts: DeviceFacts) 
             calibration=calibration if calibrated else None,
             latency_ms=latency if calibrated else None,
             size_bytes=executed["size_bytes"],
-            notes=_notes(row, calibrated),
+            notes=_notes(folders[row.calibrate.fingerprint], calibrated),
         )
         predictions = Predictions.load(scored / predictions_name)
         found.append(Evidence(measurement, predictions, facts.emulated))
@@ -101,8 +101,15 @@ def file_name(row: Measured, executed: str) -> str:
     return executed.replace("model.", f"{row.model}.{row.precision}.", 1)
 
 
-def _notes(row: Measured, calibrated: bool) -> tuple[str, ...]:
-    return () if calibrated else ("obtained by undoing the calibration of the file that ran",)
+def _notes(calibrated_folder: Path, calibrated: bool) -> tuple[str, ...]:
+    if not calibrated:
+        return ("obtained by undoing the calibration of the file that ran",)
+    path = calibrated_folder / "parity.json"
+    if not path.is_file():
+        return ()
+    parity = json.loads(path.read_text(encoding="utf-8"))
+    largest, images = parity["max_logit_difference"], int(parity["images"])
+    return (f"uncalibrated, torch and the runtime differ by {largest:.2g} in a logit on {images} images",)
 
 
 def golden(row: Measured, folders: Mapping[str, Path], data: Path) -> dict[str, np.ndarray]:

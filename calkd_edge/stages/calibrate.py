@@ -6,6 +6,9 @@ device returned for these same images.
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import onnx
 
@@ -30,7 +33,8 @@ def run(job: Job) -> None:
     """Write model.onnx with the calibration inside, model.cpu.onnx likewise, and calibration.json."""
     found = Predictions.load(job.inputs["predictions"] / "calibration.npz")
     if "reference" in job.inputs:
-        _check_parity(found, job)
+        parity = check_parity(found, job.inputs["reference"] / "reference.npz")
+        (job.out / "parity.json").write_text(json.dumps(parity, indent=1), encoding="utf-8")
     model = onnx.load(job.inputs["model"] / CANONICAL)
     calibrator = CALIBRATORS.load(job.params["calibrator"])
     classes = class_names(model)
@@ -44,23 +48,24 @@ def run(job: Job) -> None:
     (job.out / "calibration.json").write_text(calibration.model_dump_json(indent=1), encoding="utf-8")
 
 
-def _check_parity(found: Predictions, job: Job) -> None:
-    """Hold the runtime's logits against torch's, image by image.
+def check_parity(found: Predictions, reference: Path) -> dict[str, float]:
+    """Hold the runtime's logits against torch's, image by image; returns what was compared.
 
     Raises:
         StageFailed: they differ by more than PARITY.
     """
-    with np.load(job.inputs["reference"] / "reference.npz", allow_pickle=False) as stored:
-        reference, indices = stored["logits"], stored["indices"]
+    with np.load(reference, allow_pickle=False) as stored:
+        logits, indices = stored["logits"], stored["indices"]
     shared, own, theirs = np.intersect1d(found.indices, indices, return_indices=True)
-    difference = np.abs(found.logits[own] - reference[theirs]).max()
-    allowed = PARITY * max(1.0, float(np.abs(reference).max()))
+    difference = float(np.abs(found.logits[own] - logits[theirs]).max())
+    allowed = PARITY * max(1.0, float(np.abs(logits).max()))
     if not difference <= allowed:
         raise StageFailed(
             f"the exported model departs from torch by {difference:.3g} on {len(shared)} images "
             f"(allowed {allowed:.3g})",
             remedy="Do not ship it. Another version of torch or onnxscript may export it rightly.",
         )
+    return {"images": len(shared), "max_logit_difference": difference, "allowed": allowed}
 
 
 def _calibration(method: str, fitted: Fitted, how: Fold, images: int) -> Calibration:

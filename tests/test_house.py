@@ -1,0 +1,106 @@
+"""The rules of the house that no linter holds."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CODE = sorted((ROOT / "calkd_edge").rglob("*.py"))
+LINES = 300
+LONGER = {
+    "calkd_edge/cli.py": "every command in one place: the only file that prints and that knows exit codes",
+    "calkd_edge/records.py": "every noun that crosses a wall, read together",
+    "calkd_edge/plan.py": "the only file that knows the order of work",
+    "calkd_edge/recipe.py": "every section of a recipe, read together",
+}
+"""Files that may be longer than LINES, up to LONGEST, and why."""
+
+LONGEST = 400
+NO_NAMES = ("utils.py", "helpers.py", "common.py")
+TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".css", ".j2", ".json", ".sh", ".cfg", ""}
+# Put together from parts, so that this file does not hold what it looks for.
+LOCAL_PATHS = re.compile("|".join(("/" + "work/", "/" + "tmp/w/", "/" + "home/[a-z]", "/" + "Users/[a-z]", "/" + "root/")))
+
+
+def tracked() -> list[Path]:
+    """Every file that is or will be part of the project: tracked, or new and not ignored."""
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    names = [git, "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(names, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / line for line in listed.splitlines() if (ROOT / line).is_file()]
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", CODE, ids=relative)
+def test_file_is_short_enough_to_be_read_at_once(path):
+    count = len(path.read_text().splitlines())
+    assert count <= (LONGEST if relative(path) in LONGER else LINES)
+
+
+@pytest.mark.parametrize("path", CODE, ids=relative)
+def test_file_public_functions_and_classes_are_documented(path):
+    assert path.name not in NO_NAMES
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "the file does not say what it is for"
+    for node in [tree, *(one for one in tree.body if isinstance(one, ast.ClassDef))]:
+        for one in node.body:
+            named = isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+            private = named and one.name.startswith("_")
+            if named and not private:
+                assert ast.get_docstring(one), f"line {one.lineno}: {one.name}"
+
+
+@pytest.mark.parametrize("path", [path for path in CODE if "agent" in path.parts], ids=relative)
+def test_agent_is_written_in_the_python_of_old_boards(path):
+    # Grammar only; annotations are text there, and calls are run by the agent's own tests.
+    ast.parse(path.read_text(), feature_version=(3, 8))
+    assert "from __future__ import annotations" in path.read_text() or not path.read_text().count("->")
+
+
+def test_agent_uses_no_name_younger_than_python_3_8():
+    younger = re.compile(r"\.removeprefix\(|\.removesuffix\(|\bzip\([^)]*strict=|\bmatch \w+:|@cache\b")
+    for path in CODE:
+        if "agent" in path.parts:
+            assert not younger.search(path.read_text()), path.name
+
+
+def test_no_tracked_text_names_a_place_of_one_machine():
+    for path in tracked():
+        if path.suffix in TEXT and path.stat().st_size < 1_000_000:
+            text = path.read_text(encoding="utf-8", errors="ignore")
+            found = LOCAL_PATHS.search(text)
+            assert found is None, f"{relative(path)}: {found[0] if found else ''}"
+
+
+def test_nothing_is_left_for_later_and_nothing_is_pickled():
+    unfinished = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "X" * 3, "NotImplemented" + r"Error\(\)")))
+    for path in CODE:
+        text = path.read_text()
+        assert not unfinished.search(text), relative(path)
+        assert not re.search(r"^\s*(import|from) pickle|allow_pickle=True|weights_only=False", text, re.M), (
+            relative(path)
+        )
+
+
+def test_only_the_command_line_and_the_agent_print():
+    for path in CODE:
+        if path.name != "cli.py" and "agent" not in path.parts and "assets" not in path.parts:
+            calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+            assert not any(isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls), relative(path)
+
+
+def test_weights_data_and_runs_are_not_tracked():
+    for path in tracked():
+        assert path.suffix not in {".onnx", ".safetensors", ".ckpt", ".pt", ".pth", ".engine", ".npz", ".npy"}
+        assert path.stat().st_size < 5_000_000, relative(path)
