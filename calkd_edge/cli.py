@@ -139,11 +139,9 @@ def _tell(sentence: str) -> None:
 
 
 def _show_plan(recipe: Recipe, where: str, options: Options, *, as_json: bool) -> None:
-    import json
-
     from calkd_edge import pipeline
     from calkd_edge.engine.store import Store
-    from calkd_edge.terminal import show_plan
+    from calkd_edge.terminal import plan_json, show_plan
 
     plan, _ = pipeline.make_plan(recipe, where, options)
     for sentence in pipeline.notices(plan.checked, options):
@@ -153,11 +151,7 @@ def _show_plan(recipe: Recipe, where: str, options: Options, *, as_json: bool) -
         store = Store(options.store)
         reused = {stage.fingerprint for stage in plan.stages if store.published(stage) is not None}
     if as_json:
-        lines = [
-            {"stage": one.name, "fingerprint": one.fingerprint, "reused": one.fingerprint in reused}
-            for one in plan.stages
-        ]
-        print(json.dumps({"name": plan.name, "stages": lines}, indent=1))
+        print(plan_json(plan, reused))
     else:
         show_plan(plan, reused)
 

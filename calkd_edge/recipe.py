@@ -20,10 +20,16 @@ from calkd_edge.registry import most_telling, recipe_error
 RECIPE_VERSION = 1
 
 
-class Choice(Record):
+class Section(Record):
+    """A part of a recipe: numbers in it are finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Choice(Section):
     """A registered name and what the recipe says about it; the registry checks the latter."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(extra="allow")
     name: str
 
     @property
@@ -60,7 +66,7 @@ class ModelSection(Choice):
         return self
 
 
-class OptimizerSection(Record):
+class OptimizerSection(Section):
     """The optimizer and its numbers."""
 
     name: Literal["sgd", "adamw"] = "sgd"
@@ -76,7 +82,7 @@ class OptimizerSection(Record):
         return self
 
 
-class ScheduleSection(Record):
+class ScheduleSection(Section):
     """How the learning rate moves over the epochs."""
 
     name: Literal["constant", "cosine", "steps"] = "cosine"
@@ -93,7 +99,7 @@ class ScheduleSection(Record):
         return self
 
 
-class TrainingSection(Record):
+class TrainingSection(Section):
     """Epochs over the train split."""
 
     epochs: int = Field(ge=1)
@@ -121,7 +127,7 @@ class LossSection(Choice):
     weight: float = Field(1.0, gt=0)
 
 
-class SoftLabelsSection(Record):
+class SoftLabelsSection(Section):
     """How the teacher's answers are kept: V seeded views of every training image, or asked anew each step."""
 
     views: int = Field(4, ge=1, le=1000)
@@ -136,25 +142,25 @@ class DistillSection(TrainingSection):
     soft_labels: SoftLabelsSection = SoftLabelsSection()
 
 
-class ExportSection(Record):
+class ExportSection(Section):
     """The ONNX file."""
 
     opset: int = Field(20, ge=18, le=20)
 
 
-class CalibrateSection(Record):
+class CalibrateSection(Section):
     """Whose logits the shipped calibration is fitted to."""
 
     on: str = "local"
 
 
-class EvaluateSection(Record):
+class EvaluateSection(Section):
     """How much of the test split is scored; None is all of it."""
 
     images: int | None = Field(None, ge=1)
 
 
-class BenchmarkSection(Record):
+class BenchmarkSection(Section):
     """How latency is measured. quick: one short process; standard: 3 fresh ones of 60 s and 1,024 runs."""
 
     profile: Literal["quick", "standard"] = "quick"
@@ -164,7 +170,7 @@ class BenchmarkSection(Record):
     max_age_days: float = Field(7.0, gt=0)
 
 
-class DeviceSection(Record):
+class DeviceSection(Section):
     """A device by name and the runtime to use on it."""
 
     name: str
@@ -176,7 +182,7 @@ class DeviceSection(Record):
         return f"{self.name}:{self.runtime}"
 
 
-class GateSection(Record):
+class GateSection(Section):
     """A limit on one metric: at most `max`, at least `min`, or an equivalence `within` plus or minus."""
 
     metric: str
@@ -195,7 +201,7 @@ class GateSection(Record):
         return self
 
 
-class Recipe(Record):
+class Recipe(Section):
     """A whole recipe, every default filled in."""
 
     version: Literal[1]

@@ -23,6 +23,7 @@ class _StrictLoader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice instead of keeping the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """A mapping whose keys all differ."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)

@@ -144,7 +144,7 @@ def settings_model(target: Callable[..., Any]) -> type[BaseModel]:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[parameter.name] = (hints[parameter.name], default)
-    config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
     return create_model(f"{target.__name__}_settings", __config__=config, **fields)
 
 

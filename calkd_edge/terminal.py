@@ -5,6 +5,7 @@ In scope: drawing. Out of scope: deciding what is shown; it gets stages and repo
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -109,6 +110,15 @@ def show_plan(plan: Plan, reused: set[str]) -> None:
         state = "[green]reused[/green]" if stage.fingerprint in reused else "to do"
         table.add_row(escape(stage.name), stage.fingerprint[:12], state)
     console.print(table)
+
+
+def plan_json(plan: Plan, reused: set[str]) -> str:
+    """The plan with what is there already, for programs."""
+    lines = [
+        {"stage": stage.name, "fingerprint": stage.fingerprint, "reused": stage.fingerprint in reused}
+        for stage in plan.stages
+    ]
+    return json.dumps({"name": plan.name, "stages": lines}, indent=1)
 
 
 def show_report(report: Report) -> None:

@@ -9,9 +9,7 @@ import pytest
 from calkd_edge import errors
 from calkd_edge.errors import PRECEDENCE, CalkdError, StageFailed, did_you_mean, worst_exit
 
-KINDS = [
-    kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, CalkdError)
-]
+KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, CalkdError)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -39,7 +37,16 @@ def test_codes_are_those_that_scripts_rely_on():
 
 @pytest.mark.parametrize(
     ("codes", "worst"),
-    [([], 0), ([0], 0), ([4, 3], 3), ([3, 5, 4], 5), ([5, 7], 7), ([7, 6], 6), ([6, 2], 2), ([2, 1, 130], 130)],
+    [
+        ([], 0),
+        ([0], 0),
+        ([4, 3], 3),
+        ([3, 5, 4], 5),
+        ([5, 7], 7),
+        ([7, 6], 6),
+        ([6, 2], 2),
+        ([2, 1, 130], 130),
+    ],
 )
 def test_the_most_telling_code_of_a_run_wins(codes, worst):
     assert worst_exit(codes) == worst

@@ -22,10 +22,21 @@ LONGER = {
 """Files that may be longer than LINES, up to LONGEST, and why."""
 
 LONGEST = 400
+PICKLED = re.compile(r"^\s*(import|from) pickle|allow_pickle=True|weights_only=False", re.MULTILINE)
+UNPICKLES = {"calkd_edge/data/cifar_archive.py": "the official archives are pickles; builds arrays only"}
+LARGE = {"calkd_edge/data/assets/fashion_mnist_small.xz": "the data set that the quickstart needs"}
+"""Files that may break a rule, and why."""
 NO_NAMES = ("utils.py", "helpers.py", "common.py")
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".css", ".j2", ".json", ".sh", ".cfg", ""}
 # Put together from parts, so that this file does not hold what it looks for.
-LOCAL_PATHS = re.compile("|".join(("/" + "work/", "/" + "tmp/w/", "/" + "home/[a-z]", "/" + "Users/[a-z]", "/" + "root/")))
+PLACES = (
+    "/" + "work/",
+    "/" + "tmp/w/",
+    "/" + "home/(?!someone/)[a-z]+/",
+    "/" + "Users/[a-z]+/",
+    "/" + "root/",
+)
+LOCAL_PATHS = re.compile("|".join(PLACES))
 
 
 def tracked() -> list[Path]:
@@ -53,7 +64,8 @@ def test_file_public_functions_and_classes_are_documented(path):
     assert path.name not in NO_NAMES
     tree = ast.parse(path.read_text())
     assert ast.get_docstring(tree), "the file does not say what it is for"
-    for node in [tree, *(one for one in tree.body if isinstance(one, ast.ClassDef))]:
+    classes = [one for one in tree.body if isinstance(one, ast.ClassDef) and not one.name.startswith("_")]
+    for node in [tree, *classes]:
         for one in node.body:
             named = isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
             private = named and one.name.startswith("_")
@@ -88,19 +100,20 @@ def test_nothing_is_left_for_later_and_nothing_is_pickled():
     for path in CODE:
         text = path.read_text()
         assert not unfinished.search(text), relative(path)
-        assert not re.search(r"^\s*(import|from) pickle|allow_pickle=True|weights_only=False", text, re.M), (
-            relative(path)
-        )
+        if relative(path) not in UNPICKLES:
+            assert not PICKLED.search(text), relative(path)
 
 
 def test_only_the_command_line_and_the_agent_print():
     for path in CODE:
         if path.name != "cli.py" and "agent" not in path.parts and "assets" not in path.parts:
             calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
-            assert not any(isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls), relative(path)
+            assert not any(isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls), relative(
+                path
+            )
 
 
 def test_weights_data_and_runs_are_not_tracked():
     for path in tracked():
         assert path.suffix not in {".onnx", ".safetensors", ".ckpt", ".pt", ".pth", ".engine", ".npz", ".npy"}
-        assert path.stat().st_size < 5_000_000, relative(path)
+        assert path.stat().st_size < 1_000_000 or relative(path) in LARGE, relative(path)

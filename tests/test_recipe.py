@@ -48,7 +48,11 @@ WRONG = {
         "data.image_sice",
         "Did you mean 'image_size'?",
     ),
-    "misspelt key of the data section": ({"data": {**DATA, "rooot": "x"}}, "data.rooot", "Did you mean 'root'?"),
+    "misspelt key of the data section": (
+        {"data": {**DATA, "rooot": "x"}},
+        "data.rooot",
+        "Did you mean 'root'?",
+    ),
     "missing section": ({"distill": None}, "distill", "this key is missing"),
     "wrong type": ({"distill": {**DISTILL, "epochs": "many"}}, "distill.epochs", "'many'"),
     "a section that is a number": ({"distill": 3}, "distill", "(got 3)"),
@@ -272,7 +276,9 @@ def test_packaged_recipe_is_planned(name, small, image_folder, tmp_path, monkeyp
     assert recipe.name == name
     own = recipe.data.name == "image_folder"
     extra = ["--set", f"data.root={image_folder}"] if own else []
-    done = command("compress", "--recipe", name, "--dry-run", "--json", *extra, *(["--smoke"] if small else []))
+    done = command(
+        "compress", "--recipe", name, "--dry-run", "--json", *extra, *(["--smoke"] if small else [])
+    )
     assert done.code == 0, done.err
     assert {"prepare", "teacher", "distill", "export-student"} <= set(done.stages)
     assert not any(done.stages.values())

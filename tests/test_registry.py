@@ -1,4 +1,4 @@
-"""Every name of every registry loads, is documented, and says what a recipe may set; unknown ones are told so."""
+"""Every name of every registry loads, is documented and says what may be set; unknown ones are refused."""
 
 from __future__ import annotations
 

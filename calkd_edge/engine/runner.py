@@ -68,9 +68,11 @@ class Runner:
             if found is not None:
                 self.store.sweep(stage)
                 seconds = float(self.store.manifest(found).get("seconds", 0.0))
+                log.info("%s: reused %s", stage.name, found)
                 self.watcher.finished(stage, reused=True, seconds=seconds)
                 return Brought(found, True, seconds)
             self.store.note("started", stage.name, stage.fingerprint)
+            log.info("%s: started, fingerprint %s", stage.name, stage.fingerprint)
             begun = time.monotonic()
             work = self.store.begin(stage)
             processes = self.processes if stage.parallel else 1
@@ -78,6 +80,7 @@ class Runner:
             seconds = time.monotonic() - begun
             facts = {"seconds": round(seconds, 3), "processes": processes, **self.facts()}
             folder = self.store.publish(stage, work, facts)
+            log.info("%s: published after %.1f s", stage.name, seconds)
             self.watcher.finished(stage, reused=False, seconds=seconds)
             return Brought(folder, False, seconds)
 

@@ -4,7 +4,7 @@ python kill_driver.py --recipe quickstart.yaml --store STORE --out OUT --kills 1
 
 Kills with SIGKILL while teacher, soft-labels, distill, export, predict and report are at work, each at least
 once; further kills fall on training after an epoch has ended since the last start, so that there is something
-to resume. Most kills take the whole process group; every other kill of a prediction takes the parent alone, so
+to resume. Most kills take the process group; every other kill of a prediction takes the parent alone, so
 that an orphaned agent goes on beside the next attempt. Checks after each kill that every published folder is
 whole, and at the end that no fingerprint was published twice. Prints the student's SHA-256; exit 0 or 1.
 """
@@ -95,7 +95,8 @@ class Driver:
         self.problems: list[str] = []
 
     def _kinds(self, kills: int) -> list[str]:
-        further = [self.draw.choice(("teacher", "distill", "distill", "export", "predict")) for _ in range(kills)]
+        often = ("teacher", "distill", "distill", "export", "predict")
+        further = [self.draw.choice(often) for _ in range(kills)]
         return [*MUST, *further][:kills]
 
     def run(self) -> int:
@@ -158,9 +159,7 @@ class Driver:
         while time.monotonic() < end and self._still(event, process, since):
             time.sleep(POLL_S)
 
-    def _wait_for_an_epoch(
-        self, event: dict[str, Any], process: subprocess.Popen[bytes], since: int
-    ) -> None:
+    def _wait_for_an_epoch(self, event: dict[str, Any], process: subprocess.Popen[bytes], since: int) -> None:
         """Until the checkpoint is another than the one this attempt began with."""
         checkpoint = self.store.root / "work" / event["fingerprint"] / "scratch" / "last.ckpt"
         before = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else 0

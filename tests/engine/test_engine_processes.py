@@ -28,7 +28,7 @@ def start(store: Path, seconds: float) -> subprocess.Popen:
 
 
 def wait_for_a_new_event(path: Path, seen: int, process: subprocess.Popen) -> None:
-    """Until the journal has grown, or the process has ended: so that kills fall into work, not into imports."""
+    """Until the journal grows or the process ends: so that kills fall into work, not into imports."""
     while process.poll() is None:
         if path.is_file() and path.stat().st_size > seen:
             return
