@@ -18,7 +18,7 @@ _PUBLIC = {
     "load_recipe": "calkd_edge.recipe",
     "make_plan": "calkd_edge.pipeline",
     "quality": "calkd_edge.metrics",
-    "smoke": "calkd_edge.recipe",
+    "smoke": "calkd_edge.smoke",
 }
 
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605  # names are looked up in __getattr__

@@ -5,6 +5,7 @@ Imports nothing heavy at the top, so that --help answers at once. The only place
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -20,6 +21,7 @@ from calkd_edge.errors import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
     CalkdError,
+    EnvironmentProblem,
     GateFailed,
     GateUndecided,
     RecipeError,
@@ -82,7 +84,7 @@ def compress(
     from calkd_edge.options import Options
     from calkd_edge.plugins import load_plugins
     from calkd_edge.recipe import load_recipe
-    from calkd_edge.recipe import smoke as smoke_variant
+    from calkd_edge.smoke import smoke as smoke_variant
 
     if accelerator not in ("auto", "cpu", "cuda"):
         raise RecipeError(f"--accelerator {accelerator}: not known", remedy="Valid: auto, cpu, cuda.")
@@ -309,7 +311,7 @@ def store_gc(
     from calkd_edge.engine.store import Store
     from calkd_edge.options import Options
     from calkd_edge.recipe import load_recipe
-    from calkd_edge.recipe import smoke as smoke_variant
+    from calkd_edge.smoke import smoke as smoke_variant
 
     kept: set[str] = set()
     for name in keep:
@@ -341,8 +343,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # on a busy machine makes training some ten times faster and on a quiet one costs little.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     try:
-        code = app(given, standalone_mode=False)
-        return int(code or 0)
+        code = int(app(given, standalone_mode=False) or 0)
+        if code == EXIT_INTERRUPTED:  # the parser's own answer to Ctrl-C
+            raise KeyboardInterrupt
+        return code
     except CalkdError as problem:
         place = f"stage {problem.stage}: " if isinstance(problem, StageFailed) and problem.stage else ""
         _complain(f"{place}{problem.message}", problem.remedy)
@@ -359,6 +363,9 @@ def _usage_or_bug(problem: Exception) -> int:
     if hasattr(problem, "format_message") and hasattr(problem, "exit_code"):  # a usage error of the parser
         _complain(problem.format_message(), "See: calkd-edge --help")
         return int(problem.exit_code)
+    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        _complain(f"the disk is full: {problem}", "Free space and run the same line again: it resumes.")
+        return EnvironmentProblem.exit_code
     if isinstance(problem, typer.Exit):
         return int(problem.exit_code)
     _note(problem)

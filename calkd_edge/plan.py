@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from calkd_edge.checked import Checked
 from calkd_edge.engine.stage import Stage, StageFunction
-from calkd_edge.recipe import BenchmarkSection, DeviceSection
+from calkd_edge.recipe import DeviceSection
 from calkd_edge.records import DeviceFacts
 from calkd_edge.stages import (
     benchmark,
@@ -35,25 +35,6 @@ from calkd_edge.stages import (
 )
 
 BINS = 15
-_LOADS: dict[str, dict[str, Any]] = {
-    "quick": {
-        "min_runs": 1000,
-        "min_seconds": 3.0,
-        "warmup_min_runs": 50,
-        "warmup_min_seconds": 1.0,
-        "warmup_max_seconds": 5.0,
-        "warmup_window_seconds": 0.25,
-    },
-    "standard": {
-        "min_runs": 1024,
-        "min_seconds": 60.0,
-        "warmup_min_runs": 50,
-        "warmup_min_seconds": 2.0,
-        "warmup_max_seconds": 60.0,
-        "warmup_window_seconds": 1.0,
-    },
-}
-_PROCESSES = {"quick": 1, "standard": 3}
 
 
 @dataclass(frozen=True)
@@ -274,8 +255,8 @@ class Planner:
             **self._on(device),
             "seed": self.checked.recipe.seed,
             "profile": section.profile,
-            "processes": _PROCESSES[section.profile],
-            "load": load_of(section),
+            "processes": benchmark.PROCESSES[section.profile],
+            "load": benchmark.load_of(section),
         }
         inputs = {"model": model, "data": data}
         return self._stage(f"benchmark-{name}@{device.name}", benchmark.run, params, inputs, measures=True)
@@ -291,18 +272,6 @@ class Planner:
             "options": {"threads": self.checked.recipe.benchmark.threads},
             "on": told,
         }
-
-
-def load_of(section: BenchmarkSection) -> dict[str, Any]:
-    """Warm-up and minima of a benchmark, the recipe's own where it names them."""
-    load = dict(_LOADS[section.profile])
-    if section.min_runs is not None:
-        load["min_runs"] = section.min_runs
-    if section.min_seconds is not None:
-        load["min_seconds"] = section.min_seconds
-        load["warmup_max_seconds"] = min(load["warmup_max_seconds"], 5 * section.min_seconds)
-        load["warmup_min_seconds"] = min(load["warmup_min_seconds"], section.min_seconds)
-    return load
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -81,13 +81,16 @@ def evaluate_file(
 
 def _load(path: Path) -> onnx.ModelProto:
     try:
-        return onnx.load(path)
+        model = onnx.load(path)
     except FileNotFoundError:
         raise RecipeError(f"there is no file {path}", remedy="Check the path.") from None
     except Exception as broken:  # protobuf's DecodeError, and what onnx raises for external data
         raise RecipeError(
             f"{path} is not a readable ONNX file: {broken}", remedy="Export it anew."
         ) from broken
+    if not model.graph.node:  # what protobuf makes of an empty file
+        raise RecipeError(f"{path} is not a readable ONNX file: it holds no graph", remedy="Export it anew.")
+    return model
 
 
 def _test_images(

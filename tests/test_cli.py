@@ -17,7 +17,7 @@ from tiny_run import RECIPE, command, journal, recipe_with, written
 
 from calkd_edge.listing import REGISTRIES
 
-HEAVY = ("torch", "onnx", "onnxruntime", "torchvision", "PIL", "numpy", "pydantic")
+HEAVY = ("torch", "onnx", "onnxruntime", "torchvision", "PIL", "numpy", "rich")
 
 
 def in_a_process(*arguments: object, cwd=None, timeout: float = 120) -> subprocess.CompletedProcess:

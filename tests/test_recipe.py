@@ -12,7 +12,8 @@ from tiny_run import RECIPE, Done, command, recipe_with, written
 
 from calkd_edge import recipe_text
 from calkd_edge.errors import RecipeError
-from calkd_edge.recipe import load_recipe, parse, smoke
+from calkd_edge.recipe import load_recipe, parse
+from calkd_edge.smoke import smoke
 
 DISTILL, TRAINING, DATA = RECIPE["distill"], RECIPE["teacher_training"], RECIPE["data"]
 

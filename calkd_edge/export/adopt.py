@@ -67,7 +67,7 @@ def adopt(
         )
     shape = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim]
     kind = inputs[0].type.tensor_type.elem_type
-    found = layout or _layout(shape)
+    found = _layout(shape, layout)
     height, width = (shape[2], shape[3]) if found == "nchw" else (shape[1], shape[2])
     if not height or not width:
         raise RecipeError(
@@ -87,11 +87,26 @@ def adopt(
     return Adopted(adopted, (3, height, width), classes, found)
 
 
-def _layout(shape: list[int]) -> str:
+def _layout(shape: list[int], asked: str | None) -> str:
+    """Where the channels are: as asked where the shape (0: left open) allows it, else as it says.
+
+    Raises:
+        RecipeError: the shape is no image's, contradicts what was asked, or does not say.
+    """
     if len(shape) != 4:
         raise RecipeError(
             f"the model's input has shape {shape}, images have 4 axes", remedy="Export it anew."
         )
+    if asked is not None:
+        channels = {"nchw": shape[1], "nhwc": shape[3]}
+        if asked not in channels:
+            raise RecipeError(f"--layout {asked}: not known", remedy="Valid: nchw, nhwc.")
+        if channels[asked] not in (0, 3):
+            raise RecipeError(
+                f"--layout {asked}: the model's input {shape} has {channels[asked]} where its 3 channels would be",
+                remedy=f"Leave it out, or give --layout {'nhwc' if asked == 'nchw' else 'nchw'}.",
+            )
+        return asked
     first, last = shape[1] == 3, shape[3] == 3
     if first == last:
         raise RecipeError(
@@ -118,6 +133,10 @@ def _wrap_input(
             raise RecipeError(
                 "the model takes float images, and the file does not say how they are normalised",
                 remedy="Add --mean R,G,B --std R,G,B in fractions of 255: 0,0,0 and 1,1,1 for 0..1.",
+            )
+        if not all(deviation > 0 for deviation in std):
+            raise RecipeError(
+                f"--std {','.join(map(str, std))}: pixels are divided by it", remedy="Give numbers above 0."
             )
         for name, triple in (("adopted_mean", mean), ("adopted_std", std)):
             values = 255 * np.asarray(triple, dtype=np.float32).reshape(1, 3, 1, 1)

@@ -13,6 +13,7 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.devices.session import TimedRun, open_session
 from calkd_edge.engine.stage import Job
 from calkd_edge.latency import latency_summary
+from calkd_edge.recipe import BenchmarkSection
 from calkd_edge.records import LatencySummary
 from calkd_edge.stages.predict import executed_file
 
@@ -21,6 +22,26 @@ VERSION = 1
 
 IMAGES = 64
 """Real test images, in turn: never zeros, and few enough to lie in memory."""
+
+LOADS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "min_runs": 1000,
+        "min_seconds": 3.0,
+        "warmup_min_runs": 50,
+        "warmup_min_seconds": 1.0,
+        "warmup_max_seconds": 5.0,
+        "warmup_window_seconds": 0.25,
+    },
+    "standard": {
+        "min_runs": 1024,
+        "min_seconds": 60.0,
+        "warmup_min_runs": 50,
+        "warmup_min_seconds": 2.0,
+        "warmup_max_seconds": 60.0,
+        "warmup_window_seconds": 1.0,
+    },
+}
+PROCESSES = {"quick": 1, "standard": 3}
 
 
 def run(job: Job) -> None:
@@ -69,3 +90,15 @@ def summarise(runs: list[TimedRun], params: Any) -> LatencySummary:
         profile=params["profile"],
         measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+
+
+def load_of(section: BenchmarkSection) -> dict[str, Any]:
+    """Warm-up and minima of a benchmark, the recipe's own where it names them."""
+    load = dict(LOADS[section.profile])
+    if section.min_runs is not None:
+        load["min_runs"] = section.min_runs
+    if section.min_seconds is not None:
+        load["min_seconds"] = section.min_seconds
+        load["warmup_max_seconds"] = min(load["warmup_max_seconds"], 5 * section.min_seconds)
+        load["warmup_min_seconds"] = min(load["warmup_min_seconds"], section.min_seconds)
+    return load
