@@ -11,7 +11,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,15 +22,13 @@ from calkd_edge.errors import (
     CalkdError,
     EnvironmentProblem,
     GateFailed,
-    GateUndecided,
     RecipeError,
     StageFailed,
-    worst_exit,
 )
+from calkd_edge.screen import complain, log_problem, log_to, say, screen
+from calkd_edge.store_cli import StoreOption, store_app
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from calkd_edge.options import Options
     from calkd_edge.pipeline import Release
     from calkd_edge.recipe import Recipe
@@ -43,11 +40,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-store_app = typer.Typer(help="Look after the folder of published stages.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder of published stages.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 PluginOption = Annotated[
     list[str] | None, typer.Option("--plugin", help="Module of one's own that registers names.")
@@ -106,11 +100,11 @@ def compress(
         reuse_measurements=reuse_measurements,
         plugins=plugins,
     )
-    _say("recipe {}", where)
+    say("recipe {}", where)
     if dry_run:
         _show_plan(chosen, where, options, as_json=as_json)
         return
-    _log_to(folder / "log.txt")
+    log_to(folder / "log.txt")
     release = _run(chosen, where, options)
     _finish(release, as_json=as_json)
 
@@ -125,7 +119,7 @@ def _run(recipe: Recipe, where: str, options: Options) -> Release:
         nonlocal count
         count = total
 
-    watcher = TerminalWatcher(_screen(), lambda: count)
+    watcher = TerminalWatcher(screen(), lambda: count)
     try:
         return pipeline.compress(
             recipe, where=where, options=options, watcher=watcher, told=_tell, counted=counted
@@ -137,7 +131,7 @@ def _run(recipe: Recipe, where: str, options: Options) -> Release:
 def _tell(sentence: str) -> None:
     logging.getLogger("calkd_edge").info(sentence)
     style = "yellow" if sentence.startswith("WARNING") else "dim"
-    _say(f"  [{style}]{{}}[/{style}]", sentence)
+    say(f"  [{style}]{{}}[/{style}]", sentence)
 
 
 def _show_plan(recipe: Recipe, where: str, options: Options, *, as_json: bool) -> None:
@@ -168,23 +162,12 @@ def _finish(release: Release, *, as_json: bool) -> None:
     else:
         show_report(release.report)
     for name in ("report.html", "report.json"):
-        _say("  {}", release.folder / name)
+        say("  {}", release.folder / name)
     if release.bundle is not None:
-        _say("  {}", release.bundle)
-    problems: list[CalkdError] = list(release.device_errors.values())
-    counts = {kind: [g for g in release.report.gates if g.result == kind] for kind in ("failed", "undecided")}
-    missing = [gate for gate in release.report.gates if gate.result == "unmeasured"]
-    if release.report.verdict == "failed":
-        broken = [*counts["failed"], *missing]
-        problems.append(
-            GateFailed(f"{len(broken)} gate(s) did not pass", remedy="See the report; no bundle.")
-        )
-    elif release.report.verdict == "undecided":
-        said = f"{len(counts['undecided'])} gate(s) are undecided"
-        problems.append(GateUndecided(said, remedy="See the report for what would decide them."))
-    if problems:
-        code = worst_exit(problem.exit_code for problem in problems)
-        raise next(problem for problem in problems if problem.exit_code == code)
+        say("  {}", release.bundle)
+    problem = release.problem
+    if problem is not None:
+        raise problem
 
 
 @app.command()
@@ -283,59 +266,6 @@ def verify(bundle: Annotated[Path, typer.Argument(help="A bundle.zip.")]) -> Non
     print(f"{bundle}: every file is as it was written")
 
 
-@store_app.command("check")
-def store_check(store: StoreOption = Path(".calkd")) -> None:
-    """Hold every published file against its SHA-256."""
-    from calkd_edge.engine.store import Store
-
-    opened, bad = Store(store), 0
-    for place in opened.places():
-        for problem in opened.problems(place):
-            print(f"{place}: {problem}")
-            bad += 1
-    if bad:
-        raise GateFailed(f"{bad} file(s) differ", remedy="Remove the folders named above and run again.")
-    print(f"{len(opened.places())} published folders, all as they were written")
-
-
-@store_app.command("gc")
-def store_gc(
-    keep: Annotated[
-        list[str], typer.Option("--keep", help="A recipe whose stages are kept; may be repeated.")
-    ],
-    store: StoreOption = Path(".calkd"),
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="Override a.b=c.")] = None,
-) -> None:
-    """Remove every published folder that none of the kept recipes uses."""
-    from calkd_edge import pipeline, recipe_text
-    from calkd_edge.engine.store import Store
-    from calkd_edge.options import Options
-    from calkd_edge.recipe import load_recipe
-    from calkd_edge.smoke import smoke as smoke_variant
-
-    kept: set[str] = set()
-    for name in keep:
-        loaded, where = load_recipe(name, overrides or ()), str(recipe_text.find(name))
-        for recipe in (loaded, smoke_variant(loaded)):
-            plan, _ = pipeline.make_plan(recipe, where, Options(out=Path("."), store=store))
-            kept |= {stage.fingerprint for stage in plan.stages}
-    removed, freed = Store(store).collect(kept)
-    print(f"removed {removed} folders, {freed / 2**20:.1f} MiB")
-
-
-def _log_to(path: Path) -> None:
-    """Send everything that is logged to the run's log.txt, appended."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
-    root = logging.getLogger()
-    for old in [one for one in root.handlers if isinstance(one, logging.FileHandler)]:
-        root.removeHandler(old)
-    root.addHandler(handler)
-    logging.getLogger("calkd_edge").setLevel(logging.INFO)
-    logging.captureWarnings(True)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code. The one place where errors become messages."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -349,56 +279,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except CalkdError as problem:
         place = f"stage {problem.stage}: " if isinstance(problem, StageFailed) and problem.stage else ""
-        _complain(f"{place}{problem.message}", problem.remedy)
-        _note(problem)
+        complain(f"{place}{problem.message}", problem.remedy)
+        log_problem(problem)
         return problem.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted", "Run the same line again to go on from the last finished step.")
+        complain("interrupted", "Run the same line again to go on from the last finished step.")
         return EXIT_INTERRUPTED
     except Exception as problem:
         return _usage_or_bug(problem)
 
 
 def _usage_or_bug(problem: Exception) -> int:
+    if type(problem).__name__ == "NoArgsIsHelpError":  # no error, though the parser raises it
+        sys.stderr.write(f"{problem}\n")
+        return 2
     if hasattr(problem, "format_message") and hasattr(problem, "exit_code"):  # a usage error of the parser
-        _complain(problem.format_message(), "See: calkd-edge --help")
+        complain(problem.format_message(), "See: calkd-edge --help")
         return int(problem.exit_code)
     if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        _complain(f"the disk is full: {problem}", "Free space and run the same line again: it resumes.")
+        complain(f"the disk is full: {problem}", "Free space and run the same line again: it resumes.")
         return EnvironmentProblem.exit_code
     if isinstance(problem, typer.Exit):
         return int(problem.exit_code)
-    _note(problem)
-    logs = [h.baseFilename for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)]
+    logs = log_problem(problem)
     remedy = f"This is a bug of ours; the traceback stands in {logs[0]}." if logs else traceback.format_exc()
-    _complain(f"{type(problem).__name__}: {problem}", remedy)
+    complain(f"{type(problem).__name__}: {problem}", remedy)
     return EXIT_BUG
-
-
-def _note(problem: BaseException) -> None:
-    if logging.getLogger().handlers:
-        logging.getLogger("calkd_edge").error("%s", problem, exc_info=problem)
-
-
-@cache
-def _screen() -> Console:
-    """Standard error as a terminal; rich is loaded only when something is to be said."""
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
-def _say(text: str, *values: object) -> None:
-    """Print marked-up text with {} for values, which are taken as they are."""
-    from rich.markup import escape
-
-    shown = text.format(*(escape(str(value)) for value in values))
-    _screen().print(shown, highlight=False, soft_wrap=True)
-
-
-def _complain(message: str, remedy: str) -> None:
-    _say("[bold red]error[/bold red]  {}", message)
-    _say("[bold]do this[/bold]  {}", remedy)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,15 @@ from calkd_edge.checked import Checked, check
 from calkd_edge.devices.session import open_session
 from calkd_edge.engine.runner import Brought, Runner, Watcher
 from calkd_edge.engine.store import Store
-from calkd_edge.errors import CalkdError, DeviceError, RecipeError, did_you_mean
+from calkd_edge.errors import (
+    CalkdError,
+    DeviceError,
+    GateFailed,
+    GateUndecided,
+    RecipeError,
+    did_you_mean,
+    worst_exit,
+)
 from calkd_edge.options import Options
 from calkd_edge.plan import Plan, Planner
 from calkd_edge.publishing import manifest_facts, write_bundle_if_allowed, write_release
@@ -41,6 +49,20 @@ class Release:
     folder: Path
     bundle: Path | None
     device_errors: Mapping[str, CalkdError]
+
+    @property
+    def problem(self) -> CalkdError | None:
+        """The gravest of device errors and verdict, which the exit code tells; None when all is well."""
+        problems: list[CalkdError] = list(self.device_errors.values())
+        results = [gate.result for gate in self.report.gates]
+        if self.report.verdict == "failed":
+            broken = results.count("failed") + results.count("unmeasured")
+            problems.append(GateFailed(f"{broken} gate(s) did not pass", remedy="See the report; no bundle."))
+        elif self.report.verdict == "undecided":
+            said = f"{results.count('undecided')} gate(s) are undecided"
+            problems.append(GateUndecided(said, remedy="See the report for what would decide them."))
+        gravest = worst_exit(problem.exit_code for problem in problems)
+        return next((problem for problem in problems if problem.exit_code == gravest), None)
 
 
 def probe(recipe: Recipe, skipped: Sequence[str] = ()) -> dict[str, DeviceFacts]:

@@ -98,12 +98,12 @@ def _layout(shape: list[int], asked: str | None) -> str:
             f"the model's input has shape {shape}, images have 4 axes", remedy="Export it anew."
         )
     if asked is not None:
-        channels = {"nchw": shape[1], "nhwc": shape[3]}
-        if asked not in channels:
+        places = {"nchw": shape[1], "nhwc": shape[3]}
+        if asked not in places:
             raise RecipeError(f"--layout {asked}: not known", remedy="Valid: nchw, nhwc.")
-        if channels[asked] not in (0, 3):
+        if places[asked] not in (0, 3):
             raise RecipeError(
-                f"--layout {asked}: the model's input {shape} has {channels[asked]} where its 3 channels would be",
+                f"--layout {asked}: the model's input {shape} has {places[asked]} where 3 channels would be",
                 remedy=f"Leave it out, or give --layout {'nhwc' if asked == 'nchw' else 'nchw'}.",
             )
         return asked

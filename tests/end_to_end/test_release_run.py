@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from tiny_run import RECIPE, command, written
 
 from calkd_edge.devices import DEVICES
 from calkd_edge.devices.local import Local
@@ -163,8 +164,6 @@ def test_device_that_fails_on_the_way_keeps_the_others_rows_and_exits_5(tiny, tm
 
 
 def test_unreachable_device_stops_everything_before_a_stage_runs(tmp_path):
-    from tiny_run import RECIPE, command, written
-
     class Gone(Local):
         """Nobody answers."""
 
@@ -183,3 +182,14 @@ def test_unreachable_device_stops_everything_before_a_stage_runs(tmp_path):
     assert done.code == 5
     assert "gone" in done.err
     assert not list(store.glob("objects/*/*"))
+
+
+@pytest.mark.slow
+def test_training_in_two_processes_ends_as_a_release_and_is_written_down(tmp_path):
+    recipe = written(tmp_path, RECIPE)
+    line = ("compress", "--recipe", recipe, "--store", tmp_path / "store", "--out", tmp_path / "out")
+    done = command(*line, "--processes", "2")
+    assert done.code == 0, done.err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["environment"]["processes"] == 2
+    assert "batch normalisation is per process" in done.err
