@@ -141,8 +141,9 @@ def show_report(report: Report) -> None:
     console.print()
     for gate in report.gates:
         style = STYLES.get(gate.result, "")
+        said = gate.sentence.replace(f": {gate.result}", "", 1)
         console.print(
-            f"  [{style}]{gate.result:>10}[/{style}]  {escape(gate.sentence)}",
+            f"  [{style}]{gate.result:>10}[/{style}]  {escape(said)}",
             highlight=False,
             soft_wrap=True,
         )

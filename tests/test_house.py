@@ -16,12 +16,10 @@ LINES = 300
 LONGER = {
     "calkd_edge/cli.py": "every command in one place: the only file that prints and that knows exit codes",
     "calkd_edge/records.py": "every noun that crosses a wall, read together",
-    "calkd_edge/plan.py": "the only file that knows the order of work",
-    "calkd_edge/recipe.py": "every section of a recipe, read together",
 }
 """Files that may be longer than LINES, up to LONGEST, and why."""
 
-LONGEST = 400
+LONGEST = 450
 PICKLED = re.compile(r"^\s*(import|from) pickle|allow_pickle=True|weights_only=False", re.MULTILINE)
 UNPICKLES = {"calkd_edge/data/cifar_archive.py": "the official archives are pickles; builds arrays only"}
 LARGE = {"calkd_edge/data/assets/fashion_mnist_small.xz": "the data set that the quickstart needs"}
@@ -35,6 +33,8 @@ PLACES = (
     "/" + "home/(?!someone/)[a-z]+/",
     "/" + "Users/[a-z]+/",
     "/" + "root/",
+    "/" + "farm/",
+    r"\.\./" + "shared",
 )
 LOCAL_PATHS = re.compile("|".join(PLACES))
 
@@ -104,9 +104,9 @@ def test_nothing_is_left_for_later_and_nothing_is_pickled():
             assert not PICKLED.search(text), relative(path)
 
 
-def test_only_the_command_line_and_the_agent_print():
+def test_only_the_command_lines_and_the_agent_print():
     for path in CODE:
-        if path.name != "cli.py" and "agent" not in path.parts and "assets" not in path.parts:
+        if not path.name.endswith("cli.py") and "agent" not in path.parts and "assets" not in path.parts:
             calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
             assert not any(isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls), relative(
                 path

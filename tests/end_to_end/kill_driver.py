@@ -4,8 +4,8 @@ python kill_driver.py --recipe quickstart.yaml --store STORE --out OUT --kills 1
 
 Kills with SIGKILL while teacher, soft-labels, distill, export, predict and report are at work, each at least
 once; further kills fall on training after an epoch has ended since the last start, so that there is something
-to resume. Most kills take the process group; every other kill of a prediction takes the parent alone, so
-that an orphaned agent goes on beside the next attempt. Checks after each kill that every published folder is
+to resume. Kills take the process group, but every other one of a prediction takes the parent alone, so that
+an orphaned agent goes on beside the next attempt. Checks after each kill that every published folder is
 whole, and at the end that no fingerprint was published twice. Prints the student's SHA-256; exit 0 or 1.
 """
 
@@ -97,12 +97,12 @@ class Driver:
     def _kinds(self, kills: int) -> list[str]:
         often = ("teacher", "distill", "distill", "export", "predict")
         further = [self.draw.choice(often) for _ in range(kills)]
-        return [*MUST, *further][:kills]
+        return [*MUST, "predict", *further][:kills]
 
     def run(self) -> int:
         """Start, kill, start again until every wanted kill has been made; returns the last exit code."""
         while True:
-            with subprocess.Popen(self.command, start_new_session=True) as process:
+            with subprocess.Popen(self.command, stdout=sys.stderr, start_new_session=True) as process:
                 killed = self._watch(process)
             if not killed:
                 return process.returncode
@@ -130,10 +130,10 @@ class Driver:
         if kind in TRAINED and self.hits[kind]:
             self._wait_for_an_epoch(event, process, since)
         if kind != "report":
-            self._wait(self.draw.uniform(0.0, 0.3), event, process, since)
+            self._wait(self.draw.uniform(0.0, 0.2), event, process, since)
         if not self._still(event, process, since):
             return False
-        alone = kind == "predict" and self.hits[kind] % 2 == 1
+        alone = kind == "predict" and self.hits[kind] % 2 == 0
         (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
         process.wait()
         self.journal.update()
@@ -180,7 +180,9 @@ class Driver:
         if code not in (0, 3, 4):
             wrong.append(f"the last attempt ended with {code}")
         missing = +self.wanted
-        wrong += [f"{count} kill(s) of {kind} could not be made" for kind, count in missing.items()]
+        wrong += [
+            f"{count} kill(s) of {kind} came too late: give it more work" for kind, count in missing.items()
+        ]
         twice = [name for name, count in self.journal.published().items() if count > 1]
         wrong += [f"{name} was published twice" for name in twice]
         left = [folder.name for folder in (self.store.root / "work").iterdir()]

@@ -39,6 +39,7 @@ def test_ten_kills_in_one_run_end_with_the_student_of_a_run_without_kills(tmp_pa
     _, whole = drive(recipe, tmp_path / "whole", "--kills", "0")
     said, weights = drive(recipe, tmp_path / "killed", "--kills", "11", "--seed", "3", "--expect", whole)
     assert weights == whole
+    assert "the parent alone" in said
     killed = re.findall(r"^kill \d+: ([\w-]+)", said, flags=re.MULTILINE)
     assert len(killed) >= 10
     assert {next((kind for kind in KINDS if name.startswith(kind)), name) for name in killed} == KINDS

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from calkd_edge.engine.store import write_atomically
+
 STEPS = 8
 
 
@@ -24,7 +26,7 @@ def count(job):
     for step in range(STEPS):
         if not (kept / f"{step}").exists():
             time.sleep(job.places["seconds"])
-            (kept / f"{step}").write_text(f"{job.params['name']} {step}\n")
+            write_atomically(kept / f"{step}", f"{job.params['name']} {step}\n".encode())
     lines = [(kept / f"{step}").read_text() for step in range(STEPS)]
     (job.out / "steps.txt").write_text("".join([*above, *lines]))
     (job.out / "deep").mkdir()
