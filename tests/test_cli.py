@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 
 import jsonschema
 import pytest
@@ -257,7 +258,10 @@ def test_interrupt_exits_130_and_the_next_run_goes_on(tmp_path):
     recipe, store = written(tmp_path, tree), tmp_path / "store"
     line = [sys.executable, "-m", "calkd_edge", "compress", "--recipe", str(recipe)]
     line += ["--store", str(store), "--out", str(tmp_path / "out")]
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    # Whoever starts the tests in the background of a shell makes them ignore SIGINT, and what they start too.
+    default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    session = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True, "preexec_fn": default}
+    with subprocess.Popen(line, **session) as process:
         deadline = time.monotonic() + 100
         while not list(store.glob("work/*/scratch/last.ckpt")) and time.monotonic() < deadline:
             time.sleep(0.05)
