@@ -6,9 +6,8 @@ from typing import Any
 
 from calkd_edge.recipe import Choice, EvaluateSection, Recipe, ScheduleSection, TrainingSection
 
-
 LARGEST_RATE = 0.002
-"""A few steps at a recipe's own rate, without its warm-up, can throw a deep net off: its logits then overflow."""
+"""A few steps at a recipe's own rate, without its warm-up, can throw a deep net off: its logits overflow."""
 
 
 def smoke(recipe: Recipe) -> Recipe:
