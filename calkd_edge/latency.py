@@ -49,7 +49,10 @@ def latency_summary(
     everything = np.concatenate(list(processes))
     # The slowest of a thousand runs may be a hundred times the median: it counts in the last bin.
     shown = np.minimum(everything, np.quantile(everything, 0.995))
-    counts, edges = np.histogram(shown, bins=HISTOGRAM_BINS)
+    # Runs that differ by a rounding of the clock alone would ask for bins narrower than floats are apart.
+    low = float(shown.min())
+    high = max(float(shown.max()), low * (1 + 1e-6))
+    counts, edges = np.histogram(shown, bins=HISTOGRAM_BINS, range=(low, high))
     return LatencySummary(
         **percentiles,
         samples=len(everything),

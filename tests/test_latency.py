@@ -75,6 +75,12 @@ def test_histogram_counts_every_sample(processes):
     assert (np.diff(found.histogram_edges_ms) > 0).all()
 
 
+def test_runs_that_differ_by_one_rounding_have_a_histogram():
+    found = latency_summary([np.array([0.001, np.nextafter(0.001, 1)])], **FACTS)
+    assert sum(found.histogram_counts) == 2
+    assert (np.diff(found.histogram_edges_ms) > 0).all()
+
+
 def test_slowest_run_does_not_stretch_the_histogram():
     samples = np.append(drawn(999), 5000.0)
     found = latency_summary([samples], **FACTS)
