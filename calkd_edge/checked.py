@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import nn
+
 from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.calibration import CALIBRATORS
 from calkd_edge.data import AUGMENTATIONS, DATASETS
@@ -110,7 +112,11 @@ def _built(loss: Mapping[str, Any]) -> Loss:
     def shape(path: str) -> tuple[int, ...]:
         return (1, 1, 1)
 
-    made: Loss = LOSSES.load(loss["name"])(Context(2, shape, shape), **loss["settings"])
+    def module(path: str) -> nn.Module:
+        return nn.Linear(1, 2)
+
+    context = Context(2, 2, 1, shape, shape, module, module)
+    made: Loss = LOSSES.load(loss["name"])(context, **loss["settings"])
     return made
 
 

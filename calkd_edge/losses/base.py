@@ -13,7 +13,7 @@ from calkd_edge.records import Affine
 
 @dataclass(frozen=True)
 class Outputs:
-    """What one network said about a batch: logits [B, C] float32, and features by tapped module path."""
+    """What one network said about a batch: logits [B, C] float32, and features by tap."""
 
     logits: Tensor
     features: Mapping[str, Tensor]
@@ -44,14 +44,21 @@ class Context:
 
     Attributes:
         num_classes: C.
-        student_shape: shape [C, H, W] or [D] of the student's feature at a module path, by a dry forward
-        pass.
+        train_images: N, how many images the train split holds; indices in a Step are below it.
+        epochs: how many epochs the training lasts.
+        student_shape: shape [C, H, W] or [D] of the student's feature at a tap, by a dry forward pass.
         teacher_shape: the same for the teacher.
+        student_module: the student's module at a path, for a loss that reads its weights.
+        teacher_module: the same for the teacher, frozen.
     """
 
     num_classes: int
+    train_images: int
+    epochs: int
     student_shape: Callable[[str], tuple[int, ...]]
     teacher_shape: Callable[[str], tuple[int, ...]]
+    student_module: Callable[[str], nn.Module]
+    teacher_module: Callable[[str], nn.Module]
 
 
 class TeacherEffect(NamedTuple):
@@ -65,8 +72,9 @@ class Loss(nn.Module):
     """A term of the student's sum. Own layers are trained and thrown away with the loss.
 
     Attributes:
-        student_taps: module paths of the student whose features it wants.
-        teacher_taps: module paths of the teacher; a loss with any runs the teacher live.
+        student_taps: taps of the student whose features it wants: a module path for what comes out of the
+            module, or PATH:input for what goes in.
+        teacher_taps: taps of the teacher; a loss with any runs the teacher live.
         uses_teacher: whether it looks at the teacher's logits.
     """
 

@@ -1,4 +1,9 @@
-"""Features of any model by module path, through forward hooks."""
+"""Features of any model by module path, through forward hooks.
+
+A tap is a dotted module path inside the backbone for what comes out of that module ("layer3"), or the path and
+`:input` for what goes in ("fc:input", the pooled embedding; "layer3.2.relu:input", a block before its last
+activation). Of a module that runs several times in a pass, the last time counts.
+"""
 
 from __future__ import annotations
 
@@ -13,28 +18,30 @@ from calkd_edge.models.forms import ImageShape
 from calkd_edge.models.image_model import ImageModel
 
 
+BEFORE = ":input"
+"""Ends a tap that wants what goes into a module."""
+
+
 @contextmanager
 def tapped(model: ImageModel, paths: Sequence[str], *, where: str) -> Iterator[dict[str, Tensor]]:
-    """Inside the block, each forward pass of `model` fills the yielded dict with the outputs at `paths`.
+    """Inside the block, each forward pass of `model` fills the yielded dict with the features at `paths`.
 
     Args:
         model: whose backbone is tapped.
-        paths: dotted module paths inside the backbone, e.g. "layer3" or "features.13".
-        where: whose paths these are, for the message: "student" or "teacher".
+        paths: taps, e.g. "layer3", "features.13" or "fc:input".
+        where: whose taps these are, for the message: "student" or "teacher".
 
     Raises:
         RecipeError: a path names no module; the near ones are listed.
     """
-    modules = dict(model.backbone.named_modules())
-    for path in paths:
-        if path not in modules or not path:
-            top = [name for name in modules if name and name.count(".") <= 1]
-            raise RecipeError(
-                f"the {where} has no module '{path}'",
-                remedy=f"{did_you_mean(path, modules)}Among its modules: {', '.join(top[:40])}.",
-            )
     features: dict[str, Tensor] = {}
-    hooks = [modules[path].register_forward_hook(_keeper(features, path)) for path in paths]
+    modules = [(path, module_at(model, path.removesuffix(BEFORE), where=where)) for path in paths]
+    hooks = [
+        module.register_forward_pre_hook(_input_keeper(features, path))
+        if path.endswith(BEFORE)
+        else module.register_forward_hook(_output_keeper(features, path))
+        for path, module in modules
+    ]
     try:
         yield features
     finally:
@@ -42,10 +49,35 @@ def tapped(model: ImageModel, paths: Sequence[str], *, where: str) -> Iterator[d
             hook.remove()
 
 
-def _keeper(features: dict[str, Tensor], path: str):  # type: ignore[no-untyped-def]  # torch's hook type is a union
+def module_at(model: ImageModel, path: str, *, where: str) -> nn.Module:
+    """The backbone's module at a dotted path.
+
+    Raises:
+        RecipeError: there is none; the near ones are listed.
+    """
+    modules = dict(model.backbone.named_modules())
+    if path not in modules or not path:
+        top = [name for name in modules if name and name.count(".") <= 1]
+        raise RecipeError(
+            f"the {where} has no module '{path}'",
+            remedy=f"{did_you_mean(path, modules)}Among its modules: {', '.join(top[:40])}.",
+        )
+    return modules[path]
+
+
+# Features are copied, since an in-place activation behind (or in) the module would write into them.
+
+
+def _output_keeper(features: dict[str, Tensor], path: str):  # type: ignore[no-untyped-def]  # torch's hook type is a union
     def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
-        # A copy, since an in-place activation behind the module would write into its output.
         features[path] = output.clone()
+
+    return keep
+
+
+def _input_keeper(features: dict[str, Tensor], path: str):  # type: ignore[no-untyped-def]  # torch's hook type is a union
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        features[path] = inputs[0].clone()
 
     return keep
 

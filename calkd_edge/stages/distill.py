@@ -19,7 +19,7 @@ from calkd_edge.losses.base import Context, Loss, Outputs, Step
 from calkd_edge.losses.objective import WeightedLosses
 from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel
-from calkd_edge.models.taps import feature_shape, tapped
+from calkd_edge.models.taps import feature_shape, module_at, tapped
 from calkd_edge.recipe import TrainingSection
 from calkd_edge.records import Affine, Calibration
 from calkd_edge.stages.epochs import Epochs, description_of, watcher
@@ -118,11 +118,11 @@ def run(job: Job) -> None:
     student = image_model.build(description)
     live = params["teacher_mode"] == "live"
     teacher = image_model.load(job.inputs["teacher"])[0].requires_grad_(False) if live else None
-    losses = build_losses(params["losses"], student, teacher, prepared)
     fabric = fabric_for(job.places["accelerator"])
     if teacher is not None:
         fabric.to_device(teacher)
     section = TrainingSection.model_validate(params["training"])
+    losses = build_losses(params["losses"], student, teacher, prepared, section)
     epochs = Epochs.of(prepared, section.images_per_step, params["seed"], params["augmentation"])
     stored = SoftLabels.open(job.inputs["soft_labels"], affine) if "soft_labels" in job.inputs else None
     training = Training(
@@ -142,22 +142,37 @@ def run(job: Job) -> None:
 
 
 def build_losses(
-    chosen: Sequence[Mapping[str, Any]], student: ImageModel, teacher: ImageModel | None, prepared: Prepared
+    chosen: Sequence[Mapping[str, Any]],
+    student: ImageModel,
+    teacher: ImageModel | None,
+    prepared: Prepared,
+    section: TrainingSection,
 ) -> WeightedLosses:
     """The recipe's losses, each sized by dry forward passes where it reads features."""
 
     def shape(model: ImageModel | None, where: str, path: str) -> tuple[int, ...]:
-        if model is None:
-            raise RuntimeError("a loss asked for teacher features, but the plan runs no teacher")
-        return feature_shape(model, path, prepared.image_shape, where=where)
+        return feature_shape(_present(model), path, prepared.image_shape, where=where)
+
+    def module(model: ImageModel | None, where: str, path: str) -> nn.Module:
+        return module_at(_present(model), path, where=where)
 
     context = Context(
         num_classes=len(prepared.classes),
+        train_images=len(prepared.indices("train")),
+        epochs=section.epochs,
         student_shape=partial(shape, student, "student"),
         teacher_shape=partial(shape, teacher, "teacher"),
+        student_module=partial(module, student, "student"),
+        teacher_module=partial(module, teacher, "teacher"),
     )
     terms = [
         (loss["name"], loss["weight"], LOSSES.load(loss["name"])(context, **loss["settings"]))
         for loss in chosen
     ]
     return WeightedLosses(terms)
+
+
+def _present(model: ImageModel | None) -> ImageModel:
+    if model is None:
+        raise RuntimeError("a loss asked for teacher features, but the plan runs no teacher")
+    return model

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import nn
 
 from calkd_edge.losses import LOSSES
 from calkd_edge.losses.base import Context, Outputs, Step
 
-CONTEXT = Context(7, lambda path: (6, 8, 8), lambda path: (10, 4, 4))
+
+def context_of(student_shape, teacher_shape) -> Context:
+    """Seven classes, 40 training images, 10 epochs, and one shape of feature for each network."""
+    return Context(
+        num_classes=7,
+        train_images=40,
+        epochs=10,
+        student_shape=lambda path: student_shape,
+        teacher_shape=lambda path: teacher_shape,
+        student_module=lambda path: nn.Linear(student_shape[0], 7),
+        teacher_module=lambda path: nn.Linear(teacher_shape[0], 7),
+    )
+
+
+CONTEXT = context_of((6, 8, 8), (10, 4, 4))
 ROWS = 5
 SETTINGS = {
     "cross_entropy": [{}, {"label_smoothing": 0.1}],

@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_cases import CASES, ROWS, SETTINGS, build, drawn, step, tensors
+from loss_cases import CASES, ROWS, SETTINGS, build, context_of, drawn, step, tensors
 from scipy import optimize, special
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.losses import LOSSES
-from calkd_edge.losses.base import Context, Outputs, Step
+from calkd_edge.losses.base import Outputs, Step
 from calkd_edge.losses.dkd import dkd_loss
 from calkd_edge.losses.kd import kd_loss
 from calkd_edge.losses.objective import WeightedLosses
@@ -169,7 +169,7 @@ def test_hint_is_the_mean_squared_error_after_pooling_and_projection():
 
 
 def test_hint_between_a_map_and_a_vector_pools_the_map():
-    context = Context(7, lambda path: (6, 8, 8), lambda path: (10,))
+    context = context_of((6, 8, 8), (10,))
     loss = LOSSES.load("hint")(context, student="layer2", teacher="fc")
     feature, theirs = torch.randn(ROWS, 6, 8, 8), torch.randn(ROWS, 10)
     given_step = Step(
