@@ -1,8 +1,8 @@
 """Features of any model by module path, through forward hooks.
 
-A tap is a dotted module path inside the backbone for what comes out of that module ("layer3"), or the path and
-`:input` for what goes in ("fc:input", the pooled embedding; "layer3.2.relu:input", a block before its last
-activation). Of a module that runs several times in a pass, the last time counts.
+A tap is a dotted module path inside the backbone for what comes out of that module ("layer3"), or the path
+and `:input` for what goes in ("fc:input", the pooled embedding; "layer3.2.relu:input", a block before its
+last activation). Of a module that runs several times in a pass, the last time counts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from calkd_edge.errors import RecipeError, did_you_mean
 from calkd_edge.models.forms import ImageShape
 from calkd_edge.models.image_model import ImageModel
-
 
 BEFORE = ":input"
 """Ends a tap that wants what goes into a module."""
@@ -55,7 +54,7 @@ def module_at(model: ImageModel, path: str, *, where: str) -> nn.Module:
     Raises:
         RecipeError: there is none; the near ones are listed.
     """
-    modules = dict(model.backbone.named_modules())
+    modules: dict[str, nn.Module] = dict(model.backbone.named_modules())
     if path not in modules or not path:
         top = [name for name in modules if name and name.count(".") <= 1]
         raise RecipeError(
