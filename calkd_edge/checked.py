@@ -14,7 +14,7 @@ from torch import nn
 
 from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.calibration import CALIBRATORS
-from calkd_edge.data import AUGMENTATIONS, DATASETS
+from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
 from calkd_edge.data.source import Dataset
 from calkd_edge.devices import DEVICES
 from calkd_edge.engine.store import sha256_of
@@ -42,7 +42,8 @@ class Checked:
         recipe: as read.
         where: its file, for messages.
         dataset: opened by nobody yet.
-        named: {"name", "settings"} of teacher, student, calibrator, augmentation and data set, by section.
+        named: {"name", "settings"} of teacher, student, calibrator, augmentation, data set and mixings, by
+            section.
         losses: {"name", "weight", "settings"} of each term.
         precisions: {"name", "settings"} of each.
         teacher_mode: whether the teacher's answers are stored, asked live, or not used.
@@ -81,6 +82,9 @@ def check(recipe: Recipe, where: str) -> Checked:
         "student": _named(MODELS, recipe.student, f"{where}: student"),
         "calibrator": _named(CALIBRATORS, recipe.calibrator, f"{where}: calibrator"),
     }
+    for section, training in (("teacher_training", recipe.teacher_training), ("distill", recipe.distill)):
+        if training is not None and training.mixing is not None:
+            named[f"{section}.mixing"] = _named(MIXINGS, training.mixing, f"{where}: {section}.mixing")
     losses = tuple(
         {**_named(LOSSES, loss, f"{where}: distill.losses[{place}]"), "weight": loss.weight}
         for place, loss in enumerate(recipe.distill.losses)
@@ -95,7 +99,7 @@ def check(recipe: Recipe, where: str) -> Checked:
     root = None if recipe.data.root is None else Path(recipe.data.root)
     dataset: Dataset = DATASETS.load(named["data"]["name"])(root, **named["data"]["settings"])
     built = [_built(loss) for loss in losses]
-    mode, reason = _teacher_mode(recipe, built, named["augmentation"]["name"])
+    mode, reason = _teacher_mode(recipe, built)
     effect = joined_effect(built, _AN_EXAMPLE)
     return Checked(recipe, where, dataset, named, losses, precisions, mode, reason, effect)
 
@@ -120,14 +124,14 @@ def _built(loss: Mapping[str, Any]) -> Loss:
     return made
 
 
-def _teacher_mode(recipe: Recipe, losses: list[Loss], augmentation: str) -> tuple[TeacherMode, str]:
+def _teacher_mode(recipe: Recipe, losses: list[Loss]) -> tuple[TeacherMode, str]:
     featured = [type(loss).__name__ for loss in losses if loss.teacher_taps]
     if featured:
         return "live", f"{', '.join(featured)} reads the teacher's features, which are not stored"
     if not any(loss.uses_teacher for loss in losses):
         return "none", ""
-    if getattr(AUGMENTATIONS.load(augmentation), "mixes", False):
-        return "live", f"{augmentation} mixes images, so no view comes twice"
+    if recipe.distill.mixing is not None:
+        return "live", f"{recipe.distill.mixing.name} mixes images, so no view comes twice"
     if recipe.distill.soft_labels.live:
         return "live", "distill.soft_labels.live is true"
     return "stored", ""

@@ -269,9 +269,9 @@ def verify(bundle: Annotated[Path, typer.Argument(help="A bundle.zip.")]) -> Non
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code. The one place where errors become messages."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    # Read by torch's threads when it is first imported: waiting threads then sleep instead of spinning, which
-    # on a busy machine makes training some ten times faster and on a quiet one costs little.
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    # Read by torch's threads when it is first imported: one that waits spins for microseconds, then sleeps.
+    # As fast as OpenMP's own setting alone, and faster beside others (benchmarks/training/busy_machine.json).
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         code = int(app(given, standalone_mode=False) or 0)
         if code == EXIT_INTERRUPTED:  # the parser's own answer to Ctrl-C

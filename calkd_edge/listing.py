@@ -6,7 +6,7 @@ from typing import Any
 
 from calkd_edge import recipe_text
 from calkd_edge.calibration import CALIBRATORS
-from calkd_edge.data import AUGMENTATIONS, DATASETS
+from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
 from calkd_edge.devices import DEVICES
 from calkd_edge.errors import RecipeError, did_you_mean
 from calkd_edge.losses import LOSSES
@@ -15,7 +15,7 @@ from calkd_edge.quantization import QUANTIZERS
 
 REGISTRIES = {
     registry.plural: registry
-    for registry in (MODELS, LOSSES, CALIBRATORS, DATASETS, AUGMENTATIONS, QUANTIZERS, DEVICES)
+    for registry in (MODELS, LOSSES, CALIBRATORS, DATASETS, AUGMENTATIONS, MIXINGS, QUANTIZERS, DEVICES)
 }
 
 

@@ -148,8 +148,9 @@ class Planner:
         training = recipe.teacher_training
         params = {
             "model": self.checked.named["teacher"],
-            "training": None if training is None else training.model_dump(mode="json"),
+            "training": None if training is None else training.model_dump(mode="json", exclude={"mixing"}),
             "augmentation": self.checked.named["augmentation"],
+            "mixing": self.checked.named.get("teacher_training.mixing"),
             "weights_sha256": self.checked.weights_sha256,
             "trained_on": recipe.teacher.trained_on,
             "seed": recipe.seed,
@@ -173,12 +174,13 @@ class Planner:
 
     def _distill(self, data: Stage, taught: Stage, calibrated: Stage, stored: Stage | None) -> Stage:
         recipe = self.checked.recipe
-        training = recipe.distill.model_dump(mode="json", exclude={"losses", "soft_labels"})
+        training = recipe.distill.model_dump(mode="json", exclude={"losses", "soft_labels", "mixing"})
         params = {
             "model": self.checked.named["student"],
             "training": training,
             "losses": list(self.checked.losses),
             "augmentation": self.checked.named["augmentation"],
+            "mixing": self.checked.named.get("distill.mixing"),
             "teacher_mode": self.checked.teacher_mode,
             "seed": recipe.seed,
         }

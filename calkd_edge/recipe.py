@@ -83,9 +83,9 @@ class OptimizerSection(Section):
 
 
 class ScheduleSection(Section):
-    """How the learning rate moves over the epochs."""
+    """How the learning rate moves over the epochs; one_cycle rises for warmup_epochs, or 0.3 of all."""
 
-    name: Literal["constant", "cosine", "steps"] = "cosine"
+    name: Literal["constant", "cosine", "steps", "one_cycle"] = "cosine"
     warmup_epochs: float = Field(0.0, ge=0)
     at_epochs: tuple[int, ...] = ()
     factor: float = Field(0.1, gt=0, lt=1)
@@ -108,6 +108,9 @@ class TrainingSection(Section):
     schedule: ScheduleSection = ScheduleSection()
     clip_gradient_norm: float | None = Field(None, gt=0)
     sync_batch_norm: bool = False
+    autocast: Literal["bf16", "fp16"] | None = None
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    mixing: Choice | None = None
 
     @model_validator(mode="after")
     def _schedule_fits_the_epochs(self) -> TrainingSection:
@@ -119,6 +122,12 @@ class TrainingSection(Section):
         if self.schedule.warmup_epochs >= self.epochs:
             raise ValueError(f"schedule.warmup_epochs must be below epochs ({self.epochs})")
         return self
+
+
+class TeacherTrainingSection(TrainingSection):
+    """How the teacher learns from labels alone."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
 class LossSection(Choice):
@@ -209,7 +218,7 @@ class Recipe(Section):
     seed: int = Field(17, ge=0, lt=2**31)
     data: DataSection
     teacher: ModelSection
-    teacher_training: TrainingSection | None = None
+    teacher_training: TeacherTrainingSection | None = None
     calibrator: Choice = Choice(name="temperature")
     student: ModelSection
     distill: DistillSection

@@ -24,6 +24,15 @@ AUGMENTATIONS = Registry(
     {
         "crop_pad": "calkd_edge.data.augment:CropPad",
         "none": "calkd_edge.data.augment:NoAugmentation",
+        "rand_augment": "calkd_edge.data.rand_augment:RandAugment",
         "resized_crop": "calkd_edge.data.augment:ResizedCrop",
+    },
+)
+
+MIXINGS = Registry(
+    "mixing",
+    {
+        "cutmix": "calkd_edge.data.mixing:CutMix",
+        "mixup": "calkd_edge.data.mixing:Mixup",
     },
 )

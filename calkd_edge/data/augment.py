@@ -29,12 +29,10 @@ class Augmentation(Protocol):
     Attributes:
         version: raised when the same columns give other pixels, or the same generator other columns.
         columns: names of what `draw` gives.
-        mixes: whether it combines several images, so that views of single images cannot be kept.
     """
 
     version: ClassVar[int]
     columns: ClassVar[tuple[str, ...]]
-    mixes: ClassVar[bool]
 
     def draw(self, count: int, generator: np.random.Generator) -> dict[str, Column]:
         """One view for each of `count` images: name -> [count]."""
@@ -48,7 +46,6 @@ class NoAugmentation:
 
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ()
-    mixes: ClassVar[bool] = False
 
     def __init__(self, image_shape: ImageShape) -> None:
         del image_shape
@@ -77,7 +74,6 @@ class CropPad:
 
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ("dy", "dx", "flip")
-    mixes: ClassVar[bool] = False
 
     def __init__(
         self, image_shape: ImageShape, *, padding: Annotated[int, Field(ge=0, le=128)] = 4, flip: bool = True
@@ -120,7 +116,6 @@ class ResizedCrop:
 
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ("top", "left", "height", "width", "flip")
-    mixes: ClassVar[bool] = False
 
     def __init__(
         self,

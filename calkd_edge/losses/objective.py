@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -31,6 +32,23 @@ class WeightedLosses(nn.Module):
             name: weight * loss(step)
             for name, weight, loss in zip(self.names, self.weights, self.losses, strict=True)
         }
+
+    def mixed(self, step: Step, other_labels: Tensor, share: float) -> dict[str, Tensor]:
+        """The terms for images made of two: what reads labels is asked with both, and their shares weigh.
+
+        Args:
+            step: with the first images' labels.
+            other_labels: [B] int64, the second images'.
+            share: of the first labels, in 0..1.
+        """
+        other = replace(step, labels=other_labels)
+        terms = {}
+        for name, weight, loss in zip(self.names, self.weights, self.losses, strict=True):
+            value = loss(step)
+            if loss.uses_labels:
+                value = share * value + (1 - share) * loss(other)
+            terms[name] = weight * value
+        return terms
 
 
 def _numbered(names: list[str]) -> list[tuple[int, str]]:

@@ -25,7 +25,7 @@ from calkd_edge.records import Affine, Calibration
 from calkd_edge.stages.epochs import Epochs, description_of, watcher
 from calkd_edge.training.loop import Batch, Training, fabric_for, fit
 
-VERSION = 1
+VERSION = 2
 """Raised by hand when what this stage writes changes."""
 
 
@@ -56,6 +56,8 @@ class Distillation(nn.Module):
             student = Outputs(self.student(batch.images), features)
         teacher = self._teacher(batch, teacher_taps)
         step = Step(student, teacher, batch.labels, batch.indices, batch.epoch)
+        if batch.other_labels is not None:
+            return self.losses.mixed(step, batch.other_labels, batch.share)
         result: dict[str, Tensor] = self.losses(step)
         return result
 
@@ -118,12 +120,12 @@ def run(job: Job) -> None:
     student = image_model.build(description)
     live = params["teacher_mode"] == "live"
     teacher = image_model.load(job.inputs["teacher"])[0].requires_grad_(False) if live else None
-    fabric = fabric_for(job.places["accelerator"])
+    section = TrainingSection.model_validate(params["training"])
+    fabric = fabric_for(job.places["accelerator"], section.autocast)
     if teacher is not None:
         fabric.to_device(teacher)
-    section = TrainingSection.model_validate(params["training"])
     losses = build_losses(params["losses"], student, teacher, prepared, section)
-    epochs = Epochs.of(prepared, section.images_per_step, params["seed"], params["augmentation"])
+    epochs = Epochs.of(prepared, section.images_per_step, params)
     stored = SoftLabels.open(job.inputs["soft_labels"], affine) if "soft_labels" in job.inputs else None
     training = Training(
         section=section,
@@ -134,7 +136,7 @@ def run(job: Job) -> None:
         scratch=job.scratch,
         history=job.out / "history.jsonl",
         progress=job.progress,
-        accelerator=job.places["accelerator"],
+        model=student,
     )
     fit(Distillation(student, losses, teacher, affine), training, fabric)
     if fabric.global_rank == 0:

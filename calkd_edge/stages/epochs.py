@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from calkd_edge.data import AUGMENTATIONS
+from calkd_edge.data import AUGMENTATIONS, MIXINGS
 from calkd_edge.data.augment import Augmentation
 from calkd_edge.data.loader import batch_count, batches, epoch_order
+from calkd_edge.data.mixing import Mixing
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.models.image_model import ImageModel, ModelDescription
 from calkd_edge.records import IntArray
@@ -33,6 +34,7 @@ class Epochs:
         images_per_step: over all processes.
         seed: of the order and of the draws.
         augmentation: what is done to an image.
+        mixing: what makes one of two images; None leaves them apart.
     """
 
     prepared: Prepared
@@ -40,12 +42,16 @@ class Epochs:
     images_per_step: int
     seed: int
     augmentation: Augmentation
+    mixing: Mixing | None = None
 
     @classmethod
-    def of(cls, prepared: Prepared, images_per_step: int, seed: int, chosen: Mapping[str, Any]) -> Epochs:
-        """Batches of a prepared folder's train split."""
-        augmentation = augmentation_of(chosen, prepared)
-        return cls(prepared, prepared.indices("train"), images_per_step, seed, augmentation)
+    def of(cls, prepared: Prepared, images_per_step: int, params: Mapping[str, Any]) -> Epochs:
+        """Batches of a prepared folder's train split, as a training stage's params say."""
+        augmentation = augmentation_of(params["augmentation"], prepared)
+        chosen = params["mixing"]
+        mixing = None if chosen is None else MIXINGS.load(chosen["name"])(**chosen["settings"])
+        rows = prepared.indices("train")
+        return cls(prepared, rows, images_per_step, params["seed"], augmentation, mixing)
 
     def steps(self, world_size: int) -> int:
         """Steps in one epoch; the same on every process."""
@@ -63,7 +69,8 @@ class Epochs:
         generator = np.random.default_rng([self.seed, epoch, rank, _FRESH_VIEWS])
         for step, chosen in enumerate(self.order(epoch, rank, world_size)):
             view = self.augmentation.draw(len(chosen), generator)
-            yield self.batch(chosen, view, epoch + step / self.steps(world_size), None)
+            batch = self.batch(chosen, view, epoch + step / self.steps(world_size), None)
+            yield batch if self.mixing is None else _mixed(batch, self.mixing, generator)
 
     def batch(
         self, chosen: IntArray, view: Mapping[str, Any], at: float, teacher_logits: Tensor | None
@@ -74,6 +81,11 @@ class Epochs:
         labels = torch.from_numpy(self.prepared.labels[rows])
         replayed = self.augmentation.replay(images, view)
         return Batch(replayed, labels, torch.from_numpy(chosen), at, teacher_logits)
+
+
+def _mixed(batch: Batch, mixing: Mixing, generator: np.random.Generator) -> Batch:
+    images, partners, share = mixing.mix(batch.images, generator)
+    return replace(batch, images=images, other_labels=batch.labels[partners], share=share)
 
 
 def augmentation_of(chosen: Mapping[str, Any], prepared: Prepared) -> Augmentation:

@@ -12,24 +12,31 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel, ModelDescription
-from calkd_edge.recipe import TrainingSection
+from calkd_edge.recipe import TeacherTrainingSection
 from calkd_edge.stages.epochs import Epochs, description_of, watcher
 from calkd_edge.training.loop import Batch, Training, fabric_for, fit
 
-VERSION = 1
+VERSION = 2
 """Raised by hand when what this stage writes changes."""
 
 
 class Supervised(nn.Module):
-    """A model with the cross-entropy of its labels."""
+    """A model with the cross-entropy of its labels; both labels' where images are mixed."""
 
-    def __init__(self, model: ImageModel) -> None:
+    def __init__(self, model: ImageModel, label_smoothing: float) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.label_smoothing = model, label_smoothing
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The one term."""
-        return {"cross_entropy": nn.functional.cross_entropy(self.model(batch.images).float(), batch.labels)}
+        logits = self.model(batch.images).float()
+        loss = self._cross_entropy(logits, batch.labels)
+        if batch.other_labels is not None:
+            loss = batch.share * loss + (1 - batch.share) * self._cross_entropy(logits, batch.other_labels)
+        return {"cross_entropy": loss}
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
 
 def run(job: Job) -> None:
@@ -51,10 +58,10 @@ def run(job: Job) -> None:
 def train(model: ImageModel, description: ModelDescription, prepared: Prepared, job: Job) -> None:
     """Train on the train split and save."""
     params = job.params
-    section = TrainingSection.model_validate(params["training"])
-    epochs = Epochs.of(prepared, section.images_per_step, params["seed"], params["augmentation"])
-    fabric = fabric_for(job.places["accelerator"])
-    module = Supervised(model)
+    section = TeacherTrainingSection.model_validate(params["training"])
+    epochs = Epochs.of(prepared, section.images_per_step, params)
+    fabric = fabric_for(job.places["accelerator"], section.autocast)
+    module = Supervised(model, section.label_smoothing)
     training = Training(
         section=section,
         seed=params["seed"],
@@ -64,7 +71,7 @@ def train(model: ImageModel, description: ModelDescription, prepared: Prepared, 
         scratch=job.scratch,
         history=job.out / "history.jsonl",
         progress=job.progress,
-        accelerator=job.places["accelerator"],
+        model=model,
     )
     fit(module, training, fabric)
     if fabric.global_rank == 0:

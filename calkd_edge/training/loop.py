@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +13,25 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 
 from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.recipe import TrainingSection
+from calkd_edge.training.averaging import WeightAverage
+from calkd_edge.training.checkpoint import State
+from calkd_edge.training.kernels import quick_convolutions
+from calkd_edge.training.memory import keep_freed_memory
 from calkd_edge.training.schedule import learning_rate, optimizer_for
 
-CHECKPOINT = "last.ckpt"
+_MIXED: dict[str, Literal["bf16-mixed", "16-mixed"]] = {"bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+class _Autocast(MixedPrecision):
+    """Autocast around the forward pass; a batch keeps its own types (stored logits are not rounded)."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,8 @@ class Batch:
         indices: [B] int64, position in the train split.
         epoch: fractional.
         teacher_logits: [B, C] float32, calibrated, when soft labels were read; else None.
+        other_labels: [B] int64, of the images that were mixed in; None without mixing.
+        share: of `labels` against `other_labels`, in 0..1.
     """
 
     images: Tensor
@@ -38,16 +53,23 @@ class Batch:
     indices: Tensor
     epoch: float
     teacher_logits: Tensor | None = None
+    other_labels: Tensor | None = None
+    share: float = 1.0
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        logits = self.teacher_logits
+
+        def moved(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
         return Batch(
             self.images.to(device),
             self.labels.to(device),
             self.indices.to(device),
             self.epoch,
-            None if logits is None else logits.to(device),
+            moved(self.teacher_logits),
+            moved(self.other_labels),
+            self.share,
         )
 
 
@@ -64,7 +86,10 @@ class Training:
         scratch: where checkpoints survive a kill.
         history: the file that gets one JSON line an epoch.
         progress: called with (steps done, steps in all).
-        accelerator: where to train.
+        model: the part of the module that ships: what an average is kept of.
+        frozen: its modules that learn nothing in the first `freeze_epochs`: their weights stay, and their
+            batch normalisation uses its stored statistics.
+        freeze_epochs: how long.
     """
 
     section: TrainingSection
@@ -75,20 +100,36 @@ class Training:
     scratch: Path
     history: Path
     progress: Callable[[int, int], None]
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    model: nn.Module
+    frozen: Sequence[nn.Module] = ()
+    freeze_epochs: int = 0
 
 
-def fabric_for(accelerator: str) -> Fabric:
+def fabric_for(accelerator: str, autocast: str | None = None) -> Fabric:
     """A launched Fabric: one process, or the rank that torchrun started.
 
+    Args:
+        accelerator: auto, cpu or cuda.
+        autocast: bf16 or fp16 for the forward pass, with weights in float32; None for float32 throughout.
+
     Raises:
-        EnvironmentProblem: cuda was asked for and is not there.
+        EnvironmentProblem: cuda was asked for and is not there, or the accelerator lacks the autocast type.
     """
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem(
             "--accelerator cuda: torch sees no CUDA device", remedy="Use --accelerator auto or cpu."
         )
     chosen = "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    has_it = {
+        None: True,
+        "bf16": chosen == "cpu" or torch.cuda.is_bf16_supported(),
+        "fp16": chosen == "cuda",
+    }
+    if not has_it[autocast]:
+        raise EnvironmentProblem(
+            f"autocast: {autocast} does not work on this accelerator ({chosen})",
+            remedy=f"Set it to {', '.join(str(name or 'null') for name in has_it if has_it[name])}.",
+        )
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
     fabric = Fabric(
@@ -96,6 +137,7 @@ def fabric_for(accelerator: str) -> Fabric:
         devices=local,
         num_nodes=max(1, world // local),
         strategy="ddp" if world > 1 else "auto",
+        plugins=[] if autocast is None else [_Autocast(_MIXED[autocast], chosen)],
     )
     fabric.launch()
     return fabric
@@ -125,18 +167,34 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
     if fabric.world_size == 1 or fabric.device.type == "cuda":
         module = module.to(memory_format=torch.channels_last)
     wrapped, optimizer = fabric.setup(module, optimizer_for(module, section.optimizer))
-    first, lines = _resume(module, optimizer, training)
+    average = None if section.ema_decay is None else WeightAverage(training.model, section.ema_decay)
+    state = State(module, optimizer, average, fabric)
+    first, lines = state.resume(training)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     for epoch in range(first, section.epochs):
         draw = np.random.SeedSequence([training.seed, epoch, fabric.global_rank])
         torch.manual_seed(int(draw.generate_state(1)[0]))
-        terms = _epoch(wrapped, optimizer, training, fabric, epoch)
+        with quick_convolutions(module):
+            terms = _epoch(wrapped, optimizer, training, fabric, epoch, average)
         if fabric.global_rank == 0:
-            lines.append(json.dumps({"epoch": epoch, **terms, **training.watch(epoch)}))
-            _checkpoint(module, optimizer, training, epoch + 1, lines)
+            with average.in_place() if average is not None else nullcontext():
+                watched = training.watch(epoch)
+            lines.append(json.dumps({"epoch": epoch, **terms, **watched}))
+            state.save(training, epoch + 1, lines)
         fabric.barrier()
+    if average is not None:
+        training.model.load_state_dict(average.average)
 
 
-def _epoch(wrapped: Any, optimizer: Any, training: Training, fabric: Fabric, epoch: int) -> dict[str, float]:
+def _epoch(
+    wrapped: Any,
+    optimizer: Any,
+    training: Training,
+    fabric: Fabric,
+    epoch: int,
+    average: WeightAverage | None,
+) -> dict[str, float]:
     """One pass over the batches; returns each term's mean.
 
     Raises:
@@ -146,6 +204,9 @@ def _epoch(wrapped: Any, optimizer: Any, training: Training, fabric: Fabric, epo
     section, steps = training.section, training.steps_per_epoch
     sums: dict[str, Tensor] = {}
     wrapped.train()
+    frozen = training.frozen if epoch < training.freeze_epochs else ()
+    for part in frozen:
+        part.eval()
     for step, batch in enumerate(training.batches(epoch, fabric.global_rank, fabric.world_size)):
         at = epoch + step / steps
         rate = learning_rate(section.optimizer.lr, section.schedule, epoch=at, epochs=section.epochs)
@@ -155,11 +216,18 @@ def _epoch(wrapped: Any, optimizer: Any, training: Training, fabric: Fabric, epo
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad()
         fabric.backward(loss)
+        for (
+            part
+        ) in frozen:  # by the gradient, not by requires_grad: DDP must see the same parameters throughout
+            for weight in part.parameters():
+                weight.grad = None
         if section.clip_gradient_norm is not None:
             fabric.clip_gradients(
                 wrapped, optimizer, max_norm=section.clip_gradient_norm, error_if_nonfinite=False
             )
         optimizer.step()
+        if average is not None:
+            average.update()
         for name, term in terms.items():
             sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach()
         training.progress(epoch * steps + step + 1, section.epochs * steps)
@@ -172,31 +240,3 @@ def _epoch(wrapped: Any, optimizer: Any, training: Training, fabric: Fabric, epo
             remedy="Lower optimizer.lr, add schedule.warmup_epochs or clip_gradient_norm.",
         )
     return means
-
-
-def _checkpoint(
-    module: nn.Module, optimizer: Any, training: Training, epochs_done: int, lines: list[str]
-) -> None:
-    state = {
-        "epochs_done": epochs_done,
-        "module": module.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "history": lines,
-    }
-    temporary = training.scratch / f".{CHECKPOINT}.{os.getpid()}"
-    torch.save(state, temporary)
-    os.replace(temporary, training.scratch / CHECKPOINT)
-    training.history.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _resume(module: nn.Module, optimizer: Any, training: Training) -> tuple[int, list[str]]:
-    """Fill module and optimizer from the checkpoint; returns the first epoch to do and the history so far."""
-    path = training.scratch / CHECKPOINT
-    if not path.is_file():
-        return 0, []
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    module.load_state_dict(state["module"])
-    optimizer.load_state_dict(state["optimizer"])
-    lines = list(state["history"])
-    training.history.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return int(state["epochs_done"]), lines

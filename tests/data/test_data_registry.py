@@ -34,7 +34,6 @@ def test_every_augmentation_draws_its_columns_and_keeps_shape_and_type(name):
     assert seen.shape == images.shape
     assert seen.dtype == torch.uint8
     assert isinstance(augmentation.version, int)
-    assert augmentation.mixes is False
 
 
 def test_a_setting_out_of_bounds_is_named():

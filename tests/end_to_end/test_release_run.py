@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tiny_run import RECIPE, command, written
+from tiny_run import RECIPE, command, recipe_with, written
 
 from calkd_edge.devices import DEVICES
 from calkd_edge.devices.local import Local
@@ -193,3 +193,28 @@ def test_training_in_two_processes_ends_as_a_release_and_is_written_down(tmp_pat
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["environment"]["processes"] == 2
     assert "batch normalisation is per process" in done.err
+
+
+def test_training_with_every_choice_at_once_runs_and_resumes_from_the_store(tmp_path):
+    training = {
+        "epochs": 2,
+        "images_per_step": 32,
+        "optimizer": {"lr": 0.05},
+        "schedule": {"name": "one_cycle"},
+        "ema_decay": 0.9,
+        "autocast": "bf16",
+    }
+    tree = recipe_with(
+        data={
+            **RECIPE["data"],
+            "augmentation": {"name": "rand_augment", "operations": 1, "magnitude": 9},
+        },
+        teacher_training={**training, "label_smoothing": 0.1, "mixing": {"name": "mixup", "alpha": 0.4}},
+        distill={**RECIPE["distill"], **training, "mixing": {"name": "cutmix"}},
+    )
+    recipe, store = written(tmp_path, tree), tmp_path / "store"
+    done = command("compress", "--recipe", recipe, "--store", store, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "cutmix mixes images, so no view comes twice" in done.out + done.err
+    again = command("compress", "--recipe", recipe, "--store", store, "--dry-run", "--json")
+    assert all(again.stages.values())

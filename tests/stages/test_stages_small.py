@@ -138,8 +138,8 @@ def test_stored_answers_are_the_teachers_to_the_very_views_the_student_sees(tiny
     affine = Affine(scale=(0.5,))
     stored = SoftLabels.open(folder_of(tiny, "soft-labels"), affine)
     recipe = tiny.report["recipe"]
-    chosen = {"name": "crop_pad", "settings": {}}
-    epochs = Epochs.of(prepared, recipe["distill"]["images_per_step"], recipe["seed"], chosen)
+    params = {"seed": recipe["seed"], "augmentation": {"name": "crop_pad", "settings": {}}, "mixing": None}
+    epochs = Epochs.of(prepared, recipe["distill"]["images_per_step"], params)
     seen: list[int] = []
     for batch in stored.batches(epochs, 0, 0, 1):
         with torch.no_grad():
@@ -148,6 +148,23 @@ def test_stored_answers_are_the_teachers_to_the_very_views_the_student_sees(tiny
         assert torch.equal(batch.labels, torch.from_numpy(prepared.labels[epochs.rows[batch.indices]]))
         seen += batch.indices.tolist()
     assert len(set(seen)) == len(seen) >= len(epochs.rows) - epochs.images_per_step
+
+
+def test_mixed_batches_carry_both_labels_and_come_again(tiny):
+    prepared = Prepared.open(folder_of(tiny, "prepare"))
+    params = {
+        "seed": 3,
+        "augmentation": {"name": "none", "settings": {}},
+        "mixing": {"name": "cutmix", "settings": {"alpha": 1.0, "probability": 1.0}},
+    }
+    epochs = Epochs.of(prepared, 32, params)
+    first, again = (list(epochs.fresh(1, 0, 1)) for _ in "12")
+    for batch, twin in zip(first, again, strict=True):
+        assert torch.equal(batch.images, twin.images)
+        assert batch.share == twin.share
+        assert torch.equal(batch.labels, torch.from_numpy(prepared.labels[epochs.rows[batch.indices]]))
+        assert sorted(batch.other_labels.tolist()) == sorted(batch.labels.tolist())
+    assert any(not torch.equal(batch.labels, batch.other_labels) for batch in first)
 
 
 @pytest.mark.parametrize("length", [1, 3, 9], ids=["temperature", "vector", "matrix"])

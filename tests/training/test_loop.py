@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.recipe import OptimizerSection, ScheduleSection, TrainingSection
-from calkd_edge.training.loop import CHECKPOINT, Batch, Training, fabric_for, fit
+from calkd_edge.training.checkpoint import CHECKPOINT
+from calkd_edge.training.loop import Batch, Training, fabric_for, fit
 
 STEPS, SIZE = 3, 8
 
@@ -46,7 +47,19 @@ def batches(epoch, rank, world):
         )
 
 
-def train(folder, *, source=batches, epochs=4, optimizer=None, clip=None, net=None, seed=0, progress=None):
+def train(
+    folder,
+    *,
+    source=batches,
+    epochs=4,
+    optimizer=None,
+    clip=None,
+    net=None,
+    seed=0,
+    progress=None,
+    frozen=0,
+    **more,
+):
     folder.mkdir(exist_ok=True)
     torch.manual_seed(11)
     module = net or Net()
@@ -57,6 +70,7 @@ def train(folder, *, source=batches, epochs=4, optimizer=None, clip=None, net=No
             optimizer=optimizer or OptimizerSection(lr=0.05),
             schedule=ScheduleSection(warmup_epochs=1),
             clip_gradient_norm=clip,
+            **more,
         ),
         seed=seed,
         steps_per_epoch=STEPS,
@@ -65,9 +79,11 @@ def train(folder, *, source=batches, epochs=4, optimizer=None, clip=None, net=No
         scratch=folder,
         history=folder / "history.jsonl",
         progress=progress or (lambda done, total: None),
-        accelerator="cpu",
+        model=getattr(module, "net", module),
+        frozen=[module.net[0], module.net[1]] if frozen else [],
+        freeze_epochs=frozen,
     )
-    fit(module, training, fabric_for("cpu"))
+    fit(module, training, fabric_for("cpu", more.get("autocast")))
     return module.state_dict()
 
 
@@ -101,6 +117,49 @@ def test_interrupted_training_ends_with_the_same_weights(tmp_path, epoch, step, 
     assert same(train(tmp_path / "cut", optimizer=optimizer), whole)
     lines = [(tmp_path / name / "history.jsonl").read_text() for name in ("whole", "cut")]
     assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("more", [{"ema_decay": 0.8}, {"autocast": "bf16"}, {"frozen": 2}])
+def test_interrupted_training_ends_the_same_with_what_else_has_a_state(tmp_path, more):
+    plain, whole = train(tmp_path / "plain"), train(tmp_path / "whole", **more)
+    assert not same(plain, whole)
+    for epoch in (1, 3):
+        with pytest.raises(PowerCut):
+            train(tmp_path / "cut", source=cut_in(epoch, 1), **more)
+    assert same(train(tmp_path / "cut", **more), whole)
+    assert same(train(tmp_path / "cut", **more), whole)  # and when it was finished already
+
+
+def test_average_ships_and_is_watched(tmp_path):
+    shipped = train(tmp_path / "run", ema_decay=0.8)
+    kept = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    average = kept["average"]["average"]
+    assert all(torch.equal(average[name.removeprefix("net.")], shipped[name]) for name in shipped)
+    assert not torch.equal(kept["module"]["net.0.weight"], shipped["net.0.weight"])
+
+
+def test_frozen_modules_learn_nothing_until_their_time_is_over(tmp_path):
+    torch.manual_seed(11)
+    start = {name: tensor.clone() for name, tensor in Net().state_dict().items()}
+    held = train(tmp_path / "held", frozen=4)
+    for name in (
+        "net.0.weight",
+        "net.0.bias",
+        "net.1.weight",
+        "net.1.running_mean",
+        "net.1.num_batches_tracked",
+    ):
+        assert torch.equal(held[name], start[name]), name
+    assert not torch.equal(held["net.5.weight"], start["net.5.weight"])
+    freed = train(tmp_path / "freed", frozen=3)
+    assert not torch.equal(freed["net.0.weight"], start["net.0.weight"])
+    assert int(freed["net.1.num_batches_tracked"]) == STEPS
+
+
+def test_autocast_that_the_accelerator_lacks_is_refused():
+    with pytest.raises(EnvironmentProblem, match="autocast: fp16 does not work on this accelerator") as refused:
+        fabric_for("cpu", "fp16")
+    assert "bf16" in refused.value.remedy
 
 
 def test_cut_twice_it_still_ends_the_same(tmp_path):

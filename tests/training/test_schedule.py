@@ -63,6 +63,24 @@ def test_steps_by_hand(epoch, wanted):
     assert learning_rate(1.0, STEPS, epoch=epoch, epochs=30) == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize(
+    ("warmup", "peak"),
+    [(0.0, 6.0), (4.0, 4.0)],
+)
+def test_one_cycle_is_torchs(warmup, peak):
+    section = ScheduleSection(name="one_cycle", warmup_epochs=warmup)
+    steps, epochs = 20, 20
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.7, total_steps=epochs * steps + 1, pct_start=(peak * steps + 1) / (epochs * steps + 1)
+    )
+    for step in range(epochs * steps):
+        own = learning_rate(0.7, section, epoch=step / steps, epochs=epochs)
+        assert own == pytest.approx(theirs.get_last_lr()[0], rel=1e-6, abs=1e-9)
+        optimizer.step()
+        theirs.step()
+
+
 def test_constant_is_constant_from_the_first_step():
     section = ScheduleSection(name="constant")
     assert {learning_rate(0.3, section, epoch=at, epochs=3) for at in (0, 0.5, 2.9)} == {0.3}

@@ -1,0 +1,202 @@
+"""Convolutions of mobile nets on a CPU: the same sums as torch's, by the quickest of its routes.
+
+torch's backward pass is slow where mobile nets spend their time: the weight gradient of a 1x1 convolution (2
+to 4 times the product it is), small maps (where setting a convolution up costs more than the product), and
+the weight gradient of a depthwise convolution with a 5x5 kernel or on maps smaller than the kernel (30 to 60
+times). Products of matrices and shifted sums do the same work there. benchmarks/training/kernels.py measures
+each route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SMALL_MAP = 16
+"""Pixels of a map up to which setting a convolution up costs more than the sums that it is made of."""
+
+
+@contextmanager
+def quick_convolutions(module: nn.Module) -> Iterator[None]:
+    """Inside the block, the convolutions of `module` that a quicker route exists for take it.
+
+    A route is taken for float32 inputs in channels-last memory on a CPU, in training mode, and outside
+    autocast; all others go to torch as before. The sums are the same but for the order in which they are
+    rounded.
+    """
+    changed = []
+    for convolution in module.modules():
+        route = _route(convolution)
+        if route is not None:
+            convolution.forward = route
+            changed.append(convolution)
+    try:
+        yield
+    finally:
+        for convolution in changed:
+            del convolution.forward
+
+
+def _route(module: nn.Module) -> Any:
+    if type(module) is not nn.Conv2d or module.padding_mode != "zeros" or isinstance(module.padding, str):
+        return None
+    if module.kernel_size == (1, 1) and module.stride == (1, 1) and module.padding == (0, 0):
+        return partial(_pointwise, module)
+    is_depthwise = module.groups == module.in_channels == module.out_channels
+    if is_depthwise and module.dilation == (1, 1) and max(module.kernel_size) > 1:
+        return partial(_depthwise, module)
+    return None
+
+
+def _suits(module: nn.Conv2d, x: Tensor) -> bool:
+    return (
+        module.training
+        and x.device.type == "cpu"
+        and x.dtype == module.weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and x.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _pointwise(module: nn.Conv2d, x: Tensor) -> Tensor:
+    if not _suits(module, x):
+        return nn.Conv2d.forward(module, x)
+    y: Tensor = PointwiseConvolution.apply(x, module.weight, module.groups)
+    return y if module.bias is None else y + module.bias.view(1, -1, 1, 1)
+
+
+def _depthwise(module: nn.Conv2d, x: Tensor) -> Tensor:
+    pixels, kernel = x.shape[2] * x.shape[3], module.kernel_size
+    is_slow_in_torch = max(kernel) >= 5 or x.shape[2] < kernel[0] or x.shape[3] < kernel[1]
+    if not _suits(module, x) or pixels > SMALL_MAP or not is_slow_in_torch:
+        return nn.Conv2d.forward(module, x)
+    y: Tensor = SmallDepthwiseConvolution.apply(x, module.weight, module.stride, module.padding)
+    return y if module.bias is None else y + module.bias.view(1, -1, 1, 1)
+
+
+class PointwiseConvolution(torch.autograd.Function):
+    """A 1x1 convolution whose weight gradient is a product of matrices; on small maps all three are.
+
+    x: [B, I, H, W] float32, channels last; weight: [O, I / groups, 1, 1]; gives [B, O, H, W], channels last.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, groups: int) -> Tensor:
+        """The convolution."""
+        ctx.save_for_backward(x, weight)
+        ctx.groups = groups
+        if groups > 1 or x.shape[2] * x.shape[3] > SMALL_MAP:
+            return functional.conv2d(x, weight, groups=groups)
+        return _as_map(_rows(x) @ weight.flatten(1).t(), x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """Gradients of x and weight."""
+        x, weight = ctx.saved_tensors
+        groups = ctx.groups
+        of_x = of_weight = None
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        if ctx.needs_input_grad[0]:
+            if groups == 1 and x.shape[2] * x.shape[3] <= SMALL_MAP:
+                of_x = _as_map(_rows(gradient) @ weight.flatten(1), x)
+            else:
+                of_x = _input_gradient(gradient, x, weight, (1, 1), (0, 0), groups)
+        if ctx.needs_input_grad[1]:
+            of_weight = _weight_gradient(_rows(x), _rows(gradient), groups).view_as(weight)
+        return of_x, of_weight, None
+
+
+def _input_gradient(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    groups: int,
+) -> Tensor:
+    """torch's own route, asked for the input's gradient alone."""
+    wanted = [True, False, False]
+    of_x: Tensor = torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, stride, padding, (1, 1), False, (0, 0), groups, wanted
+    )[0]
+    return of_x
+
+
+def _weight_gradient(rows: Tensor, gradients: Tensor, groups: int) -> Tensor:
+    """[O, I / groups] from the inputs [P, I] and gradients [P, O] of every pixel."""
+    if groups == 1:
+        return gradients.t() @ rows
+    inputs = rows.view(len(rows), groups, -1).transpose(0, 1)
+    outputs = gradients.view(len(rows), groups, -1).transpose(0, 1)
+    return torch.bmm(outputs.transpose(1, 2), inputs).flatten(0, 1)
+
+
+class SmallDepthwiseConvolution(torch.autograd.Function):
+    """A depthwise convolution whose weight gradient is a sum for each place of the kernel.
+
+    x: [B, C, H, W] float32, channels last; weight: [C, 1, K, L]; gives [B, C, H', W'].
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
+    ) -> Tensor:
+        """The convolution."""
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return functional.conv2d(x, weight, stride=stride, padding=padding, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        """Gradients of x and weight."""
+        x, weight = ctx.saved_tensors
+        of_x = of_weight = None
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        if ctx.needs_input_grad[0]:
+            of_x = _input_gradient(gradient, x, weight, ctx.stride, ctx.padding, len(weight))
+        if ctx.needs_input_grad[1]:
+            of_weight = _sum_for_each_place(x, gradient, weight, ctx.stride, ctx.padding)
+        return of_x, of_weight, None, None
+
+
+def _sum_for_each_place(
+    x: Tensor, gradient: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
+) -> Tensor:
+    """The weight gradient [C, 1, K, L]: at each place, the pixels that it touched times their gradients."""
+    inputs, gradients = x.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1)
+    result = torch.zeros_like(weight)
+    for down in range(weight.shape[2]):
+        rows, own_rows = _touched(down - padding[0], stride[0], x.shape[2], gradient.shape[2])
+        for right in range(weight.shape[3]):
+            columns, own_columns = _touched(right - padding[1], stride[1], x.shape[3], gradient.shape[3])
+            touched = inputs[:, rows, columns] * gradients[:, own_rows, own_columns]
+            result[:, 0, down, right] = touched.sum((0, 1, 2))
+    return result
+
+
+def _touched(shift: int, stride: int, size: int, outputs: int) -> tuple[slice, slice]:
+    """The inputs that a place of the kernel meets along an axis, and the outputs at which it does.
+
+    Output i meets input i * stride + shift.
+    """
+    first = max(0, -(shift // stride))
+    last = min(outputs - 1, (size - 1 - shift) // stride)
+    if last < first:
+        return slice(0, 0), slice(0, 0)
+    return slice(first * stride + shift, last * stride + shift + 1, stride), slice(first, last + 1)
+
+
+def _rows(image: Tensor) -> Tensor:
+    """[B, C, H, W] in channels-last memory as [B * H * W, C], without a copy."""
+    return image.permute(0, 2, 3, 1).reshape(-1, image.shape[1])
+
+
+def _as_map(rows: Tensor, like: Tensor) -> Tensor:
+    """[B * H * W, C] as [B, C, H, W], of `like`'s batch, height and width, without a copy."""
+    return rows.view(like.shape[0], like.shape[2], like.shape[3], -1).permute(0, 3, 1, 2)
