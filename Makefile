@@ -35,7 +35,7 @@ test: lint
 	$(BIN)/pytest -m "not slow and not gpu and not jetson and not documentation" --cov --cov-report=term:skip-covered
 
 test-all: lint
-	$(BIN)/pytest
+	HYPOTHESIS_PROFILE=fresh $(BIN)/pytest
 
 clean:
 	rm -rf $(VENV) .calkd runs dist build

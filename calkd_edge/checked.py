@@ -19,6 +19,7 @@ from calkd_edge.data.source import Dataset
 from calkd_edge.devices import DEVICES
 from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import RecipeError, did_you_mean
+from calkd_edge.export import TEACHER_FILES
 from calkd_edge.losses import LOSSES
 from calkd_edge.losses.base import Context, Loss, TeacherEffect
 from calkd_edge.losses.objective import joined_effect
@@ -28,6 +29,7 @@ from calkd_edge.recipe import Choice, Recipe
 from calkd_edge.records import Affine
 from calkd_edge.registry import Registry
 from calkd_edge.release import gates
+from calkd_edge.taps_tried import try_taps
 
 TeacherMode = Literal["stored", "live", "none"]
 _AN_EXAMPLE = Affine(scale=(1 / 1.5,))
@@ -62,6 +64,11 @@ class Checked:
     effect: TeacherEffect
 
     @property
+    def teacher_is_file(self) -> bool:
+        """Whether the teacher is a file that another runtime runs, not a net of torch."""
+        return self.recipe.teacher.name in TEACHER_FILES
+
+    @property
     def weights_sha256(self) -> str | None:
         """Of the teacher's weights file, None when it is trained here."""
         weights = self.recipe.teacher.weights
@@ -75,10 +82,19 @@ def check(recipe: Recipe, where: str) -> Checked:
         RecipeError: an unknown name, setting, or a combination that cannot work.
         EnvironmentProblem: a named entry needs a package that is not installed.
     """
+    if recipe.student.name in TEACHER_FILES:
+        raise RecipeError(
+            f"{where}: student.name: a file ({recipe.student.name}) can teach, but not be trained",
+            remedy="Name a model: calkd-edge list models",
+        )
     named = {
         "data": _named(DATASETS, recipe.data, f"{where}: data"),
         "augmentation": _named(AUGMENTATIONS, recipe.data.augmentation, f"{where}: data.augmentation"),
-        "teacher": _named(MODELS, recipe.teacher, f"{where}: teacher"),
+        "teacher": _named(
+            TEACHER_FILES if recipe.teacher.name in TEACHER_FILES else MODELS,
+            recipe.teacher,
+            f"{where}: teacher",
+        ),
         "student": _named(MODELS, recipe.student, f"{where}: student"),
         "calibrator": _named(CALIBRATORS, recipe.calibrator, f"{where}: calibrator"),
     }
@@ -98,8 +114,17 @@ def check(recipe: Recipe, where: str) -> Checked:
     _check_teacher(recipe, where)
     root = None if recipe.data.root is None else Path(recipe.data.root)
     dataset: Dataset = DATASETS.load(named["data"]["name"])(root, **named["data"]["settings"])
-    built = [_built(loss) for loss in losses]
+    built = [_built(loss, f"{where}: distill.losses[{place}]") for place, loss in enumerate(losses)]
     mode, reason = _teacher_mode(recipe, built)
+    featured = [loss["name"] for loss, made in zip(losses, built, strict=True) if made.teacher_taps]
+    if featured and recipe.teacher.name in TEACHER_FILES:
+        raise RecipeError(
+            f"{where}: distill.losses: {', '.join(featured)} reads the teacher's features, "
+            f"a teacher in a file ({recipe.teacher.name}) gives logits alone",
+            remedy="Take losses of logits (kd, dkd, dist), or a teacher that torch runs.",
+        )
+    if featured:
+        try_taps(named["student"], named["teacher"], losses, dataset.size()[1], where=where)
     effect = joined_effect(built, _AN_EXAMPLE)
     return Checked(recipe, where, dataset, named, losses, precisions, mode, reason, effect)
 
@@ -110,7 +135,7 @@ def _named(registry: Registry, choice: Choice, where: str) -> dict[str, Any]:
     return {"name": choice.name, "settings": own}
 
 
-def _built(loss: Mapping[str, Any]) -> Loss:
+def _built(loss: Mapping[str, Any], where: str) -> Loss:
     """A loss of no particular size: enough to ask what it reads and what it feels."""
 
     def shape(path: str) -> tuple[int, ...]:
@@ -120,7 +145,10 @@ def _built(loss: Mapping[str, Any]) -> Loss:
         return nn.Linear(1, 2)
 
     context = Context(2, 2, 1, shape, shape, module, module)
-    made: Loss = LOSSES.load(loss["name"])(context, **loss["settings"])
+    try:
+        made: Loss = LOSSES.load(loss["name"])(context, **loss["settings"])
+    except RecipeError as refused:
+        raise RecipeError(f"{where}: {refused}", remedy=refused.remedy) from refused
     return made
 
 
@@ -161,7 +189,17 @@ def _check_devices(recipe: Recipe, where: str) -> None:
 
 
 def _check_teacher(recipe: Recipe, where: str) -> None:
-    weights = recipe.teacher.weights
+    weights, name = recipe.teacher.weights, recipe.teacher.name
+    if name in TEACHER_FILES and weights is None:
+        raise RecipeError(
+            f"{where}: teacher.weights: this key is missing: the teacher '{name}' is a file",
+            remedy="Add weights: FILE and trained_on:, and remove teacher_training.",
+        )
+    if weights is not None and weights.endswith(".onnx") and name not in TEACHER_FILES:
+        raise RecipeError(
+            f"{where}: teacher.weights: {weights} is an ONNX file, the model '{name}' is built by torch",
+            remedy="Set teacher.name: onnx.",
+        )
     if weights is not None and not Path(weights).is_file():
         raise RecipeError(f"{where}: teacher.weights: there is no file {weights}", remedy="Correct the path.")
     if recipe.teacher.trained_on == "all_train":

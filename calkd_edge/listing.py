@@ -9,13 +9,24 @@ from calkd_edge.calibration import CALIBRATORS
 from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
 from calkd_edge.devices import DEVICES
 from calkd_edge.errors import RecipeError, did_you_mean
+from calkd_edge.export import TEACHER_FILES
 from calkd_edge.losses import LOSSES
 from calkd_edge.models import MODELS
 from calkd_edge.quantization import QUANTIZERS
 
 REGISTRIES = {
     registry.plural: registry
-    for registry in (MODELS, LOSSES, CALIBRATORS, DATASETS, AUGMENTATIONS, MIXINGS, QUANTIZERS, DEVICES)
+    for registry in (
+        MODELS,
+        TEACHER_FILES,
+        LOSSES,
+        CALIBRATORS,
+        DATASETS,
+        AUGMENTATIONS,
+        MIXINGS,
+        QUANTIZERS,
+        DEVICES,
+    )
 }
 
 

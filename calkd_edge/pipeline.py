@@ -162,7 +162,11 @@ def notices(checked: Checked, options: Options) -> list[str]:
         said.append(f"The teacher runs live in every step, no soft labels are stored: {checked.reason}.")
     elif checked.teacher_mode == "stored":
         views, epochs = recipe.distill.soft_labels.views, recipe.distill.epochs
-        said.append(f"Soft labels: {views} views of each image, each seen {epochs / views:.1f} times.")
+        runtime = "ONNX Runtime" if checked.teacher_is_file else "torch"
+        said.append(
+            f"Soft labels: {views} views of each image, each seen {epochs / views:.1f} times; "
+            f"{runtime} runs the teacher."
+        )
     if checked.effect.kind == "no_op":
         said.append(
             f"WARNING: calibrating the teacher changes nothing for this student: {checked.effect.sentence}. "

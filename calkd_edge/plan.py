@@ -27,6 +27,7 @@ from calkd_edge.stages import (
     distill,
     evaluate,
     export,
+    onnx_teacher,
     predict,
     prepare,
     quantize,
@@ -94,7 +95,8 @@ class Planner:
         recipe = self.checked.recipe
         data = self._prepare()
         taught = self._teacher(data)
-        teacher_fp32 = self._quantize(self._export(taught, data, "teacher"), data, "teacher", "fp32", {})
+        file = taught if self.checked.teacher_is_file else self._export(taught, data, "teacher")
+        teacher_fp32 = self._quantize(file, data, "teacher", "fp32", {})
         home = next(device for device in recipe.devices if device.name == recipe.calibrate.on)
         teacher_row = self._measure("teacher", "fp32", teacher_fp32, data, home, home)
         stored = self._soft_labels(taught, data)
@@ -156,6 +158,9 @@ class Planner:
             "seed": recipe.seed,
         }
         places = {"accelerator": self.accelerator, "weights": recipe.teacher.weights}
+        if self.checked.teacher_is_file:
+            own = {key: params[key] for key in ("model", "weights_sha256", "trained_on")}
+            return self._stage("teacher", onnx_teacher.run, own, {"data": data}, places=places)
         return self._stage("teacher", teacher.run, params, {"data": data}, places=places, parallel=True)
 
     def _soft_labels(self, taught: Stage, data: Stage) -> Stage | None:
@@ -229,7 +234,7 @@ class Planner:
             raw if device == home else self._predict(f"predict-raw-{name}", quantized, data, home, all_images)
         )
         inputs = {"predictions": at_home, "model": quantized}
-        if precision == "fp32":
+        if precision == "fp32" and quantized.inputs["model"].name.startswith("export-"):
             inputs["reference"] = quantized.inputs["model"]
         chosen = self.checked.named["calibrator"]
         fit = {"calibrator": chosen["name"], "settings": chosen["settings"]}

@@ -101,7 +101,8 @@ def _line(stage: Stage, brought: Mapping[str, Brought]) -> PlannedStage:
 
 def _trained(stage: Stage, store: Store, folders: Mapping[str, Path]) -> Json:
     folder = folders[stage.fingerprint]
-    sha256 = store.manifest(folder)["files"]["weights.safetensors"]["sha256"]
+    files = store.manifest(folder)["files"]
+    sha256 = (files.get("weights.safetensors") or files["model.onnx"])["sha256"]
     return results.model_facts(folder, sha256)
 
 

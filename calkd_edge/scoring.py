@@ -13,9 +13,8 @@ from calkd_edge.data.prepare import prepare
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.devices.session import open_session
 from calkd_edge.errors import RecipeError
-from calkd_edge.export.adopt import Adopted, Triple, adopt
+from calkd_edge.export.adopt import Adopted, Triple, adopt, check_classes, load_onnx
 from calkd_edge.metrics import quality
-from calkd_edge.onnx_graph import class_names
 from calkd_edge.records import Quality
 
 
@@ -64,11 +63,11 @@ def evaluate_file(
     Raises:
         RecipeError: the file or the data is not what is needed.
     """
-    adopted = adopt(_load(path), layout=layout, mean=mean, std=std)
+    adopted = adopt(load_onnx(path), layout=layout, mean=mean, std=std)
     with tempfile.TemporaryDirectory(prefix="calkd-evaluate-") as folder:
         work = Path(folder)
         prepared = _test_images(data, root, adopted, images, seed, work)
-        _check_classes(adopted, prepared, path)
+        check_classes(adopted, prepared.classes, path)
         pixels, labels, _ = prepared.arrays("test", images, seed)
         np.save(work / "images.npy", pixels)
         onnx.save(adopted.model, work / "model.onnx")
@@ -77,20 +76,6 @@ def evaluate_file(
                 work / "model.onnx", work / "images.npy", runtime="onnxruntime", options={"threads": threads}
             )
     return quality(np.asarray(outputs["logits"], dtype=np.float32), labels, seed=seed)
-
-
-def _load(path: Path) -> onnx.ModelProto:
-    try:
-        model = onnx.load(path)
-    except FileNotFoundError:
-        raise RecipeError(f"there is no file {path}", remedy="Check the path.") from None
-    except Exception as broken:  # protobuf's DecodeError, and what onnx raises for external data
-        raise RecipeError(
-            f"{path} is not a readable ONNX file: {broken}", remedy="Export it anew."
-        ) from broken
-    if not model.graph.node:  # what protobuf makes of an empty file
-        raise RecipeError(f"{path} is not a readable ONNX file: it holds no graph", remedy="Export it anew.")
-    return model
 
 
 def _test_images(
@@ -127,23 +112,3 @@ def _test_images(
         progress=lambda done, total: None,
     )
     return Prepared.open(out)
-
-
-def _check_classes(adopted: Adopted, prepared: Prepared, path: Path) -> None:
-    """Refuse another number or order of classes.
-
-    Raises:
-        RecipeError: with both lists' beginnings.
-    """
-    own, theirs = class_names(adopted.model), prepared.classes
-    if adopted.classes != len(theirs):
-        raise RecipeError(
-            f"{path} has {adopted.classes} classes, the data {len(theirs)}",
-            remedy="Take the data it was made for.",
-        )
-    if own and own != theirs:
-        differing = next((a, b) for a, b in zip(own, theirs, strict=True) if a != b)
-        raise RecipeError(
-            f"{path} and the data name their classes differently: '{differing[0]}', '{differing[1]}'",
-            remedy="Order and name the class folders as the model's metadata does.",
-        )

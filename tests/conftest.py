@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -9,9 +10,15 @@ import onnx
 import onnxruntime
 import pytest
 from exported_nets import ExportedNet, blobs, settled
+from hypothesis import settings as hypothesis_settings
 from tiny_run import RECIPE, TinyRun, command, written
 
 from calkd_edge.export.onnx_export import export_onnx, reference_logits
+
+# The same examples in every run, so that a failure is of the change at hand; `make test-all` draws new ones.
+hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis_settings.register_profile("fresh", deadline=None)
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(scope="session")

@@ -4,3 +4,11 @@ In scope: torch to ONNX, metadata, folding a calibration into a file. Out of sco
 in),
 precision, running what was exported.
 """
+
+from calkd_edge.registry import Registry
+
+TEACHER_FILES = Registry(
+    "teacher file",
+    {"onnx": "calkd_edge.export.adopt:adopted_file"},
+    plural="teacher_files",
+)

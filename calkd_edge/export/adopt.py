@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -15,7 +17,7 @@ from onnx import TensorProto, helper
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.export.onnx_export import INPUT, LOGITS, PROBABILITIES
-from calkd_edge.onnx_graph import GraphView, copy_of
+from calkd_edge.onnx_graph import GraphView, class_names, copy_of
 
 Triple = Sequence[float]
 _FLOATS = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
@@ -30,12 +32,73 @@ class Adopted:
         image_shape: (3, H, W).
         classes: C.
         layout: of the file's own input.
+        mean: what was put in front of a float input; None where the file normalises itself.
+        std: likewise.
     """
 
     model: onnx.ModelProto
     image_shape: tuple[int, int, int]
     classes: int
     layout: str
+    mean: Triple | None = None
+    std: Triple | None = None
+
+
+def adopted_file(
+    path: Path,
+    *,
+    layout: Literal["nchw", "nhwc"] | None = None,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+) -> Adopted:
+    """A classifier in an ONNX file of any framework, in our form.
+
+    `layout` is read from the input's shape where it says; `mean` and `std`, in fractions of 255, are needed
+    for a float input.
+
+    Raises:
+        RecipeError: no readable ONNX classifier, or the graph does not say enough.
+    """
+    return adopt(load_onnx(path), layout=layout, mean=mean, std=std)
+
+
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """The model in a file, with its external data.
+
+    Raises:
+        RecipeError: there is no such file, or it is no ONNX model.
+    """
+    try:
+        model = onnx.load(path)
+    except FileNotFoundError:
+        raise RecipeError(f"there is no file {path}", remedy="Check the path.") from None
+    except Exception as broken:  # protobuf's DecodeError, and what onnx raises for external data
+        raise RecipeError(
+            f"{path} is not a readable ONNX file: {broken}", remedy="Export it anew."
+        ) from broken
+    if not model.graph.node:  # what protobuf makes of an empty file
+        raise RecipeError(f"{path} is not a readable ONNX file: it holds no graph", remedy="Export it anew.")
+    return model
+
+
+def check_classes(adopted: Adopted, classes: Sequence[str], path: Path) -> None:
+    """Refuse another number or order of classes than the data's.
+
+    Raises:
+        RecipeError: with the first that differ.
+    """
+    own, theirs = class_names(adopted.model), tuple(classes)
+    if adopted.classes != len(theirs):
+        raise RecipeError(
+            f"{path} has {adopted.classes} classes, the data {len(theirs)}",
+            remedy="Take the data it was made for.",
+        )
+    if own and own != theirs:
+        differing = next((a, b) for a, b in zip(own, theirs, strict=True) if a != b)
+        raise RecipeError(
+            f"{path} and the data name their classes differently: '{differing[0]}', '{differing[1]}'",
+            remedy="Order and name the class folders as the model's metadata does.",
+        )
 
 
 def adopt(
@@ -84,7 +147,8 @@ def adopt(
         _wrap_input(graph, inputs[0], kind, found, (height, width), mean, std)
     classes = _wrap_outputs(adopted)
     onnx.checker.check_model(adopted)
-    return Adopted(adopted, (3, height, width), classes, found)
+    given = None if ours or kind not in _FLOATS else (mean, std)
+    return Adopted(adopted, (3, height, width), classes, found, *(given or (None, None)))
 
 
 def _layout(shape: list[int], asked: str | None) -> str:
@@ -182,11 +246,14 @@ def _wrap_outputs(model: onnx.ModelProto) -> int:
     raw = source.name
     last = view.producer.get(raw)
     nodes = list(view.graph.node)
+    # Renamed, not copied by an Identity: a calibration is then folded into the layer that gives the logits,
+    # and the softmax reads the calibrated ones.
     if last is not None and last.op_type == "Softmax":
-        nodes += _alias(raw, PROBABILITIES) + _alias(last.input[0], LOGITS)
+        _rename(nodes, raw, PROBABILITIES)
+        _rename(nodes, last.input[0], LOGITS)
     else:
-        nodes += _alias(raw, LOGITS)
-        nodes.append(helper.make_node("Softmax", [raw], [PROBABILITIES], "adopted_softmax", axis=-1))
+        _rename(nodes, raw, LOGITS)
+        nodes.append(helper.make_node("Softmax", [LOGITS], [PROBABILITIES], "adopted_softmax", axis=-1))
     view.replace_nodes(nodes)
     batch = source.type.tensor_type.shape.dim[0]
     shape = [batch.dim_value or batch.dim_param or "batch", classes]
@@ -198,9 +265,15 @@ def _wrap_outputs(model: onnx.ModelProto) -> int:
     return classes
 
 
-def _alias(source: str, target: str) -> list[onnx.NodeProto]:
-    """A value under another name; nothing when it has that name already."""
-    return [] if source == target else [helper.make_node("Identity", [source], [target], f"adopted_{target}")]
+def _rename(nodes: list[onnx.NodeProto], old: str, new: str) -> None:
+    """Give a value another name, and what had that name before a third."""
+    if old == new:
+        return
+    moved = {new: f"adopted_other_{new}", old: new}
+    for node in nodes:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                names[place] = moved.get(name, name)
 
 
 def _score_output(outputs: list[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:

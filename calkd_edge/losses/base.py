@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from calkd_edge.records import Affine
@@ -76,11 +77,19 @@ class Loss(nn.Module):
             module, or PATH:input for what goes in.
         teacher_taps: taps of the teacher; a loss with any runs the teacher live.
         uses_teacher: whether it looks at the teacher's logits.
+        uses_labels: whether it looks at labels: it is then asked twice of mixed images, once for each label.
     """
 
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
     uses_teacher: bool = True
+    uses_labels: bool = True
+
+    def __call__(self, step: Step) -> Tensor:
+        """The scalar of one step, summed in float32 also where the training autocasts to fewer bits."""
+        with torch.autocast(step.student.logits.device.type, enabled=False):
+            result: Tensor = super().__call__(step)
+        return result
 
     def forward(self, step: Step) -> Tensor:
         """A scalar."""
@@ -91,19 +100,6 @@ class Loss(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not define teacher_effect")
 
 
-def effect_on_softened_logits(affine: Affine, temperature: float) -> TeacherEffect:
-    """The effect on a loss that reads teacher logits through softmax(logits / temperature).
-
-    Source: with a teacher temperature c, softmax((v / c) / t) = softmax(v / (c t)): a teacher-side
-    temperature c t.
-    """
-    if affine.scale == (1.0,) and len(set(affine.bias)) == 1:  # the same bias everywhere leaves softmax alone
-        return TeacherEffect("no_op", "the teacher's calibration is the identity: nothing changes")
-    if affine.temperature is not None:
-        softened = affine.temperature * temperature
-        return TeacherEffect(
-            "acts",
-            f"dividing the teacher's logits by {affine.temperature:.3g} is a teacher-side temperature of "
-            f"{softened:.3g}, with the student still at {temperature:g}",
-        )
-    return TeacherEffect("acts", "the calibrated teacher's softened probabilities differ class by class")
+def full_precision(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or as it is when it has float64."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

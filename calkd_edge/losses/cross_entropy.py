@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect
+from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
 from calkd_edge.records import Affine
 
 
@@ -28,7 +28,9 @@ class CrossEntropy(Loss):
 
     def forward(self, step: Step) -> Tensor:
         """A scalar, in nats."""
-        return F.cross_entropy(step.student.logits.float(), step.labels, label_smoothing=self.label_smoothing)
+        return F.cross_entropy(
+            full_precision(step.student.logits), step.labels, label_smoothing=self.label_smoothing
+        )
 
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
         """None: the labels alone speak."""

@@ -18,11 +18,13 @@ from calkd_edge.losses import LOSSES
 from calkd_edge.losses.base import Context, Loss, Outputs, Step
 from calkd_edge.losses.objective import WeightedLosses
 from calkd_edge.models import image_model
+from calkd_edge.models.forms import ImageShape
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.models.taps import feature_shape, module_at, tapped
 from calkd_edge.recipe import TrainingSection
 from calkd_edge.records import Affine, Calibration
 from calkd_edge.stages.epochs import Epochs, description_of, watcher
+from calkd_edge.stages.taught import taught
 from calkd_edge.training.loop import Batch, Training, fabric_for, fit
 
 VERSION = 2
@@ -40,7 +42,7 @@ class Distillation(nn.Module):
     """
 
     def __init__(
-        self, student: ImageModel, losses: WeightedLosses, teacher: ImageModel | None, affine: Affine
+        self, student: ImageModel, losses: WeightedLosses, teacher: nn.Module | None, affine: Affine
     ) -> None:
         super().__init__()
         self.student, self.losses = student, losses
@@ -67,8 +69,11 @@ class Distillation(nn.Module):
         teacher = self.beside[0]
         if teacher is None:
             return Outputs(torch.empty(0), {})
-        with torch.no_grad(), tapped(teacher, paths, where="teacher") as features:
-            logits = teacher(batch.images).float()
+        with torch.no_grad():
+            if not paths:  # a file that another runtime runs has no modules to tap
+                return Outputs(applied(self.affine, teacher(batch.images).float()), {})
+            with tapped(_present(teacher), paths, where="teacher") as features:
+                logits = teacher(batch.images).float()
         return Outputs(applied(self.affine, logits), features)
 
 
@@ -119,12 +124,18 @@ def run(job: Job) -> None:
     description = description_of(params["model"], prepared, "train")
     student = image_model.build(description)
     live = params["teacher_mode"] == "live"
-    teacher = image_model.load(job.inputs["teacher"])[0].requires_grad_(False) if live else None
     section = TrainingSection.model_validate(params["training"])
     fabric = fabric_for(job.places["accelerator"], section.autocast)
-    if teacher is not None:
-        fabric.to_device(teacher)
-    losses = build_losses(params["losses"], student, teacher, prepared, section)
+    teacher = taught(job.inputs["teacher"], fabric.device) if live else None
+    losses = build_losses(
+        params["losses"],
+        student,
+        teacher,
+        num_classes=len(prepared.classes),
+        image_shape=prepared.image_shape,
+        train_images=len(prepared.indices("train")),
+        epochs=section.epochs,
+    )
     epochs = Epochs.of(prepared, section.images_per_step, params)
     stored = SoftLabels.open(job.inputs["soft_labels"], affine) if "soft_labels" in job.inputs else None
     training = Training(
@@ -146,22 +157,29 @@ def run(job: Job) -> None:
 def build_losses(
     chosen: Sequence[Mapping[str, Any]],
     student: ImageModel,
-    teacher: ImageModel | None,
-    prepared: Prepared,
-    section: TrainingSection,
+    teacher: nn.Module | None,
+    *,
+    num_classes: int,
+    image_shape: ImageShape,
+    train_images: int,
+    epochs: int,
 ) -> WeightedLosses:
-    """The recipe's losses, each sized by dry forward passes where it reads features."""
+    """The recipe's losses, each sized by dry forward passes where it reads features.
 
-    def shape(model: ImageModel | None, where: str, path: str) -> tuple[int, ...]:
-        return feature_shape(_present(model), path, prepared.image_shape, where=where)
+    Raises:
+        RecipeError: a tap that leads nowhere, or to a feature that a loss cannot read.
+    """
 
-    def module(model: ImageModel | None, where: str, path: str) -> nn.Module:
+    def shape(model: nn.Module | None, where: str, path: str) -> tuple[int, ...]:
+        return feature_shape(_present(model), path, image_shape, where=where)
+
+    def module(model: nn.Module | None, where: str, path: str) -> nn.Module:
         return module_at(_present(model), path, where=where)
 
     context = Context(
-        num_classes=len(prepared.classes),
-        train_images=len(prepared.indices("train")),
-        epochs=section.epochs,
+        num_classes=num_classes,
+        train_images=train_images,
+        epochs=epochs,
         student_shape=partial(shape, student, "student"),
         teacher_shape=partial(shape, teacher, "teacher"),
         student_module=partial(module, student, "student"),
@@ -174,7 +192,7 @@ def build_losses(
     return WeightedLosses(terms)
 
 
-def _present(model: ImageModel | None) -> ImageModel:
-    if model is None:
-        raise RuntimeError("a loss asked for teacher features, but the plan runs no teacher")
+def _present(model: nn.Module | None) -> ImageModel:
+    if not isinstance(model, ImageModel):
+        raise RuntimeError("a loss asked for teacher features, but the plan runs no teacher of torch's")
     return model

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from calkd_edge.data.augment import Augmentation
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
-from calkd_edge.models import image_model
-from calkd_edge.models.image_model import ImageModel
 from calkd_edge.records import FloatArray
 from calkd_edge.stages.epochs import augmentation_of
+from calkd_edge.stages.taught import taught
 from calkd_edge.training.loop import fabric_for
 
 VERSION = 1
@@ -37,12 +37,11 @@ _VIEWS = 0x50
 def run(job: Job) -> None:
     """Write logits.npy [V, N, C] float16, offsets.npy [V, N] float32 and views.npz."""
     prepared = Prepared.open(job.inputs["data"])
-    model, _ = image_model.load(job.inputs["teacher"])
     rows = prepared.indices("train")
     augmentation = augmentation_of(job.params["augmentation"], prepared)
     count, seed = job.params["views"], job.params["seed"]
     device = fabric_for(job.places["accelerator"]).device
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
+    model = taught(job.inputs["teacher"], device)
     shape = (count, len(rows), len(prepared.classes))
     logits = np.lib.format.open_memmap(job.out / "logits.npy", "w+", np.float16, shape)
     offsets = np.empty(shape[:2], dtype=np.float32)
@@ -53,7 +52,7 @@ def run(job: Job) -> None:
             columns[name].append(view[name])
         kept = job.scratch / f"view-{view_number}.npz"
         if not kept.is_file():
-            _save(kept, *_one_view(model, prepared, augmentation, view, job, view_number))
+            _save(kept, *_one_view(model, device, prepared, augmentation, view, job, view_number))
         with np.load(kept, allow_pickle=False) as stored:
             logits[view_number], offsets[view_number] = stored["logits"], stored["offsets"]
     logits.flush()
@@ -64,7 +63,8 @@ def run(job: Job) -> None:
 
 
 def _one_view(
-    model: ImageModel,
+    model: nn.Module,
+    device: torch.device,
     prepared: Prepared,
     augmentation: Augmentation,
     view: Mapping[str, np.ndarray],
@@ -79,7 +79,7 @@ def _one_view(
             piece = slice(start, start + size)
             images = torch.from_numpy(prepared.images[rows[piece]])
             replayed = augmentation.replay(images, {name: view[name][piece] for name in augmentation.columns})
-            parts.append(model(replayed.to(model.mean.device)).float().cpu().numpy())
+            parts.append(model(replayed.to(device)).float().cpu().numpy())
             done = number * len(rows) + min(start + size, len(rows))
             job.progress(done, job.params["views"] * len(rows))
     return packed(np.concatenate(parts))

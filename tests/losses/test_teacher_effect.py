@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from loss_cases import CASES, ROWS, build, drawn, step, tensors
+from loss_cases import CASES, build, drawn_step, gradients, settled, with_logits
 
 from calkd_edge.losses.objective import joined_effect
 from calkd_edge.records import Affine
@@ -14,36 +14,64 @@ AFFINES = {
     "identity": Affine(scale=(1.0,)),
     "one bias for all": Affine(scale=(1.0,), bias=(2.0,)),
     "temperature": Affine(scale=(0.5,)),
+    "equal scales": Affine(scale=(0.5,) * 7, bias=(0.0,) * 7),
     "vector": Affine(scale=tuple(np.linspace(0.5, 1.5, 7)), bias=tuple(np.linspace(-1, 1, 7))),
     "bias": Affine(scale=(1.0,), bias=tuple(np.linspace(-1, 1, 7))),
 }
 
 
-def gradient(name, given, student, teacher, labels):
-    loss = build(name, given).eval()
-    feature = torch.randn(ROWS, 6, 8, 8, generator=torch.Generator().manual_seed(9)).requires_grad_()
-    s, t, y = tensors(student, teacher, labels)
-    loss(step(s, t, y, features=feature)).backward()
-    pieces = [part.grad.ravel() for part in (s, feature) if part.grad is not None]
-    return torch.cat(pieces)
+def gradient(loss, affine=None):
+    torch.manual_seed(4)
+    step = drawn_step(epoch=3.0)
+    if affine is not None:
+        taught = torch.from_numpy(affine.apply(step.teacher.logits.numpy()))
+        step = with_logits(step, teacher=taught)
+    loss(step).backward()
+    return gradients(step)
 
 
 @pytest.mark.parametrize("affine", AFFINES)
 @pytest.mark.parametrize(("name", "given"), CASES)
 def test_teacher_effect_is_what_the_students_gradient_shows(name, given, affine):
-    student, teacher, labels = drawn()
-    effect = build(name, given).teacher_effect(AFFINES[affine])
-    before = gradient(name, given, student, teacher, labels)
-    after = gradient(name, given, student, AFFINES[affine].apply(teacher), labels)
-    moved = (before - after).abs().max().item()
-    assert effect.kind in ("acts", "no_op")
-    assert moved < 1e-6 if effect.kind == "no_op" else moved > 1e-4
+    loss = settled(name, given)
+    effect = loss.teacher_effect(AFFINES[affine])
+    before, after = gradient(loss), gradient(loss, AFFINES[affine])
+    moved = ((before - after).abs().max() / before.abs().max()).item()
+    assert moved < 1e-5 if effect.kind == "no_op" else moved > 1e-4
     assert len(effect.sentence) > 20
+    if effect.kind in ("absorbed", "partial"):
+        assert affine in ("temperature", "equal scales")
+
+
+@pytest.mark.parametrize(("name", "power"), [("ttm", 0.1), ("ttm", 0.6), ("wttm", 0.2)])
+def test_an_absorbed_temperature_is_another_setting(name, power):
+    """ttm's whole gradient; wttm's up to one factor for each image."""
+    before = gradient(settled(name, {"power": 0.5 * power}))
+    after = gradient(settled(name, {"power": power}), AFFINES["temperature"])
+    effect = settled(name, {"power": power}).teacher_effect(AFFINES["temperature"])
+    assert f"power: {0.5 * power:g}" in effect.sentence
+    if name == "ttm":
+        assert effect.kind == "absorbed"
+        assert torch.allclose(before, after, rtol=1e-9)
+        return
+    assert effect.kind == "partial"
+    share = (before / after).view(-1, 7)
+    assert torch.allclose(share, share[:, :1].expand_as(share), rtol=1e-6)
+    assert share.std() > 1e-4
 
 
 def test_temperature_on_the_teacher_is_the_teacher_side_temperature_the_sentence_names():
     effect = build("kd", {}).teacher_effect(Affine(scale=(0.5,)))
     assert "teacher-side temperature of 8, with the student still at 4" in effect.sentence
+
+
+def test_standardized_logits_take_a_temperature_out():
+    for name in ("kd", "dkd"):
+        effect = build(name, {"standardize": True}).teacher_effect(AFFINES["temperature"])
+        assert effect.kind == "no_op"
+        assert "vector" in effect.sentence
+    effect = build("mlkd", {"standardize": True}).teacher_effect(AFFINES["temperature"])
+    assert effect.kind == "partial"
 
 
 def test_sum_acts_when_any_term_does():

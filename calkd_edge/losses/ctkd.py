@@ -1,0 +1,78 @@
+"""Curriculum temperature: a temperature that learns to make the student's task harder."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
+from calkd_edge.losses.effects import common_scale, effect_on_softened_logits
+from calkd_edge.losses.kd import kd_loss
+from calkd_edge.records import Affine
+
+
+def reversed_gradient(value: Tensor, strength: float) -> Tensor:
+    """`value` itself; its gradient comes back times -strength.
+
+    Source: Ganin and Lempitsky, ICML 2015 (arXiv 1409.7495), section 3.
+    """
+    return (1 + strength) * value.detach() - strength * value
+
+
+class CTKD(Loss):
+    """KD at one temperature that is learned against the student, by a reversed gradient.
+
+    The temperature is lowest_temperature + temperature_span * sigmoid(theta), the same for every image (the
+    paper's global variant). The strength of the reversal rises along half a cosine from 0 to 1. Published
+    with weight 0.9 beside 0.1 of cross-entropy.
+
+    Args:
+        context: not read.
+        lowest_temperature: reached as theta goes to minus infinity.
+        temperature_span: how far above it the temperature can rise.
+        initial: theta at the start; 1 with the other defaults is a temperature of 15.6.
+        curriculum_epochs: over which the reversal comes to full strength.
+
+    Source: Li et al., "Curriculum Temperature for Knowledge Distillation", AAAI 2023 (arXiv 2211.16231).
+    """
+
+    uses_labels = False
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        lowest_temperature: Annotated[float, Field(gt=0)] = 1.0,
+        temperature_span: Annotated[float, Field(gt=0)] = 20.0,
+        initial: float = 1.0,
+        curriculum_epochs: Annotated[float, Field(gt=0)] = 10.0,
+    ) -> None:
+        super().__init__()
+        self.lowest, self.span, self.initial = lowest_temperature, temperature_span, initial
+        self.curriculum_epochs = curriculum_epochs
+        self.theta = nn.Parameter(torch.tensor(float(initial)))
+
+    def strength(self, epoch: float) -> float:
+        """Of the reversal, in 0..1."""
+        return 0.5 - 0.5 * math.cos(math.pi * min(1.0, epoch / self.curriculum_epochs))
+
+    def forward(self, step: Step) -> Tensor:
+        """A scalar, in nats times temperature squared; theta's gradient is reversed."""
+        theta = reversed_gradient(full_precision(self.theta), self.strength(step.epoch))
+        temperature = self.lowest + self.span * torch.sigmoid(theta)
+        return kd_loss(step.student.logits, step.teacher.logits, temperature)
+
+    def teacher_effect(self, affine: Affine) -> TeacherEffect:
+        """Acts: what is learned is common to both sides, so the teacher's own temperature stays."""
+        scale = common_scale(affine)
+        if scale is None or scale <= 0 or scale == 1.0:
+            return effect_on_softened_logits(affine, self.lowest)
+        return TeacherEffect(
+            "acts",
+            f"the teacher's side is {1 / scale:.3g} times as hot as the student's; the temperature that is "
+            "learned is common to both and cannot undo it",
+        )

@@ -1,0 +1,118 @@
+"""What losses on features share: taps in pairs, shapes checked when the loss is built, and directions that
+are safe at zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from calkd_edge.errors import RecipeError
+from calkd_edge.losses.base import Loss, Step, TeacherEffect, full_precision
+from calkd_edge.records import Affine
+
+Taps = Annotated[tuple[str, ...], Field(min_length=1)]
+"""Module paths, or PATH:input, from the shallowest to the deepest."""
+
+_TINY = 1e-12
+
+
+class FeatureLoss(Loss):
+    """A loss on pairs of features; the teacher's logits and the labels do not enter.
+
+    Args:
+        student: taps of the student.
+        teacher: as many taps of the teacher.
+
+    Raises:
+        RecipeError: the numbers of taps differ.
+    """
+
+    uses_teacher = False
+    uses_labels = False
+
+    def __init__(self, student: Sequence[str], teacher: Sequence[str]) -> None:
+        super().__init__()
+        if len(student) != len(teacher):
+            raise RecipeError(
+                f"{type(self).__name__}: `student` names {len(student)} taps and `teacher` {len(teacher)}",
+                remedy="Name as many of each: the first is compared with the first, and so on.",
+            )
+        self.student_taps, self.teacher_taps = tuple(student), tuple(teacher)
+
+    def pairs(self, step: Step) -> list[tuple[Tensor, Tensor]]:
+        """The student's and the teacher's feature at each pair of taps, in float32 or better."""
+        return [
+            (
+                full_precision(step.student.features[own]),
+                full_precision(step.teacher.features[taught]).detach(),
+            )
+            for own, taught in zip(self.student_taps, self.teacher_taps, strict=True)
+        ]
+
+    def teacher_effect(self, affine: Affine) -> TeacherEffect:
+        """None: features lie before the calibrated logits."""
+        return TeacherEffect(
+            "no_op",
+            f"{type(self).__name__} reads features that lie before the logits, which no calibration touches",
+        )
+
+
+def map_channels(shape: tuple[int, ...], tap: str, loss: str, *, or_vector: bool = False) -> int:
+    """C of a map [C, H, W]; with `or_vector`, D of a vector [D] too, which counts as a map of one pixel.
+
+    Raises:
+        RecipeError: the feature has another shape.
+    """
+    if len(shape) == 3 or (or_vector and len(shape) == 1):
+        return shape[0]
+    raise _refused(shape, tap, loss, "maps [C, H, W]" + (" or vectors [D]" if or_vector else ""))
+
+
+def vector_size(shape: tuple[int, ...], tap: str, loss: str) -> int:
+    """D of a vector [D], or C of a map [C, H, W], which is then averaged over its pixels.
+
+    Raises:
+        RecipeError: the feature has another shape.
+    """
+    if len(shape) in (1, 3):
+        return shape[0]
+    raise _refused(shape, tap, loss, "vectors [D] or maps [C, H, W], which it averages")
+
+
+def _refused(shape: tuple[int, ...], tap: str, loss: str, wanted: str) -> RecipeError:
+    tokens = len(shape) == 2
+    return RecipeError(
+        f"{loss}: the feature at '{tap}' has the shape {list(shape)}{' (tokens)' if tokens else ''}, "
+        f"but this loss compares {wanted}",
+        remedy="Tap a convolutional stage, or what goes into the classifier: its path and `:input`.",
+    )
+
+
+def as_map(feature: Tensor) -> Tensor:
+    """[B, C, H, W] as it is; [B, D] as [B, D, 1, 1]."""
+    return feature[:, :, None, None] if feature.dim() == 2 else feature
+
+
+def pooled(feature: Tensor) -> Tensor:
+    """[B, D] as it is; [B, C, H, W] averaged to [B, C]."""
+    return feature.mean((2, 3)) if feature.dim() == 4 else feature
+
+
+def same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps brought to the smaller height and width of both, by average pooling."""
+    size = (min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3]))
+    return F.adaptive_avg_pool2d(first, size), F.adaptive_avg_pool2d(second, size)
+
+
+def direction(vectors: Tensor, dim: int) -> Tensor:
+    """Vectors along `dim` at length 1; the zero vector has no direction: it stays, and gets no gradient."""
+    squared = vectors.square().sum(dim, keepdim=True)
+    is_zero = squared <= _TINY**2
+    inverse = torch.where(is_zero, torch.ones_like(squared), squared).rsqrt()
+    return vectors * torch.where(is_zero, torch.zeros_like(inverse), inverse)

@@ -1,0 +1,39 @@
+"""A network that is an ONNX file, run by ONNX Runtime where torch would run a module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+RUNTIME = "ONNX Runtime"
+
+
+class OnnxNet(nn.Module):
+    """An ONNX classifier in our form, images -> logits; it has no weights that torch could see or train.
+
+    On a GPU where this ONNX Runtime has its CUDA provider, else on the CPU. 8-bit products are exact, also on
+    x86 processors without VNNI (session.x64quantprecision).
+
+    Args:
+        path: images uint8 [N, 3, H, W] -> logits [N, C].
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+        providers: Sequence[str] = [name for name in wanted if name in onnxruntime.get_available_providers()]
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, C] float32, on the images' accelerator, for uint8 images [B, 3, H, W]."""
+        given = np.ascontiguousarray(images.cpu().numpy())
+        (logits,) = self.session.run(["logits"], {"images": given})
+        return torch.from_numpy(np.asarray(logits, dtype=np.float32)).to(images.device)

@@ -1,0 +1,55 @@
+"""teacher, when it is an ONNX file: the file in our form, and what it has seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+
+from calkd_edge.data.prepared import Prepared
+from calkd_edge.engine.stage import Job
+from calkd_edge.errors import RecipeError
+from calkd_edge.export import TEACHER_FILES
+from calkd_edge.export.adopt import Adopted, check_classes
+from calkd_edge.models.image_model import ModelDescription
+from calkd_edge.onnx_graph import set_metadata
+
+VERSION = 1
+"""Raised by hand when what this stage writes changes."""
+
+
+def run(job: Job) -> None:
+    """Write model.onnx (uint8 images in, logits and probabilities out), model.json and history.jsonl."""
+    params, prepared = job.params, Prepared.open(job.inputs["data"])
+    path = Path(job.places["weights"])
+    adopted: Adopted = TEACHER_FILES.load(params["model"]["name"])(path, **params["model"]["settings"])
+    check_classes(adopted, prepared.classes, path)
+    if adopted.image_shape != prepared.image_shape:
+        raise RecipeError(
+            f"teacher.weights: {path} takes images of {list(adopted.image_shape)}, "
+            f"the data has {list(prepared.image_shape)}",
+            remedy="Set the data's image_size to the teacher's, or export the teacher for this size.",
+        )
+    mean, std = (adopted.mean or (0.0,) * 3), (adopted.std or (1.0,) * 3)
+    description = ModelDescription(
+        name=params["model"]["name"],
+        settings=params["model"]["settings"],
+        classes=prepared.classes,
+        image_shape=prepared.image_shape,
+        mean=mean,
+        std=std,
+        trained_on=params["trained_on"],
+        input_note=prepared.notes["input_note"],
+        license=prepared.notes["license"],
+    )
+    metadata = {
+        "classes": json.dumps(prepared.classes),
+        "input": "uint8 RGB, NCHW, normalised inside the file",
+        "precision": "fp32",
+        "calibration": "none",
+    }
+    set_metadata(adopted.model, metadata)
+    onnx.save(adopted.model, job.out / "model.onnx")
+    (job.out / "model.json").write_text(description.model_dump_json(indent=1), encoding="utf-8")
+    (job.out / "history.jsonl").write_text(json.dumps({"weights": params["weights_sha256"]}) + "\n")

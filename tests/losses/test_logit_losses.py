@@ -1,0 +1,235 @@
+"""Losses on logits: each against its formula in numpy, and under shifts, scales and at student = teacher."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loss_cases import CASES, LOGIT_CASES, ROWS, build, drawn, drawn_step, with_logits
+from scipy import special, stats
+
+from calkd_edge.losses.ctkd import reversed_gradient
+from calkd_edge.losses.dist import pearson
+from calkd_edge.losses.dkd import dkd_loss
+from calkd_edge.losses.kd import kd_loss
+from calkd_edge.losses.objective import WeightedLosses
+from calkd_edge.losses.standardize import standardized
+
+# The formulae, as the papers write them, on probabilities in float64.
+
+
+def kd_by_hand(student, teacher, t):
+    p, q = special.softmax(teacher / t, axis=1), special.softmax(student / t, axis=1)
+    return t**2 * stats.entropy(p, q, axis=1).mean()
+
+
+def parts_by_hand(student, teacher, labels, t):
+    """TCKD, NCKD and 1 - p_label of the teacher for each row, without t squared."""
+    p, q = special.softmax(teacher / t, axis=1), special.softmax(student / t, axis=1)
+    rows = np.arange(len(labels))
+    binary = [np.stack([x[rows, labels], 1 - x[rows, labels]], axis=1) for x in (p, q)]
+    rest = [np.stack([np.delete(row, label) for row, label in zip(x, labels, strict=True)]) for x in (p, q)]
+    return stats.entropy(*binary, axis=1), stats.entropy(*rest, axis=1), 1 - p[rows, labels]
+
+
+def dkd_by_hand(student, teacher, labels, alpha=1.0, beta=8.0, temperature=4.0, **_):
+    target, others, _ = parts_by_hand(student, teacher, labels, temperature)
+    return temperature**2 * (alpha * target + beta * others).mean()
+
+
+def cross_entropy_by_hand(student, labels, label_smoothing=0.0):
+    log_p = special.log_softmax(student, axis=1)
+    wanted = np.full_like(log_p, label_smoothing / log_p.shape[1])
+    wanted[np.arange(len(labels)), labels] += 1 - label_smoothing
+    return -(wanted * log_p).sum(axis=1).mean()
+
+
+def dist_by_hand(student, teacher, beta=1.0, gamma=1.0, temperature=4.0):
+    p, q = special.softmax(teacher / temperature, axis=1), special.softmax(student / temperature, axis=1)
+    by_image = np.mean([stats.pearsonr(a, b).statistic for a, b in zip(p, q, strict=True)])
+    by_class = np.mean([stats.pearsonr(a, b).statistic for a, b in zip(p.T, q.T, strict=True)])
+    return temperature**2 * (beta * (1 - by_image) + gamma * (1 - by_class))
+
+
+def nkd_by_hand(student, teacher, labels, gamma=3.5, temperature=3.0):
+    total = 0.0
+    for z, v, label in zip(student, teacher, labels, strict=True):
+        total -= special.softmax(v)[label] * np.log(special.softmax(z)[label])
+        others = special.softmax(np.delete(v, label) / temperature)
+        ours = special.softmax(np.delete(z, label) / temperature)
+        total -= gamma * temperature**2 * (others * np.log(ours)).sum()
+    return total / len(labels)
+
+
+def mlkd_by_hand(student, teacher, temperatures=(2, 3, 4, 5, 6), standardize=False, masks=True):
+    p = special.softmax(teacher, axis=1)
+    confident, frequent = p.max(axis=1), p.sum(axis=0)
+    images = [c <= np.median(confident) or not masks for c in confident]
+    classes = [c <= np.median(frequent) or not masks for c in frequent]
+    total, (rows, width) = 0.0, student.shape
+    for t in temperatures:
+        z, v = [stats.zscore(x, axis=1, ddof=1) if standardize else x for x in (student, teacher)]
+        divergence = stats.entropy(special.softmax(v / t, axis=1), special.softmax(z / t, axis=1), axis=1)
+        total += t**2 * divergence[images].sum() / rows
+        ours, theirs = special.softmax(student / t, axis=1), special.softmax(teacher / t, axis=1)
+        for i in range(rows):
+            pairs = [(theirs[i] @ theirs[j] - ours[i] @ ours[j]) ** 2 for j in range(rows) if images[j]]
+            total += sum(pairs) / rows
+        for i in range(width):
+            for j in range(width):
+                if classes[j]:
+                    total += (theirs[:, i] @ theirs[:, j] - ours[:, i] @ ours[:, j]) ** 2 / width
+    return total
+
+
+def ttm_by_hand(student, teacher, power, *, weighted):
+    powered, q = special.softmax(teacher, axis=1) ** power, special.softmax(student, axis=1)
+    weights = powered.sum(axis=1) if weighted else np.ones(len(q))
+    return (weights * stats.entropy(powered, q, axis=1)).mean()
+
+
+def ctkd_by_hand(student, teacher, lowest_temperature=1.0, temperature_span=20.0, initial=1.0):
+    return kd_by_hand(student, teacher, lowest_temperature + temperature_span * special.expit(initial))
+
+
+def by_hand(name, given, student, teacher, labels):
+    if given.get("standardize") and name in ("kd", "dkd"):
+        student, teacher = stats.zscore(student, axis=1, ddof=1), stats.zscore(teacher, axis=1, ddof=1)
+        given = {key: value for key, value in given.items() if key != "standardize"}
+    return {
+        "cross_entropy": lambda: cross_entropy_by_hand(student, labels, **given),
+        "kd": lambda: kd_by_hand(student, teacher, given.get("temperature", 4.0)),
+        "dkd": lambda: dkd_by_hand(student, teacher, labels, **given),
+        "dist": lambda: dist_by_hand(student, teacher, **given),
+        "nkd": lambda: nkd_by_hand(student, teacher, labels, **given),
+        "mlkd": lambda: mlkd_by_hand(student, teacher, **given),
+        "ctkd": lambda: ctkd_by_hand(student, teacher, **given),
+        "ttm": lambda: ttm_by_hand(student, teacher, given.get("power", 0.1), weighted=False),
+        "wttm": lambda: ttm_by_hand(student, teacher, given.get("power", 0.2), weighted=True),
+    }[name]()
+
+
+@pytest.mark.parametrize(
+    ("name", "given"), [*LOGIT_CASES, *(case for case in CASES if case[0] == "cross_entropy")]
+)
+@settings(max_examples=6, deadline=None)
+@given(seed=st.integers(0, 10_000), scale=st.floats(0.2, 8.0))
+def test_loss_equals_its_formula(name, given, seed, scale):
+    # The formula has neither the 1e-8 beside dist's norms nor the 1e-7 beside a row's spread.
+    scale = min(scale, 3.0) if name == "dist" else scale
+    finest = 3e-4 if name == "dist" else 1e-5
+    student, teacher, labels = drawn(seed, scale=scale)
+    wanted = by_hand(name, given, student, teacher, labels)
+    for dtype, tolerance in ((torch.float32, 3e-4), (torch.float64, finest)):
+        value = build(name, given)(drawn_step(seed, scale=scale, dtype=dtype))
+        assert value.dtype == dtype
+        assert value.item() == pytest.approx(wanted, rel=tolerance, abs=tolerance / 10)
+
+
+def test_kd_gradient_is_the_difference_of_the_softened_probabilities():
+    student, teacher, _ = drawn()
+    step = drawn_step()
+    build("kd", {})(step).backward()
+    wanted = 4.0 * (special.softmax(student / 4, axis=1) - special.softmax(teacher / 4, axis=1)) / ROWS
+    np.testing.assert_allclose(step.student.logits.grad, wanted, atol=1e-12)
+
+
+ZERO_AT_TEACHER = [
+    *((name, given) for name, given in LOGIT_CASES if name not in ("nkd", "ttm", "wttm")),
+    ("ttm", {"power": 1.0}),
+    ("wttm", {"power": 1.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "given"), ZERO_AT_TEACHER)
+def test_a_student_that_equals_the_teacher_has_nothing_to_learn(name, given):
+    step = drawn_step()
+    logits = step.teacher.logits.clone().requires_grad_()
+    value = build(name, given)(with_logits(step, student=logits))
+    value.backward()
+    assert abs(value.item()) < 1e-4
+    assert logits.grad.abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("power", [0.1, 0.5, 3.0])
+def test_ttm_is_at_rest_where_the_student_is_the_softened_teacher(power):
+    step = drawn_step()
+    logits = (power * step.teacher.logits).requires_grad_()
+    for name in ("ttm", "wttm"):
+        value = build(name, {"power": power})(with_logits(step, student=logits))
+        assert abs(value.item()) < 1e-12
+
+
+@pytest.mark.parametrize(("name", "given"), LOGIT_CASES)
+def test_a_shift_of_a_row_of_logits_changes_nothing(name, given):
+    step = drawn_step()
+    shift = torch.tensor([[50.0], [-50.0], [0.0], [1.0], [-1.0]], dtype=torch.float64)
+    loss = build(name, given)
+    moved = with_logits(step, step.student.logits + shift, step.teacher.logits - shift)
+    assert loss(moved).item() == pytest.approx(loss(step).item(), rel=1e-9)
+
+
+@given(st.floats(0.01, 100.0))
+@settings(max_examples=25, deadline=None)
+def test_standardized_logits_have_neither_scale_nor_shift(factor):
+    logits, _, _ = drawn()
+    found = standardized(torch.tensor(factor * logits + 3.0)).numpy()
+    np.testing.assert_allclose(found, stats.zscore(logits, axis=1, ddof=1), rtol=1e-4, atol=1e-5)
+
+
+@given(st.floats(0.1, 10.0), st.floats(-5.0, 5.0))
+@settings(max_examples=25, deadline=None)
+def test_pearson_is_blind_to_scale_and_shift_of_either_side(factor, shift):
+    first, second, _ = (torch.tensor(x) for x in drawn())
+    plain = pearson(first, second, 1)
+    assert torch.allclose(pearson(factor * first + shift, second, 1), plain, atol=1e-7)
+    assert torch.allclose(pearson(first, factor * second + shift, 1), plain, atol=1e-7)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1.0, 2.0, 4.0]))
+@settings(max_examples=15, deadline=None)
+def test_kd_is_the_target_part_plus_the_others_weighed_by_the_teachers_doubt(seed, t):
+    student, teacher, labels = drawn(seed)
+    _, _, doubt = parts_by_hand(student, teacher, labels, t)
+    for row in range(ROWS):
+        s, z, y = (torch.tensor(x[row : row + 1]) for x in (student, teacher, labels))
+        joined = dkd_loss(s, z, y, alpha=1.0, beta=float(doubt[row]), temperature=t)
+        assert joined.item() == pytest.approx(kd_loss(s, z, t).item(), rel=1e-6, abs=1e-9)
+
+
+def test_dkd_rises_over_its_warm_up():
+    loss = build("dkd", {"warmup_epochs": 10.0})
+    at = [loss(drawn_step(epoch=epoch)).item() for epoch in (0.0, 2.5, 5.0, 10.0, 50.0)]
+    np.testing.assert_allclose(np.array(at) / at[-1], [0, 0.25, 0.5, 1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(("epoch", "strength"), [(0.0, 0.0), (5.0, 0.5), (10.0, 1.0), (200.0, 1.0)])
+def test_ctkd_climbs_where_the_student_descends_as_far_as_the_curriculum_is(epoch, strength):
+    loss, step = build("ctkd", {}).double(), drawn_step(epoch=epoch)
+    loss(step).backward()
+    student, teacher, _ = drawn()
+    nudge = 1e-5
+    up, down = (ctkd_by_hand(student, teacher, initial=1.0 + sign * nudge) for sign in (1, -1))
+    slope = (up - down) / (2 * nudge)
+    assert loss.theta.grad.item() == pytest.approx(-strength * slope, rel=1e-4, abs=1e-9)
+    t = 1 + 20 * special.expit(1.0)
+    wanted = t * (special.softmax(student / t, axis=1) - special.softmax(teacher / t, axis=1)) / ROWS
+    np.testing.assert_allclose(step.student.logits.grad, wanted, rtol=1e-5, atol=1e-9)
+
+
+def test_reversed_gradient_is_the_value_itself():
+    value = torch.tensor(2.5, requires_grad=True)
+    reversed_ = reversed_gradient(value, 0.25)
+    reversed_.backward()
+    assert (reversed_.item(), value.grad.item()) == (2.5, -0.25)
+
+
+def test_terms_are_weighed_and_a_name_may_stand_twice():
+    student, teacher, _ = drawn()
+    terms = [("kd", 2.0, build("kd", {})), ("kd", 3.0, build("kd", {"temperature": 1.0}))]
+    found = WeightedLosses(terms)(drawn_step())
+    assert list(found) == ["kd", "kd-1"]
+    assert found["kd"].item() == pytest.approx(2 * kd_by_hand(student, teacher, 4.0))
+    assert found["kd-1"].item() == pytest.approx(3 * kd_by_hand(student, teacher, 1.0))
