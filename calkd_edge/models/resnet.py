@@ -1,9 +1,9 @@
 """CIFAR residual nets of 6n+2 layers: three groups of basic blocks at 32, 16 and 8 pixels.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2 (arXiv 1512.03385),
-with
-1x1 convolutions on the shortcuts that change shape (their option B). Module names are those that the field's
-published CIFAR checkpoints use.
+with 1x1 convolutions on the shortcuts that change shape (their option B); resnet8x4 and resnet32x4 are four
+times as wide behind a stem twice as wide, as the distillation literature has them. Module names are those
+that the field's published CIFAR checkpoints use.
 """
 
 from __future__ import annotations
@@ -41,12 +41,11 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """6n+2 layers; `width` multiplies the 16, 32 and 64 channels of the groups."""
+    """6n+2 layers; `channels` are those of the stem and of the three groups."""
 
-    def __init__(self, num_classes: int, depth: int, width: float) -> None:
+    def __init__(self, num_classes: int, depth: int, channels: tuple[int, int, int, int]) -> None:
         super().__init__()
         blocks = (depth - 2) // 6
-        channels = [max(1, round(base * width)) for base in (16, 16, 32, 64)]
         self.conv1 = nn.Conv2d(3, channels[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])
         self.relu = nn.ReLU(inplace=True)
@@ -71,36 +70,52 @@ def _group(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequ
     return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
 
 
+def _plain(num_classes: int, depth: int, width: float) -> nn.Module:
+    """With the paper's 16, 16, 32 and 64 channels, times `width`."""
+    stem, first, second, third = (max(1, round(base * width)) for base in (16, 16, 32, 64))
+    return CifarResNet(num_classes, depth, (stem, first, second, third))
+
+
 def resnet8(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
     """CIFAR ResNet-8, 0.08 M parameters at width 1."""
-    return CifarResNet(num_classes, 8, width)
+    return _plain(num_classes, 8, width)
 
 
 def resnet14(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
     """CIFAR ResNet-14, 0.18 M parameters at width 1."""
-    return CifarResNet(num_classes, 14, width)
+    return _plain(num_classes, 14, width)
 
 
 def resnet20(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
     """CIFAR ResNet-20, 0.27 M parameters at width 1."""
-    return CifarResNet(num_classes, 20, width)
+    return _plain(num_classes, 20, width)
 
 
 def resnet32(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
     """CIFAR ResNet-32, 0.47 M parameters at width 1."""
-    return CifarResNet(num_classes, 32, width)
+    return _plain(num_classes, 32, width)
 
 
 def resnet44(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
     """CIFAR ResNet-44, 0.66 M parameters at width 1."""
-    return CifarResNet(num_classes, 44, width)
+    return _plain(num_classes, 44, width)
 
 
 def resnet56(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
     """CIFAR ResNet-56, 0.86 M parameters at width 1."""
-    return CifarResNet(num_classes, 56, width)
+    return _plain(num_classes, 56, width)
 
 
 def resnet110(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
     """CIFAR ResNet-110, 1.7 M parameters at width 1."""
-    return CifarResNet(num_classes, 110, width)
+    return _plain(num_classes, 110, width)
+
+
+def resnet8x4(num_classes: int, image_shape: ImageShape) -> nn.Module:
+    """CIFAR ResNet-8x4, 1.2 M parameters."""
+    return CifarResNet(num_classes, 8, (32, 64, 128, 256))
+
+
+def resnet32x4(num_classes: int, image_shape: ImageShape) -> nn.Module:
+    """CIFAR ResNet-32x4, 7.4 M parameters."""
+    return CifarResNet(num_classes, 32, (32, 64, 128, 256))

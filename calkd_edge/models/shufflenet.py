@@ -10,10 +10,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import AfterValidator
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import ShuffleNetV2
+from torchvision.models.shufflenetv2 import InvertedResidual
 
 from calkd_edge.models.forms import Form, ImageShape, is_cifar
+from calkd_edge.models.shuffling import Interleaving
 
 _CHANNELS = {
     0.5: [24, 48, 96, 192, 1024],
@@ -29,6 +31,17 @@ def _known_width(width: float) -> float:
     return width
 
 
+class Unit(InvertedResidual):  # type: ignore[misc]  # torchvision has no stubs
+    """torchvision's unit; in training its concatenation and shuffle are one step."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C', H / stride, W / stride]."""
+        if not self.training:  # an exported file keeps the form that runtimes know
+            return super().forward(x)  # type: ignore[no-any-return]
+        kept, changed = x.chunk(2, dim=1) if self.stride == 1 else (self.branch1(x), x)
+        return Interleaving.apply(kept, self.branch2(changed))  # type: ignore[no-any-return]  # torch's stub
+
+
 def shufflenet_v2(
     num_classes: int,
     image_shape: ImageShape,
@@ -37,7 +50,7 @@ def shufflenet_v2(
     form: Form = "auto",
 ) -> nn.Module:
     """ShuffleNetV2: channel split and shuffle, with the four widths of the paper."""
-    net: nn.Module = ShuffleNetV2([4, 8, 4], _CHANNELS[width], num_classes)
+    net: nn.Module = ShuffleNetV2([4, 8, 4], _CHANNELS[width], num_classes, inverted_residual=Unit)
     if is_cifar(form, image_shape):
         net.conv1 = nn.Sequential(
             nn.Conv2d(3, _CHANNELS[width][0], 1, bias=False),

@@ -6,12 +6,13 @@ import inspect
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from calkd_edge.errors import RecipeError
-from calkd_edge.models import MODELS
+from calkd_edge.errors import EnvironmentProblem, RecipeError
+from calkd_edge.models import MODELS, timm_
 from calkd_edge.registry import settings_model
 
-NEEDED = {"torchvision": {"architecture": "resnet18"}}
+NEEDED = {"torchvision": {"architecture": "resnet18"}, "timm": {"architecture": "resnet10t"}}
 IMAGENET, CIFAR = (3, 224, 224), (3, 32, 32)
 
 
@@ -61,7 +62,8 @@ def test_model_is_documented_and_annotated(name):
     for parameter in inspect.signature(target).parameters.values():
         assert parameter.annotation is not inspect.Parameter.empty, parameter.name
     assert list(inspect.signature(target).parameters)[:2] == ["num_classes", "image_shape"]
-    assert settings_model(target).model_fields
+    wanted = set(list(inspect.signature(target).parameters)[2:])
+    assert set(settings_model(target).model_fields) == wanted
 
 
 def residual_net(depth: int, classes: int) -> int:
@@ -90,6 +92,57 @@ def test_residual_nets_have_the_published_sizes(depth, millions):
 @pytest.mark.parametrize(
     ("name", "given", "wanted"),
     [
+        ("resnet8x4", {}, 1_233_540),
+        ("resnet32x4", {}, 7_433_860),
+        ("resnet50", {}, 23_705_252),
+        ("wrn_16_1", {}, 180_916),
+        ("wrn_16_2", {}, 703_284),
+        ("wrn_40_1", {}, 569_780),
+        ("wrn_40_2", {}, 2_255_156),
+        ("vgg8", {}, 3_965_028),
+        ("vgg11", {}, 9_277_284),
+        ("vgg13", {}, 9_462_180),
+        ("vgg16", {}, 14_774_436),
+        ("vgg19", {}, 20_086_692),
+        ("shufflenet_v1", {}, 949_258),
+        ("shufflenet_v2", {}, 1_355_528),
+        # The published 812,836 have an expansion in the first block, 16 * 16 weights and a normalisation.
+        ("mobilenet_v2", {"width": 0.5, "divisor": 1}, 812_836 - 288),
+    ],
+)
+def test_cifar_forms_have_the_sizes_of_the_distillation_literature(name, given, wanted):
+    """At 100 classes, as mdistiller and RepDistiller build them."""
+    assert parameters(build(name, 100, CIFAR, **given)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "millions"),
+    [
+        ("mobilenet_v1", {}, 569),
+        ("mobilenet_v2", {}, 300),
+        ("mobilenet_v2", {"width": 0.5}, 97),
+        ("mobilenet_v3_small", {}, 56),
+        ("mobilenet_v3_large", {}, 219),
+        ("shufflenet_v1", {}, 137),
+        ("shufflenet_v2", {"width": 0.5}, 41),
+        ("shufflenet_v2", {"width": 1.0}, 146),
+        ("shufflenet_v2", {"width": 1.5}, 299),
+        ("shufflenet_v2", {"width": 2.0}, 591),
+    ],
+)
+def test_mobile_nets_multiply_as_often_as_their_papers_say(name, given, millions):
+    """Multiply-adds at 224 pixels; the papers round, and some count poolings and normalisations in."""
+    net = build(name, 1000, IMAGENET, **given).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, *IMAGENET))
+    assert counter.get_total_flops() / 2e6 == pytest.approx(millions, rel=0.015)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "wanted"),
+    [
+        ("mobilenet_v1", {}, 4_231_976),
+        ("shufflenet_v1", {}, 1_865_728),
         ("mobilenet_v2", {}, 3_504_872),
         ("mobilenet_v3_small", {}, 2_542_856),
         ("mobilenet_v3_large", {}, 5_483_032),
@@ -106,6 +159,7 @@ def test_imagenet_forms_have_the_published_sizes(name, given, wanted):
 @pytest.mark.parametrize(
     ("name", "given", "side"),
     [
+        ("mobilenet_v1", {}, 2),
         ("mobilenet_v2", {}, 2),
         ("mobilenet_v3_small", {}, 2),
         ("mobilenet_v3_large", {}, 2),
@@ -147,3 +201,30 @@ def test_unknown_architecture_is_refused_with_the_near_one():
     with pytest.raises(RecipeError, match="no classification model named 'resnet81'") as refused:
         build("torchvision", 10, CIFAR, architecture="resnet81")
     assert "Did you mean 'resnet" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shape"), [("vit_tiny_patch16_224", (3, 64, 64)), ("mobilenetv3_small_050", CIFAR)]
+)
+def test_timms_models_take_the_images_size(architecture, shape):
+    forward(build("timm", 5, shape, architecture=architecture), 5, shape)
+
+
+def test_timms_unknown_and_absent_models_are_refused(monkeypatch):
+    with pytest.raises(RecipeError, match="timm has no model named 'resnet1t'") as refused:
+        build("timm", 5, CIFAR, architecture="resnet1t")
+    assert "Did you mean 'resnet" in refused.value.remedy
+    monkeypatch.setattr(timm_, "timm", None)
+    with pytest.raises(EnvironmentProblem, match="needs timm, which is not installed") as absent:
+        build("timm", 5, CIFAR, architecture="resnet18")
+    assert "pip install" in absent.value.remedy
+
+
+@pytest.mark.parametrize("name", ["vgg8", "vgg13"])
+def test_vgg_pools_once_more_from_64_pixels_on(name):
+    for side, left in ((32, 4), (64, 4)):
+        found = []
+        net = build(name, 10, (3, side, side)).eval()
+        net.block4.register_forward_hook(lambda module, inputs, output, found=found: found.append(output))
+        net(torch.zeros(1, 3, side, side))
+        assert found[0].shape[2:] == (left, left)
