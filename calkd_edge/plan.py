@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from calkd_edge.checked import Checked
 from calkd_edge.engine.stage import Stage, StageFunction
-from calkd_edge.recipe import DeviceSection
+from calkd_edge.recipe import DeviceSection, TrainingSection
 from calkd_edge.records import DeviceFacts
 from calkd_edge.stages import (
     benchmark,
@@ -150,12 +150,12 @@ class Planner:
         training = recipe.teacher_training
         params = {
             "model": self.checked.named["teacher"],
-            "training": None if training is None else training.model_dump(mode="json", exclude={"mixing"}),
+            "training": None if training is None else _numbers_of(training),
             "augmentation": self.checked.named["augmentation"],
             "mixing": self.checked.named.get("teacher_training.mixing"),
             "weights_sha256": self.checked.weights_sha256,
             "trained_on": recipe.teacher.trained_on,
-            "seed": recipe.seed,
+            "seed": recipe.seed if training is None or training.seed is None else training.seed,
         }
         places = {"accelerator": self.accelerator, "weights": recipe.teacher.weights}
         if self.checked.teacher_is_file:
@@ -179,15 +179,14 @@ class Planner:
 
     def _distill(self, data: Stage, taught: Stage, calibrated: Stage, stored: Stage | None) -> Stage:
         recipe = self.checked.recipe
-        training = recipe.distill.model_dump(mode="json", exclude={"losses", "soft_labels", "mixing"})
         params = {
             "model": self.checked.named["student"],
-            "training": training,
+            "training": _numbers_of(recipe.distill),
             "losses": list(self.checked.losses),
             "augmentation": self.checked.named["augmentation"],
             "mixing": self.checked.named.get("distill.mixing"),
             "teacher_mode": self.checked.teacher_mode,
-            "seed": recipe.seed,
+            "seed": recipe.seed if recipe.distill.seed is None else recipe.distill.seed,
         }
         inputs = {"data": data, "teacher": taught, "calibration": calibrated}
         if stored is not None:
@@ -279,6 +278,11 @@ class Planner:
             "options": {"threads": self.checked.recipe.benchmark.threads},
             "on": told,
         }
+
+
+def _numbers_of(training: TrainingSection) -> dict[str, Any]:
+    """A training section without what a stage's params say elsewhere."""
+    return training.model_dump(mode="json", exclude={"losses", "soft_labels", "mixing", "seed"})
 
 
 def _versions(*packages: str) -> dict[str, str]:

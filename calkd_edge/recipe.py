@@ -111,6 +111,8 @@ class TrainingSection(Section):
     autocast: Literal["bf16", "fp16"] | None = None
     ema_decay: float | None = Field(None, gt=0, lt=1)
     mixing: Choice | None = None
+    seed: int | None = Field(None, ge=0)
+    """Of this training's weights and draws alone; None takes the recipe's."""
 
     @model_validator(mode="after")
     def _schedule_fits_the_epochs(self) -> TrainingSection:
