@@ -17,15 +17,14 @@ from calkd_edge.calibration import CALIBRATORS
 from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
 from calkd_edge.data.source import Dataset
 from calkd_edge.devices import DEVICES
-from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import RecipeError, did_you_mean
 from calkd_edge.export import TEACHER_FILES
 from calkd_edge.losses import LOSSES
 from calkd_edge.losses.base import Context, Loss, TeacherEffect
 from calkd_edge.losses.objective import joined_effect
-from calkd_edge.models import MODELS
+from calkd_edge.models import MODELS, pretrained
 from calkd_edge.quantization import QUANTIZERS
-from calkd_edge.recipe import Choice, Recipe
+from calkd_edge.recipe import Choice, ModelSection, Recipe
 from calkd_edge.records import Affine
 from calkd_edge.registry import Registry
 from calkd_edge.release import gates
@@ -68,12 +67,6 @@ class Checked:
         """Whether the teacher is a file that another runtime runs, not a net of torch."""
         return self.recipe.teacher.name in TEACHER_FILES
 
-    @property
-    def weights_sha256(self) -> str | None:
-        """Of the teacher's weights file, None when it is trained here."""
-        weights = self.recipe.teacher.weights
-        return None if weights is None else sha256_of(Path(weights))
-
 
 def check(recipe: Recipe, where: str) -> Checked:
     """Look every name up.
@@ -90,11 +83,7 @@ def check(recipe: Recipe, where: str) -> Checked:
     named = {
         "data": _named(DATASETS, recipe.data, f"{where}: data"),
         "augmentation": _named(AUGMENTATIONS, recipe.data.augmentation, f"{where}: data.augmentation"),
-        "teacher": _named(
-            TEACHER_FILES if recipe.teacher.name in TEACHER_FILES else MODELS,
-            recipe.teacher,
-            f"{where}: teacher",
-        ),
+        "teacher": _named_teacher(recipe.teacher, f"{where}: teacher"),
         "student": _named(MODELS, recipe.student, f"{where}: student"),
         "calibrator": _named(CALIBRATORS, recipe.calibrator, f"{where}: calibrator"),
     }
@@ -112,6 +101,8 @@ def check(recipe: Recipe, where: str) -> Checked:
     gates.check(recipe.gates, [precision["name"] for precision in precisions], where=where)
     _check_devices(recipe, where)
     _check_teacher(recipe, where)
+    for role, model in (("teacher", recipe.teacher), ("student", recipe.student)):
+        _check_foreign_weights(model, named[role]["settings"], f"{where}: {role}")
     root = None if recipe.data.root is None else Path(recipe.data.root)
     dataset: Dataset = DATASETS.load(named["data"]["name"])(root, **named["data"]["settings"])
     built = [_built(loss, f"{where}: distill.losses[{place}]") for place, loss in enumerate(losses)]
@@ -133,6 +124,13 @@ def _named(registry: Registry, choice: Choice, where: str) -> dict[str, Any]:
     beside = type(choice).model_fields
     own = registry.settings(choice.name, choice.settings, where=where, beside=beside)
     return {"name": choice.name, "settings": own}
+
+
+def _named_teacher(teacher: ModelSection, where: str) -> dict[str, Any]:
+    if teacher.name not in TEACHER_FILES:
+        return _named(MODELS, teacher, where)
+    normalisation = {"mean": teacher.mean, "std": teacher.std} if teacher.mean is not None else {}
+    return _named(TEACHER_FILES, Choice(name=teacher.name, **teacher.settings, **normalisation), where)
 
 
 def _built(loss: Mapping[str, Any], where: str) -> Loss:
@@ -193,18 +191,24 @@ def _check_teacher(recipe: Recipe, where: str) -> None:
     if name in TEACHER_FILES and weights is None:
         raise RecipeError(
             f"{where}: teacher.weights: this key is missing: the teacher '{name}' is a file",
-            remedy="Add weights: FILE and trained_on:, and remove teacher_training.",
+            remedy="Add weights: FILE and trained_on:, and remove teacher_training and pretrained.",
         )
     if weights is not None and weights.endswith(".onnx") and name not in TEACHER_FILES:
         raise RecipeError(
             f"{where}: teacher.weights: {weights} is an ONNX file, the model '{name}' is built by torch",
             remedy="Set teacher.name: onnx.",
         )
-    if weights is not None and not Path(weights).is_file():
-        raise RecipeError(f"{where}: teacher.weights: there is no file {weights}", remedy="Correct the path.")
-    if recipe.teacher.trained_on == "all_train":
+
+
+def _check_foreign_weights(model: ModelSection, settings: Mapping[str, Any], where: str) -> None:
+    for key, place in (("weights", model.weights), ("pretrained", model.pretrained)):
+        if isinstance(place, str) and not Path(place).is_file():
+            raise RecipeError(f"{where}.{key}: there is no file {place}", remedy="Correct the path.")
+    if model.pretrained is True:
+        pretrained.published(model.name, settings, where)
+    if model.trained_on == "all_train":
         raise RecipeError(
-            f"{where}: teacher.trained_on: this teacher has seen the images that calibration would use; "
-            "a temperature fitted on memorised images is wrong",
+            f"{where}.trained_on: this {where.rpartition(' ')[2]} has seen the images that calibration would "
+            "use; a temperature fitted on memorised images is wrong",
             remedy="Train it on this recipe's train split alone (trained_on: train), or take other data.",
         )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from calkd_edge import recipe_text
 from calkd_edge.records import Json, Record
@@ -51,18 +51,36 @@ class DataSection(Choice):
 
 
 class ModelSection(Choice):
-    """A model by name; further keys belong to it. `weights` takes a file instead of training."""
+    """A model by name; further keys belong to it.
+
+    `weights` takes a file in place of training; `pretrained` begins with published weights (true) or a
+    file's, replaces the head, and lets all else stay as it is for `freeze_epochs`. `mean` and `std` are those
+    of the normalisation that foreign weights were trained with, in fractions of 255.
+    """
 
     weights: str | None = None
+    pretrained: Literal[True] | str | None = None
+    freeze_epochs: int = Field(0, ge=0)
     trained_on: Literal["train", "all_train", "other"] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
 
     @model_validator(mode="after")
-    def _weights_declare_their_images(self) -> ModelSection:
-        if self.weights is not None and self.trained_on is None:
+    def _foreign_weights_say_what_they_are(self) -> ModelSection:
+        if self.weights is not None and self.pretrained is not None:
+            raise ValueError("give weights (taken as they are) or pretrained (trained on), not both")
+        foreign = self.weights is not None or self.pretrained is not None
+        if foreign and self.pretrained is not True and self.trained_on is None:
             raise ValueError(
                 "a weights file must say which images it has seen: add trained_on: train (this recipe's "
                 "train split only), all_train (the data set's whole training part) or other (none of them)"
             )
+        if self.freeze_epochs and self.pretrained is None:
+            raise ValueError("freeze_epochs: only a pretrained network has something to freeze")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std belong together: give both, or neither")
+        if self.mean is not None and not foreign:
+            raise ValueError("mean and std belong to weights or pretrained; else the data's are taken")
         return self
 
 
@@ -249,7 +267,13 @@ class Recipe(Section):
                 listed = ", ".join(names)
                 raise ValueError(f"gates[{place}].precision: '{gate.precision}' is not among {listed}")
         if self.student.weights is not None:
-            raise ValueError("student.weights: the student is trained here; remove the key")
+            raise ValueError("student.weights: the student is trained here; take student.pretrained: FILE")
+        for name, model, training in (
+            ("teacher", self.teacher, self.teacher_training),
+            ("student", self.student, self.distill),
+        ):
+            if training is not None and model.freeze_epochs > training.epochs:
+                raise ValueError(f"{name}.freeze_epochs exceeds the {training.epochs} epochs of its training")
         return self
 
 

@@ -15,8 +15,11 @@ import yaml
 
 from calkd_edge.errors import RecipeError, did_you_mean
 
-PATH_KEYS = (("data", "root"), ("teacher", "weights"), ("student", "weights"))
-"""Keys that hold a path."""
+PATH_KEYS = (
+    ("data", "root"),
+    *((section, key) for section in ("teacher", "student") for key in ("weights", "pretrained")),
+)
+"""Keys that hold a path, where they hold a string."""
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -14,9 +14,9 @@ import numpy as np
 
 from calkd_edge.data.cifar_archive import CifarArrays, read_archive
 from calkd_edge.data.cifar_classes import CIFAR10_CLASSES, CIFAR100_CLASSES
-from calkd_edge.data.download import download, file_digest
 from calkd_edge.data.pixels import array_from_image, decode_image
 from calkd_edge.data.source import BrokenImage, ImageArray, ImageShape, Progress, Source, data_root
+from calkd_edge.download import Checksum, download, file_digest
 from calkd_edge.errors import EnvironmentProblem, RecipeError
 from calkd_edge.records import IntArray
 
@@ -95,7 +95,7 @@ class _Cifar:
             download(
                 f"{self.facts.url}/{self.facts.archive}",
                 archive,
-                md5=self.facts.md5,
+                checksum=Checksum("md5", self.facts.md5),
                 progress=progress,
                 remedy=f"Without a network: put {self.facts.url}/{self.facts.archive} into {self.root}, "
                 "or name a folder that holds the archive or the parquet layout: --set data.root=DIR",

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from calkd_edge.errors import EnvironmentProblem, RecipeError
+from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.models import MODELS
 from calkd_edge.records import Record
 
@@ -92,35 +92,3 @@ def load(folder: Path) -> tuple[ImageModel, ModelDescription]:
     model = build(description)
     model.backbone.load_state_dict(load_file(folder / WEIGHTS))
     return model.eval(), description
-
-
-def load_weights(model: ImageModel, path: Path) -> None:
-    """Fill a backbone from a safetensors file; every key must match.
-
-    Raises:
-        RecipeError: the file is absent, or keys or shapes differ; all differences are listed.
-    """
-    if not path.is_file():
-        raise RecipeError(f"teacher.weights: there is no file {path}", remedy="Correct the path.")
-    try:
-        state = load_file(path)
-    except Exception as broken:  # safetensors raises its own classes, without a common base
-        raise RecipeError(
-            f"teacher.weights: {path} is not a safetensors file: {broken}",
-            remedy="Convert it: safetensors.torch.save_file(model.state_dict(), 'teacher.safetensors').",
-        ) from broken
-    own = {name: tuple(tensor.shape) for name, tensor in model.backbone.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if own != given:
-        wrong = [f"missing {name}" for name in sorted(own.keys() - given.keys())]
-        wrong += [f"surplus {name}" for name in sorted(given.keys() - own.keys())]
-        wrong += [
-            f"{name} is {list(given[name])} instead of {list(own[name])}"
-            for name in sorted(own.keys() & given.keys())
-            if own[name] != given[name]
-        ]
-        raise RecipeError(
-            f"teacher.weights: {path} does not fit the model: {'; '.join(wrong)}",
-            remedy="Name the architecture, width and classes that the weights were made with.",
-        )
-    model.backbone.load_state_dict(state)

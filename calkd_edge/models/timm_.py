@@ -22,11 +22,7 @@ def timm_model(num_classes: int, image_shape: ImageShape, *, architecture: str) 
         EnvironmentProblem: timm is not installed.
         RecipeError: timm has no model of that name.
     """
-    if timm is None:
-        raise EnvironmentProblem(
-            f"the model '{architecture}' needs timm, which is not installed",
-            remedy="pip install 'calkd-edge[timm]'",
-        )
+    installed(architecture)
     known = timm.list_models()
     if architecture not in known:
         raise RecipeError(
@@ -41,3 +37,17 @@ def timm_model(num_classes: int, image_shape: ImageShape, *, architecture: str) 
         given["img_size"] = image_shape[1:]
     net: nn.Module = timm.create_model(architecture, **given)
     return net
+
+
+def installed(architecture: str) -> Any:
+    """timm itself.
+
+    Raises:
+        EnvironmentProblem: it is not installed.
+    """
+    if timm is None:
+        raise EnvironmentProblem(
+            f"the model '{architecture}' needs timm, which is not installed",
+            remedy="pip install 'calkd-edge[timm]'",
+        )
+    return timm

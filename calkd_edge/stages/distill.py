@@ -23,11 +23,12 @@ from calkd_edge.models.image_model import ImageModel
 from calkd_edge.models.taps import feature_shape, module_at, tapped
 from calkd_edge.recipe import TrainingSection
 from calkd_edge.records import Affine, Calibration
-from calkd_edge.stages.epochs import Epochs, description_of, watcher
+from calkd_edge.stages.epochs import Epochs, watcher
+from calkd_edge.stages.start import begin
 from calkd_edge.stages.taught import taught
 from calkd_edge.training.loop import Batch, Training, fabric_for, fit
 
-VERSION = 2
+VERSION = 3
 """Raised by hand when what this stage writes changes."""
 
 
@@ -120,9 +121,8 @@ def run(job: Job) -> None:
     prepared = Prepared.open(job.inputs["data"])
     text = (job.inputs["calibration"] / "calibration.json").read_text(encoding="utf-8")
     affine = Calibration.model_validate_json(text).affine
-    torch.manual_seed(params["seed"])
-    description = description_of(params["model"], prepared, "train")
-    student = image_model.build(description)
+    start = begin(job, prepared, where="student")
+    student = start.model
     live = params["teacher_mode"] == "live"
     section = TrainingSection.model_validate(params["training"])
     fabric = fabric_for(job.places["accelerator"], section.autocast)
@@ -148,10 +148,12 @@ def run(job: Job) -> None:
         history=job.out / "history.jsonl",
         progress=job.progress,
         model=student,
+        frozen=start.frozen,
+        freeze_epochs=params["freeze_epochs"],
     )
     fit(Distillation(student, losses, teacher, affine), training, fabric)
     if fabric.global_rank == 0:
-        image_model.save(student, description, job.out)
+        image_model.save(student, start.description, job.out)
 
 
 def build_losses(

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.models import image_model
-from calkd_edge.models.image_model import ImageModel, ModelDescription
+from calkd_edge.models.image_model import ImageModel
 from calkd_edge.recipe import TeacherTrainingSection
-from calkd_edge.stages.epochs import Epochs, description_of, watcher
+from calkd_edge.stages.epochs import Epochs, watcher
+from calkd_edge.stages.start import Start, begin
 from calkd_edge.training.loop import Batch, Training, fabric_for, fit
 
-VERSION = 2
+VERSION = 3
 """Raised by hand when what this stage writes changes."""
 
 
@@ -42,22 +41,18 @@ class Supervised(nn.Module):
 def run(job: Job) -> None:
     """Write weights.safetensors, model.json and history.jsonl."""
     prepared = Prepared.open(job.inputs["data"])
-    params = job.params
-    trained_on = params["trained_on"] or "train"
-    description = description_of(params["model"], prepared, trained_on)
-    torch.manual_seed(params["seed"])
-    model = image_model.build(description)
-    if params["weights_sha256"] is not None:
-        image_model.load_weights(model, Path(job.places["weights"]))
-        (job.out / "history.jsonl").write_text(json.dumps({"weights": params["weights_sha256"]}) + "\n")
-        image_model.save(model, description, job.out)
+    start = begin(job, prepared, where="teacher")
+    if job.params["training"] is None:
+        told = {"weights": job.params["weights_sha256"]}
+        (job.out / "history.jsonl").write_text(json.dumps(told) + "\n")
+        image_model.save(start.model, start.description, job.out)
         return
-    train(model, description, prepared, job)
+    train(start, prepared, job)
 
 
-def train(model: ImageModel, description: ModelDescription, prepared: Prepared, job: Job) -> None:
+def train(start: Start, prepared: Prepared, job: Job) -> None:
     """Train on the train split and save."""
-    params = job.params
+    params, model = job.params, start.model
     section = TeacherTrainingSection.model_validate(params["training"])
     epochs = Epochs.of(prepared, section.images_per_step, params)
     fabric = fabric_for(job.places["accelerator"], section.autocast)
@@ -72,7 +67,9 @@ def train(model: ImageModel, description: ModelDescription, prepared: Prepared, 
         history=job.out / "history.jsonl",
         progress=job.progress,
         model=model,
+        frozen=start.frozen,
+        freeze_epochs=params["freeze_epochs"],
     )
     fit(module, training, fabric)
     if fabric.global_rank == 0:
-        image_model.save(model, description, job.out)
+        image_model.save(model, start.description, job.out)

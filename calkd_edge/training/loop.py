@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,6 +74,19 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """What learns nothing for a while.
+
+    Attributes:
+        modules: their batch normalisation uses its stored statistics, their dropout is off.
+        weights: stay as they are.
+    """
+
+    modules: Sequence[nn.Module] = ()
+    weights: Sequence[nn.Parameter] = ()
+
+
+@dataclass(frozen=True)
 class Training:
     """What `fit` needs besides the module.
 
@@ -87,8 +100,7 @@ class Training:
         history: the file that gets one JSON line an epoch.
         progress: called with (steps done, steps in all).
         model: the part of the module that ships: what an average is kept of.
-        frozen: its modules that learn nothing in the first `freeze_epochs`: their weights stay, and their
-            batch normalisation uses its stored statistics.
+        frozen: what of it learns nothing in the first `freeze_epochs`.
         freeze_epochs: how long.
     """
 
@@ -101,7 +113,7 @@ class Training:
     history: Path
     progress: Callable[[int, int], None]
     model: nn.Module
-    frozen: Sequence[nn.Module] = ()
+    frozen: Frozen = field(default_factory=Frozen)
     freeze_epochs: int = 0
 
 
@@ -204,9 +216,9 @@ def _epoch(
     section, steps = training.section, training.steps_per_epoch
     sums: dict[str, Tensor] = {}
     wrapped.train()
-    frozen = training.frozen if epoch < training.freeze_epochs else ()
-    for part in frozen:
-        part.eval()
+    frozen = training.frozen if epoch < training.freeze_epochs else Frozen()
+    for module in frozen.modules:
+        module.eval()
     for step, batch in enumerate(training.batches(epoch, fabric.global_rank, fabric.world_size)):
         at = epoch + step / steps
         rate = learning_rate(section.optimizer.lr, section.schedule, epoch=at, epochs=section.epochs)
@@ -216,11 +228,8 @@ def _epoch(
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad()
         fabric.backward(loss)
-        for (
-            part
-        ) in frozen:  # by the gradient, not by requires_grad: DDP must see the same parameters throughout
-            for weight in part.parameters():
-                weight.grad = None
+        for weight in frozen.weights:  # not by requires_grad: DDP must see the same parameters throughout
+            weight.grad = None
         if section.clip_gradient_norm is not None:
             fabric.clip_gradients(
                 wrapped, optimizer, max_norm=section.clip_gradient_norm, error_if_nonfinite=False

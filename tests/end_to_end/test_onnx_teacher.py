@@ -102,7 +102,11 @@ def test_file_can_teach_live_where_images_are_mixed(tmp_path, teachers):
 @pytest.mark.parametrize(
     ("change", "message", "remedy"),
     [
-        ({"weights": None, "trained_on": None}, "give teacher_training", "teacher.weights"),
+        (
+            {"weights": None, "trained_on": None, "mean": None, "std": None},
+            "give teacher_training",
+            "teacher.weights",
+        ),
         ({"trained_on": None}, "must say which images it has seen", ""),
         ({"trained_on": "all_train"}, "has seen the images that calibration would use", ""),
         ({"mean": None, "std": None}, "takes float images", "--mean"),

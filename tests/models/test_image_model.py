@@ -7,10 +7,9 @@ import json
 import pytest
 import torch
 from exported_nets import blobs, settled
-from safetensors.torch import save_file
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError
-from calkd_edge.models.image_model import ModelDescription, build, describe, load, load_weights, save
+from calkd_edge.models.image_model import ModelDescription, build, describe, load, save
 from calkd_edge.models.taps import feature_shape, tapped
 
 DESCRIPTION = ModelDescription(
@@ -90,43 +89,6 @@ def test_description_that_is_damaged_or_newer_is_refused(tmp_path, text):
 def test_folder_without_a_description_is_refused(tmp_path):
     with pytest.raises(EnvironmentProblem, match=r"model\.json cannot be read"):
         describe(tmp_path)
-
-
-def test_foreign_weights_fill_the_backbone(model, tmp_path):
-    path = tmp_path / "teacher.safetensors"
-    save_file(model.backbone.state_dict(), path)
-    other = build(DESCRIPTION).eval()
-    load_weights(other, path)
-    with torch.no_grad():
-        assert torch.equal(other(IMAGES), model(IMAGES))
-
-
-def test_weights_that_do_not_fit_are_refused_with_every_difference(model, tmp_path):
-    state = dict(model.backbone.state_dict())
-    del state["bn1.bias"], state["layer1.0.conv1.weight"]
-    state["head.weight"] = torch.zeros(2)
-    state["fc.weight"] = torch.zeros(100, 64)
-    save_file(state, tmp_path / "teacher.safetensors")
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(RecipeError) as refused:
-        load_weights(model, tmp_path / "teacher.safetensors")
-    for part in (
-        "missing bn1.bias",
-        "missing layer1.0.conv1.weight",
-        "surplus head.weight",
-        "fc.weight is [100, 64] instead of [10, 64]",
-    ):
-        assert part in refused.value.message
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-
-
-def test_absent_and_foreign_files_are_refused(model, tmp_path):
-    with pytest.raises(RecipeError, match="there is no file"):
-        load_weights(model, tmp_path / "none.safetensors")
-    (tmp_path / "pickle.pt").write_bytes(b"\x80\x02}q\x00.")
-    with pytest.raises(RecipeError, match="not a safetensors file") as refused:
-        load_weights(model, tmp_path / "pickle.pt")
-    assert "save_file" in refused.value.remedy
 
 
 def test_taps_give_the_features_of_each_pass(model):

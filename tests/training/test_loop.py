@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.recipe import OptimizerSection, ScheduleSection, TrainingSection
 from calkd_edge.training.checkpoint import CHECKPOINT
-from calkd_edge.training.loop import Batch, Training, fabric_for, fit
+from calkd_edge.training.loop import Batch, Frozen, Training, fabric_for, fit
 
 STEPS, SIZE = 3, 8
 
@@ -80,7 +80,7 @@ def train(
         history=folder / "history.jsonl",
         progress=progress or (lambda done, total: None),
         model=getattr(module, "net", module),
-        frozen=[module.net[0], module.net[1]] if frozen else [],
+        frozen=Frozen(module.net[:2], list(module.net[:2].parameters())) if frozen else Frozen(),
         freeze_epochs=frozen,
     )
     fit(module, training, fabric_for("cpu", more.get("autocast")))

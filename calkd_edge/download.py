@@ -5,13 +5,16 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import requests
 
-from calkd_edge.data.source import Progress
 from calkd_edge.errors import EnvironmentProblem
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes there and the bytes in all; the latter is 0 while it is not known."""
 
 CHUNK_BYTES = 1 << 16
 ATTEMPTS = 4
@@ -19,11 +22,22 @@ TIMEOUT_S = (10.0, 30.0)
 """Seconds to connect, and seconds without a byte after which a server counts as stalled."""
 
 
+class Checksum(NamedTuple):
+    """A file's digest, or how it begins, in hexadecimal; `algorithm` as hashlib names it."""
+
+    algorithm: str
+    digest: str
+
+    def fits(self, path: Path) -> bool:
+        """Whether a file has it."""
+        return file_digest(path, self.algorithm).startswith(self.digest)
+
+
 def download(
     url: str,
     target: Path,
     *,
-    md5: str,
+    checksum: Checksum,
     progress: Progress,
     remedy: str = "Check the network and start again: the download goes on where it stopped.",
     timeout_s: tuple[float, float] = TIMEOUT_S,
@@ -36,7 +50,7 @@ def download(
     Args:
         url: where the file is.
         target: where it goes; its folder is made. Nothing happens when it exists.
-        md5: hexadecimal MD5 of the whole file.
+        checksum: of the whole file.
         progress: called with the bytes there and the bytes in all.
         remedy: what a reader can do when the network fails.
         timeout_s: seconds to connect, and seconds a server may stay silent.
@@ -56,17 +70,18 @@ def download(
                 return
             _fetch(url, stream, progress=progress, remedy=remedy, timeout_s=timeout_s)
             stream.flush()
-            if file_digest(part, "md5") != md5:
+            if not checksum.fits(part):
                 part.unlink()
                 raise EnvironmentProblem(
-                    f"{url} did not give the right file: its MD5 is not {md5}; the download was removed",
+                    f"{url} did not give the right file: its {checksum.algorithm.upper()} is not "
+                    f"{checksum.digest}; the download was removed",
                     remedy=remedy,
                 )
             part.rename(target)
     except OSError as wrong:
         raise EnvironmentProblem(
             f"cannot write {part}: {wrong.strerror or wrong}",
-            remedy="Free space there, or name another folder: --set data.root=DIR",
+            remedy=f"Free space there. {remedy}",
         ) from wrong
 
 

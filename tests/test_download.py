@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from calkd_edge.data.download import download
+from calkd_edge.download import Checksum, download
 from calkd_edge.errors import EnvironmentProblem
 
 CONTENT = np.random.default_rng(0).bytes(1_500_000)
@@ -73,7 +73,7 @@ def fetch(url, target, *, md5=MD5, seen=None, **options):
         if seen is not None:
             seen.append((done, total))
 
-    download(url, target, md5=md5, progress=progress, timeout_s=(2, 1), **options)
+    download(url, target, checksum=Checksum("md5", md5), progress=progress, timeout_s=(2, 1), **options)
 
 
 def part_of(target):
@@ -156,7 +156,9 @@ def test_a_missing_file_names_the_answer(tmp_path):
 
 def test_a_silent_server_is_given_up(tmp_path):
     with serving("silent") as (_, url), pytest.raises(EnvironmentProblem, match="does not answer"):
-        download(url, tmp_path / "a", md5=MD5, progress=lambda *_: None, timeout_s=(0.2, 0.1))
+        download(
+            url, tmp_path / "a", checksum=Checksum("md5", MD5), progress=lambda *_: None, timeout_s=(0.2, 0.1)
+        )
 
 
 def test_two_downloads_of_one_file_wait_for_each_other(tmp_path):
@@ -185,3 +187,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with serving("well") as (_, url), pytest.raises(EnvironmentProblem, match="cannot write"):
         fetch(url, tmp_path / "file" / "a.tar.gz")
+
+
+def test_the_beginning_of_a_digest_is_enough(tmp_path):
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    with serving("well") as (_, url):
+        right, wrong = Checksum("sha256", digest[:8]), Checksum("sha256", "0" + digest[:7])
+        download(url, tmp_path / "right", checksum=right, progress=lambda *_: None)
+        with pytest.raises(EnvironmentProblem, match="SHA256 is not 0"):
+            download(url, tmp_path / "wrong", checksum=wrong, progress=lambda *_: None)
+    assert (tmp_path / "right").read_bytes() == CONTENT

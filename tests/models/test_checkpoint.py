@@ -1,0 +1,174 @@
+"""Weights from outside: every wrapper and prefix, every difference named, and no code run from a file."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from calkd_edge.errors import RecipeError
+from calkd_edge.models import MODELS
+from calkd_edge.models.checkpoint import fill, read_state
+
+SMALL = (3, 32, 32)
+
+
+def net(name="resnet8", classes=10, seed=3, **settings):
+    torch.manual_seed(seed)
+    return MODELS.load(name)(classes, SMALL, **settings)
+
+
+def same(first, second) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def loaded(path, backbone=None):
+    backbone = backbone or net(seed=9)
+    fill(backbone, read_state(path, "teacher.weights"), f"teacher.weights: {path}")
+    return backbone.state_dict()
+
+
+WRAPPED = {
+    "alone": lambda state: state,
+    "mdistiller": lambda state: {"epoch": 240, "model": state, "best_acc": 79.42},
+    "RepDistiller": lambda state: {
+        "opt": argparse.Namespace(model="resnet8", lr=0.05),
+        "epoch": 240,
+        "model": state,
+        "best_acc": torch.tensor(79.4),
+        "optimizer": {"state": {}, "param_groups": [{"lr": 0.05}]},
+    },
+    "state_dict": lambda state: {"state_dict": state, "accuracy": np.float64(0.794)},
+    "DataParallel": lambda state: {"module." + name: tensor for name, tensor in state.items()},
+    "compiled and parallel": lambda state: {
+        "net": {"module._orig_mod." + name: tensor for name, tensor in state.items()}
+    },
+    "twice wrapped": lambda state: {"model": {"state_dict": state, "version": 2}},
+    "ImageModel": lambda state: {"backbone." + name: tensor for name, tensor in state.items()},
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPED)
+def test_wrapped_checkpoints_fill_the_network(tmp_path, wrapping):
+    state = net().state_dict()
+    torch.save(WRAPPED[wrapping](dict(state)), tmp_path / "teacher.pth")
+    assert same(loaded(tmp_path / "teacher.pth"), state)
+
+
+def test_safetensors_fill_the_network(tmp_path):
+    state = net().state_dict()
+    save_file(state, tmp_path / "teacher.safetensors")
+    assert same(loaded(tmp_path / "teacher.safetensors"), state)
+
+
+# Parameter names as the field's published CIFAR checkpoints have them, and what holds them.
+PUBLISHED = {
+    "resnet8x4": [
+        "conv1.weight",
+        "bn1.running_mean",
+        "layer1.0.conv1.weight",
+        "layer1.0.downsample.0.weight",
+    ],
+    "resnet56": ["layer1.8.bn2.weight", "layer2.0.downsample.1.bias", "layer3.8.conv2.weight", "fc.weight"],
+    "wrn_40_2": [
+        "conv1.weight",
+        "block1.layer.0.convShortcut.weight",
+        "block3.layer.5.bn2.running_var",
+        "bn1.weight",
+        "fc.bias",
+    ],
+    "vgg13": ["block0.0.bias", "block0.4.running_var", "block4.3.weight", "classifier.weight"],
+    "vgg8": ["block0.0.weight", "block0.1.weight", "block4.1.running_mean", "classifier.bias"],
+    "resnet50": ["layer1.0.shortcut.1.weight", "layer4.2.conv3.weight", "layer4.2.bn3.bias", "linear.weight"],
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_nets_have_the_names_of_published_checkpoints(name):
+    state = net(name, 100).state_dict()
+    assert set(PUBLISHED[name]) <= state.keys()
+    if name == "wrn_40_2":  # only a block that widens has a shortcut of its own
+        assert sum("convShortcut" in key for key in state) == 3
+
+
+def test_every_difference_is_named_and_nothing_is_changed(tmp_path):
+    model = net()
+    state = dict(model.state_dict())
+    del state["bn1.bias"], state["layer1.0.conv1.weight"]
+    state["head.weight"] = torch.zeros(2)
+    state["fc.weight"] = torch.zeros(100, 64)
+    torch.save(state, tmp_path / "teacher.pth")
+    other = net(seed=9)
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    with pytest.raises(RecipeError) as refused:
+        loaded(tmp_path / "teacher.pth", other)
+    for part in (
+        "teacher.pth does not fit",
+        "missing bn1.bias",
+        "missing layer1.0.conv1.weight",
+        "surplus head.weight",
+        "fc.weight is [100, 64] instead of [10, 64]",
+    ):
+        assert part in refused.value.message
+    assert same(before, other.state_dict())
+
+
+def test_absent_counts_of_batches_are_said_and_left_at_zero(tmp_path, caplog):
+    state = {name: x for name, x in net().state_dict().items() if not name.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "old.pth")
+    with caplog.at_level(logging.INFO):
+        found = loaded(tmp_path / "old.pth")
+    assert "9 counts of batches are absent" in caplog.text
+    assert all(torch.equal(found[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened(tmp_path, dtype):
+    state = net().half().state_dict() if dtype == torch.float16 else net().bfloat16().state_dict()
+    torch.save(state, tmp_path / "half.pth")
+    found = loaded(tmp_path / "half.pth")
+    assert found["conv1.weight"].dtype == torch.float32
+    assert torch.equal(found["conv1.weight"], state["conv1.weight"].float())
+
+
+class Runs:
+    def __reduce__(self):
+        return (open, ("/tmp/never-written-by-a-checkpoint", "w"))
+
+
+def test_no_code_of_a_file_is_run(tmp_path):
+    from pathlib import Path
+
+    torch.save({"model": net().state_dict(), "extra": Runs()}, tmp_path / "evil.pth")
+    with pytest.raises(RecipeError, match="without running its code"):
+        read_state(tmp_path / "evil.pth", "teacher.weights")
+    assert not Path("/tmp/never-written-by-a-checkpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.safetensors", b"not at all", "is not a safetensors file"),
+        ("a.pth", b"not at all", "holds no state dict that can be read"),
+        ("a.pth", b"", "holds no state dict that can be read"),
+        ("a.pth", pickle.dumps([1, 2]), "holds no state dict"),
+    ],
+)
+def test_files_that_hold_no_state_are_refused(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RecipeError, match=said) as refused:
+        read_state(tmp_path / name, "teacher.weights")
+    assert "save" in refused.value.remedy
+
+
+def test_a_file_with_other_things_says_what_it_holds(tmp_path):
+    torch.save({"epoch": 3, "optimizer": {"state": {}}}, tmp_path / "a.pth")
+    with pytest.raises(RecipeError, match="holds no state dict, but epoch, optimizer"):
+        read_state(tmp_path / "a.pth", "teacher.weights")
+    with pytest.raises(RecipeError, match="there is no file"):
+        read_state(tmp_path / "b.pth", "teacher.weights")
