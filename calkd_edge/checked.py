@@ -24,10 +24,11 @@ from calkd_edge.losses.base import Context, Loss, TeacherEffect
 from calkd_edge.losses.objective import joined_effect
 from calkd_edge.models import MODELS, pretrained
 from calkd_edge.quantization import QUANTIZERS
-from calkd_edge.recipe import Choice, ModelSection, Recipe
+from calkd_edge.recipe import Recipe
 from calkd_edge.records import Affine
 from calkd_edge.registry import Registry
 from calkd_edge.release import gates
+from calkd_edge.sections import Choice, ModelSection
 from calkd_edge.taps_tried import try_taps
 
 TeacherMode = Literal["stored", "live", "none"]

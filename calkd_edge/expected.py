@@ -14,7 +14,7 @@ from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.models import MODELS
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.plan import Plan
-from calkd_edge.recipe import TrainingSection
+from calkd_edge.sections import TrainingSection
 from calkd_edge.training.pace import seconds_per_step
 
 MARGIN_BYTES = 500 * 2**20

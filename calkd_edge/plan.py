@@ -15,14 +15,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 from calkd_edge.checked import Checked
 from calkd_edge.engine.stage import Stage, StageFunction
-from calkd_edge.engine.store import sha256_of
-from calkd_edge.models import pretrained
-from calkd_edge.recipe import DeviceSection, ModelSection, TrainingSection
+from calkd_edge.recipe import DeviceSection
 from calkd_edge.records import DeviceFacts
 from calkd_edge.stages import (
     benchmark,
@@ -35,6 +32,7 @@ from calkd_edge.stages import (
     prepare,
     quantize,
     soft_labels,
+    start,
     teacher,
 )
 
@@ -153,13 +151,13 @@ class Planner:
         training = recipe.teacher_training
         params = {
             "model": self.checked.named["teacher"],
-            "training": None if training is None else _numbers_of(training),
+            "training": None if training is None else training.numbers,
             "augmentation": self.checked.named["augmentation"],
             "mixing": self.checked.named.get("teacher_training.mixing"),
             "seed": recipe.seed if training is None or training.seed is None else training.seed,
-            **_start_of(recipe.teacher, self.checked.named["teacher"]["settings"]),
+            **start.params_of(recipe.teacher, self.checked.named["teacher"]["settings"]),
         }
-        places = {"accelerator": self.accelerator, **_places_of(recipe.teacher)}
+        places = {"accelerator": self.accelerator, **start.places_of(recipe.teacher)}
         if self.checked.teacher_is_file:
             own = {key: params[key] for key in ("model", "weights_sha256", "trained_on")}
             return self._stage("teacher", onnx_teacher.run, own, {"data": data}, places=places)
@@ -177,24 +175,24 @@ class Planner:
         }
         inputs = {"data": data, "teacher": taught}
         places = {"accelerator": self.accelerator}
-        return self._stage("soft-labels", soft_labels.run, params, inputs, places=places)
+        return self._stage("soft-labels", soft_labels.run, params, inputs, places=places, parallel=True)
 
     def _distill(self, data: Stage, taught: Stage, calibrated: Stage, stored: Stage | None) -> Stage:
         recipe = self.checked.recipe
         params = {
             "model": self.checked.named["student"],
-            "training": _numbers_of(recipe.distill),
+            "training": recipe.distill.numbers,
             "losses": list(self.checked.losses),
             "augmentation": self.checked.named["augmentation"],
             "mixing": self.checked.named.get("distill.mixing"),
             "teacher_mode": self.checked.teacher_mode,
             "seed": recipe.seed if recipe.distill.seed is None else recipe.distill.seed,
-            **_start_of(recipe.student, self.checked.named["student"]["settings"]),
+            **start.params_of(recipe.student, self.checked.named["student"]["settings"]),
         }
         inputs = {"data": data, "teacher": taught, "calibration": calibrated}
         if stored is not None:
             inputs["soft_labels"] = stored
-        places = {"accelerator": self.accelerator, **_places_of(recipe.student)}
+        places = {"accelerator": self.accelerator, **start.places_of(recipe.student)}
         return self._stage("distill", distill.run, params, inputs, places=places, parallel=True)
 
     def _export(self, model: Stage, data: Stage, what: str) -> Stage:
@@ -281,32 +279,6 @@ class Planner:
             "options": {"threads": self.checked.recipe.benchmark.threads},
             "on": told,
         }
-
-
-def _start_of(model: ModelSection, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a network begins with, by content and not by place."""
-    identity = None
-    if model.pretrained is True:
-        identity = pretrained.published(model.name, settings, "").identity
-    elif model.pretrained is not None:
-        identity = sha256_of(Path(model.pretrained))
-    return {
-        "weights_sha256": None if model.weights is None else sha256_of(Path(model.weights)),
-        "pretrained": identity,
-        "freeze_epochs": model.freeze_epochs,
-        "trained_on": model.trained_on,
-        "mean": model.mean,
-        "std": model.std,
-    }
-
-
-def _places_of(model: ModelSection) -> dict[str, Any]:
-    return {"weights": model.weights, "pretrained": model.pretrained}
-
-
-def _numbers_of(training: TrainingSection) -> dict[str, Any]:
-    """A training section without what a stage's params say elsewhere."""
-    return training.model_dump(mode="json", exclude={"losses", "soft_labels", "mixing", "seed"})
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -11,31 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from calkd_edge import recipe_text
 from calkd_edge.records import Json, Record
 from calkd_edge.registry import most_telling, recipe_error
+from calkd_edge.sections import Choice, DistillSection, ModelSection, Section, TeacherTrainingSection
 
 RECIPE_VERSION = 1
-
-
-class Section(Record):
-    """A part of a recipe: numbers in it are finite."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-
-class Choice(Section):
-    """A registered name and what the recipe says about it; the registry checks the latter."""
-
-    model_config = ConfigDict(extra="allow")
-    name: str
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Everything but the name."""
-        return dict(self.model_extra or {})
 
 
 class DataSection(Choice):
@@ -48,127 +31,6 @@ class DataSection(Choice):
     drop_duplicates: bool = False
     broken: Literal["refuse", "skip"] = "refuse"
     augmentation: Choice = Choice(name="crop_pad")
-
-
-class ModelSection(Choice):
-    """A model by name; further keys belong to it.
-
-    `weights` takes a file in place of training; `pretrained` begins with published weights (true) or a
-    file's, replaces the head, and lets all else stay as it is for `freeze_epochs`. `mean` and `std` are those
-    of the normalisation that foreign weights were trained with, in fractions of 255.
-    """
-
-    weights: str | None = None
-    pretrained: Literal[True] | str | None = None
-    freeze_epochs: int = Field(0, ge=0)
-    trained_on: Literal["train", "all_train", "other"] | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
-
-    @model_validator(mode="after")
-    def _foreign_weights_say_what_they_are(self) -> ModelSection:
-        if self.weights is not None and self.pretrained is not None:
-            raise ValueError("give weights (taken as they are) or pretrained (trained on), not both")
-        foreign = self.weights is not None or self.pretrained is not None
-        if foreign and self.pretrained is not True and self.trained_on is None:
-            raise ValueError(
-                "a weights file must say which images it has seen: add trained_on: train (this recipe's "
-                "train split only), all_train (the data set's whole training part) or other (none of them)"
-            )
-        if self.freeze_epochs and self.pretrained is None:
-            raise ValueError("freeze_epochs: only a pretrained network has something to freeze")
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std belong together: give both, or neither")
-        if self.mean is not None and not foreign:
-            raise ValueError("mean and std belong to weights or pretrained; else the data's are taken")
-        return self
-
-
-class OptimizerSection(Section):
-    """The optimizer and its numbers."""
-
-    name: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: float = Field(5.0e-4, ge=0)
-
-    @model_validator(mode="after")
-    def _momentum_belongs_to_sgd(self) -> OptimizerSection:
-        if self.name == "adamw" and ({"momentum", "nesterov"} & self.model_fields_set):
-            raise ValueError("momentum and nesterov belong to sgd: remove them, or set name: sgd")
-        return self
-
-
-class ScheduleSection(Section):
-    """How the learning rate moves over the epochs; one_cycle rises for warmup_epochs, or 0.3 of all."""
-
-    name: Literal["constant", "cosine", "steps", "one_cycle"] = "cosine"
-    warmup_epochs: float = Field(0.0, ge=0)
-    at_epochs: tuple[int, ...] = ()
-    factor: float = Field(0.1, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _steps_say_when(self) -> ScheduleSection:
-        if (self.name == "steps") != bool(self.at_epochs):
-            raise ValueError("at_epochs and name: steps go together, e.g. at_epochs: [150, 180, 210]")
-        if list(self.at_epochs) != sorted(set(self.at_epochs)):
-            raise ValueError("at_epochs must rise")
-        return self
-
-
-class TrainingSection(Section):
-    """Epochs over the train split."""
-
-    epochs: int = Field(ge=1)
-    images_per_step: int = Field(64, ge=2)
-    optimizer: OptimizerSection
-    schedule: ScheduleSection = ScheduleSection()
-    clip_gradient_norm: float | None = Field(None, gt=0)
-    sync_batch_norm: bool = False
-    autocast: Literal["bf16", "fp16"] | None = None
-    ema_decay: float | None = Field(None, gt=0, lt=1)
-    mixing: Choice | None = None
-    seed: int | None = Field(None, ge=0)
-    """Of this training's weights and draws alone; None takes the recipe's."""
-
-    @model_validator(mode="after")
-    def _schedule_fits_the_epochs(self) -> TrainingSection:
-        if self.schedule.at_epochs and self.schedule.at_epochs[-1] >= self.epochs:
-            raise ValueError(
-                f"schedule.at_epochs ends at {self.schedule.at_epochs[-1]}, "
-                f"but there are only {self.epochs} epochs"
-            )
-        if self.schedule.warmup_epochs >= self.epochs:
-            raise ValueError(f"schedule.warmup_epochs must be below epochs ({self.epochs})")
-        return self
-
-
-class TeacherTrainingSection(TrainingSection):
-    """How the teacher learns from labels alone."""
-
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-
-
-class LossSection(Choice):
-    """One term of the sum that the student minimises; further keys belong to the loss."""
-
-    weight: float = Field(1.0, gt=0)
-
-
-class SoftLabelsSection(Section):
-    """How the teacher's answers are kept: V seeded views of every training image, or asked anew each step."""
-
-    views: int = Field(4, ge=1, le=1000)
-    live: bool = False
-    images_per_step: int = Field(256, ge=1)
-
-
-class DistillSection(TrainingSection):
-    """How the student learns from the calibrated teacher."""
-
-    losses: tuple[LossSection, ...] = Field(min_length=1)
-    soft_labels: SoftLabelsSection = SoftLabelsSection()
 
 
 class ExportSection(Section):

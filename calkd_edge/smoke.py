@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from calkd_edge.recipe import Choice, EvaluateSection, Recipe, ScheduleSection, TrainingSection
+from calkd_edge.recipe import EvaluateSection, Recipe
+from calkd_edge.sections import Choice, ScheduleSection, TrainingSection
 
 LARGEST_RATE = 0.002
 """A few steps at a recipe's own rate, without its warm-up, can throw a deep net off: its logits overflow."""

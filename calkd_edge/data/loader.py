@@ -42,9 +42,3 @@ def batches(order: IntArray, size: int) -> Iterator[IntArray]:
         piece = order[start : start + size]
         if len(piece) > 1 or size == 1:
             yield piece
-
-
-def batch_count(count: int, size: int) -> int:
-    """How many pieces `batches` gives for `count` images."""
-    whole, rest = divmod(count, size)
-    return whole + (rest > 1)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from calkd_edge.engine.processes import run_in_processes
 from calkd_edge.engine.stage import Job, Progress, Stage
 from calkd_edge.engine.store import Store, WorkFolder
 from calkd_edge.errors import EnvironmentProblem, StageFailed
@@ -90,7 +87,7 @@ class Runner:
         job = Job(stage.params, stage.places, inputs, work.out, work.scratch, progress)
         try:
             if processes > 1:
-                _under_torchrun(stage, job, processes)
+                run_in_processes(stage, job, processes)
             else:
                 stage.function(job)
         except StageFailed as refused:
@@ -114,30 +111,3 @@ class Runner:
                 f"stage {stage.name}: not enough memory",
                 remedy="Lower images_per_step, or use a larger machine.",
             ) from failed
-
-
-def _under_torchrun(stage: Stage, job: Job, processes: int) -> None:
-    """Run a stage function in `processes` processes of this machine; rank 0 writes `out`."""
-    description = {
-        "function": stage.path,
-        "params": dict(job.params),
-        "places": dict(job.places),
-        "inputs": {role: str(path) for role, path in job.inputs.items()},
-        "out": str(job.out),
-        "scratch": str(job.scratch),
-    }
-    path = job.scratch / "job.json"
-    path.write_text(json.dumps(description), encoding="utf-8")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command += ["-m", "calkd_edge.stages", str(path)]
-    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
-    log.info("starting %s", " ".join(command))
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    log.info("%s%s", finished.stdout, finished.stderr)
-    if finished.returncode != 0:
-        raise StageFailed(
-            f"stage {stage.name}: a process of {processes} failed with status {finished.returncode}: "
-            f"{finished.stderr.strip().splitlines()[-1] if finished.stderr.strip() else 'no message'}",
-            remedy="Read the log; run again to resume from the last epoch.",
-            stage=stage.name,
-        )

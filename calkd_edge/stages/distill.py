@@ -21,8 +21,8 @@ from calkd_edge.models import image_model
 from calkd_edge.models.forms import ImageShape
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.models.taps import feature_shape, module_at, tapped
-from calkd_edge.recipe import TrainingSection
 from calkd_edge.records import Affine, Calibration
+from calkd_edge.sections import TrainingSection
 from calkd_edge.stages.epochs import Epochs, watcher
 from calkd_edge.stages.start import begin
 from calkd_edge.stages.taught import taught

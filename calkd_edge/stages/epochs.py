@@ -12,14 +12,17 @@ from torch import Tensor
 
 from calkd_edge.data import AUGMENTATIONS, MIXINGS
 from calkd_edge.data.augment import Augmentation
-from calkd_edge.data.loader import batch_count, batches, epoch_order
+from calkd_edge.data.loader import batches, epoch_order
 from calkd_edge.data.mixing import Mixing
 from calkd_edge.data.prepared import Prepared
+from calkd_edge.errors import RecipeError
 from calkd_edge.models.image_model import ImageModel, ModelDescription
 from calkd_edge.records import IntArray
 from calkd_edge.training.loop import Batch
 
 WATCHED_IMAGES = 1000
+FEWEST_IMAGES = 2
+"""In a step of one process: batch normalisation cannot train on a single value per channel."""
 _FRESH_VIEWS = 0xF5
 """Keeps the draws of fresh views apart from others that are seeded with the same numbers."""
 
@@ -54,22 +57,43 @@ class Epochs:
         return cls(prepared, rows, images_per_step, params["seed"], augmentation, mixing)
 
     def steps(self, world_size: int) -> int:
-        """Steps in one epoch; the same on every process."""
-        return batch_count(len(self.rows) // world_size, self.images_per_step // world_size)
+        """Steps in one epoch; the same on every process.
+
+        Raises:
+            RecipeError: too few images in a step for so many processes.
+        """
+        if self.images_per_step // world_size < FEWEST_IMAGES:
+            raise RecipeError(
+                f"images_per_step: {self.images_per_step} leaves a process of {world_size} fewer than "
+                f"{FEWEST_IMAGES} images, which batch normalisation needs",
+                remedy="Raise images_per_step, or start fewer processes.",
+            )
+        whole, rest = divmod(len(self.rows), self.images_per_step)
+        return whole + (rest // world_size >= FEWEST_IMAGES)
 
     def order(self, epoch: int, rank: int, world_size: int) -> Iterator[IntArray]:
         """Positions in the train split, batch by batch, for one process."""
+        return (piece[own] for piece, own in self._shares(epoch, rank, world_size))
+
+    def _shares(self, epoch: int, rank: int, world_size: int) -> Iterator[tuple[IntArray, slice]]:
+        """Each step's images, the same for any number of processes, and which of them are this one's.
+
+        The shares are equal, so that the mean over processes is the mean over images; up to world_size - 1
+        images of a step are left out for it.
+        """
         whole = epoch_order(len(self.rows), seed=self.seed, epoch=epoch)
-        share = len(whole) // world_size
-        own = whole[rank * share : (rank + 1) * share]
-        return batches(own, self.images_per_step // world_size)
+        for piece in batches(whole, self.images_per_step):
+            share = len(piece) // world_size
+            if share >= FEWEST_IMAGES:
+                yield piece, slice(rank * share, (rank + 1) * share)
 
     def fresh(self, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
-        """Batches whose views are drawn anew in each epoch."""
-        generator = np.random.default_rng([self.seed, epoch, rank, _FRESH_VIEWS])
-        for step, chosen in enumerate(self.order(epoch, rank, world_size)):
-            view = self.augmentation.draw(len(chosen), generator)
-            batch = self.batch(chosen, view, epoch + step / self.steps(world_size), None)
+        """Batches whose views are drawn anew in each epoch, the same for any number of processes."""
+        generator = np.random.default_rng([self.seed, epoch, 0, _FRESH_VIEWS])
+        for step, (piece, own) in enumerate(self._shares(epoch, rank, world_size)):
+            drawn = self.augmentation.draw(len(piece), generator)
+            view = {name: drawn[name][own] for name in self.augmentation.columns}
+            batch = self.batch(piece[own], view, epoch + step / self.steps(world_size), None)
             yield batch if self.mixing is None else _mixed(batch, self.mixing, generator)
 
     def batch(

@@ -8,7 +8,9 @@ are read, so a change of calibrator costs no teacher pass.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from calkd_edge.data.augment import Augmentation
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
-from calkd_edge.records import FloatArray
+from calkd_edge.records import FloatArray, IntArray
 from calkd_edge.stages.epochs import augmentation_of
 from calkd_edge.stages.taught import taught
 from calkd_edge.training.loop import fabric_for
@@ -37,52 +39,81 @@ _VIEWS = 0x50
 def run(job: Job) -> None:
     """Write logits.npy [V, N, C] float16, offsets.npy [V, N] float32 and views.npz."""
     prepared = Prepared.open(job.inputs["data"])
-    rows = prepared.indices("train")
     augmentation = augmentation_of(job.params["augmentation"], prepared)
-    count, seed = job.params["views"], job.params["seed"]
-    device = fabric_for(job.places["accelerator"]).device
-    model = taught(job.inputs["teacher"], device)
-    shape = (count, len(rows), len(prepared.classes))
-    logits = np.lib.format.open_memmap(job.out / "logits.npy", "w+", np.float16, shape)
-    offsets = np.empty(shape[:2], dtype=np.float32)
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in augmentation.columns}
-    for view_number in range(count):
-        view = augmentation.draw(len(rows), np.random.default_rng([seed, view_number, _VIEWS]))
-        for name in augmentation.columns:
-            columns[name].append(view[name])
-        kept = job.scratch / f"view-{view_number}.npz"
-        if not kept.is_file():
-            _save(kept, *_one_view(model, device, prepared, augmentation, view, job, view_number))
-        with np.load(kept, allow_pickle=False) as stored:
-            logits[view_number], offsets[view_number] = stored["logits"], stored["offsets"]
-    logits.flush()
-    np.save(job.out / "offsets.npy", offsets)
-    facts = {"version": np.array(augmentation.version), "seed": np.array(seed), "rows": rows}
-    stacked = {name: np.stack(values) for name, values in columns.items()}
-    np.savez(job.out / "views.npz", **facts, **stacked)  # type: ignore[arg-type]  # numpy's stub
+    fabric = fabric_for(job.places["accelerator"])
+    teacher = Teaching(taught(job.inputs["teacher"], fabric.device), fabric.device, prepared, augmentation)
+    rows, size, count = prepared.indices("train"), job.params["images_per_step"], job.params["views"]
+    views = [
+        augmentation.draw(len(rows), np.random.default_rng([job.params["seed"], number, _VIEWS]))
+        for number in range(count)
+    ]
+    shares = _shares(len(rows), size, fabric.world_size)
+    own = shares[fabric.global_rank]
+    for number, view in enumerate(views):
+        kept = _part(job.scratch, number, own)
+        if own.start < own.stop and not kept.is_file():
+            starts = range(own.start, own.stop, size)
+            parts = []
+            for start in starts:
+                parts.append(teacher.logits(rows, slice(start, min(start + size, own.stop)), view))
+                job.progress(number * len(starts) + len(parts), count * len(starts))
+            _save(kept, *packed(np.concatenate(parts)))
+    fabric.barrier()
+    if fabric.global_rank == 0:
+        _write(job, prepared, augmentation, views, shares)
 
 
-def _one_view(
-    model: nn.Module,
-    device: torch.device,
+@dataclass(frozen=True)
+class Teaching:
+    """A teacher that is asked for its raw logits."""
+
+    model: nn.Module
+    device: torch.device
+    prepared: Prepared
+    augmentation: Augmentation
+
+    def logits(self, rows: IntArray, piece: slice, view: Mapping[str, np.ndarray]) -> FloatArray:
+        """Of a piece of the train split, each image seen through its view, [B, C] float32."""
+        images = torch.from_numpy(self.prepared.images[rows[piece]])
+        seen = {name: view[name][piece] for name in self.augmentation.columns}
+        replayed = self.augmentation.replay(images, seen)
+        with torch.no_grad():
+            answers: FloatArray = self.model(replayed.to(self.device)).float().cpu().numpy()
+        return answers
+
+
+def _shares(count: int, size: int, processes: int) -> list[slice]:
+    """Equal shares in whole batches, so that an image has the same company for any number of processes."""
+    batches = -(-count // size)
+    edges = [min(count, size * (batches * place // processes)) for place in range(processes + 1)]
+    return [slice(first, last) for first, last in pairwise(edges)]
+
+
+def _part(scratch: Path, view: int, share: slice) -> Path:
+    return scratch / f"view-{view}-{share.start}-{share.stop}.npz"
+
+
+def _write(
+    job: Job,
     prepared: Prepared,
     augmentation: Augmentation,
-    view: Mapping[str, np.ndarray],
-    job: Job,
-    number: int,
-) -> tuple[np.ndarray, np.ndarray]:
+    views: Sequence[Mapping[str, np.ndarray]],
+    shares: Sequence[slice],
+) -> None:
     rows = prepared.indices("train")
-    size = job.params["images_per_step"]
-    parts = []
-    with torch.no_grad():
-        for start in range(0, len(rows), size):
-            piece = slice(start, start + size)
-            images = torch.from_numpy(prepared.images[rows[piece]])
-            replayed = augmentation.replay(images, {name: view[name][piece] for name in augmentation.columns})
-            parts.append(model(replayed.to(device)).float().cpu().numpy())
-            done = number * len(rows) + min(start + size, len(rows))
-            job.progress(done, job.params["views"] * len(rows))
-    return packed(np.concatenate(parts))
+    shape = (len(views), len(rows), len(prepared.classes))
+    logits = np.lib.format.open_memmap(job.out / "logits.npy", "w+", np.float16, shape)
+    offsets = np.empty(shape[:2], dtype=np.float32)
+    for number in range(len(views)):
+        for share in (share for share in shares if share.start < share.stop):
+            with np.load(_part(job.scratch, number, share), allow_pickle=False) as stored:
+                logits[number, share], offsets[number, share] = stored["logits"], stored["offsets"]
+    logits.flush()
+    np.save(job.out / "offsets.npy", offsets)
+    seed = np.array(job.params["seed"])
+    facts = {"version": np.array(augmentation.version), "seed": seed, "rows": rows}
+    stacked = {name: np.stack([view[name] for view in views]) for name in augmentation.columns}
+    np.savez(job.out / "views.npz", **facts, **stacked)  # type: ignore[arg-type]  # numpy's stub
 
 
 def packed(logits: FloatArray) -> tuple[np.ndarray, np.ndarray]:

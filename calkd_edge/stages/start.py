@@ -11,11 +11,13 @@ import torch
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
+from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import RecipeError
 from calkd_edge.models import image_model, pretrained
 from calkd_edge.models.checkpoint import fill, read_state
 from calkd_edge.models.head import body, head_names
 from calkd_edge.models.image_model import DESCRIPTION, ImageModel, ModelDescription
+from calkd_edge.sections import ModelSection
 from calkd_edge.stages.epochs import description_of
 from calkd_edge.training.loop import Frozen
 
@@ -35,12 +37,33 @@ class Start:
     frozen: Frozen = field(default_factory=Frozen)
 
 
+def params_of(model: ModelSection, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What `begin` asks of a job's params, from a recipe's section: files by their content, not by place."""
+    identity = None
+    if model.pretrained is True:
+        identity = pretrained.published(model.name, settings, "").identity
+    elif model.pretrained is not None:
+        identity = sha256_of(Path(model.pretrained))
+    return {
+        "weights_sha256": None if model.weights is None else sha256_of(Path(model.weights)),
+        "pretrained": identity,
+        "freeze_epochs": model.freeze_epochs,
+        "trained_on": model.trained_on,
+        "mean": model.mean,
+        "std": model.std,
+    }
+
+
+def places_of(model: ModelSection) -> dict[str, Any]:
+    """Where `begin` finds the files of `params_of`."""
+    return {"weights": model.weights, "pretrained": model.pretrained}
+
+
 def begin(job: Job, prepared: Prepared, *, where: str) -> Start:
     """The network that a training stage's params and places ask for.
 
     Args:
-        job: params `model`, `seed`, `mean`, `std`, `weights_sha256`, `pretrained` and `trained_on`; places
-            `weights` and `pretrained`.
+        job: its params hold `model`, `seed` and those of `params_of`, its places those of `places_of`.
         prepared: gives classes, image size and, for a network drawn here, the normalisation.
         where: the recipe's section, for messages.
 

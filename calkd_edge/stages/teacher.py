@@ -10,7 +10,7 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel
-from calkd_edge.recipe import TeacherTrainingSection
+from calkd_edge.sections import TeacherTrainingSection
 from calkd_edge.stages.epochs import Epochs, watcher
 from calkd_edge.stages.start import Start, begin
 from calkd_edge.training.loop import Batch, Training, fabric_for, fit

@@ -17,7 +17,7 @@ from lightning_fabric.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 
 from calkd_edge.errors import EnvironmentProblem, StageFailed
-from calkd_edge.recipe import TrainingSection
+from calkd_edge.sections import TrainingSection
 from calkd_edge.training.averaging import WeightAverage
 from calkd_edge.training.checkpoint import State
 from calkd_edge.training.kernels import quick_convolutions
@@ -240,7 +240,8 @@ def _epoch(
         for name, term in terms.items():
             sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach()
         training.progress(epoch * steps + step + 1, section.epochs * steps)
-    means = {f"train_{name}": float(total) / steps for name, total in sums.items()}
+    totals = fabric.all_reduce(torch.stack([total.float() for total in sums.values()]))  # mean over processes
+    means = {f"train_{name}": float(total) / steps for name, total in zip(sums, totals, strict=True)}
     finite = all(bool(torch.isfinite(weight).all()) for weight in wrapped.parameters())
     if not finite or not np.isfinite(list(means.values())).all():
         what = "loss is" if finite else "weights are"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -195,10 +196,11 @@ def test_stage_runs_from_its_description_as_torchrun_starts_it(tiny, tmp_path):
     description = {
         "function": manifest["function"],
         "params": manifest["params"],
-        "places": {"accelerator": "cpu", "weights": None},
+        "places": {"accelerator": "cpu", "weights": None, "pretrained": None},
         "inputs": {"data": str(folder_of(tiny, "prepare"))},
         "out": str(out),
         "scratch": str(scratch),
+        "started_by": os.getpid(),
     }
     (tmp_path / "job.json").write_text(json.dumps(description))
     subprocess.run([sys.executable, "-m", "calkd_edge.stages", str(tmp_path / "job.json")], check=True)

@@ -1,0 +1,182 @@
+"""Two processes do what one does: the same images in each step, the same losses, the same soft labels."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from step_losses import STEPS
+from tiny_run import RECIPE, recipe_with, written
+
+from calkd_edge.data.augment import CropPad
+from calkd_edge.errors import RecipeError
+from calkd_edge.stages.epochs import Epochs
+
+SCRIPT = Path(__file__).with_name("step_losses.py")
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+class Handful:
+    """As much of a prepared folder as batches need."""
+
+    def __init__(self, count: int) -> None:
+        self.images = np.random.default_rng(0).integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
+        self.labels = np.arange(count)
+
+
+@pytest.mark.parametrize("count", [64, 67, 70, 33])
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_the_shares_of_a_step_are_the_step_of_one_process(count, world):
+    epochs = Epochs(Handful(count), np.arange(count), 16, 17, CropPad((3, 8, 8), padding=1))
+    alone = list(epochs.fresh(2, 0, 1))
+    shared = [list(epochs.fresh(2, rank, world)) for rank in range(world)]
+    assert {len(steps) for steps in shared} == {epochs.steps(world)}
+    assert epochs.steps(1) == len(alone)
+    for step in range(epochs.steps(world)):
+        together = np.concatenate([steps[step].indices.numpy() for steps in shared])
+        kept = len(together)
+        assert len({len(steps[step].indices) for steps in shared}) == 1
+        assert 0 <= len(alone[step].indices) - kept < world
+        assert (together == alone[step].indices[:kept].numpy()).all()
+        images = np.concatenate([steps[step].images.numpy() for steps in shared])
+        assert (images == alone[step].images[:kept].numpy()).all()
+
+
+def test_too_few_images_for_so_many_processes_are_refused():
+    epochs = Epochs(Handful(64), np.arange(64), 6, 17, CropPad((3, 8, 8), padding=1))
+    assert epochs.steps(3) == 10  # the last 4 would leave one for each
+    with pytest.raises(RecipeError, match="images_per_step: 6 leaves a process of 4"):
+        epochs.steps(4)
+
+
+def losses_of(store: Path, target: Path, processes: int) -> np.ndarray:
+    target.parent.mkdir()
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *(launch if processes > 1 else []), str(SCRIPT), str(store), str(target)]
+    subprocess.run(command, env=ONE_THREAD, check=True, capture_output=True, timeout=300)
+    return np.array(json.loads(target.read_text()))
+
+
+def test_each_steps_loss_is_that_of_one_process_while_normalisation_is_frozen(tiny, tmp_path):
+    alone, together = (
+        losses_of(tiny.store, tmp_path / str(count) / "losses.json", count) for count in (1, 2)
+    )
+    assert len(alone) >= STEPS
+    np.testing.assert_allclose(together[:STEPS], alone[:STEPS], rtol=0, atol=1e-4)
+    assert alone[:STEPS].std() > 0.01  # it does learn
+
+
+LONGER = recipe_with(
+    distill={**RECIPE["distill"], "epochs": 8, "soft_labels": {"views": 3, "images_per_step": 48}}
+)
+
+
+def compress(recipe: Path, folder: Path, processes: int) -> list[str]:
+    command = [sys.executable, "-m", "calkd_edge", "compress", "--recipe", str(recipe)]
+    return [*command, "--store", str(folder / "store"), "--out", str(folder / "out")] + [
+        "--processes",
+        str(processes),
+    ]
+
+
+def stage_folder(store: Path, name: str) -> Path:
+    for manifest in store.glob("objects/*/*/manifest.json"):
+        if json.loads(manifest.read_text())["stage"] == name:
+            return manifest.parent
+    raise AssertionError(f"no stage {name} in {store}")
+
+
+def workers_of(process: subprocess.Popen) -> list[int]:
+    """The ranks that work below a command, by their command lines."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except (OSError, PermissionError):
+            continue
+        is_rank = b"calkd_edge.stages" in words and any(one.startswith(b"RANK=") for one in environment)
+        if is_rank and entry.name.isdigit():
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def in_two(tmp_path_factory):
+    """A run in two processes, never cut."""
+    folder = tmp_path_factory.mktemp("two")
+    recipe = written(folder, LONGER)
+    done = subprocess.run(compress(recipe, folder, 2), env=ONE_THREAD, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_soft_labels_of_two_processes_are_those_of_one(in_two, tmp_path):
+    """The same teacher's: the store is copied and its soft labels made again by one process."""
+    import shutil
+
+    shutil.copytree(in_two / "store", tmp_path / "store")
+    two = stage_folder(in_two / "store", "soft-labels")
+    command = [*compress(in_two / "recipe.yaml", tmp_path, 1), "--fresh", "soft-labels"]
+    done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one = stage_folder(tmp_path / "store", "soft-labels")
+    first, second = (np.load(folder / "logits.npy") for folder in (one, two))
+    assert first.shape == second.shape
+    steps = np.abs(first.view(np.int16).astype(int) - second.view(np.int16).astype(int))
+    assert (steps == 0).mean() >= 0.999
+    assert steps.max() <= 1
+    for name in ("dy", "dx", "flip"):
+        assert (np.load(one / "views.npz")[name] == np.load(two / "views.npz")[name]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_a_run_goes_on_after_one_rank_was_killed(in_two, tmp_path):
+    recipe = written(tmp_path, LONGER)
+    command = compress(recipe, tmp_path, 2)
+    with subprocess.Popen(command, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
+        deadline = time.monotonic() + 300
+        pattern = "work/*/scratch/last.ckpt"
+        while time.monotonic() < deadline and run.poll() is None:
+            is_distilling = any(
+                "calkd_edge.stages.distill" in path.read_text()
+                for path in (tmp_path / "store").glob("work/*/scratch/job.json")
+            )
+            if is_distilling and list((tmp_path / "store").glob(pattern)):
+                break
+            time.sleep(0.05)
+        victims = workers_of(run)
+        assert len(victims) == 2
+        os.kill(victims[-1], signal.SIGKILL)
+        said = run.communicate(timeout=120)[0].decode()
+    assert run.returncode == 7, said
+    assert re.search(r"stage distill: a process of 2 failed", said)
+    assert "run again to resume" in " ".join(said.split())
+    assert workers_of(run) == []
+    done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    cut, whole = (
+        load_file(stage_folder(folder / "store", "distill") / "weights.safetensors")
+        for folder in (tmp_path, in_two)
+    )
+    assert all((cut[name] == whole[name]).all() for name in whole)
+
+
+def test_what_a_rank_refuses_is_said_as_one_process_says_it(tiny, tmp_path):
+    tree = recipe_with(distill={**RECIPE["distill"], "images_per_step": 3})
+    command = compress(written(tmp_path, tree), tmp_path, 2)
+    command[command.index(str(tmp_path / "store"))] = str(tiny.store)
+    done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "images_per_step: 3 leaves a process of 2 fewer than 2 images" in " ".join(done.stderr.split())
