@@ -27,6 +27,9 @@ class OnnxNet(nn.Module):
         super().__init__()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = torch.get_num_threads()
+        # Threads that wait for the next batch leave the processor to torch's, which train the student.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.x64quantprecision", "1")
         wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
         providers: Sequence[str] = [name for name in wanted if name in onnxruntime.get_available_providers()]

@@ -32,7 +32,14 @@ class Interleaving(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         """[B, 2 C, H, W] in channels-last memory."""
-        pairs = torch.stack((a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)), dim=-1)
+        first, second = a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)
+        if a.dtype in (
+            torch.float32,
+            torch.float64,
+        ):  # as real and imaginary parts: twice as quick as a stack
+            pairs = torch.view_as_real(torch.complex(first.contiguous(), second.contiguous()))
+        else:
+            pairs = torch.stack((first, second), dim=-1)
         return pairs.flatten(3).permute(0, 3, 1, 2)
 
     @staticmethod
