@@ -1,12 +1,9 @@
 """plan(recipe) -> stages: the only file that knows the order of work.
 
-prepare -> teacher -> export -> predict raw -> calibrate -> predict -> evaluate, benchmark
-(teacher)
-              |-> soft labels ---------------------|
-                                                   |-> distill -> export -> quantize[p]
-                                                   (student)
-             quantize[p] -> predict raw[p]@d -> calibrate[p] -> predict[p]@d -> evaluate[p]@d,
-             benchmark[p]@d
+teacher:  prepare -> teacher -> export -> predict raw -> calibrate -> predict -> evaluate, benchmark
+                        |-> soft labels ------------------|
+student:                                                  |-> distill -> export -> quantize[p]
+          quantize[p] -> predict raw[p]@d -> calibrate[p] -> predict[p]@d -> evaluate[p]@d, benchmark[p]@d
 """
 
 from __future__ import annotations
@@ -157,7 +154,7 @@ class Planner:
             "seed": recipe.seed if training is None or training.seed is None else training.seed,
             **start.params_of(recipe.teacher, self.checked.named["teacher"]["settings"]),
         }
-        places = {"accelerator": self.accelerator, **start.places_of(recipe.teacher)}
+        places = {**self._training_places(), **start.places_of(recipe.teacher)}
         if self.checked.teacher_is_file:
             own = {key: params[key] for key in ("model", "weights_sha256", "trained_on")}
             return self._stage("teacher", onnx_teacher.run, own, {"data": data}, places=places)
@@ -174,8 +171,9 @@ class Planner:
             "seed": self.checked.recipe.seed,
         }
         inputs = {"data": data, "teacher": taught}
-        places = {"accelerator": self.accelerator}
-        return self._stage("soft-labels", soft_labels.run, params, inputs, places=places, parallel=True)
+        return self._stage(
+            "soft-labels", soft_labels.run, params, inputs, places=self._training_places(), parallel=True
+        )
 
     def _distill(self, data: Stage, taught: Stage, calibrated: Stage, stored: Stage | None) -> Stage:
         recipe = self.checked.recipe
@@ -192,8 +190,11 @@ class Planner:
         inputs = {"data": data, "teacher": taught, "calibration": calibrated}
         if stored is not None:
             inputs["soft_labels"] = stored
-        places = {"accelerator": self.accelerator, **start.places_of(recipe.student)}
+        places = {**self._training_places(), **start.places_of(recipe.student)}
         return self._stage("distill", distill.run, params, inputs, places=places, parallel=True)
+
+    def _training_places(self) -> dict[str, Any]:
+        return {"accelerator": self.accelerator, "cache": self.checked.recipe.data.cache}
 
     def _export(self, model: Stage, data: Stage, what: str) -> Stage:
         params = {

@@ -1,8 +1,7 @@
 """What a recipe may say: its sections, their bounds, and how a recipe is found and read.
 
 In scope: the shape of a recipe file, overrides, the smoke variant. Out of scope: what the names in it stand
-for
-(the registries know), torch, the network, any file but the recipe.
+for (the registries know), torch, the network, any file but the recipe.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ class DataSection(Choice):
     test_images: int | None = Field(None, ge=1)
     drop_duplicates: bool = False
     broken: Literal["refuse", "skip"] = "refuse"
+    cache: Literal["memory", "disk", "none"] = "disk"
     augmentation: Choice = Choice(name="crop_pad")
 
 
@@ -145,8 +145,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     Args:
         name_or_path: a path, else the name of a packaged recipe with or without `.yaml`.
         overrides: dotted assignments; values are YAML. Paths in them are relative to the working directory,
-        paths in
-            the file to the file.
+            paths in the file to the file.
 
     Raises:
         RecipeError: not found, not YAML, or not a valid recipe.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calkd_edge.data.image_cache import Cache, UnkeptImages, open_images
 from calkd_edge.data.source import ImageArray, ImageShape
 from calkd_edge.errors import StoreError
 from calkd_edge.records import IntArray
@@ -24,7 +25,7 @@ class Prepared:
 
     Attributes:
         folder: where it is.
-        images: uint8 [N, 3, H, W], mapped from the disk and read-only.
+        images: uint8 [N, 3, H, W], to be read by rows; mapped from the disk unless told otherwise.
         labels: [N] int64.
         classes: name of each class.
         splits: the whole of splits.json.
@@ -32,15 +33,19 @@ class Prepared:
     """
 
     folder: Path
-    images: ImageArray
+    images: ImageArray | UnkeptImages
     labels: IntArray
     classes: tuple[str, ...]
     splits: dict[str, Any]
     notes: dict[str, Any]
 
     @classmethod
-    def open(cls, folder: Path) -> Prepared:
-        """The data in `folder`; no image is read yet.
+    def open(cls, folder: Path, cache: Cache = "disk") -> Prepared:
+        """The data in `folder`; no image is read yet, unless they are to be kept in memory.
+
+        Args:
+            folder: what `prepare` wrote.
+            cache: where the images are kept, see `open_images`.
 
         Raises:
             StoreError: a file is missing or damaged.
@@ -48,7 +53,7 @@ class Prepared:
         try:
             notes = json.loads((folder / "classes.json").read_text("utf-8"))
             splits = json.loads((folder / "splits.json").read_text("utf-8"))
-            images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+            images = open_images(folder / "images.npy", cache)
             labels = np.load(folder / "labels.npy", allow_pickle=False)
             return cls(folder, images, labels, tuple(notes["classes"]), splits, notes)
         except (OSError, ValueError, KeyError) as wrong:

@@ -118,7 +118,7 @@ class SoftLabels:
 def run(job: Job) -> None:
     """Write the student's weights.safetensors, model.json and history.jsonl."""
     params = job.params
-    prepared = Prepared.open(job.inputs["data"])
+    prepared = Prepared.open(job.inputs["data"], job.places["cache"])
     text = (job.inputs["calibration"] / "calibration.json").read_text(encoding="utf-8")
     affine = Calibration.model_validate_json(text).affine
     start = begin(job, prepared, where="student")

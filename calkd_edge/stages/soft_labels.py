@@ -38,7 +38,7 @@ _VIEWS = 0x50
 
 def run(job: Job) -> None:
     """Write logits.npy [V, N, C] float16, offsets.npy [V, N] float32 and views.npz."""
-    prepared = Prepared.open(job.inputs["data"])
+    prepared = Prepared.open(job.inputs["data"], job.places["cache"])
     augmentation = augmentation_of(job.params["augmentation"], prepared)
     fabric = fabric_for(job.places["accelerator"])
     teacher = Teaching(taught(job.inputs["teacher"], fabric.device), fabric.device, prepared, augmentation)

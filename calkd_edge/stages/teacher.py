@@ -40,7 +40,7 @@ class Supervised(nn.Module):
 
 def run(job: Job) -> None:
     """Write weights.safetensors, model.json and history.jsonl."""
-    prepared = Prepared.open(job.inputs["data"])
+    prepared = Prepared.open(job.inputs["data"], job.places["cache"])
     start = begin(job, prepared, where="teacher")
     if job.params["training"] is None:
         told = {"weights": job.params["weights_sha256"]}

@@ -159,10 +159,8 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
     """Train `module`, whose forward takes a Batch and returns named terms that sum to the loss.
 
     Each epoch begins by seeding torch from (seed, epoch), and ends with a checkpoint that is written under
-    another
-    name and renamed: a killed training goes on at the last whole epoch and ends with the same weights, bit
-    for bit,
-    on the same machine, library versions and number of threads.
+    another name and renamed: a killed training goes on at the last whole epoch and ends with the same
+    weights, bit for bit, on the same machine, library versions and number of threads.
 
     Raises:
         StageFailed: the loss is no longer finite.

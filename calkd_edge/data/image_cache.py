@@ -1,0 +1,85 @@
+"""Where the pixels of a prepared folder are kept while a training reads them: in memory, on disk, nowhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from calkd_edge.data.source import ImageArray
+from calkd_edge.records import IntArray
+
+log = logging.getLogger(__name__)
+
+Cache = Literal["memory", "disk", "none"]
+
+_SHARE = 2
+"""Images go into memory while they take at most one part in this many of what is available."""
+
+
+class UnkeptImages:
+    """Images of an .npy file that are read when asked for and not kept, by this process or by the system.
+
+    For machines that count a file's pages in memory against a process' limit, as containers do.
+
+    Args:
+        path: uint8 [N, 3, H, W] in C order, as `prepare` writes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.shape: tuple[int, ...] = mapped.shape
+        self.nbytes: int = mapped.nbytes
+        self._begin: int = mapped.offset
+        self._file = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+        os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)  # reads no more than it is asked for
+
+    def __getitem__(self, rows: IntArray) -> ImageArray:
+        """A copy of the rows, uint8 [n, 3, H, W]."""
+        images = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
+        size = self.nbytes // self.shape[0]
+        for image, row in zip(images, rows.tolist(), strict=True):
+            start = self._begin + row % self.shape[0] * size
+            if os.preadv(self._file, [image.data], start) != size:
+                raise OSError(f"the file of the images ends before row {row}")
+        os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
+        return images
+
+
+def open_images(path: Path, cache: Cache) -> ImageArray | UnkeptImages:
+    """The images of an .npy file, uint8 [N, 3, H, W], to be read by rows.
+
+    Args:
+        path: the file.
+        cache: `disk` maps it, and the system keeps in memory what there is room for; `memory` reads it whole
+            where it takes at most half of the memory that is available, and maps it elsewhere; `none` reads
+            each row when it is asked for.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no .npy file.
+    """
+    if cache == "none":
+        return UnkeptImages(path)
+    mapped: ImageArray = np.load(path, mmap_mode="r", allow_pickle=False)
+    if cache == "disk":
+        return mapped
+    available = available_bytes()
+    if mapped.nbytes > available // _SHARE:
+        said = "data.cache: the images take %.1f GiB, %.1f GiB of memory are available: they stay on disk"
+        log.info(said, mapped.nbytes / 2**30, available / 2**30)
+        return mapped
+    return np.array(mapped)
+
+
+def available_bytes() -> int:
+    """Memory that can be had without swapping, as Linux estimates it."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/meminfo does not tell MemAvailable")
