@@ -109,14 +109,8 @@ class Planner:
                 rows.append(self._measure("student", precision["name"], quantized, data, home, device))
         measured = (teacher_row, *rows)
         # What trains comes first, what only measures last: a wrong recipe then shows early, a board late.
-        order = [
-            data,
-            taught,
-            *teacher_row.stages[:2],
-            *([] if stored is None else [stored]),
-            student,
-            exported,
-        ]
+        asked = [] if stored is None else [stored]
+        order = [data, taught, *teacher_row.stages[:2], *asked, student, exported]
         order += [stage for row in measured for stage in (*row.calibrate.ancestors(), *row.stages)]
         return Plan(self.checked, _in_order(order), measured, data, taught, student)
 
@@ -171,9 +165,8 @@ class Planner:
             "seed": self.checked.recipe.seed,
         }
         inputs = {"data": data, "teacher": taught}
-        return self._stage(
-            "soft-labels", soft_labels.run, params, inputs, places=self._training_places(), parallel=True
-        )
+        places = self._training_places()
+        return self._stage("soft-labels", soft_labels.run, params, inputs, places=places, parallel=True)
 
     def _distill(self, data: Stage, taught: Stage, calibrated: Stage, stored: Stage | None) -> Stage:
         recipe = self.checked.recipe

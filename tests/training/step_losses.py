@@ -54,7 +54,7 @@ def main(store: Path, target: Path) -> None:
     teacher = taught(folder_of(store, "teacher"), fabric.device)
     losses = build_losses(
         [
-            {"name": "cross_entropy", "weight": 0.1, "settings": {}},
+            {"name": "cross_entropy", "weight": 1.0, "settings": {}},
             {"name": "kd", "weight": 0.9, "settings": {"temperature": 4.0}},
             {"name": "hint", "weight": 0.1, "settings": {"student": "features.6", "teacher": "layer2"}},
         ],
