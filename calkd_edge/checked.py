@@ -32,8 +32,9 @@ from calkd_edge.sections import Choice, ModelSection
 from calkd_edge.taps_tried import try_taps
 
 TeacherMode = Literal["stored", "live", "none"]
-_AN_EXAMPLE = Affine(scale=(1 / 1.5,))
-"""A calibration that changes something, to ask losses whether they would feel one."""
+_A_TEMPERATURE = Affine(scale=(1 / 1.5,))
+_BY_CLASS = Affine(scale=(0.5, 0.8), bias=(0.1, -0.1))
+"""Calibrations that change something, to ask losses whether they would feel one."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Checked:
         precisions: {"name", "settings"} of each.
         teacher_mode: whether the teacher's answers are stored, asked live, or not used.
         reason: why the teacher runs live; empty when it does not.
-        effect: what calibrating the teacher does under these losses.
+        built: the losses, of no particular size.
     """
 
     recipe: Recipe
@@ -61,7 +62,14 @@ class Checked:
     precisions: tuple[dict[str, Any], ...]
     teacher_mode: TeacherMode
     reason: str
-    effect: TeacherEffect
+    built: tuple[Loss, ...]
+
+    def effect(self, affine: Affine | None = None) -> TeacherEffect:
+        """What calibrating the teacher by `affine` does under these losses; by an example when None."""
+        if affine is None:
+            by_temperature = self.named["calibrator"]["name"] in ("temperature", "constant")
+            affine = _A_TEMPERATURE if by_temperature else _BY_CLASS
+        return joined_effect(self.built, affine)
 
     @property
     def teacher_is_file(self) -> bool:
@@ -115,10 +123,17 @@ def check(recipe: Recipe, where: str) -> Checked:
             f"a teacher in a file ({recipe.teacher.name}) gives logits alone",
             remedy="Take losses of logits (kd, dkd, dist), or a teacher that torch runs.",
         )
+    mixing = recipe.distill.mixing
+    for loss, made in zip(losses, built, strict=True):
+        if mixing is not None and not made.takes_mixed:
+            raise RecipeError(
+                f"{where}: distill.mixing: {loss['name']} keeps something of each training image, and "
+                f"{mixing.name} makes images that are none of them",
+                remedy="Remove distill.mixing, or take another loss.",
+            )
     if featured:
         try_taps(named["student"], named["teacher"], losses, dataset.size()[1], where=where)
-    effect = joined_effect(built, _AN_EXAMPLE)
-    return Checked(recipe, where, dataset, named, losses, precisions, mode, reason, effect)
+    return Checked(recipe, where, dataset, named, losses, precisions, mode, reason, tuple(built))
 
 
 def _named(registry: Registry, choice: Choice, where: str) -> dict[str, Any]:

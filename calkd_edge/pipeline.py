@@ -167,9 +167,10 @@ def notices(checked: Checked, options: Options) -> list[str]:
             f"Soft labels: {views} views of each image, each seen {epochs / views:.1f} times; "
             f"{runtime} runs the teacher."
         )
-    if checked.effect.kind == "no_op":
+    effect = checked.effect()
+    if effect.kind == "no_op":
         said.append(
-            f"WARNING: calibrating the teacher changes nothing for this student: {checked.effect.sentence}. "
+            f"WARNING: calibrating the teacher changes nothing for this student: {effect.sentence}. "
             "Add kd or dkd to distill.losses to let it act."
         )
     if options.processes > 1:

@@ -68,6 +68,7 @@ def write_release(
     ]
     verdict = judge(recipe.gates, evidence, smoke=options.smoke, target_devices=options.target_devices)
     data = folders[plan.data.fingerprint]
+    fitted = results.fitted_calibration(folders[plan.measured[0].calibrate.fingerprint])
     report = Report(
         name=recipe.name,
         verdict=verdict.verdict,
@@ -80,7 +81,7 @@ def write_release(
         models={
             "teacher": _trained(plan.teacher, store, folders),
             "student": _trained(plan.student, store, folders),
-            "teacher_calibration": plan.checked.effect.sentence,
+            "teacher_calibration": plan.checked.effect(fitted.affine).sentence,
         },
         environment=environment(options),
         recipe=recipe.model_dump(mode="json"),

@@ -73,6 +73,11 @@ def evidence_of(row: Measured, folders: Mapping[str, Path], facts: DeviceFacts) 
     return found
 
 
+def fitted_calibration(folder: Path) -> Calibration:
+    """What the stage calibrate wrote."""
+    return Calibration.model_validate_json((folder / "calibration.json").read_text(encoding="utf-8"))
+
+
 def unmeasured(
     model: Literal["teacher", "student"], precision: str, device: DeviceSection, why: str
 ) -> Evidence:

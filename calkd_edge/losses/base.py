@@ -78,12 +78,14 @@ class Loss(nn.Module):
         teacher_taps: taps of the teacher; a loss with any runs the teacher live.
         uses_teacher: whether it looks at the teacher's logits.
         uses_labels: whether it looks at labels: it is then asked twice of mixed images, once for each label.
+        takes_mixed: whether an image may be made of two; not where the loss remembers images by index.
     """
 
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
     uses_teacher: bool = True
     uses_labels: bool = True
+    takes_mixed: bool = True
 
     def __call__(self, step: Step) -> Tensor:
         """The scalar of one step, summed in float32 also where the training autocasts to fewer bits."""

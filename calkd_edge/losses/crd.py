@@ -58,6 +58,8 @@ class CRD(FeatureLoss):
     Source: Tian et al., ICLR 2020 (arXiv 1910.10699).
     """
 
+    takes_mixed = False
+
     bank_student: Tensor
     bank_teacher: Tensor
     known_labels: Tensor

@@ -59,7 +59,7 @@ class DKD(Loss):
     """KD split into target and non-target parts, with its own warm-up.
 
     Published for CIFAR-100: weight 1 beside 1 of cross-entropy (beta 6 for VGG-13 and MobileNetV2); with
-    `standardize`, temperature 2, beta 2 and weights 9 to 15.
+    `standardize`, temperature 2 or 3 and weights 9 to 15, beta 2 for MobileNetV2.
 
     Args:
         context: not read.

@@ -14,9 +14,13 @@ def common_scale(affine: Affine) -> float | None:
 
     Softmax does not see a number added everywhere, so such a map is a temperature of 1 / s.
     """
-    is_scalar = len(affine.scale) == 1
-    is_plain_vector = len(affine.scale) == len(affine.bias) and len(set(affine.scale)) == 1
-    return affine.scale[0] if (is_scalar or is_plain_vector) and len(set(affine.bias)) == 1 else None
+    scale, classes = affine.scale, len(affine.bias)
+    if len(set(affine.bias)) > 1:
+        return None
+    if classes > 1 and len(scale) == classes**2:
+        others = {one for place, one in enumerate(scale) if place % (classes + 1)}
+        scale = scale[:: classes + 1] if others == {0.0} else ()
+    return scale[0] if len(set(scale)) == 1 else None
 
 
 def effect_on_softened_logits(affine: Affine, temperature: float) -> TeacherEffect:

@@ -14,7 +14,7 @@ class Hint(FeatureLoss):
 
     Maps of different height and width are brought to the smaller of the two by average pooling; a map beside
     a vector is averaged. Published for CIFAR-100 with weight 100 beside 1 of cross-entropy, on the middle
-    stage.
+    stage (there with a ReLU behind the projection, which the paper's regressor does not have).
 
     Args:
         context: sizes the projection.

@@ -22,7 +22,8 @@ def ttm_loss(student: Tensor, teacher: Tensor, power: float, *, weighted: bool) 
         student: logits [B, C].
         teacher: logits [B, C].
         power: gamma of the paper, the inverse of a temperature.
-        weighted: weigh each image by sum p^power, which is the larger the less certain the teacher is.
+        weighted: weigh each image by sum p^power: the larger, for a power below 1, the less certain the
+            teacher is.
 
     Source: Zheng and Yang, "Knowledge Distillation Based on Transformed Teacher Matching", ICLR 2024
     (arXiv 2404.12711), its D(p^gamma || q).
@@ -63,7 +64,7 @@ class TTM(Loss):
 
 
 class WTTM(Loss):
-    """TTM with each image weighed by how undecided the teacher is.
+    """TTM with each image weighed by how undecided the teacher is, for the paper's powers below 1.
 
     Published per pair: for VGG-13 to VGG-8 beside CRD, power 0.2 and weight 4; none for mobile students.
 

@@ -103,9 +103,11 @@ def _state_dict_in(content: object) -> dict[str, Tensor] | None:
 
 
 def _unprefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in PREFIXES:
-        while state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    while state:
+        prefix = next((one for one in PREFIXES if all(name.startswith(one) for name in state)), None)
+        if prefix is None:
+            break
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state
 
 
@@ -119,7 +121,8 @@ def fill(backbone: nn.Module, state: Mapping[str, Tensor], source: str, spared: 
         spared: names that keep what they have, whatever the state says of them.
 
     Raises:
-        RecipeError: keys or shapes differ; all differences are listed.
+        RecipeError: keys or shapes differ (all differences are listed), or a tensor holds integers for
+            numbers, or what is not finite.
     """
     own = backbone.state_dict()
     state = {name: tensor for name, tensor in state.items() if name not in spared}
@@ -141,4 +144,15 @@ def fill(backbone: nn.Module, state: Mapping[str, Tensor], source: str, spared: 
             f"{source} does not fit the model: {'; '.join(wrong)}",
             remedy="Name the architecture, width and classes that the weights were made with.",
         )
+    for name, tensor in state.items():
+        if tensor.is_floating_point() != own[name].is_floating_point():
+            raise RecipeError(
+                f"{source}: {name} holds {tensor.dtype}, the model wants {own[name].dtype}",
+                remedy="Name the weights before they were quantized.",
+            )
+        if not bool(torch.isfinite(tensor).all()):
+            raise RecipeError(
+                f"{source}: {name} holds numbers that are not finite",
+                remedy="That training has diverged: name an earlier checkpoint.",
+            )
     backbone.load_state_dict({**own, **state})

@@ -2,7 +2,8 @@
 
 The CIFAR form runs the first strided group of blocks at stride 1, so that 32 pixels end as 2x2 instead of
 1x1. With `width: 0.5` and `divisor: 1` it is the student that the distillation literature calls MobileNetV2
-on CIFAR-100, but for 288 parameters: published code expands in the first block too, where the paper does not.
+on CIFAR-100, but for 288 parameters and its ReLU: published code expands in the first block too, where the
+paper does not, and leaves the paper's ReLU6 unbounded.
 Sources: Sandler et al., "MobileNetV2", CVPR 2018 (arXiv 1801.04381); Howard et al., "Searching for
 MobileNetV3", ICCV 2019 (arXiv 1905.02244).
 """

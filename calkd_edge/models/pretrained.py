@@ -24,6 +24,10 @@ from calkd_edge.models import timm_
 from calkd_edge.models.checkpoint import read_state
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_HALVES = (0.5, 0.5, 0.5)
+_TRAINED_ON_HALVES = ("googlenet", "inception_v3")
+"""Their published weights want (x - 0.5) / 0.5: torchvision's own builders set `transform_input` for them."""
+
 _TRAINING_ONLY = ("aux1.", "aux2.", "AuxLogits.")
 """Second heads of GoogLeNet and Inception, which torchvision publishes and we do not build."""
 
@@ -81,6 +85,8 @@ def published(name: str, settings: Mapping[str, Any], where: str) -> Published:
         )
     shown = weights.transforms()
     mean, std = getattr(shown, "mean", _IMAGENET_MEAN), getattr(shown, "std", _IMAGENET_STD)
+    if settings.get("architecture") in _TRAINED_ON_HALVES:
+        mean = std = _HALVES
     return Published(f"torchvision:{weights.url}", weights.url, _triple(mean), _triple(std))
 
 

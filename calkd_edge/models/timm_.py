@@ -24,7 +24,7 @@ def timm_model(num_classes: int, image_shape: ImageShape, *, architecture: str) 
     """
     installed(architecture)
     known = timm.list_models()
-    if architecture not in known:
+    if architecture.partition(".")[0] not in known:  # behind a dot: the tag of published weights
         raise RecipeError(
             f"timm has no model named '{architecture}'",
             remedy=f"{did_you_mean(architecture, known)}All of them: python -c 'import timm; "

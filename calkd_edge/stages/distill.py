@@ -28,7 +28,7 @@ from calkd_edge.stages.start import begin
 from calkd_edge.stages.taught import taught
 from calkd_edge.training.loop import Batch, Training, fabric_for, fit
 
-VERSION = 3
+VERSION = 4
 """Raised by hand when what this stage writes changes."""
 
 
@@ -70,7 +70,8 @@ class Distillation(nn.Module):
         teacher = self.beside[0]
         if teacher is None:
             return Outputs(torch.empty(0), {})
-        with torch.no_grad():
+        # In full precision, as its calibration was fitted, also where the student autocasts.
+        with torch.no_grad(), torch.autocast(batch.images.device.type, enabled=False):
             if not paths:  # a file that another runtime runs has no modules to tap
                 return Outputs(applied(self.affine, teacher(batch.images).float()), {})
             with tapped(_present(teacher), paths, where="teacher") as features:

@@ -23,8 +23,8 @@ from calkd_edge.training.loop import Batch
 WATCHED_IMAGES = 1000
 FEWEST_IMAGES = 2
 """In a step of one process: batch normalisation cannot train on a single value per channel."""
-_FRESH_VIEWS = 0xF5
-"""Keeps the draws of fresh views apart from others that are seeded with the same numbers."""
+_FRESH_VIEWS, _MIXING = 0xF5, 0x31
+"""Keep the draws of fresh views and of mixing apart from others that are seeded with the same numbers."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,18 @@ class Epochs:
                 yield piece, slice(rank * share, (rank + 1) * share)
 
     def fresh(self, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
-        """Batches whose views are drawn anew in each epoch, the same for any number of processes."""
+        """Batches whose views are drawn anew in each epoch, the same for any number of processes.
+
+        Mixed images take their partners from their own process' share.
+        """
         generator = np.random.default_rng([self.seed, epoch, 0, _FRESH_VIEWS])
         for step, (piece, own) in enumerate(self._shares(epoch, rank, world_size)):
             drawn = self.augmentation.draw(len(piece), generator)
             view = {name: drawn[name][own] for name in self.augmentation.columns}
             batch = self.batch(piece[own], view, epoch + step / self.steps(world_size), None)
-            yield batch if self.mixing is None else _mixed(batch, self.mixing, generator)
+            if self.mixing is not None:
+                batch = _mixed(batch, self.mixing, np.random.default_rng([self.seed, epoch, step, _MIXING]))
+            yield batch
 
     def batch(
         self, chosen: IntArray, view: Mapping[str, Any], at: float, teacher_logits: Tensor | None

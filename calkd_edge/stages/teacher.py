@@ -15,7 +15,7 @@ from calkd_edge.stages.epochs import Epochs, watcher
 from calkd_edge.stages.start import Start, begin
 from calkd_edge.training.loop import Batch, Training, fabric_for, fit
 
-VERSION = 3
+VERSION = 4
 """Raised by hand when what this stage writes changes."""
 
 

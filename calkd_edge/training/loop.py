@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -172,7 +172,8 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
             remedy="Set sync_batch_norm: false, or train on GPUs.",
         )
     if section.sync_batch_norm:
-        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]  # torch's stub
+        module, frozen = synchronised(module, training.frozen)
+        training = replace(training, frozen=frozen)
     # On CPU, torch 2.14's DDP crashes in the backward pass of channels-last weights (of a 1x1 projection).
     if fabric.world_size == 1 or fabric.device.type == "cuda":
         module = module.to(memory_format=torch.channels_last)
@@ -195,6 +196,13 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
         fabric.barrier()
     if average is not None:
         training.model.load_state_dict(average.average)
+
+
+def synchronised(module: nn.Module, frozen: Frozen) -> tuple[nn.Module, Frozen]:
+    """With torch's SyncBatchNorm in place of its batch normalisations, among what is frozen too."""
+    paths = [path for path, one in module.named_modules() if any(one is kept for kept in frozen.modules)]
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]  # torch's stub
+    return converted, replace(frozen, modules=[converted.get_submodule(path) for path in paths])
 
 
 def _epoch(
@@ -240,7 +248,8 @@ def _epoch(
         training.progress(epoch * steps + step + 1, section.epochs * steps)
     totals = fabric.all_reduce(torch.stack([total.float() for total in sums.values()]))  # mean over processes
     means = {f"train_{name}": float(total) / steps for name, total in zip(sums, totals, strict=True)}
-    finite = all(bool(torch.isfinite(weight).all()) for weight in wrapped.parameters())
+    weights = [*wrapped.parameters(), *training.model.buffers()]  # a running variance overflows in silence
+    finite = all(bool(torch.isfinite(weight).all()) for weight in weights)
     if not finite or not np.isfinite(list(means.values())).all():
         what = "loss is" if finite else "weights are"
         raise StageFailed(
