@@ -69,6 +69,16 @@ def test_every_loss_on_features_trains_a_mobile_student(tiny, tmp_path):
     assert set(SETTINGS) | {"cross_entropy"} <= set(LOSSES)
 
 
+def test_a_loss_that_remembers_images_refuses_mixed_ones(tmp_path):
+    tree = recipe_of({"name": "crd", **SETTINGS["crd"]})
+    tree["distill"]["mixing"] = {"name": "mixup"}
+    done = command(
+        "compress", "--recipe", written(tmp_path, tree), "--store", tmp_path / "store", "--dry-run"
+    )
+    assert done.code == 2
+    assert "distill.mixing: crd keeps something of each training image" in " ".join(done.err.split())
+
+
 @pytest.mark.parametrize(
     ("loss", "said", "remedy"),
     [

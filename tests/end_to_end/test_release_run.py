@@ -90,6 +90,23 @@ def test_report_names_weights_data_and_versions(tiny):
     assert report["environment"]["threads"] >= 1
 
 
+def test_report_says_what_the_fitted_temperature_does_to_the_student(tiny):
+    (fitted,) = rows(tiny.report)["teacher", "fp32", True]["calibration"]["scale"]
+    said = tiny.report["models"]["teacher_calibration"]
+    assert f"dividing the teacher's logits by {1 / fitted:.3g} is" in said
+
+
+@pytest.mark.parametrize(("calibrator", "warned"), [("temperature", True), ("vector", False)])
+def test_plan_warns_only_of_a_calibration_that_the_losses_cannot_feel(tmp_path, calibrator, warned):
+    losses = [{"name": "cross_entropy"}, {"name": "kd", "standardize": True}]
+    tree = recipe_with(calibrator={"name": calibrator}, distill={**RECIPE["distill"], "losses": losses})
+    done = command(
+        "compress", "--recipe", written(tmp_path, tree), "--dry-run", "--store", tmp_path / "store"
+    )
+    assert done.code == 0, done.err
+    assert ("calibrating the teacher changes nothing" in " ".join(done.err.split())) == warned
+
+
 def test_impossible_limit_exits_3_with_a_report_and_takes_an_old_bundle_away(tiny, tmp_path):
     assert tiny.again(tmp_path).code == 0
     assert (tmp_path / "bundle.zip").is_file()

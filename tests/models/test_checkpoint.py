@@ -49,6 +49,12 @@ WRAPPED = {
         "net": {"module._orig_mod." + name: tensor for name, tensor in state.items()}
     },
     "twice wrapped": lambda state: {"model": {"state_dict": state, "version": 2}},
+    "parallel and compiled": lambda state: {
+        "_orig_mod.module." + name: tensor for name, tensor in state.items()
+    },
+    "ImageModel, parallel": lambda state: {
+        "backbone.module." + name: tensor for name, tensor in state.items()
+    },
     "ImageModel": lambda state: {"backbone." + name: tensor for name, tensor in state.items()},
 }
 
@@ -172,3 +178,21 @@ def test_a_file_with_other_things_says_what_it_holds(tmp_path):
         read_state(tmp_path / "a.pth", "teacher.weights")
     with pytest.raises(RecipeError, match="there is no file"):
         read_state(tmp_path / "b.pth", "teacher.weights")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensor: tensor.to(torch.int8), "conv1.weight holds torch.int8"),
+        (lambda tensor: tensor * torch.nan, "conv1.weight holds numbers that are not finite"),
+    ],
+)
+def test_numbers_that_are_no_weights_are_refused(tmp_path, change, said):
+    state = net().state_dict()
+    state["conv1.weight"] = change(state["conv1.weight"])
+    save_file(state, tmp_path / "teacher.safetensors")
+    backbone = net(seed=9)
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    with pytest.raises(RecipeError, match=said):
+        loaded(tmp_path / "teacher.safetensors", backbone)
+    assert same(backbone.state_dict(), before)

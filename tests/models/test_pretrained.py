@@ -210,3 +210,22 @@ def test_the_body_is_everything_else_and_in_large_pieces(name):
     left = {key for key, parameter in net.named_parameters() if id(parameter) not in held}
     assert left == HEADS[name]
     assert len(modules) < 10
+
+
+@pytest.mark.parametrize("architecture", ["googlenet", "inception_v3"])
+def test_nets_that_torchvision_feeds_otherwise_say_so(architecture):
+    """torchvision turns ImageNet's normalisation into this one inside the published networks."""
+    found = published("torchvision", {"architecture": architecture}, WHERE)
+    assert (found.mean, found.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def test_a_tag_of_timms_names_weights_of_the_same_network():
+    settings = {"architecture": "resnet10t.c3_in1k"}
+    assert "timm/resnet10t.c3_in1k" in published("timm", settings, WHERE).url
+    plain, tagged = (
+        MODELS.load("timm")(5, SMALL, architecture=name).state_dict()
+        for name in ("resnet10t", "resnet10t.c3_in1k")
+    )
+    assert {name: tensor.shape for name, tensor in plain.items()} == {
+        name: tensor.shape for name, tensor in tagged.items()
+    }

@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.errors import StageFailed
+from calkd_edge.losses.base import Loss
+from calkd_edge.losses.objective import WeightedLosses
 from calkd_edge.models import image_model
 from calkd_edge.records import Affine, Calibration, Predictions
 from calkd_edge.stages import evaluate, predict, soft_labels
-from calkd_edge.stages.distill import SoftLabels, applied
+from calkd_edge.stages.distill import Distillation, SoftLabels, applied
 from calkd_edge.stages.epochs import Epochs
+from calkd_edge.training.loop import Batch
 
 
 def predictions(logits, first: int = 0) -> Predictions:
@@ -149,6 +152,26 @@ def test_stored_answers_are_the_teachers_to_the_very_views_the_student_sees(tiny
         assert torch.equal(batch.labels, torch.from_numpy(prepared.labels[epochs.rows[batch.indices]]))
         seen += batch.indices.tolist()
     assert len(set(seen)) == len(seen) >= len(epochs.rows) - epochs.images_per_step
+
+
+def test_a_live_teacher_answers_in_full_precision_while_the_student_autocasts(tiny):
+    prepared = Prepared.open(folder_of(tiny, "prepare"))
+    teacher, _ = image_model.load(folder_of(tiny, "teacher"))
+    student, _ = image_model.load(folder_of(tiny, "distill"))
+    seen = []
+
+    class Spy(Loss):
+        def forward(self, step):
+            seen.append(step)
+            return step.student.logits.sum()
+
+    module = Distillation(student, WeightedLosses([("spy", 1.0, Spy())]), teacher, Affine(scale=(0.5,)))
+    images = torch.from_numpy(prepared.images[np.arange(16)])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        module(Batch(images, torch.zeros(16, dtype=torch.long), torch.arange(16), 0.0))
+    with torch.no_grad():
+        assert torch.equal(seen[0].teacher.logits, 0.5 * teacher(images))
+        assert not torch.equal(seen[0].student.logits.float(), student(images))
 
 
 def test_mixed_batches_carry_both_labels_and_come_again(tiny):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.sections import OptimizerSection, ScheduleSection, TrainingSection
 from calkd_edge.training.checkpoint import CHECKPOINT
-from calkd_edge.training.loop import Batch, Frozen, Training, fabric_for, fit
+from calkd_edge.training.loop import Batch, Frozen, Training, fabric_for, fit, synchronised
 
 STEPS, SIZE = 3, 8
 
@@ -256,6 +256,26 @@ class _LastStepOverflows(nn.Module):
 def test_weights_that_the_last_step_broke_are_refused(tmp_path):
     with pytest.raises(StageFailed, match="weights are not finite after epoch 2"):
         train(tmp_path / "run", net=_LastStepOverflows(), epochs=2)
+
+
+class Louder(nn.Module):
+    def forward(self, images):
+        return images * 1e20
+
+
+def test_a_running_variance_that_overflows_is_refused(tmp_path):
+    """The normalisation gives ordinary numbers, and keeps a variance that float32 cannot hold."""
+    net = Net()
+    net.net = nn.Sequential(Louder(), nn.BatchNorm2d(3), *net.net)
+    with pytest.raises(StageFailed, match="weights are not finite after epoch 1"):
+        train(tmp_path / "run", net=net, epochs=2)
+
+
+def test_what_is_frozen_stays_frozen_when_it_is_synchronised():
+    net = Net()
+    module, frozen = synchronised(nn.Sequential(net), Frozen(modules=[net.net[0], net.net[1]]))
+    assert [type(one) for one in frozen.modules] == [nn.Conv2d, nn.SyncBatchNorm]
+    assert {id(one) for one in frozen.modules} <= {id(one) for one in module.modules()}
 
 
 def test_sync_batch_norm_on_cpu_is_refused_before_a_step(tmp_path):

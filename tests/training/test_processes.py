@@ -9,15 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 from step_losses import STEPS
 from tiny_run import RECIPE, recipe_with, written
 
 from calkd_edge.data.augment import CropPad
+from calkd_edge.data.mixing import Mixed
 from calkd_edge.errors import RecipeError
 from calkd_edge.stages.epochs import Epochs
 
@@ -49,6 +52,25 @@ def test_the_shares_of_a_step_are_the_step_of_one_process(count, world):
         assert (together == alone[step].indices[:kept].numpy()).all()
         images = np.concatenate([steps[step].images.numpy() for steps in shared])
         assert (images == alone[step].images[:kept].numpy()).all()
+
+
+class Shuffled:
+    """A mixing that leaves the images as they are and draws as much as others do."""
+
+    def mix(self, images, generator):
+        partners = torch.from_numpy(generator.permutation(len(images)))
+        return Mixed(images, partners, 0.5)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_mixing_leaves_the_views_as_they_are_without_it(world):
+    plain = Epochs(Handful(64), np.arange(64), 16, 17, CropPad((3, 8, 8), padding=1))
+    mixed = replace(plain, mixing=Shuffled())
+    for rank in range(world):
+        for one, other in zip(plain.fresh(2, rank, world), mixed.fresh(2, rank, world), strict=True):
+            assert torch.equal(one.images, other.images)
+            assert torch.equal(one.indices, other.indices)
+            assert sorted(other.other_labels.tolist()) == sorted(other.labels.tolist())
 
 
 def test_too_few_images_for_so_many_processes_are_refused():
