@@ -37,7 +37,7 @@ from calkd_edge.stages.soft_labels import Teaching
 from calkd_edge.training.loop import Training, fabric_for, fit
 
 IMAGES_PER_STEP, TEACHER_IMAGES_PER_STEP = 64, 256
-WARM_UP = 20
+WARM_UP, TEACHER_WARM_UP = 10, 3
 AUGMENTATION = {"name": "crop_pad", "settings": {"padding": 4}}
 LOSSES = [
     {"name": "cross_entropy", "weight": 0.1, "settings": {}},
@@ -53,20 +53,20 @@ class Enough(Exception):
 class Clock:
     """Seconds of each step."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.marks = steps, [time.perf_counter()]
+    def __init__(self, steps: int, warm_up: int) -> None:
+        self.steps, self.warm_up, self.marks = steps, warm_up, [time.perf_counter()]
         self.epoch_end_s = 0.0
 
     def __call__(self, *_: object) -> None:
         """A step has ended."""
         self.marks.append(time.perf_counter())
-        if len(self.marks) > WARM_UP + self.steps:
+        if len(self.marks) > self.warm_up + self.steps:
             raise Enough
 
     @property
     def seconds(self) -> list[float]:
         """Of the steps after the warm-up."""
-        return np.diff(self.marks)[WARM_UP:].tolist()
+        return np.diff(self.marks)[self.warm_up :].tolist()
 
 
 def network(name: str, prepared: Prepared) -> tuple[image_model.ImageModel, Any]:
@@ -252,7 +252,8 @@ def torchdistill(teacher: str, student: str, prepared: Prepared, clock: Clock) -
 
 def main(loop: str, teacher: str, student: str, data: str, steps: int) -> None:
     """Run the loop until the clock has enough."""
-    prepared, clock = Prepared.open(Path(data)), Clock(steps)
+    prepared = Prepared.open(Path(data))
+    clock = Clock(steps, TEACHER_WARM_UP if loop == "teacher" else WARM_UP)
     try:
         if loop == "teacher":
             teacher_pass(teacher, prepared, clock)

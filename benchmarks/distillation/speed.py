@@ -4,7 +4,8 @@ For each pair of teacher and student: our loop on soft labels, our loop with the
 teacher over the views, a loop of torch's own parts on the same soft labels, and torchdistill with its own
 loader; same networks, images per step and machine, each in a process of its own, in turns, so that the
 machine's drift falls on all. Seconds of whole jobs are computed from these. One short job is run for real and
-held against the same formula. Writes its result beside itself after each pair.
+held against the same formula. Writes its result beside itself after each pair, and goes on with the next one
+when it is started again on the same machine.
 
     pip install --no-deps torchdistill==1.1.5
     python benchmarks/distillation/speed.py --work DIR --root CIFAR100_DIR
@@ -45,10 +46,12 @@ PAIRS = (
 """Teacher, student, and how many times torchdistill's speed is wanted of the whole job."""
 
 LOOPS = ("stored", "live", "teacher", "plain", "torchdistill")
-OURS = ("stored", "live", "plain")
-ROUNDS, STEPS = 2, 110
-JOB = {"images": 50_000, "epochs": 240, "views": 60}
-"""The field's protocol, with the views of the packaged recipes."""
+ROUNDS, STEPS, TEACHER_STEPS = 2, 100, 10
+JOB = {"images": 50_000, "epochs": 240}
+"""The field's protocol."""
+
+VIEWS = (4, 16, 60)
+"""Stored views to compute it for; views.py measures how many a student needs."""
 
 SHORT = {"teacher": "wrn_40_2", "student": "mobilenet_v2", "epochs": 8, "views": 2}
 TRAIN_IMAGES = 5000
@@ -109,7 +112,7 @@ def against_formula(seconds: dict[str, float], speeds: dict[str, dict[str, Any]]
 def timed(loop: str, teacher: str, student: str, data: Path) -> dict[str, Any]:
     """One loop in a process of its own."""
     command = [sys.executable, str(HERE / "loops.py"), loop, spelled(teacher), spelled(student)]
-    steps = STEPS // 4 if loop == "teacher" else STEPS
+    steps = TEACHER_STEPS if loop == "teacher" else STEPS
     done = subprocess.run([*command, str(data), str(steps)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{loop} of {teacher} -> {student} failed:\n{done.stderr[-3000:]}")
@@ -139,18 +142,17 @@ def measured(teacher: str, student: str, data: Path) -> dict[str, dict[str, Any]
     return found
 
 
-def whole_jobs(speeds: dict[str, dict[str, Any]]) -> dict[str, float]:
+def whole_jobs(speeds: dict[str, dict[str, Any]]) -> dict[str, int]:
     """Seconds of the field's job by each loop, computed from its speed."""
     rate = {loop: told["images_per_second"] for loop, told in speeds.items()}
     shown = JOB["images"] * JOB["epochs"]
-    asked = JOB["images"] * JOB["views"]
     ends = JOB["epochs"] * speeds["stored"]["epoch_end_s"]
-    return {
-        "stored": round(shown / rate["stored"] + asked / rate["teacher"] + ends),
-        "live": round(shown / rate["live"] + ends),
-        "plain": round(shown / rate["plain"] + asked / rate["teacher"]),
-        "torchdistill": round(shown / rate["torchdistill"]),
+    stored = {
+        f"stored, {views} views": shown / rate["stored"] + JOB["images"] * views / rate["teacher"] + ends
+        for views in VIEWS
     }
+    others = {"live": shown / rate["live"] + ends, "torchdistill": shown / rate["torchdistill"]}
+    return {loop: round(seconds) for loop, seconds in {**stored, **others}.items()}
 
 
 def machine() -> dict[str, Any]:
@@ -169,7 +171,12 @@ def main() -> None:
     options = parser.parse_args()
     data, seconds_of_short = short_job(options.work, options.root)
     result: dict[str, Any] = {"machine": machine(), "job": JOB, "pairs": []}
+    if RESULT.is_file() and (kept := json.loads(RESULT.read_text("utf-8")))["machine"] == result["machine"]:
+        result["pairs"] = kept["pairs"]
+    done = {(pair["teacher"], pair["student"]) for pair in result["pairs"]}
     for teacher, student, wanted in PAIRS:
+        if (teacher, student) in done:
+            continue
         speeds = measured(teacher, student, data)
         seconds = whole_jobs(speeds)
         pair = {
@@ -178,9 +185,11 @@ def main() -> None:
             "loops": speeds,
             "seconds_of_whole_job_computed": seconds,
             "times_as_fast_as_torchdistill": {
-                loop: round(seconds["torchdistill"] / seconds[loop], 2)
-                for loop in ("stored", "live", "plain")
+                loop: round(seconds["torchdistill"] / took, 2) for loop, took in seconds.items()
             },
+            "student_step_times_as_fast_as_plain": round(
+                speeds["stored"]["images_per_second"] / speeds["plain"]["images_per_second"], 2
+            ),
             "wanted": wanted,
         }
         if (teacher, student) == (SHORT["teacher"], SHORT["student"]):
