@@ -81,8 +81,13 @@ def _why_not_faster(m: Measurement, facts: DeviceFacts | None) -> str | None:
     if facts is None or not m.runtime.startswith("onnxruntime"):
         return None
     has = {name.lower() for name in facts.isa}
-    if m.precision.startswith("int8") and not has & INT8_INSTRUCTIONS:
-        return "The reason: this CPU has no VNNI or dot-product int8 instructions."
+    if m.precision.startswith("int8"):
+        if not has & INT8_INSTRUCTIONS:
+            return "The reason: this CPU has no VNNI or dot-product int8 instructions."
+        return (
+            "This CPU has int8 instructions: what the runtime does around the products (converting between "
+            "int8 and float32, layers left in float32) costs as much as they save, or more."
+        )
     if m.precision == "fp16" and not has & FP16_INSTRUCTIONS:
         return "The reason: this CPU has no fp16 arithmetic, so fp16 runs as float32 after a cast."
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,8 +146,6 @@ def in_two(tmp_path_factory):
 @pytest.mark.slow
 def test_soft_labels_of_two_processes_are_those_of_one(in_two, tmp_path):
     """The same teacher's: the store is copied and its soft labels made again by one process."""
-    import shutil
-
     shutil.copytree(in_two / "store", tmp_path / "store")
     two = stage_folder(in_two / "store", "soft-labels")
     command = [*compress(in_two / "recipe.yaml", tmp_path, 1), "--fresh", "soft-labels"]
@@ -160,6 +159,33 @@ def test_soft_labels_of_two_processes_are_those_of_one(in_two, tmp_path):
     assert steps.max() <= 1
     for name in ("dy", "dx", "flip"):
         assert (np.load(one / "views.npz")[name] == np.load(two / "views.npz")[name]).all()
+
+
+def student_nll(out: Path) -> float:
+    rows = json.loads((out / "report.json").read_text())["measurements"]
+    return next(
+        row["quality"]["nll"]["value"]
+        for row in rows
+        if (row["model"], row["precision"], row["calibrated"]) == ("student", "fp32", True)
+    )
+
+
+@pytest.mark.slow
+def test_normalisation_for_each_process_moves_the_student_no_further_than_another_seed(in_two, tmp_path):
+    """The same teacher's students: three seeds in one process, against two processes of half the images."""
+    alone = []
+    for seed in (17, 18, 19):
+        folder = tmp_path / str(seed)
+        shutil.copytree(in_two / "store", folder / "store")
+        command = [*compress(in_two / "recipe.yaml", folder, 1), "--set", f"distill.seed={seed}"]
+        done = subprocess.run(
+            [*command, "--fresh", "distill"], env=ONE_THREAD, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        alone.append(student_nll(folder / "out"))
+    together = student_nll(in_two / "out")
+    assert len(set(alone)) == 3
+    assert abs(together - np.mean(alone)) <= 3 * np.std(alone, ddof=1), (together, alone)
 
 
 @pytest.mark.slow
