@@ -1,0 +1,340 @@
+"""Registered losses with settings of their own: each against its paper's formula, redone here in numpy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from loss_cases import CLASSES, IMAGES, ROWS, build, context_of, drawn_step, features_of, with_features
+from scipy import special, stats
+from scipy.spatial import distance
+from test_logit_losses import by_hand
+from torch import nn
+
+from calkd_edge.losses import LOSSES
+from calkd_edge.registry import settings_model
+
+# Of each pair of stages another network has the larger map, and no two taps share a name but "late".
+STUDENT = {"shallow": (6, 8, 8), "late": (4, 4, 4), "vector": (12,)}
+TEACHER = {"early": (5, 4, 4), "late": (10, 8, 8), "embedding": (9,)}
+CONTEXT = context_of(STUDENT, TEACHER)
+EPOCH = 3.0
+STAGES = {"student": ["shallow", "late"], "teacher": ["early", "late"]}
+CROSSED = {"student": ["shallow", "late"], "teacher": ["late", "early"]}
+REVIEWED = {"student": ["shallow", "late", "vector"], "teacher": ["early", "late", "embedding"]}
+LATE = {"student": "late", "teacher": "late"}
+BANKS = {"size": 5, "negatives": 64, "temperature": 0.2, "momentum": 0.8}
+HEADS = {"student_classifier": "head", "teacher_classifier": "head"}
+
+# Every case gives every setting of its loss.
+CASES = {
+    "cross_entropy": [{"label_smoothing": 0.3}],
+    "kd": [{"temperature": 2.5, "standardize": False}, {"temperature": 2.5, "standardize": True}],
+    "dkd": [
+        {"alpha": 0.5, "beta": 3.0, "temperature": 2.0, "warmup_epochs": 12.0, "standardize": False},
+        {"alpha": 2.0, "beta": 0.7, "temperature": 1.5, "warmup_epochs": 5.0, "standardize": True},
+    ],
+    "dist": [{"beta": 2.0, "gamma": 0.5, "temperature": 1.5}],
+    "nkd": [{"gamma": 1.5, "temperature": 2.0}],
+    "mlkd": [
+        {"temperatures": [1.5, 3.5], "standardize": False, "masks": True},
+        {"temperatures": [2.5], "standardize": True, "masks": False},
+    ],
+    "ctkd": [
+        {"lowest_temperature": 2.0, "temperature_span": 5.0, "initial": -0.5, "curriculum_epochs": 20.0}
+    ],
+    "ttm": [{"power": 0.5}],
+    "wttm": [{"power": 0.6}],
+    "hint": [LATE, {"student": "shallow", "teacher": "early"}, {"student": "late", "teacher": "embedding"}],
+    "at": [{**STAGES, "power": 3.0}],
+    "nst": [{**STAGES, "kernel": kernel} for kernel in ("linear", "polynomial", "gaussian")],
+    "pkt": [{"student": "late", "teacher": "embedding"}, {"student": "vector", "teacher": "early"}],
+    "sp": [{"student": "shallow", "teacher": "late"}],
+    "rkd": [{"student": "late", "teacher": "embedding", "distance_weight": 3.0, "angle_weight": 7.0}],
+    "vid": [{**STAGES, "initial_variance": 2.5}],
+    "ofd": [{**STAGES, "teacher_norms": ["norm_early", "norm_late"]}],
+    "crd": [
+        {"student": "late", "teacher": "embedding", **BANKS},
+        {"student": "vector", "teacher": "early", **BANKS},
+    ],
+    "reviewkd": [
+        {**REVIEWED, "warmup_epochs": 12.0, "channels": 3},
+        {**CROSSED, "warmup_epochs": 4.0, "channels": 100},
+    ],
+    "cat_kd": [{**LATE, **HEADS, "resolution": 4}],
+}
+
+
+def built(name, given):
+    """The loss in float64; the weights and biases of its normalisations are drawn, not left at 1 and 0."""
+    loss = build(name, given, CONTEXT).double()
+    for module in loss.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    return loss
+
+
+def unequal_step(seed=0):
+    """A step of epoch EPOCH whose maps have other sizes in the student than in the teacher."""
+    own, taught = features_of(STUDENT, ROWS, seed + 100), features_of(TEACHER, ROWS, seed + 200)
+    return with_features(drawn_step(seed, scale=1.0, epoch=EPOCH), own, taught)
+
+
+# What the formulae read, and the layers.
+
+
+def pairs(step, student, teacher):
+    """The two networks' features at each pair of taps."""
+    taps = [[one] if isinstance(one, str) else one for one in (student, teacher)]
+    return [
+        (step.student.features[own].numpy(), step.teacher.features[taught].numpy())
+        for own, taught in zip(*taps, strict=True)
+    ]
+
+
+def unit(values, axis=-1):
+    """At length 1 along the axis; zeros stay."""
+    lengths = np.linalg.norm(values, axis=axis, keepdims=True)
+    return values / np.where(lengths == 0, 1, lengths)
+
+
+def averaged(maps, size):
+    """Maps averaged to size x size, which divides them."""
+    cell = maps.shape[2] // size
+    return maps.reshape(*maps.shape[:2], size, cell, size, cell).mean((3, 5))
+
+
+def at_smaller_size(first, second):
+    size = min(first.shape[2], second.shape[2])
+    return averaged(first, size), averaged(second, size)
+
+
+def pooled(feature):
+    return feature.mean((2, 3)) if feature.ndim == 4 else feature
+
+
+def repeated(maps, size):
+    """Maps brought to size x size by the nearest pixel up and to the left."""
+    picked = np.arange(size) * maps.shape[2] // size
+    return maps[:, :, picked][:, :, :, picked]
+
+
+def linear(vectors, layer):
+    return vectors @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+
+
+def convolved(maps, layer, kernel):
+    """Maps after a convolution that keeps their size, whose kernel must be kernel x kernel."""
+    weight = layer.weight.detach().numpy()
+    assert weight.shape[2:] == (kernel, kernel)
+    padded = np.pad(maps, [(0, 0), (0, 0), (kernel // 2,) * 2, (kernel // 2,) * 2])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))
+    bias = 0.0 if layer.bias is None else layer.bias.detach().numpy()[:, None, None]
+    return np.einsum("bihwyx,oiyx->bohw", windows, weight) + bias
+
+
+def batch_normalized(maps, norm):
+    """What a batch normalisation gives in training."""
+    mean, variance = maps.mean((0, 2, 3), keepdims=True), maps.var((0, 2, 3), keepdims=True)
+    weight, bias = (x.detach().numpy()[:, None, None] for x in (norm.weight, norm.bias))
+    return (maps - mean) / np.sqrt(variance + norm.eps) * weight + bias
+
+
+# The formulae: (loss, for the weights of its layers; step; every setting) -> the scalar.
+
+
+def on_logits(name, step, given):
+    """As test_logit_losses writes the formula, with the warm-up that it leaves out."""
+    student, teacher = step.student.logits.detach().numpy(), step.teacher.logits.numpy()
+    known = {key: value for key, value in given.items() if key != "curriculum_epochs"}
+    share = min(1, EPOCH / given.get("warmup_epochs", EPOCH))
+    return share * by_hand(name, known, student, teacher, step.labels.numpy())
+
+
+def hint(loss, step, *, student, teacher):
+    ((own, taught),) = pairs(step, student, teacher)
+    if own.ndim == taught.ndim == 4:
+        own, taught = at_smaller_size(own, taught)
+        own = batch_normalized(convolved(own, loss.projection[0], 1), loss.projection[1])
+    else:
+        own, taught = linear(pooled(own), loss.projection), pooled(taught)
+    return ((own - taught) ** 2).mean()
+
+
+def at(loss, step, *, student, teacher, power):
+    total = 0.0
+    for pair in pairs(step, student, teacher):
+        strong = [(np.abs(x) ** power).mean(1).reshape(ROWS, -1) for x in at_smaller_size(*pair)]
+        total += ((unit(strong[0]) - unit(strong[1])) ** 2).mean()
+    return total
+
+
+def nst(loss, step, *, student, teacher, kernel):
+    total = 0.0
+    for pair in pairs(step, student, teacher):
+        for x, y in zip(*(unit(z.reshape(*z.shape[:2], -1)) for z in at_smaller_size(*pair)), strict=True):
+            width = distance.cdist(x, y, "sqeuclidean").mean()
+            like = {
+                "linear": lambda a, b: a @ b.T,
+                "polynomial": lambda a, b: (a @ b.T) ** 2,
+                "gaussian": lambda a, b, w=width: np.exp(-distance.cdist(a, b, "sqeuclidean") / (2 * w)),
+            }[kernel]
+            total += (like(x, x).mean() + like(y, y).mean() - 2 * like(x, y).mean()) / ROWS
+    return total
+
+
+def pkt(loss, step, *, student, teacher):
+    ((own, taught),) = pairs(step, student, teacher)
+    q, p = ((1 - distance.cdist(pooled(x), pooled(x), "cosine") / 2) for x in (own, taught))
+    return stats.entropy(p, q, axis=1).mean() / ROWS
+
+
+def sp(loss, step, *, student, teacher):
+    flat = (x.reshape(ROWS, -1) for x in pairs(step, student, teacher)[0])
+    own, taught = (unit(x @ x.T) for x in flat)
+    return ((taught - own) ** 2).sum() / ROWS**2
+
+
+def rkd(loss, step, *, student, teacher, distance_weight, angle_weight):
+    relations = []
+    for vectors in map(pooled, pairs(step, student, teacher)[0]):
+        apart = vectors[None] - vectors[:, None]
+        lengths = np.linalg.norm(apart, axis=2)
+        angles = np.einsum("ijd,ikd->ijk", unit(apart), unit(apart))
+        relations.append((lengths / lengths[lengths > 0].mean(), angles))
+    distances, angles = (special.huber(1, s - t).mean() for s, t in zip(*relations, strict=True))
+    return distance_weight * distances + angle_weight * angles
+
+
+def vid(loss, step, *, student, teacher, initial_variance):
+    total = 0.0
+    for pair, layers in zip(pairs(step, student, teacher), loss.means, strict=True):
+        mean, taught = at_smaller_size(*pair)
+        for layer in layers[0:3:2]:
+            mean = np.maximum(convolved(mean, layer, 1), 0)
+        normal = stats.norm(convolved(mean, layers[4], 1), np.sqrt(initial_variance))
+        total -= normal.logpdf(taught).mean() + np.log(2 * np.pi) / 2
+    return total
+
+
+def ofd(loss, step, *, student, teacher, teacher_norms):
+    total = 0.0
+    for place, pair in enumerate(pairs(step, student, teacher)):
+        norm, projection = CONTEXT.teacher_module(teacher_norms[place]), loss.projections[place]
+        shift, scale = norm.bias.double().numpy(), norm.weight.double().abs().numpy()
+        negative = stats.norm.cdf(-shift / scale)
+        margin = shift - scale * stats.norm.pdf(shift / scale) / negative
+        margin = np.where(negative > 1e-3, margin, -3 * scale)
+        own, taught = at_smaller_size(*pair)
+        own = batch_normalized(convolved(own, projection[0], 1), projection[1])
+        target = np.maximum(taught, margin[:, None, None])
+        counts = (own > target) | (target > 0)
+        total += (counts * (own - target) ** 2).sum() / ROWS / 2 ** (len(student) - 1 - place)
+    return total
+
+
+def hcl(own, taught):
+    sizes = [own.shape[2], *(size for size in (4, 2, 1) if size < own.shape[2])]
+    errors = [((averaged(own, size) - averaged(taught, size)) ** 2).mean() for size in sizes]
+    return np.average(errors, weights=[1, 1 / 2, 1 / 4, 1 / 8][: len(sizes)])
+
+
+def reviewkd(loss, step, *, student, teacher, warmup_epochs, channels):
+    total, left, stages = 0.0, None, pairs(step, student, teacher)
+    for pair, fusion in reversed(list(zip(stages, loss.fusions, strict=True))):
+        own, taught = (x.reshape(*x.shape[:2], *(x.shape[2:] or (1, 1))) for x in pair)
+        own = batch_normalized(convolved(own, fusion.reduce[0], 1), fusion.reduce[1])
+        assert own.shape[1] == min(channels, stages[-1][0].shape[1])
+        if left is not None:
+            left = repeated(left, own.shape[2])
+            shares = special.expit(convolved(np.concatenate([own, left], axis=1), fusion.attention, 1))
+            own = own * shares[:, :1] + left * shares[:, 1:]
+        left = repeated(own, taught.shape[2])
+        total += hcl(batch_normalized(convolved(left, fusion.expand[0], 3), fusion.expand[1]), taught)
+    return min(1, EPOCH / warmup_epochs) * total
+
+
+def cat_kd(loss, step, *, student, teacher, student_classifier, teacher_classifier, resolution):
+    modules = CONTEXT.student_module(student_classifier), CONTEXT.teacher_module(teacher_classifier)
+    maps = []
+    for feature, module in zip(pairs(step, student, teacher)[0], modules, strict=True):
+        whole = np.einsum("kc,bchw->bkhw", module.weight.detach().double().numpy(), feature)
+        maps.append(unit(averaged(whole, resolution).reshape(ROWS, CLASSES, -1)))
+    return ((maps[0] - maps[1]) ** 2).mean()
+
+
+ON_FEATURES = [hint, at, nst, pkt, sp, rkd, vid, ofd, reviewkd, cat_kd]
+FORMULAE = {formula.__name__: formula for formula in ON_FEATURES}
+
+
+@pytest.mark.parametrize(
+    ("name", "given"), [(name, given) for name in CASES if name != "crd" for given in CASES[name]]
+)
+def test_a_registered_loss_is_its_formula_with_the_settings_it_was_given(name, given):
+    loss, step = built(name, given), unequal_step()
+    wanted = FORMULAE[name](loss, step, **given) if name in FORMULAE else on_logits(name, step, given)
+    # The code adds 1e-5 to vid's variances and 1e-7 or less to what others divide by, the papers nothing.
+    assert loss(step).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_ctkd_turns_the_gradient_round_over_as_many_epochs_as_were_given():
+    (given,) = CASES["ctkd"]
+    nudge = 1e-5
+    for epoch, strength in ((0.0, 0.0), (5.0, (1 - np.sqrt(0.5)) / 2), (10.0, 0.5), (20.0, 1.0), (30.0, 1.0)):
+        loss, step = built("ctkd", given), replace(unequal_step(), epoch=epoch)
+        loss(step).backward()
+        moved = [{**given, "initial": given["initial"] + change} for change in (nudge, -nudge)]
+        up, down = (on_logits("ctkd", step, one) for one in moved)
+        slope = (up - down) / (2 * nudge)
+        assert loss.theta.grad.item() == pytest.approx(-strength * slope, rel=1e-5, abs=1e-12)
+
+
+def nce(positive, negative, is_other, odds):
+    """-log h(positive) - K mean log(1 - h(negative)) with h(p) = p / (p + odds), mean over the batch."""
+    wrong = -np.log(odds / (negative + odds)) * is_other
+    return (negative.shape[1] * wrong.sum(1) / is_other.sum(1) - np.log(positive / (positive + odds))).mean()
+
+
+def embeddings(loss, step, given):
+    """The student's and the teacher's, projected and at length 1."""
+    ((own, taught),) = pairs(step, given["student"], given["teacher"])
+    return unit(linear(pooled(own), loss.project_student)), unit(linear(pooled(taught), loss.project_teacher))
+
+
+@pytest.mark.parametrize("given", CASES["crd"])
+def test_crd_is_its_formula_over_two_steps_with_the_settings_it_was_given(given):
+    loss, labels = built("crd", given), np.arange(IMAGES) % 2
+    banks, known, z = [loss.bank_student.numpy().copy(), loss.bank_teacher.numpy().copy()], labels * 0 - 1, []
+    assert banks[0].shape == banks[1].shape == (IMAGES, given["size"])
+    for seed, rows in enumerate([[3, 1, 4, 8, 5], [9, 3, 6, 5, 7]]):
+        step = replace(unequal_step(seed), labels=torch.tensor(labels[rows]), indices=torch.tensor(rows))
+        vectors = embeddings(loss, step, given)
+        torch.manual_seed(seed)
+        drawn = torch.randint(IMAGES, (given["negatives"],)).numpy()
+        same_class, same_image = known[drawn] == labels[rows][:, None], drawn == np.array(rows)[:, None]
+        assert (same_class & ~same_image).any() == (seed == 1)
+        wanted = 0.0
+        for side, bank in enumerate(reversed(banks)):
+            own = np.exp((vectors[side] * bank[rows]).sum(1) / given["temperature"])
+            others = np.exp(vectors[side] @ bank[drawn].T / given["temperature"])
+            z += [IMAGES * np.append(own, others).mean()] if seed == 0 else []  # the first step's stays
+            wanted += nce(own / z[side], others / z[side], ~same_class & ~same_image, len(drawn) / IMAGES)
+        torch.manual_seed(seed)
+        assert loss(step).item() == pytest.approx(wanted, rel=1e-9)
+        for bank, fresh in zip(banks, vectors, strict=True):
+            bank[rows] = unit(given["momentum"] * bank[rows] + (1 - given["momentum"]) * fresh)
+        known[rows] = labels[rows]
+    np.testing.assert_allclose(loss.bank_student.numpy(), banks[0], rtol=1e-9)
+    np.testing.assert_allclose(loss.bank_teacher.numpy(), banks[1], rtol=1e-9)
+    np.testing.assert_array_equal(loss.known_labels.numpy(), known)
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_every_setting_of_every_loss_is_varied_here(name):
+    model = settings_model(LOSSES.load(name))
+    for setting, field in model.model_fields.items():
+        values = [getattr(model(**given), setting) for given in CASES.get(name, [])]
+        assert any(value != field.default for value in values), f"no case changes {name}'s `{setting}`"
