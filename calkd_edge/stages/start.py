@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,10 +112,17 @@ def _pretrained(description: ModelDescription, job: Job, where: str) -> Start:
 
 
 def _beside(path: Path) -> Mapping[str, Any]:
-    """What the model.json beside a weights file says, as every teacher and student folder has one."""
-    if not (path.parent / DESCRIPTION).is_file():
-        return {}
-    return image_model.describe(path.parent).model_dump()
+    """What the model.json beside a weights file says, as every teacher and student folder has one.
+
+    Other tools write files of that name too; theirs say nothing here.
+    """
+    beside = path.parent / DESCRIPTION
+    try:
+        told = json.loads(beside.read_bytes()) if beside.is_file() else None
+    except ValueError:
+        told = None
+    is_ours = isinstance(told, dict) and "schema_version" in told
+    return image_model.describe(path.parent).model_dump() if is_ours else {}
 
 
 def _normalised(

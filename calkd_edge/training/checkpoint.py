@@ -55,7 +55,10 @@ class State:
             "history": lines,
         }
         temporary = place.scratch / f".{CHECKPOINT}.{os.getpid()}"
-        torch.save(state, temporary)
+        with temporary.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())  # else a power cut may leave the new name with nothing behind it
         os.replace(temporary, place.scratch / CHECKPOINT)
         place.history.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -86,6 +86,16 @@ def test_the_normalisation_is_the_weights_own(tiny, tmp_path, taught):
     assert (described["mean"], described["std"]) == (own["mean"], own["std"])
 
 
+@pytest.mark.parametrize("content", ["not json", '{"modelTopology": {}, "weightsManifest": []}'])
+def test_a_model_json_of_another_tool_says_nothing(tiny, tmp_path, taught, content):
+    shutil.copy(taught, tmp_path / "teacher.pth")
+    (tmp_path / "model.json").write_text(content)
+    given = {**RECIPE["teacher"], "weights": str(tmp_path / "teacher.pth"), "trained_on": "train"}
+    recipe = written(tmp_path, recipe_with(teacher=given, teacher_training=None))
+    done = command("compress", "--recipe", recipe, "--store", tiny.store, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+
+
 @pytest.mark.parametrize(
     ("order", "said"),
     [
