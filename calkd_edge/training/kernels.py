@@ -1,10 +1,9 @@
 """Convolutions of mobile nets on a CPU: the same sums as torch's, by the quickest of its routes.
 
-torch's backward pass is slow where mobile nets spend their time: the weight gradient of a 1x1 convolution (2
-to 4 times the product it is), small maps (where setting a convolution up costs more than the product), and
-the weight gradient of a depthwise convolution with a 5x5 kernel or on maps smaller than the kernel (30 to 60
-times). Products of matrices and shifted sums do the same work there. benchmarks/training/kernels.py measures
-each route.
+torch is slow where mobile nets spend their time: on small maps, where setting a convolution up costs more
+than its sums; in the weight gradient of a 1x1 convolution in groups; and in that of a depthwise convolution
+with a 5x5 kernel or on maps smaller than the kernel, most of all on processors without AVX-512. Products of
+matrices and shifted sums do the same work there. benchmarks/training/kernels.py measures each route.
 """
 
 from __future__ import annotations
@@ -65,7 +64,8 @@ def _suits(module: nn.Conv2d, x: Tensor) -> bool:
 
 
 def _pointwise(module: nn.Conv2d, x: Tensor) -> Tensor:
-    if not _suits(module, x):
+    is_small = x.shape[2] * x.shape[3] <= SMALL_MAP
+    if not _suits(module, x) or not (is_small or module.groups > 1):
         return nn.Conv2d.forward(module, x)
     y: Tensor = PointwiseConvolution.apply(x, module.weight, module.groups)
     return y if module.bias is None else y + module.bias.view(1, -1, 1, 1)
@@ -81,7 +81,7 @@ def _depthwise(module: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 class PointwiseConvolution(torch.autograd.Function):
-    """A 1x1 convolution whose weight gradient is a product of matrices; on small maps all three are.
+    """A 1x1 convolution as products of matrices; in groups, only its weight gradient is one.
 
     x: [B, I, H, W] float32, channels last; weight: [O, I / groups, 1, 1]; gives [B, O, H, W], channels last.
     """
@@ -91,7 +91,7 @@ class PointwiseConvolution(torch.autograd.Function):
         """The convolution."""
         ctx.save_for_backward(x, weight)
         ctx.groups = groups
-        if groups > 1 or x.shape[2] * x.shape[3] > SMALL_MAP:
+        if groups > 1:
             return functional.conv2d(x, weight, groups=groups)
         return _as_map(_rows(x) @ weight.flatten(1).t(), x)
 
@@ -103,7 +103,7 @@ class PointwiseConvolution(torch.autograd.Function):
         of_x = of_weight = None
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         if ctx.needs_input_grad[0]:
-            if groups == 1 and x.shape[2] * x.shape[3] <= SMALL_MAP:
+            if groups == 1:
                 of_x = _as_map(_rows(gradient) @ weight.flatten(1), x)
             else:
                 of_x = _input_gradient(gradient, x, weight, (1, 1), (0, 0), groups)
