@@ -1,12 +1,13 @@
 """Kill a run again and again while it works, then let it finish, and see that nothing was lost or done twice.
 
-python kill_driver.py --recipe quickstart.yaml --store STORE --out OUT --kills 10 --seed 1
+python kill_driver.py --recipe quickstart.yaml [--smoke] --store STORE --out OUT --kills 10 --seed 1
 
 Kills with SIGKILL while teacher, soft-labels, distill, export, predict and report are at work, each at least
 once; further kills fall on training after an epoch has ended since the last start, so that there is something
-to resume. Kills take the process group, but every other one of a prediction takes the parent alone, so that
-an orphaned agent goes on beside the next attempt. Checks after each kill that every published folder is
-whole, and at the end that no fingerprint was published twice. Prints the student's SHA-256; exit 0 or 1.
+to resume (a smoke run has no second epoch: on export and predict). Kills take the process group, but every
+other one of a prediction takes the parent alone, so that an orphaned agent goes on beside the next attempt.
+Checks after each kill that every published folder is whole, and at the end that no fingerprint was published
+twice. Prints the student's SHA-256; exit 0 or 1.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from calkd_edge.engine.store import Store
 
 MUST = ("teacher", "soft-labels", "distill", "export", "predict", "report")
 TRAINED = ("teacher", "distill")
+OFTEN = ("teacher", "distill", "distill", "export", "predict")
+OFTEN_IN_SMOKE = ("export", "predict")
 POLL_S = 0.002
 STALLED_S = 3600.0
 
@@ -82,22 +85,21 @@ class Driver:
         command: the command line to run.
         store: its store.
         kills: how many times; the kinds in MUST come first.
+        often: the kinds that further kills fall on.
         seed: of the moments.
     """
 
-    def __init__(self, command: list[str], store: Path, kills: int, seed: int) -> None:
+    def __init__(
+        self, command: list[str], store: Path, kills: int, often: tuple[str, ...], seed: int
+    ) -> None:
         self.command, self.store, self.draw = command, Store(store), random.Random(seed)
         self.journal = Journal(store / "journal.jsonl")
         self.journal.update()
         self.first_event = len(self.journal.events)
-        self.wanted = collections.Counter(self._kinds(kills))
+        further = [self.draw.choice(often) for _ in range(kills)]
+        self.wanted = collections.Counter([*MUST, "predict", *further][:kills])
         self.hits: collections.Counter[str] = collections.Counter()
         self.problems: list[str] = []
-
-    def _kinds(self, kills: int) -> list[str]:
-        often = ("teacher", "distill", "distill", "export", "predict")
-        further = [self.draw.choice(often) for _ in range(kills)]
-        return [*MUST, "predict", *further][:kills]
 
     def run(self) -> int:
         """Start, kill, start again until every wanted kill has been made; returns the last exit code."""
@@ -196,6 +198,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--store", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--smoke", action="store_true", help="passed on")
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="passed on")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
@@ -204,7 +207,10 @@ def main(argv: list[str]) -> int:
     command = [sys.executable, "-m", "calkd_edge", "compress", "--recipe", chosen.recipe]
     command += ["--store", str(chosen.store), "--out", str(chosen.out)]
     command += [part for override in chosen.overrides for part in ("--set", override)]
-    driver = Driver(command, chosen.store, chosen.kills, chosen.seed)
+    command += ["--smoke"] if chosen.smoke else []
+    driver = Driver(
+        command, chosen.store, chosen.kills, OFTEN_IN_SMOKE if chosen.smoke else OFTEN, chosen.seed
+    )
     wrong = driver.verdict(driver.run())
     weights = None
     if (chosen.out / "report.json").is_file():

@@ -20,7 +20,7 @@ LONGER = recipe_with(
 )
 
 
-def drive(recipe: Path, folder: Path, *arguments: str) -> tuple[str, str]:
+def drive(recipe: Path | str, folder: Path, *arguments: str) -> tuple[str, str]:
     """What the driver printed and the SHA-256 of the student's weights; it must have found nothing wrong."""
     places = ["--recipe", str(recipe), "--store", str(folder / "store"), "--out", str(folder / "out")]
     done = subprocess.run(
@@ -32,6 +32,11 @@ def drive(recipe: Path, folder: Path, *arguments: str) -> tuple[str, str]:
     return done.stdout, found[1]
 
 
+def kinds_killed(said: str) -> list[str]:
+    killed = re.findall(r"^kill \d+: ([\w-]+)", said, flags=re.MULTILINE)
+    return [next((kind for kind in KINDS if name.startswith(kind)), name) for name in killed]
+
+
 @pytest.mark.serial
 @pytest.mark.slow
 def test_ten_kills_in_one_run_end_with_the_student_of_a_run_without_kills(tmp_path):
@@ -40,6 +45,17 @@ def test_ten_kills_in_one_run_end_with_the_student_of_a_run_without_kills(tmp_pa
     said, weights = drive(recipe, tmp_path / "killed", "--kills", "11", "--seed", "3", "--expect", whole)
     assert weights == whole
     assert "the parent alone" in said
-    killed = re.findall(r"^kill \d+: ([\w-]+)", said, flags=re.MULTILINE)
-    assert len(killed) >= 10
-    assert {next((kind for kind in KINDS if name.startswith(kind)), name) for name in killed} == KINDS
+    assert len(kinds_killed(said)) >= 10
+    assert set(kinds_killed(said)) == KINDS
+
+
+@pytest.mark.serial
+@pytest.mark.slow
+def test_ten_kills_in_a_smoke_run_of_the_quickstart_too(tmp_path):
+    smoke = ("quickstart.yaml", tmp_path / "whole", "--smoke", "--kills", "0")
+    _, whole = drive(*smoke)
+    killed = ("quickstart.yaml", tmp_path / "killed", "--smoke", "--kills", "10", "--expect", whole)
+    said, weights = drive(*killed)
+    assert weights == whole
+    assert len(kinds_killed(said)) >= 10
+    assert set(kinds_killed(said)) == KINDS
