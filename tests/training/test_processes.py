@@ -161,33 +161,6 @@ def test_soft_labels_of_two_processes_are_those_of_one(in_two, tmp_path):
         assert (np.load(one / "views.npz")[name] == np.load(two / "views.npz")[name]).all()
 
 
-def student_nll(out: Path) -> float:
-    rows = json.loads((out / "report.json").read_text())["measurements"]
-    return next(
-        row["quality"]["nll"]["value"]
-        for row in rows
-        if (row["model"], row["precision"], row["calibrated"]) == ("student", "fp32", True)
-    )
-
-
-@pytest.mark.slow
-def test_normalisation_for_each_process_moves_the_student_no_further_than_another_seed(in_two, tmp_path):
-    """The same teacher's students: three seeds in one process, against two processes of half the images."""
-    alone = []
-    for seed in (17, 18, 19):
-        folder = tmp_path / str(seed)
-        shutil.copytree(in_two / "store", folder / "store")
-        command = [*compress(in_two / "recipe.yaml", folder, 1), "--set", f"distill.seed={seed}"]
-        done = subprocess.run(
-            [*command, "--fresh", "distill"], env=ONE_THREAD, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        alone.append(student_nll(folder / "out"))
-    together = student_nll(in_two / "out")
-    assert len(set(alone)) == 3
-    assert abs(together - np.mean(alone)) <= 3 * np.std(alone, ddof=1), (together, alone)
-
-
 @pytest.mark.slow
 @pytest.mark.serial
 def test_a_run_goes_on_after_one_rank_was_killed(in_two, tmp_path):
