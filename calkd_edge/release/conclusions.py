@@ -85,8 +85,8 @@ def _why_not_faster(m: Measurement, facts: DeviceFacts | None) -> str | None:
         if not has & INT8_INSTRUCTIONS:
             return "The reason: this CPU has no VNNI or dot-product int8 instructions."
         return (
-            "This CPU has int8 instructions: what the runtime does around the products (converting between "
-            "int8 and float32, layers left in float32) costs as much as they save, or more."
+            "This CPU has int8 instructions, so a lack of them is not the reason; a profile of the runtime "
+            "would show what it spends on converting between int8 and float32 and on layers in float32."
         )
     if m.precision == "fp16" and not has & FP16_INSTRUCTIONS:
         return "The reason: this CPU has no fp16 arithmetic, so fp16 runs as float32 after a cast."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from calkd_edge.models.image_model import DESCRIPTION, ImageModel, ModelDescript
 from calkd_edge.sections import ModelSection
 from calkd_edge.stages.epochs import description_of
 from calkd_edge.training.loop import Frozen
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,11 @@ def _beside(path: Path) -> Mapping[str, Any]:
         told = json.loads(beside.read_bytes()) if beside.is_file() else None
     except ValueError:
         told = None
-    is_ours = isinstance(told, dict) and "schema_version" in told
-    return image_model.describe(path.parent).model_dump() if is_ours else {}
+    if isinstance(told, dict) and "schema_version" in told:
+        return image_model.describe(path.parent).model_dump()
+    if beside.is_file():
+        log.warning("%s is not one of ours: neither normalisation nor classes are taken from it", beside)
+    return {}
 
 
 def _normalised(
