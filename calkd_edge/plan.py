@@ -238,7 +238,7 @@ class Planner:
         scored = self._stage(
             f"evaluate-{name}@{device.name}",
             evaluate.run,
-            {"bins": BINS, "seed": recipe.seed},
+            {"bins": BINS, "seed": recipe.seed, "thresholds": list(recipe.thresholds)},
             {"calibration": calibrated, "raw": raw, "final": final},
         )
         timed = self._benchmark(name, calibrated, data, device)

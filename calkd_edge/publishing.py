@@ -26,6 +26,7 @@ from calkd_edge.plan import Measured, Plan
 from calkd_edge.records import DeviceFacts, Json, PlannedStage, Report
 from calkd_edge.release.bundle import write_bundle
 from calkd_edge.release.conclusions import conclusions
+from calkd_edge.release.drift import drift
 from calkd_edge.release.evidence import Evidence
 from calkd_edge.release.gates import judge
 from calkd_edge.release.report import write_report
@@ -76,6 +77,7 @@ def write_release(
         measurements=tuple(one.measurement for one in evidence),
         devices=dict(facts),
         conclusions=(*conclusions(evidence, devices=facts), *(str(error) for error in errors.values())),
+        drift=drift(evidence, recipe.thresholds),
         plan=tuple(_line(stage, brought) for stage in plan.stages),
         data=results.data_facts(data, str(plan.data.params["identity"])),
         models={

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -18,6 +18,8 @@ from calkd_edge.registry import most_telling, recipe_error
 from calkd_edge.sections import Choice, DistillSection, ModelSection, Section, TeacherTrainingSection
 
 RECIPE_VERSION = 1
+
+Threshold = Annotated[float, Field(gt=0, lt=1)]
 
 
 class DataSection(Choice):
@@ -46,9 +48,10 @@ class CalibrateSection(Section):
 
 
 class EvaluateSection(Section):
-    """How much of the test split is scored; None is all of it."""
+    """How much of the test split is scored (None is all of it), and at which thresholds on confidence."""
 
     images: int | None = Field(None, ge=1)
+    thresholds: tuple[Threshold, ...] = (0.5, 0.8, 0.9)
 
 
 class BenchmarkSection(Section):
@@ -83,7 +86,7 @@ class GateSection(Section):
     precision: str | None = None
     device: str | None = None
     model: Literal["teacher", "student"] = "student"
-    threshold: float | None = Field(None, gt=0, lt=1)
+    threshold: Threshold | None = None
 
     @model_validator(mode="after")
     def _one_limit(self) -> GateSection:
@@ -111,6 +114,12 @@ class Recipe(Section):
     benchmark: BenchmarkSection = BenchmarkSection()
     devices: tuple[DeviceSection, ...] = (DeviceSection(name="local"),)
     gates: tuple[GateSection, ...] = ()
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Every threshold that the recipe names, in its sections or in a gate, in order."""
+        of_gates = (gate.threshold for gate in self.gates if gate.threshold is not None)
+        return tuple(sorted({*self.evaluate.thresholds, *of_gates}))
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from calkd_edge.recipe import EvaluateSection, Recipe
+from calkd_edge.recipe import Recipe
 from calkd_edge.sections import Choice, ScheduleSection, TrainingSection
 
 LARGEST_RATE = 0.002
@@ -25,7 +25,9 @@ def smoke(recipe: Recipe) -> Recipe:
             "teacher_training": teacher and teacher.model_copy(update=_one_epoch(teacher)),
             "distill": distill.model_copy(update={**_one_epoch(distill), "soft_labels": one_view}),
             "precisions": tuple(_smoke_ranges(precision) for precision in recipe.precisions),
-            "evaluate": EvaluateSection(images=min(recipe.evaluate.images or 128, 128)),
+            "evaluate": recipe.evaluate.model_copy(
+                update={"images": min(recipe.evaluate.images or 128, 128)}
+            ),
             "benchmark": recipe.benchmark.model_copy(update=brief),
         }
     )

@@ -252,3 +252,10 @@ def test_the_worst_process_bounds_all_others(seed):
 
 def test_a_process_that_cannot_carry_the_percentile_leaves_it_unknown():
     assert iv.worst_quantile([np.arange(500.0), np.arange(20.0)], 0.95).value is None
+
+
+def test_images_to_decide_ece_follow_the_rule_of_thumb_and_none_helps_a_broken_limit():
+    facts = {"filled_bins": 15, "variance": 0.127, "floor": 0.015}
+    assert iv.images_to_decide_ece(**facts, error=0.012, limit=0.02) == 5715
+    assert iv.images_to_decide_ece(**facts, error=0.03, limit=0.05) == 3096
+    assert iv.images_to_decide_ece(**facts, error=0.05, limit=0.05) is None

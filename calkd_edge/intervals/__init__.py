@@ -5,7 +5,12 @@ Out of scope: logits, models, gates; everything but numpy. Bounds are one-sided,
 together they are a 90 % interval. All arithmetic is float64, every random draw has a seed.
 """
 
-from calkd_edge.intervals.binned import BinnedError, binned_error, calibration_error_bounds
+from calkd_edge.intervals.binned import (
+    BinnedError,
+    binned_error,
+    calibration_error_bounds,
+    images_to_decide_ece,
+)
 from calkd_edge.intervals.bounds import (
     FEWEST_IMAGES_FOR_A_MEAN,
     FEWEST_IMAGES_FOR_ECE,
@@ -27,6 +32,7 @@ __all__ = [
     "binned_error",
     "calibration_error_bounds",
     "effective_size",
+    "images_to_decide_ece",
     "images_to_decide_zero_disagreements",
     "mean_bounds",
     "normal_quantile",

@@ -89,3 +89,27 @@ def calibration_error_bounds(value: float, *, floor: float, resampled: float, sd
     """
     high = max(value, 2 * value - resampled + 2.0 * sd)
     return Bounds(value, max(0.0, value - floor - 1.645 * sd), min(1.0, high))
+
+
+def images_to_decide_ece(
+    *, filled_bins: int, variance: float, error: float, floor: float, limit: float
+) -> int | None:
+    """About how many images would let an ECE pass `limit` nine times in ten; None where it is not below it.
+
+    1.2 K v / d^2 for a model at its noise floor, whose true error is then taken to be 0, and 0.65 K v / d^2
+    above; d is the distance of the true error from the limit.
+
+    Args:
+        filled_bins: K, bins with any image.
+        variance: v, the mean of p(1-p) over the confidences p at hand.
+        error: the ECE found.
+        floor: the ECE that chance alone would show on as many images.
+        limit: that the upper bound must not exceed.
+
+    Source: read off simulations of `calibration_error_bounds` with 15 bins.
+    """
+    at_the_floor = error <= 1.5 * floor
+    room = limit - (0.0 if at_the_floor else error)
+    if room <= 0:
+        return None
+    return math.ceil((1.2 if at_the_floor else 0.65) * filled_bins * variance / room**2)

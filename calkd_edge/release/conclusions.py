@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
-from calkd_edge.records import DeviceFacts, LatencySummary, Measurement, Quality
+from calkd_edge.records import DeviceFacts, LatencySummary, Measurement
 from calkd_edge.release import numbers
 from calkd_edge.release.evidence import Evidence, labels_of, same_student_in_fp32
 
@@ -143,7 +142,7 @@ def _place(m: Measurement) -> tuple[str, str, str, str]:
 def _temperature_suffices(m: Measurement, name: str) -> list[str]:
     if m.quality is None or m.calibration is None or m.calibration.status != "ok":
         return []
-    most = chance_ece(m.quality)
+    most = m.quality.confidence.ece_floor_95
     if m.quality.ece.value <= most:
         return []
     what = "temperature" if m.calibration.temperature is not None else m.calibration.method
@@ -153,17 +152,3 @@ def _temperature_suffices(m: Measurement, name: str) -> list[str]:
         f"calibrated model stays below {numbers.percent(most)} in 95 of 100 samples of "
         f"{m.quality.images:,} images."
     ]
-
-
-def chance_ece(quality: Quality) -> float:
-    """The ECE that a perfectly calibrated model with these confidences exceeds by chance in 5 of 100 samples.
-
-    Floor + 1.645 sd with sd = sqrt((1 - 2/pi) sum_b v_b) / N; v_b is taken at each bin's mean confidence,
-    which is slightly above the sum of p(1-p).
-    """
-    spread = sum(
-        b.images * b.mean_confidence * (1 - b.mean_confidence)
-        for b in quality.reliability
-        if b.mean_confidence is not None
-    )
-    return quality.ece_floor + 1.645 * math.sqrt((1 - 2 / math.pi) * spread) / quality.images

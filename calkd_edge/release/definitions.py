@@ -64,6 +64,41 @@ def definitions(report: Report) -> list[tuple[str, str]]:
             "over classes.",
         ),
         (
+            "p; chance, 95 %",
+            "Outcomes drawn anew from the confidences themselves, 1,000 times: the share of draws whose ECE "
+            "is as large as the one found, and what they exceed in 5 of 100. A small p: it is miscalibrated.",
+        ),
+        (
+            "SCE, RMSCE, L2, MCE",
+            f"SCE: the classwise error with {bins} equal-width bins. RMSCE: root of the mean squared "
+            "gap. L2, debiased: the same with equal-mass bins, less accuracy (1 - accuracy) / (n - 1) of "
+            "each bin. MCE: the largest gap of any bin, which a handful of images decides.",
+        ),
+        (
+            "smECE, KS",
+            "smECE: residuals smoothed by a Gaussian reflected at 0 and 1, of the bandwidth that equals "
+            "their absolute integral. KS: the largest difference between the running sums of confidence "
+            "and of hits, over images in order of confidence. Neither has bins.",
+        ),
+        (
+            "Brier, top",
+            "Mean of (confidence - right)² of the predicted class alone, from 0 to 1.",
+        ),
+        (
+            "gap, refinement",
+            "The temperature gap, and NLL less it: what no temperature mends.",
+        ),
+        (
+            "AUROC, AURC",
+            "AUROC: the chance that a right answer is more confident than a wrong one, ties half. AURC: the "
+            "mean error rate among the k most confident images, over all k, ties averaged.",
+        ),
+        (
+            "taken, right of these",
+            "At a threshold on confidence: the share of images that reach it, and top-1 among them. Bounds: "
+            "Wilson; of differences from fp32, Tango and Wilson bounds joined by their correlation.",
+        ),
+        (
             "T",
             "Temperature: logits are divided by T before softmax. The T of smallest NLL on the "
             "calibration split, ± "

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calkd_edge.records import FloatArray, IntArray, Measurement, Predictions
+from calkd_edge import scores
+from calkd_edge.records import BoolArray, FloatArray, IntArray, Measurement, Predictions
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,27 @@ def same_student_in_fp32(own: Evidence, peers: Iterable[Evidence]) -> Evidence |
     )
 
 
+def uncalibrated(own: Evidence, peers: Iterable[Evidence]) -> Predictions | None:
+    """What the same file said before its calibration."""
+    m = own.measurement
+    place = (m.model, m.precision, m.device, m.runtime)
+    return next(
+        (
+            peer.predictions
+            for peer in peers
+            if not peer.measurement.calibrated
+            and (
+                peer.measurement.model,
+                peer.measurement.precision,
+                peer.measurement.device,
+                peer.measurement.runtime,
+            )
+            == place
+        ),
+        None,
+    )
+
+
 def its_teacher(own: Evidence, peers: Iterable[Evidence]) -> Evidence | None:
     """The calibrated teacher, on the same device where it was measured there, else wherever it was."""
     place = (own.measurement.device, own.measurement.runtime)
@@ -73,6 +95,19 @@ def its_teacher(own: Evidence, peers: Iterable[Evidence]) -> Evidence | None:
         and peer.predictions is not None
     ]
     return min(teachers, key=lambda t: (t.measurement.device, t.measurement.runtime) != place, default=None)
+
+
+def taken(pair: Pair, threshold: float) -> tuple[BoolArray, BoolArray]:
+    """Which images each model takes: its own probabilities are asked, as a user's threshold would."""
+
+    def confident(logits: FloatArray, probabilities: FloatArray | None) -> BoolArray:
+        top = scores.confidence(logits) if probabilities is None else probabilities.max(axis=1)
+        return np.asarray(top >= threshold, dtype=np.bool_)
+
+    return (
+        confident(pair.own, pair.own_probabilities),
+        confident(pair.reference, pair.reference_probabilities),
+    )
 
 
 def paired(own: Predictions, reference: Predictions) -> Pair | None:

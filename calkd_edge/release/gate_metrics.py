@@ -6,12 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from calkd_edge import intervals, scores
 from calkd_edge.recipe import GateSection
 from calkd_edge.records import BoolArray, FloatArray, Percentile
-from calkd_edge.release.evidence import Evidence, Pair, its_teacher, paired, same_student_in_fp32
+from calkd_edge.release.evidence import Evidence, Pair, its_teacher, paired, same_student_in_fp32, taken
 
 SEED = 0
 Against = Literal["fp32", "teacher"]
@@ -189,25 +187,12 @@ def _mean(differences: FloatArray) -> Reading:
     return Reading(found.value, found.low, found.high, len(differences))
 
 
-def _taken(pair: Pair, gate: GateSection) -> tuple[BoolArray, BoolArray]:
-    """Which images each model takes: its own probabilities are asked, as a user's threshold would."""
-
-    def confident(logits: FloatArray, probabilities: FloatArray | None) -> BoolArray:
-        top = scores.confidence(logits) if probabilities is None else probabilities.max(axis=1)
-        return np.asarray(top >= (gate.threshold or 0.0), dtype=np.bool_)
-
-    return (
-        confident(pair.own, pair.own_probabilities),
-        confident(pair.reference, pair.reference_probabilities),
-    )
-
-
 def _coverage_shift(pair: Pair, gate: GateSection) -> Reading:
-    return _shares(*_taken(pair, gate))
+    return _shares(*taken(pair, gate.threshold or 0.0))
 
 
 def _precision_shift(pair: Pair, gate: GateSection) -> Reading:
-    own, reference = _taken(pair, gate)
+    own, reference = taken(pair, gate.threshold or 0.0)
     right = [scores.top1(logits) == pair.labels for logits in (pair.reference, pair.own)]
     found = intervals.share_shift((reference, own), (right[0], right[1]))
     if found is None:

@@ -30,19 +30,20 @@ def needed(reading: Reading, gate: GateSection, metric: Metric, quality: Quality
 
 
 def _for_ece(reading: Reading, limit: float, quality: Quality) -> str | None:
-    """N = 1.2 K v / d^2 for a model at its noise floor, 0.65 K v / d^2 above, for a 90 % chance to decide.
-
-    v is the mean of p(1-p), d the distance of the true error from the limit; read off simulations with 15
-    bins.
-    """
+    """The rule for a 90 % chance to pass, or what the bounds ask for where that is more."""
     filled = [(b.images, b.mean_confidence) for b in quality.reliability if b.mean_confidence is not None]
     variance = sum(n * p * (1 - p) for n, p in filled) / max(quality.images, 1)
-    at_the_floor = (reading.value or 0.0) <= 1.5 * quality.ece_floor
-    true = 0.0 if at_the_floor else (reading.value or 0.0)
-    count = _by_scaling(reading, GateSection(metric="ece", max=limit))
-    if true < limit:
-        factor = 1.2 if at_the_floor else 0.65
-        count = max(count or 0, math.ceil(factor * len(filled) * variance / (limit - true) ** 2))
+    counts = (
+        _by_scaling(reading, GateSection(metric="ece", max=limit)),
+        intervals.images_to_decide_ece(
+            filled_bins=len(filled),
+            variance=variance,
+            error=reading.value or 0.0,
+            floor=quality.ece_floor,
+            limit=limit,
+        ),
+    )
+    count = max((one for one in counts if one is not None), default=None)
     if count is None:
         return None
     return _about(max(count, intervals.FEWEST_IMAGES_FOR_ECE), "images")

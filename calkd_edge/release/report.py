@@ -10,7 +10,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from calkd_edge.records import Report
-from calkd_edge.release import numbers, page, table
+from calkd_edge.release import confidence_tables, numbers, page, table
 from calkd_edge.release.atomic import replacing
 from calkd_edge.release.definitions import definitions
 
@@ -73,6 +73,9 @@ def _content(report: Report) -> dict[str, Any]:
         "rows": table.rows(report),
         "pairs": page.pairs(report),
         "confidences": page.confidences(report),
+        "thresholds": confidence_tables.thresholds(report),
+        "drift": confidence_tables.drift(report),
+        "further": confidence_tables.further(report),
         "latencies": page.latencies(report),
         "proofs": page.proofs(report),
         "calibrations": page.calibrations(report),

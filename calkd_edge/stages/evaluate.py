@@ -11,7 +11,7 @@ from calkd_edge.errors import StageFailed
 from calkd_edge.metrics import quality
 from calkd_edge.records import Calibration, FloatArray, FoldProof, Predictions
 
-VERSION = 1
+VERSION = 2
 """Raised by hand when what this stage writes changes."""
 
 FOLD_TOLERANCE = 4e-6
@@ -33,8 +33,16 @@ def run(job: Job) -> None:
     found.save(job.out / "predictions.npz")
     uncalibrated = calibration.affine.undo(found.logits).astype(np.float32)
     Predictions(uncalibrated, found.labels, found.indices).save(job.out / "uncalibrated.npz")
-    for place, (name, logits) in enumerate((("quality", found.logits), ("uncalibrated", uncalibrated))):
-        scored = quality(logits, found.labels, bins=job.params["bins"], seed=job.params["seed"])
+    answers = (("quality", found.logits, found.probabilities), ("uncalibrated", uncalibrated, None))
+    for place, (name, logits, probabilities) in enumerate(answers):
+        scored = quality(
+            logits,
+            found.labels,
+            bins=job.params["bins"],
+            seed=job.params["seed"],
+            thresholds=job.params["thresholds"],
+            probabilities=probabilities,
+        )
         (job.out / f"{name}.json").write_text(scored.model_dump_json(indent=1), encoding="utf-8")
         job.progress(place + 1, 2)
     proven = calibration.model_copy(update={"proof": proof})

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from release_world import CLASSES, Maker, facts, make_maker
+from release_world import CLASSES, THRESHOLDS, Maker, facts, make_maker
 
 from calkd_edge import scores
 from calkd_edge.recipe import GateSection
 from calkd_edge.records import PlannedStage, Report
 from calkd_edge.release.conclusions import conclusions
+from calkd_edge.release.drift import drift
 from calkd_edge.release.evidence import Evidence
 from calkd_edge.release.gates import judge
 
@@ -61,6 +62,7 @@ def report(world: list[Evidence]) -> Report:
         measurements=tuple(one.measurement for one in world),
         devices=devices,
         conclusions=conclusions(world, devices=devices),
+        drift=drift(world, THRESHOLDS),
         plan=tuple(
             PlannedStage(
                 stage=stage, fingerprint=hashlib.sha256(stage.encode()).hexdigest(), reused=r, seconds=s

@@ -33,6 +33,8 @@ CLASSES = [
     "ibis",
 ]
 
+THRESHOLDS = (0.5, 0.8)
+
 _SCORED: dict[str, Quality] = {}
 
 
@@ -88,7 +90,7 @@ def scored(predictions: Predictions) -> Quality:
     """The real quality, computed once for equal predictions."""
     key = hashlib.sha256(predictions.logits.tobytes() + predictions.labels.tobytes()).hexdigest()
     if key not in _SCORED:
-        _SCORED[key] = metrics.quality(predictions.logits, predictions.labels)
+        _SCORED[key] = metrics.quality(predictions.logits, predictions.labels, thresholds=THRESHOLDS)
     return _SCORED[key]
 
 

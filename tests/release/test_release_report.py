@@ -12,7 +12,7 @@ from release_world import facts, latency
 from calkd_edge.records import Report
 from calkd_edge.release import figures, numbers, table
 from calkd_edge.release.atomic import replacing
-from calkd_edge.release.conclusions import chance_ece, conclusions
+from calkd_edge.release.conclusions import conclusions
 from calkd_edge.release.report import render_html, write_report
 
 
@@ -181,11 +181,6 @@ def test_ece_that_did_not_fall_is_said_and_so_is_a_temperature_that_is_not_enoug
     fine = " ".join(conclusions([maker.evidence(bad, calibrated=False), maker.evidence(good)]))
     assert "Calibration lowered ECE everywhere" in fine
     assert "not enough" not in fine
-
-
-def test_chance_ece_lies_above_the_floor(maker):
-    quality = maker.evidence(maker.predictions()).measurement.quality
-    assert quality.ece_floor < chance_ece(quality) < 2 * quality.ece_floor
 
 
 def test_an_unsteady_series_is_marked(report):

@@ -113,10 +113,10 @@ def test_top5_is_certain_with_five_classes_or_fewer():
 
 def test_temperature_gap_is_what_scaling_mends_and_nothing_for_a_calibrated_model():
     logits, labels = draw(4000, 10)
-    sharp = metrics.temperature_gap(logits * 2, labels)
+    sharp = metrics.nll_split(logits * 2, labels).calibration
     mended = scores.nll_per_image(logits * 2, labels).mean() - scores.nll_per_image(logits, labels).mean()
     assert sharp == pytest.approx(mended, abs=0.01)
-    assert abs(metrics.temperature_gap(logits, labels)) < 0.002
+    assert abs(metrics.nll_split(logits, labels).calibration) < 0.002
 
 
 @settings(max_examples=10, deadline=None)

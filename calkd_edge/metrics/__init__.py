@@ -1,0 +1,48 @@
+"""What a classifier's answers are worth: how right they are, and how well its confidence says so.
+
+In scope: figures with their bounds, from logits and labels, or from confidences and outcomes alone. Out of
+scope: fitting what ships, gates, files; torch and onnx. Whether a number is a logit or a probability is said
+by the function's name and never guessed from values.
+"""
+
+from calkd_edge.metrics.binned import (
+    calibration_error_parts,
+    debiased_calibration_error,
+    equal_mass_bins,
+    equal_width_bins,
+    expected_calibration_error,
+    maximum_calibration_error,
+    noise_floor,
+    reliability_bins,
+    root_mean_squared_calibration_error,
+)
+from calkd_edge.metrics.chance import Consistency, consistency
+from calkd_edge.metrics.classwise import classwise_calibration_error
+from calkd_edge.metrics.proper import ProperSplit, brier_toplabel, nll_split
+from calkd_edge.metrics.quality import quality
+from calkd_edge.metrics.selective import area_under_risk_coverage, at_threshold, auroc_of_correctness
+from calkd_edge.metrics.unbinned import kolmogorov_smirnov_error, smooth_calibration_error
+
+__all__ = [
+    "Consistency",
+    "ProperSplit",
+    "area_under_risk_coverage",
+    "at_threshold",
+    "auroc_of_correctness",
+    "brier_toplabel",
+    "calibration_error_parts",
+    "classwise_calibration_error",
+    "consistency",
+    "debiased_calibration_error",
+    "equal_mass_bins",
+    "equal_width_bins",
+    "expected_calibration_error",
+    "kolmogorov_smirnov_error",
+    "maximum_calibration_error",
+    "nll_split",
+    "noise_floor",
+    "quality",
+    "reliability_bins",
+    "root_mean_squared_calibration_error",
+    "smooth_calibration_error",
+]

@@ -1,0 +1,179 @@
+"""Calibration errors over bins of confidence: ECE and its kin, on one confidence and one outcome each.
+
+All sums are float64, bins are fixed before anything is summed. Every one of them is biased upward when
+predictions are few, but for the debiased one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from calkd_edge import intervals
+from calkd_edge.metrics.given import Floats, Ints, checked_pairs
+from calkd_edge.records import ReliabilityBin
+
+Scheme = Literal["width", "mass"]
+BINS = 15
+
+
+def equal_width_bins(confidence: Floats, bins: int) -> Ints:
+    """The bin (lower, upper] of each value among `bins` equal parts of 0..1; 0 is in the first.
+
+    Raises:
+        ValueError: a value outside 0..1, beyond rounding.
+    """
+    if confidence.min() < 0 or confidence.max() > 1 + 1e-9:
+        raise ValueError(f"confidences span {confidence.min()}..{confidence.max()}, which is not within 0..1")
+    edges = np.linspace(0.0, 1.0, bins + 1, dtype=np.float64)
+    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1).astype(np.int64)
+
+
+def equal_mass_bins(values: Floats, bins: int) -> Ints:
+    """The bin of each value among at most `bins` of equally many predictions; tied values share one."""
+    ordered = np.sort(values)
+    cuts = np.linspace(0, len(values), min(bins, len(values)) + 1)[1:-1].round().astype(np.int64)
+    return np.searchsorted(ordered[cuts - 1], values, side="left").astype(np.int64)
+
+
+class Parts(NamedTuple):
+    """ECE and what it is made of: bins more confident than right, and less."""
+
+    error: float
+    over: float
+    under: float
+
+
+def expected_calibration_error(
+    confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS, scheme: Scheme = "width"
+) -> float:
+    """Mean gap between confidence and accuracy over bins, in 0..1.
+
+    Equal-width bins are (lower, upper], 0 falls into the first; equal-mass bins hold equally many predictions
+    but for ties, which share one. Empty bins weigh nothing. Biased upward when predictions are few: compare
+    only at equal N and bins.
+
+    Args:
+        confidence: [N], the probability of each predicted class (after softmax).
+        correct: [N] bool, whether it was the label.
+        bins: how many bins.
+        scheme: width or mass.
+
+    Raises:
+        ValueError: see `given.checked_pairs`.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 3; equal mass: Nguyen and
+    O'Connor, EMNLP 2015.
+    """
+    return calibration_error_parts(confidence, correct, bins=bins, scheme=scheme).error
+
+
+def calibration_error_parts(
+    confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS, scheme: Scheme = "width"
+) -> Parts:
+    """`expected_calibration_error` with its overconfident and underconfident parts, which sum to it."""
+    tally = _tally(confidence, correct, bins, scheme)
+    over = float(np.maximum(tally.gaps, 0.0).sum() / tally.total)
+    under = float(np.maximum(-tally.gaps, 0.0).sum() / tally.total)
+    return Parts(over + under, over, under)
+
+
+def root_mean_squared_calibration_error(
+    confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS, scheme: Scheme = "width"
+) -> float:
+    """The root of the mean squared gap between confidence and accuracy over bins, in 0..1.
+
+    Never below ECE, and more biased than it when predictions are few.
+
+    Source: Kumar et al., "Verified Uncertainty Calibration", NeurIPS 2019 (arXiv 1909.10155), definition 2.1.
+    """
+    tally = _tally(confidence, correct, bins, scheme)
+    filled = tally.counts > 0
+    return float(np.sqrt((tally.gaps[filled] ** 2 / tally.counts[filled]).sum() / tally.total))
+
+
+def debiased_calibration_error(
+    confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS, scheme: Scheme = "mass"
+) -> float:
+    """The root of the mean squared gap over bins, less what the variance of accuracy alone would show.
+
+    Each bin gives off accuracy (1 - accuracy) / (n - 1); a bin with one prediction cannot tell its variance
+    and counts as 0. A sum below 0 is 0. Duplicating the data changes it, as it must.
+
+    Source: Kumar et al., NeurIPS 2019 (arXiv 1909.10155), definition 4.1 and its plug-in; equal mass after
+    Roelofs et al., AISTATS 2022 (arXiv 2012.08668).
+    """
+    tally = _tally(confidence, correct, bins, scheme)
+    many = tally.counts > 1
+    counts, accuracy = tally.counts[many], tally.hits[many] / tally.counts[many]
+    squares = (tally.gaps[many] / counts) ** 2 - accuracy * (1 - accuracy) / (counts - 1)
+    return float(np.sqrt(max(0.0, (counts * squares).sum() / tally.total)))
+
+
+def maximum_calibration_error(confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS) -> float:
+    """The largest gap between confidence and accuracy in any equal-width bin, in 0..1.
+
+    One bin with three predictions decides it: to be read, never to be gated on.
+
+    Source: Naeini et al., AAAI 2015.
+    """
+    tally = _tally(confidence, correct, bins, "width")
+    filled = tally.counts > 0
+    return float((np.abs(tally.gaps[filled]) / tally.counts[filled]).max())
+
+
+def noise_floor(confidence: ArrayLike, *, bins: int = BINS) -> float:
+    """The ECE that perfect calibration with these confidences shows by chance on this many predictions.
+
+    sqrt(2/pi) sum_b sqrt(v_b) / N with v_b = sum of p(1-p) in bin b: each bin's gap is nearly normal.
+    """
+    values, _ = checked_pairs(confidence, np.zeros(np.shape(confidence), dtype=np.bool_))
+    spread = np.bincount(equal_width_bins(values, bins), weights=values * (1 - values), minlength=bins)
+    return float(np.sqrt(2 / np.pi) * np.sqrt(spread).sum() / len(values))
+
+
+def reliability_bins(
+    confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS
+) -> tuple[ReliabilityBin, ...]:
+    """The bins of a reliability diagram, equal width, with Wilson bounds on their accuracy."""
+    values, outcomes = checked_pairs(confidence, correct)
+    place = equal_width_bins(values, bins)
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    out = []
+    for b in range(bins):
+        inside = place == b
+        n = int(inside.sum())
+        accuracy = intervals.wilson(int(outcomes[inside].sum()), n) if n else None
+        out.append(
+            ReliabilityBin(
+                low_edge=float(edges[b]),
+                high_edge=float(edges[b + 1]),
+                images=n,
+                mean_confidence=float(values[inside].mean()) if n else None,
+                accuracy=accuracy and accuracy.value,
+                accuracy_low=accuracy and accuracy.low,
+                accuracy_high=accuracy and accuracy.high,
+            )
+        )
+    return tuple(out)
+
+
+class _Tally(NamedTuple):
+    """Per bin: how many predictions, how many right, and the sum of confidence - correct."""
+
+    counts: Floats
+    hits: Floats
+    gaps: Floats
+    total: int
+
+
+def _tally(confidence: ArrayLike, correct: ArrayLike, bins: int, scheme: Scheme) -> _Tally:
+    values, outcomes = checked_pairs(confidence, correct)
+    place = (equal_width_bins if scheme == "width" else equal_mass_bins)(values, bins)
+    counts, hits, gaps = (
+        np.bincount(place, weights=weights, minlength=bins).astype(np.float64)
+        for weights in (None, outcomes.astype(np.float64), values - outcomes)
+    )
+    return _Tally(counts, hits, gaps, len(values))

@@ -1,0 +1,160 @@
+"""Every figure of one classifier on one set of images, from logits and labels: one `Quality`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from calkd_edge import intervals, scores
+from calkd_edge.intervals import BinnedError, Bounds
+from calkd_edge.metrics import binned, selective, unbinned
+from calkd_edge.metrics.binned import equal_mass_bins, equal_width_bins
+from calkd_edge.metrics.chance import consistency
+from calkd_edge.metrics.given import Bools, Floats, Ints
+from calkd_edge.metrics.proper import ProperSplit, brier_toplabel, nll_split
+from calkd_edge.records import ConfidenceFigures, Estimate, Quality
+
+TOPLABEL_RESAMPLES = 1000
+CLASSWISE_RESAMPLES = 100
+HISTOGRAM_BINS = 20
+
+
+def quality(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    bins: int = binned.BINS,
+    seed: int = 0,
+    thresholds: Sequence[float] = (),
+    probabilities: ArrayLike | None = None,
+) -> Quality:
+    """Every quality figure of one model on one set of images, with bounds.
+
+    top5 is certain (1, 1, 1) with five classes or fewer. ECE and ACE have one-sided bounds for the
+    population error of the same bins; at few images they are mostly noise, and `ece_floor` says how much.
+
+    Args:
+        logits: [N, C] float32 or float64; -inf marks an excluded class.
+        labels: [N].
+        bins: equal-width bins of ECE, and equal-mass bins of both ACE.
+        seed: of every resampling.
+        thresholds: on confidence; what each takes and how much of it is right.
+        probabilities: [N, C] as the model returned them, which is what a user's threshold reads; those of the
+            logits when None.
+
+    Raises:
+        ValueError: see `scores.checked`; also fewer than 2 images.
+    """
+    values, answers = scores.checked(logits, labels)
+    rank = scores.label_rank(values, answers)
+    confidence, hit = scores.confidence(values), rank == 0
+    means = intervals.mean_bounds(
+        np.stack([scores.nll_per_image(values, answers), scores.brier_per_image(values, answers)]), seed=seed
+    )
+    equal_width = _problem(confidence, hit, equal_width_bins(confidence, bins), bins, seed)
+    equal_mass = _problem(confidence, hit, equal_mass_bins(confidence, bins), bins, seed + 1)
+    adaptive, static = _classwise(values, answers, bins=bins, seed=seed + 2)
+    split = nll_split(values, answers, seed=seed)
+    returned = confidence if probabilities is None else np.asarray(probabilities).max(axis=1)
+    counts = np.bincount(equal_width_bins(confidence, HISTOGRAM_BINS), minlength=HISTOGRAM_BINS)
+    return Quality(
+        images=len(answers),
+        top1=_estimate(intervals.wilson(int(hit.sum()), len(hit))),
+        top5=_top5(rank, classes=values.shape[1]),
+        nll=_estimate(means[0], least=0.0),
+        brier=_estimate(means[1], least=0.0, most=2.0),
+        ece=_error_estimate([equal_width]),
+        ece_over=_error_estimate([equal_width], part="over"),
+        ece_under=_error_estimate([equal_width], part="under"),
+        ace_classwise=_error_estimate(adaptive),
+        ace_toplabel=_error_estimate([equal_mass]),
+        ece_floor=equal_width.floor,
+        temperature_gap=split.calibration,
+        mean_confidence=float(confidence.mean()),
+        confidence=_figures(confidence, hit, static, split, bins=bins, seed=seed + 3),
+        thresholds=tuple(selective.at_threshold(returned, hit, threshold) for threshold in thresholds),
+        bins=bins,
+        reliability=binned.reliability_bins(confidence, hit, bins=bins),
+        confidence_histogram=tuple(int(count) for count in counts),
+    )
+
+
+def _figures(
+    confidence: Floats, hit: Bools, static: float, split: ProperSplit, *, bins: int, seed: int
+) -> ConfidenceFigures:
+    by_chance = consistency(confidence, hit, bins=bins, seed=seed)
+    return ConfidenceFigures(
+        ece_floor_95=by_chance.floor_95,
+        consistency_p=by_chance.p_value,
+        ece_classwise=static,
+        rmsce=binned.root_mean_squared_calibration_error(confidence, hit, bins=bins),
+        l2_debiased=binned.debiased_calibration_error(confidence, hit, bins=bins),
+        mce=binned.maximum_calibration_error(confidence, hit, bins=bins),
+        smece=unbinned.smooth_calibration_error(confidence, hit),
+        ks=unbinned.kolmogorov_smirnov_error(confidence, hit),
+        brier_toplabel=brier_toplabel(confidence, hit),
+        nll_refinement=split.refinement,
+        auroc=selective.auroc_of_correctness(confidence, hit),
+        aurc=selective.area_under_risk_coverage(confidence, hit),
+    )
+
+
+def _problem(confidence: Floats, hit: Bools, place: Ints, bins: int, seed: int) -> BinnedError:
+    return intervals.binned_error(
+        confidence,
+        hit,
+        place,
+        number=bins,
+        resamples=TOPLABEL_RESAMPLES,
+        generator=np.random.default_rng(seed),
+    )
+
+
+def _classwise(
+    values: NDArray[Any], answers: Ints, *, bins: int, seed: int
+) -> tuple[list[BinnedError], float]:
+    """One problem of equal mass per class, and the mean over classes of the equal-width error."""
+    log_p = np.ascontiguousarray(scores.log_softmax(values).T)
+    generator = np.random.default_rng(seed)
+    adaptive, static = [], []
+    for c, column in enumerate(log_p):
+        p, is_c = np.exp(column), answers == c
+        place = equal_mass_bins(p, bins)
+        adaptive.append(
+            intervals.binned_error(
+                p, is_c, place, number=bins, resamples=CLASSWISE_RESAMPLES, generator=generator
+            )
+        )
+        static.append(binned.calibration_error_parts(p, is_c, bins=bins).error)
+    return adaptive, float(np.mean(static))
+
+
+def _error_estimate(problems: list[BinnedError], *, part: str = "both") -> Estimate:
+    """The mean of binned errors with bounds; for one problem and `part`, its over- or underconfident part."""
+    over = float(np.mean([one.over for one in problems]))
+    under = float(np.mean([one.under for one in problems]))
+    floor = float(np.mean([one.floor for one in problems]))
+    again = [
+        float(np.mean([one.resampled_over for one in problems])),
+        float(np.mean([one.resampled_under for one in problems])),
+    ]
+    influence = np.mean([one.influence for one in problems], axis=0)
+    sd = float(influence.std() / np.sqrt(len(influence)))
+    figure = {"both": (over + under, floor, sum(again)), "over": (over, floor / 2, again[0])}
+    value, noise, resampled = figure.get(part, (under, floor / 2, again[1]))
+    return _estimate(intervals.calibration_error_bounds(value, floor=noise, resampled=resampled, sd=sd))
+
+
+def _top5(rank: Ints, *, classes: int) -> Estimate:
+    if classes <= 5:
+        return Estimate(value=1.0, low=1.0, high=1.0)
+    return _estimate(intervals.wilson(int((rank < 5).sum()), len(rank)))
+
+
+def _estimate(bounds: Bounds, *, least: float | None = None, most: float | None = None) -> Estimate:
+    low = bounds.low if least is None else max(bounds.low, least)
+    high = bounds.high if most is None else min(bounds.high, most)
+    return Estimate(value=bounds.value, low=low, high=high, level=intervals.LEVEL)

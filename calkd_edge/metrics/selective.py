@@ -1,0 +1,65 @@
+"""How well confidence tells right answers from wrong ones, and what a threshold on it takes and keeps."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from calkd_edge import intervals
+from calkd_edge.metrics.given import checked_pairs
+from calkd_edge.records import AtThreshold, Estimate
+
+
+def auroc_of_correctness(confidence: ArrayLike, correct: ArrayLike) -> float | None:
+    """The probability that a right answer is more confident than a wrong one, ties counting half.
+
+    None when all answers are right or all are wrong: there is no pair to compare.
+
+    Source: Mann and Whitney (1947): the area under the ROC curve is their U over the number of pairs.
+    """
+    values, outcomes = checked_pairs(confidence, correct)
+    right = int(outcomes.sum())
+    wrong = len(outcomes) - right
+    if not right or not wrong:
+        return None
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    rank = np.cumsum(counts) - (counts - 1) / 2  # of each tied group, the mean of its ranks from 1 on
+    return float((rank[group][outcomes].sum() - right * (right + 1) / 2) / (right * wrong))
+
+
+def area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> float:
+    """The mean error rate among the k most confident answers, over k = 1..N; 0 is best.
+
+    Tied answers come in any order with equal chance, and their mean is taken, so that the order of rows does
+    not matter.
+
+    Source: Geifman et al., "Bias-Reduced Uncertainty Estimation", ICLR 2019 (arXiv 1805.08206).
+    """
+    values, outcomes = checked_pairs(confidence, correct)
+    _, group, counts = np.unique(-values, return_inverse=True, return_counts=True)
+    errors = np.bincount(group, weights=~outcomes)
+    expected = np.repeat(errors / counts, counts)
+    return float((np.cumsum(expected) / np.arange(1, len(values) + 1)).mean())
+
+
+def at_threshold(confidence: ArrayLike, correct: ArrayLike, threshold: float) -> AtThreshold:
+    """What a threshold takes: the share of predictions at or above it, and how many of those are right.
+
+    Bounds: Wilson's score interval. The precision is None when nothing reaches the threshold.
+
+    Raises:
+        ValueError: see `given.checked_pairs`; also a threshold outside 0..1.
+    """
+    values, outcomes = checked_pairs(confidence, correct)
+    if not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"a threshold on confidence lies in 0..1, got {threshold}")
+    taken = values >= threshold
+    count = int(taken.sum())
+    coverage = intervals.wilson(count, len(values))
+    precision = intervals.wilson(int(outcomes[taken].sum()), count) if count else None
+    return AtThreshold(
+        threshold=threshold,
+        taken=count,
+        coverage=Estimate(**coverage._asdict()),
+        precision=None if precision is None else Estimate(**precision._asdict()),
+    )

@@ -1,0 +1,56 @@
+"""The nouns that cross a wall of the house: plain, frozen, validated values.
+
+In scope: shapes of facts, their JSON and npz forms. Out of scope: computing, scoring, deciding; torch and
+onnx.
+Fractions are 0..1, times carry their unit in the name, `logits` are raw scores and `probabilities` come after
+softmax.
+"""
+
+from calkd_edge.records.base import BoolArray, FloatArray, IntArray, Json, Record
+from calkd_edge.records.calibration import Affine, Calibration, FitStatus, FoldProof
+from calkd_edge.records.predictions import Predictions
+from calkd_edge.records.quality import AtThreshold, ConfidenceFigures, Estimate, Quality, ReliabilityBin
+from calkd_edge.records.release import (
+    DeviceFacts,
+    Drift,
+    GateOutcome,
+    GateResult,
+    LatencySummary,
+    Measurement,
+    Percentile,
+    PlannedStage,
+    Report,
+    Shift,
+    ThresholdShift,
+    Verdict,
+)
+
+__all__ = [
+    "Drift",
+    "Shift",
+    "ThresholdShift",
+    "Affine",
+    "AtThreshold",
+    "BoolArray",
+    "Calibration",
+    "ConfidenceFigures",
+    "DeviceFacts",
+    "Estimate",
+    "FitStatus",
+    "FloatArray",
+    "FoldProof",
+    "GateOutcome",
+    "GateResult",
+    "IntArray",
+    "Json",
+    "LatencySummary",
+    "Measurement",
+    "Percentile",
+    "PlannedStage",
+    "Predictions",
+    "Quality",
+    "Record",
+    "ReliabilityBin",
+    "Report",
+    "Verdict",
+]

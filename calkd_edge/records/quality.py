@@ -1,0 +1,86 @@
+"""How right a model is and how well its confidence says so."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from calkd_edge.records.base import Record
+
+
+class Estimate(Record):
+    """A measured value with its one-sided bounds, each at confidence `level`."""
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+
+
+class ReliabilityBin(Record):
+    """One bin of a reliability diagram, (low_edge, high_edge], with Wilson bounds on its accuracy."""
+
+    low_edge: float
+    high_edge: float
+    images: int
+    mean_confidence: float | None
+    accuracy: float | None
+    accuracy_low: float | None
+    accuracy_high: float | None
+
+
+class AtThreshold(Record):
+    """What a threshold on confidence takes, and how many of those are right; None where it takes nothing."""
+
+    threshold: float
+    taken: int
+    coverage: Estimate
+    precision: Estimate | None
+
+
+class ConfidenceFigures(Record):
+    """Further figures of confidence: to be read beside ECE, never to be gated on.
+
+    `ece_floor_95` is what perfect calibration exceeds in 5 of 100 samples, `consistency_p` how often it shows
+    as much as this model does. `auroc` is None when all answers are right or all are wrong.
+    """
+
+    ece_floor_95: float
+    consistency_p: float
+    ece_classwise: float = Field(description="static calibration error (SCE), equal width, mean over classes")
+    rmsce: float = Field(description="root mean squared gap of equal-width bins")
+    l2_debiased: float = Field(description="the same of equal-mass bins, less the variance of accuracy")
+    mce: float = Field(description="largest gap of any equal-width bin")
+    smece: float = Field(description="smooth ECE")
+    ks: float = Field(description="Kolmogorov-Smirnov error")
+    brier_toplabel: float = Field(description="mean (confidence - correct)^2, 0..1")
+    nll_refinement: float = Field(description="NLL less the temperature gap: what no temperature mends")
+    auroc: float | None = Field(description="a right answer is more confident than a wrong one")
+    aurc: float = Field(description="mean error rate among the k most confident, over k")
+
+
+class Quality(Record):
+    """How right a model is and how well its confidence says so, on one set of images.
+
+    `ece_floor` is the ECE that a perfectly calibrated model with these confidences would show by chance;
+    `temperature_gap` is NLL - NLL at the best temperature, cross-fitted: what one temperature could still
+    mend.
+    """
+
+    images: int
+    top1: Estimate
+    top5: Estimate
+    nll: Estimate
+    brier: Estimate
+    ece: Estimate
+    ece_over: Estimate
+    ece_under: Estimate
+    ace_classwise: Estimate
+    ace_toplabel: Estimate
+    ece_floor: float
+    temperature_gap: float
+    mean_confidence: float
+    confidence: ConfidenceFigures
+    thresholds: tuple[AtThreshold, ...]
+    bins: int
+    reliability: tuple[ReliabilityBin, ...]
+    confidence_histogram: tuple[int, ...] = Field(description="images per 1/20 of confidence, (a, b]")

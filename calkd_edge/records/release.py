@@ -1,0 +1,167 @@
+"""What was measured, judged and reported: from a percentile to report.json."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from calkd_edge.records.base import Json, Record
+from calkd_edge.records.calibration import Calibration
+from calkd_edge.records.quality import Estimate, Quality
+
+
+class Percentile(Record):
+    """A latency percentile with distribution-free bounds; None where the sample cannot carry them."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class LatencySummary(Record):
+    """Latency of one image from host memory to host memory, in milliseconds."""
+
+    p50: Percentile
+    p90: Percentile
+    p95: Percentile
+    samples: int
+    effective_samples: float
+    mean_ms: float
+    steady: bool
+    warmup_runs: int
+    warmup_seconds: float
+    load_ms: float
+    first_ms: float
+    threads: int
+    processes: int
+    profile: str
+    measured_at: str
+    level: float = 0.95
+    histogram_edges_ms: tuple[float, ...] = ()
+    histogram_counts: tuple[int, ...] = ()
+
+
+class DeviceFacts(Record):
+    """What the agent's probe saw on a device; the same record on a laptop and on a board."""
+
+    board: str
+    machine: str
+    system: str
+    python: str
+    cpu: str
+    isa: tuple[str, ...]
+    cores: int
+    memory_bytes: int
+    l4t: str | None
+    power_mode: str | None
+    emulated: bool
+    runtimes: dict[str, str]
+    numpy: str
+
+
+class Measurement(Record):
+    """One model in one precision on one device: the file that ran, its quality and its latency."""
+
+    model: Literal["teacher", "student"]
+    precision: str
+    calibrated: bool
+    device: str
+    runtime: str
+    file: str
+    sha256: str
+    session_options: dict[str, Json]
+    images: int
+    quality: Quality | None
+    calibration: Calibration | None
+    latency_ms: LatencySummary | None
+    size_bytes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """How a sentence names it."""
+        state = "" if self.calibrated else " (uncalibrated)"
+        return f"{self.model} {self.precision}{state} on {self.device}"
+
+
+GateOutcome = Literal["passed", "failed", "undecided", "unmeasured"]
+
+
+class GateResult(Record):
+    """What became of one limit on one measurement."""
+
+    metric: str
+    measurement: str
+    limit: str
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    result: GateOutcome
+    sentence: str
+    needed: str | None = None
+
+
+class Verdict(Record):
+    """The outcome of all gates: failed beats undecided beats passed; an unmeasured gate fails."""
+
+    verdict: Literal["passed", "failed", "undecided", "smoke"]
+    gates: tuple[GateResult, ...]
+
+
+class ThresholdShift(Record):
+    """How much more a model takes at a threshold than its reference, and how much more of that is right."""
+
+    threshold: float
+    coverage: Estimate
+    precision: Estimate | None
+
+
+class Shift(Record):
+    """A precision against fp32 on the same images, both calibrated in one way.
+
+    `none`: neither is; `of_fp32`: both carry the map that was fitted to fp32; `own`: each its own, as
+    shipped.
+    """
+
+    calibration: Literal["none", "of_fp32", "own"]
+    nll: Estimate
+    thresholds: tuple[ThresholdShift, ...]
+
+
+class Drift(Record):
+    """What a precision did to confidence, and what calibrating it anew took back."""
+
+    measurement: str
+    images: int
+    shifts: tuple[Shift, ...]
+
+
+class PlannedStage(Record):
+    """One line of the plan as the report shows it."""
+
+    stage: str
+    fingerprint: str
+    reused: bool
+    seconds: float
+
+
+class Report(Record):
+    """report.json, whole."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    verdict: Literal["passed", "failed", "undecided", "smoke"]
+    gates: tuple[GateResult, ...]
+    measurements: tuple[Measurement, ...]
+    devices: dict[str, DeviceFacts]
+    conclusions: tuple[str, ...] = Field(
+        description="sentences a reader needs: does int8 pay, did calibration help"
+    )
+    drift: tuple[Drift, ...] = ()
+    plan: tuple[PlannedStage, ...]
+    data: dict[str, Json]
+    models: dict[str, Json]
+    environment: dict[str, Json]
+    recipe: dict[str, Json]

@@ -1,0 +1,98 @@
+"""What the page shows of confidence beyond ECE: thresholds, drift from fp32, further figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from calkd_edge.records import AtThreshold, Estimate, Quality, Report, ThresholdShift
+from calkd_edge.release import numbers
+from calkd_edge.release.evidence import labels_of
+
+
+@dataclass(frozen=True)
+class Table:
+    """Column heads, and lines of as many cells."""
+
+    head: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+
+
+FURTHER: tuple[tuple[str, Callable[[Quality], str]], ...] = (
+    ("over", lambda q: numbers.percent(q.ece_over.value)),
+    ("under", lambda q: numbers.percent(q.ece_under.value)),
+    ("chance, 95 %", lambda q: numbers.percent(q.confidence.ece_floor_95)),
+    ("p", lambda q: f"{q.confidence.consistency_p:.3f}"),
+    ("ACE", lambda q: numbers.percent(q.ace_toplabel.value)),
+    ("ACE, classwise", lambda q: numbers.percent(q.ace_classwise.value)),
+    ("SCE", lambda q: numbers.percent(q.confidence.ece_classwise)),
+    ("RMSCE", lambda q: numbers.percent(q.confidence.rmsce)),
+    ("L2, debiased", lambda q: numbers.percent(q.confidence.l2_debiased)),
+    ("MCE", lambda q: numbers.percent(q.confidence.mce)),
+    ("smECE", lambda q: numbers.percent(q.confidence.smece)),
+    ("KS", lambda q: numbers.percent(q.confidence.ks)),
+    ("Brier", lambda q: numbers.nats(q.brier.value)),
+    ("Brier, top", lambda q: numbers.nats(q.confidence.brier_toplabel)),
+    ("gap", lambda q: numbers.nats(q.temperature_gap)),
+    ("refinement", lambda q: numbers.nats(q.confidence.nll_refinement)),
+    ("AUROC", lambda q: numbers.nats(q.confidence.auroc)),
+    ("AURC", lambda q: numbers.nats(q.confidence.aurc)),
+)
+"""Column and cell of each further figure."""
+
+HOW = {
+    "none": "neither",
+    "of_fp32": "both with the map of fp32",
+    "own": "each with its own, as shipped",
+}
+
+
+def thresholds(report: Report) -> Table:
+    """Per measurement: what each threshold takes, and how much of it is right."""
+    scored = list(_scored(report))
+    asked = scored[0][1].thresholds if scored else ()
+    lines = [(*who, *_cells(quality.thresholds)) for who, quality in scored]
+    return Table(("file", "calibrated", *_heads(asked)), tuple(lines if asked else ()))
+
+
+def drift(report: Report) -> Table:
+    """Per precision and way of calibrating: how NLL, coverage and precision differ from fp32."""
+    asked = report.drift[0].shifts[0].thresholds if report.drift else ()
+    lines = [
+        (
+            one.measurement,
+            HOW[shift.calibration],
+            numbers.estimate(shift.nll, "nats"),
+            *_cells(shift.thresholds),
+        )
+        for one in report.drift
+        for shift in one.shifts
+    ]
+    return Table(("file", "calibrated", "NLL", *_heads(asked)), tuple(lines))
+
+
+def further(report: Report) -> Table:
+    """Per measurement: every figure of confidence that no other table shows."""
+    lines = [(*who, *(cell(quality) for _, cell in FURTHER)) for who, quality in _scored(report)]
+    return Table(("file", "calibrated", *(name for name, _ in FURTHER)), tuple(lines))
+
+
+def _scored(report: Report) -> Iterator[tuple[tuple[str, str], Quality]]:
+    labels = labels_of(report.measurements)
+    for m, label in zip(report.measurements, labels, strict=True):
+        if m.quality is not None:
+            yield (label.replace(" (uncalibrated)", ""), "yes" if m.calibrated else "no"), m.quality
+
+
+def _heads(asked: Sequence[AtThreshold | ThresholdShift]) -> tuple[str, ...]:
+    return tuple(text for at in asked for text in (f"taken at {at.threshold:g}", "right of these"))
+
+
+def _cells(found: Sequence[AtThreshold | ThresholdShift]) -> tuple[str, ...]:
+    return tuple(
+        cell for at in found for cell in (_share(at.coverage), _share(at.precision, missing="takes none"))
+    )
+
+
+def _share(found: Estimate | None, *, missing: str = numbers.MISSING) -> str:
+    return missing if found is None else numbers.estimate(found, "share")

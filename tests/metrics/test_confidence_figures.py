@@ -1,0 +1,229 @@
+"""Figures of confidence: by hand, by another road, and by the properties that any set of answers has."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special, stats
+from sklearn import metrics as sklearn_metrics
+
+from calkd_edge import metrics, scores
+
+
+def pairs(images: int, *, power: float = 1.0, seed: int = 0):
+    """Confidences from .3 to 1, right with the chance confidence ** power."""
+    generator = np.random.default_rng(seed)
+    confidence = np.sqrt(generator.uniform(0.1, 1, size=images))
+    return confidence, generator.random(images) < confidence**power
+
+
+BY_HAND = (np.array([0.95, 1.0, 0.55, 0.55, 0.1]), np.array([True, False, True, False, True]))
+
+
+def test_binned_errors_of_five_answers_by_hand():
+    """Bins of a fifth: {.1: right}, {.55, .55: one right}, {.95, 1: one right}."""
+    gaps = {1: -0.9, 2: (1.1 - 1) / 2, 3: (1.95 - 1) / 2}
+    counts = {1: 1, 2: 2, 3: 2}
+    error = sum(counts[b] * abs(gaps[b]) for b in gaps) / 5
+    parts = metrics.calibration_error_parts(*BY_HAND, bins=5)
+    assert parts.error == pytest.approx(error)
+    assert parts.under == pytest.approx(0.9 / 5)
+    assert parts.over == pytest.approx((0.1 + 0.95) / 5)
+    assert metrics.maximum_calibration_error(*BY_HAND, bins=5) == pytest.approx(0.9)
+    squares = sum(counts[b] * gaps[b] ** 2 for b in gaps) / 5
+    assert metrics.root_mean_squared_calibration_error(*BY_HAND, bins=5) == pytest.approx(np.sqrt(squares))
+    debiased = (2 * (gaps[2] ** 2 - 0.25) + 2 * (gaps[3] ** 2 - 0.25)) / 5
+    assert debiased < 0
+    assert metrics.debiased_calibration_error(*BY_HAND, bins=5, scheme="width") == 0
+
+
+def test_debiased_error_of_a_bin_that_is_wrong_for_certain_by_hand():
+    confidence, correct = np.array([0.9] * 4), np.array([False] * 4)
+    assert metrics.debiased_calibration_error(confidence, correct) == pytest.approx(0.9)
+
+
+def test_debiased_error_finds_what_is_there_where_the_plain_one_is_mostly_chance():
+    grid = np.sqrt(np.linspace(0.1, 1, 100_001))
+    truth = np.sqrt(np.mean((grid - grid**1.15) ** 2))
+    drawn = [pairs(1500, power=1.15, seed=seed) for seed in range(100)]
+    plain = [metrics.root_mean_squared_calibration_error(*one, scheme="mass") ** 2 for one in drawn]
+    debiased = [metrics.debiased_calibration_error(*one) ** 2 for one in drawn]
+    assert np.mean(plain) > 1.2 * truth**2
+    assert np.mean(debiased) == pytest.approx(truth**2, rel=0.12)
+
+
+def smooth_error_by_quadrature(confidence, correct, *, points: int = 6001) -> float:
+    """The fixed point with the kernel's images written out and the integral by trapezoids."""
+    t = np.linspace(0, 1, points)
+    residual = correct - confidence
+
+    def at(bandwidth: float) -> float:
+        images = [confidence, -confidence, 2 - confidence, confidence - 2, confidence + 2]
+        kernel = sum(stats.norm.pdf(t[:, None], place[None, :], bandwidth) for place in images)
+        return float(np.trapezoid(np.abs(kernel @ residual / len(residual)), t))
+
+    low, high = 1e-3, 1.0
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if at(middle) > middle else (low, middle)
+    return 0.5 * (low + high)
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5, 4.0])
+def test_smooth_error_agrees_with_quadrature(power):
+    answers = pairs(150, power=power, seed=3)
+    assert metrics.smooth_calibration_error(*answers) == pytest.approx(
+        smooth_error_by_quadrature(*answers), rel=5e-3
+    )
+
+
+def test_smooth_error_weighs_confidences_of_one_in_full():
+    """Half of all wrong at confidence 1: the residuals' mass is -.5, and so is its integral."""
+    confidence = np.ones(2000)
+    correct = np.arange(2000) % 2 == 0
+    assert metrics.smooth_calibration_error(confidence, correct) == pytest.approx(0.5, abs=2e-3)
+    saturated = np.clip(pairs(400, seed=5)[0] * 1.5, 0, 1)
+    hits = np.random.default_rng(5).random(400) < saturated * 0.9
+    assert metrics.smooth_calibration_error(saturated, hits) == pytest.approx(
+        smooth_error_by_quadrature(saturated, hits), rel=5e-3
+    )
+
+
+def test_kolmogorov_smirnov_error_by_hand_and_in_any_order():
+    confidence, correct = np.array([0.2, 0.6, 0.6, 0.9]), np.array([True, True, False, False])
+    drift = [(0.2 - 1) / 4, (0.2 + 1.2 - 2) / 4, (0.2 + 1.2 + 0.9 - 2) / 4]
+    found = metrics.kolmogorov_smirnov_error(confidence, correct)
+    assert found == pytest.approx(max(map(abs, drift)))
+    for order in itertools.permutations(range(4)):
+        chosen = list(order)
+        assert metrics.kolmogorov_smirnov_error(confidence[chosen], correct[chosen]) == pytest.approx(found)
+
+
+def test_auroc_agrees_with_scikit_learn_also_with_ties():
+    confidence, correct = pairs(400, power=2)
+    for values in (confidence, confidence.round(1)):
+        expected = sklearn_metrics.roc_auc_score(correct, values)
+        assert metrics.auroc_of_correctness(values, correct) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("outcome", [True, False])
+def test_auroc_of_answers_that_are_all_alike_is_none(outcome):
+    assert metrics.auroc_of_correctness(np.array([0.2, 0.9]), np.array([outcome, outcome])) is None
+
+
+def test_aurc_is_the_mean_over_every_order_of_tied_answers():
+    confidence, correct = np.array([0.9, 0.5, 0.5, 0.5]), np.array([True, False, True, False])
+    found = []
+    for tied in itertools.permutations([1, 2, 3]):
+        wrong = ~correct[[0, *tied]]
+        found.append(np.mean(np.cumsum(wrong) / np.arange(1, 5)))
+    assert metrics.area_under_risk_coverage(confidence, correct) == pytest.approx(np.mean(found))
+
+
+def test_aurc_without_ties_is_the_mean_error_rate_of_the_most_confident():
+    confidence, correct = pairs(300, power=3)
+    wrong = ~correct[np.argsort(-confidence)]
+    expected = np.mean([wrong[:k].mean() for k in range(1, 301)])
+    assert metrics.area_under_risk_coverage(confidence, correct) == pytest.approx(expected)
+
+
+def test_a_threshold_takes_what_reaches_it_and_says_how_much_is_right():
+    confidence, correct = np.array([0.8, 0.79, 0.95, 0.3]), np.array([True, True, False, True])
+    found = metrics.at_threshold(confidence, correct, 0.8)
+    assert (found.taken, found.coverage.value, found.precision.value) == (2, 0.5, 0.5)
+    assert found.precision.low < 0.5 < found.precision.high
+    assert metrics.at_threshold(confidence, correct, 0.99).precision is None
+
+
+def test_classwise_error_of_one_class_that_is_never_true_counts():
+    probabilities = np.array([[0.7, 0.2, 0.1]] * 10)
+    labels = np.array([0] * 7 + [1] * 3)
+    expected = (0.0 + 0.1 + 0.1) / 3
+    assert metrics.classwise_calibration_error(probabilities, labels) == pytest.approx(expected)
+
+
+def test_quality_holds_the_figures_that_the_functions_give():
+    generator = np.random.default_rng(1)
+    logits = generator.normal(size=(900, 6)) * 3
+    labels = (logits + generator.gumbel(size=logits.shape)).argmax(axis=1)
+    logits *= 1.6
+    found = metrics.quality(logits, labels, thresholds=(0.6,))
+    confidence, correct = scores.confidence(logits), scores.top1(logits) == labels
+    p = special.softmax(logits, axis=1)
+    assert found.confidence.ece_classwise == pytest.approx(metrics.classwise_calibration_error(p, labels))
+    by_mass = metrics.classwise_calibration_error(p, labels, scheme="mass")
+    assert found.ace_classwise.value == pytest.approx(by_mass)
+    assert found.confidence.smece == metrics.smooth_calibration_error(confidence, correct)
+    assert found.confidence.mce == metrics.maximum_calibration_error(confidence, correct)
+    assert found.confidence.ks == metrics.kolmogorov_smirnov_error(confidence, correct)
+    assert found.confidence.nll_refinement == pytest.approx(found.nll.value - found.temperature_gap)
+    assert found.ece_floor == pytest.approx(metrics.noise_floor(confidence))
+    assert found.thresholds == (metrics.at_threshold(confidence, correct, 0.6),)
+
+
+def test_a_users_threshold_reads_the_probabilities_that_the_model_returned():
+    logits, labels = np.log(np.array([[0.79, 0.21], [0.9, 0.1]])), np.array([0, 0])
+    returned = np.array([[0.81, 0.19], [0.9, 0.1]], dtype=np.float32)
+    assert metrics.quality(logits, labels, thresholds=(0.8,)).thresholds[0].taken == 1
+    found = metrics.quality(logits, labels, thresholds=(0.8,), probabilities=returned)
+    assert found.thresholds[0].taken == 2
+
+
+answers = st.integers(2, 60).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.floats(0, 1), min_size=n, max_size=n).map(np.array),
+        st.lists(st.booleans(), min_size=n, max_size=n).map(np.array),
+    )
+)
+EQUAL_WIDTH = (
+    metrics.expected_calibration_error,
+    metrics.root_mean_squared_calibration_error,
+    metrics.maximum_calibration_error,
+)
+
+
+@given(answers)
+def test_properties_of_errors_that_hold_for_any_answers(drawn):
+    confidence, correct = drawn
+    bias = abs(confidence.mean() - correct.mean())
+    parts = metrics.calibration_error_parts(confidence, correct)
+    assert parts.error == pytest.approx(parts.over + parts.under)
+    assert bias <= parts.error + 1e-12
+    assert parts.error <= metrics.root_mean_squared_calibration_error(confidence, correct) + 1e-12
+    assert parts.error <= metrics.maximum_calibration_error(confidence, correct) + 1e-12
+    assert metrics.expected_calibration_error(confidence, correct, bins=5) <= parts.error + 1e-12
+    assert bias <= metrics.kolmogorov_smirnov_error(confidence, correct) + 1e-12
+    assert bias <= metrics.smooth_calibration_error(confidence, correct) + 1e-9
+    for error in EQUAL_WIDTH:
+        assert error(np.tile(confidence, 2), np.tile(correct, 2)) == pytest.approx(
+            error(confidence, correct), abs=1e-12
+        )
+
+
+@given(answers, st.integers(0, 1000))
+def test_no_figure_depends_on_the_order_of_rows(drawn, seed):
+    confidence, correct = drawn
+    order = np.random.default_rng(seed).permutation(len(confidence))
+    for figure in (
+        *EQUAL_WIDTH,
+        metrics.debiased_calibration_error,
+        metrics.smooth_calibration_error,
+        metrics.kolmogorov_smirnov_error,
+        metrics.area_under_risk_coverage,
+        metrics.auroc_of_correctness,
+        metrics.brier_toplabel,
+    ):
+        expected = figure(confidence, correct)
+        found = figure(confidence[order], correct[order])
+        assert found == (expected if expected is None else pytest.approx(expected, abs=1e-9))
+
+
+def test_duplicating_the_data_changes_the_debiased_error_alone_as_it_must():
+    confidence, correct = pairs(300, power=1.5)
+    once = metrics.debiased_calibration_error(confidence, correct)
+    twice = metrics.debiased_calibration_error(np.tile(confidence, 2), np.tile(correct, 2))
+    assert twice > once > 0
