@@ -1,15 +1,14 @@
-"""Numbers about one image each, and the one temperature that fits many of them best.
+"""Numbers about one image each.
 
-In scope: checked logits, log-softmax, NLL, Brier, hits, confidence; the best inverse temperature of a set.
-Out of scope: means, intervals, verdicts, files; everything but numpy. All arithmetic is float64.
+In scope: checked logits, log-softmax, NLL, Brier, hits, confidence. Out of scope: means, intervals, verdicts,
+files; everything but numpy. All arithmetic is float64.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,10 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Status = Literal["ok", "separable", "anti", "flat", "extreme"]
-
-LARGEST_LOG_TEMPERATURE = math.log(100.0)
-"""A temperature outside 1/100 .. 100 is called extreme and not used."""
 
 _CHUNK_ELEMENTS = 1 << 18
 
@@ -37,6 +32,24 @@ def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], Ints]:
             a NaN, a +inf, a row that excludes every class, or a label that is out of range or excluded by
             its own row.
     """
+    scores, answers = checked_shapes(logits, labels)
+    with np.errstate(invalid="ignore"):
+        total = float(scores.sum(dtype=np.float64))
+    if not math.isfinite(total):
+        check_values(scores, answers)
+    return scores, answers
+
+
+def checked_shapes(
+    logits: ArrayLike, labels: ArrayLike, *, also: tuple[type, ...] = ()
+) -> tuple[NDArray[Any], Ints]:
+    """`checked` without a look at the logits' values, which `check_values` takes chunk by chunk.
+
+    Args:
+        logits: [N, C]; a memory-mapped array is not read.
+        labels: [N] integers.
+        also: further dtypes that the caller does not sum as they are.
+    """
     scores, answers = np.asarray(logits), np.asarray(labels)
     if scores.ndim != 2 or answers.ndim != 1 or len(scores) != len(answers):
         raise ValueError(f"logits must be [N, C] and labels [N], got {scores.shape} and {answers.shape}")
@@ -44,7 +57,7 @@ def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], Ints]:
         raise ValueError(
             f"nothing to score: logits are {scores.shape}; at least 1 row and 2 classes are needed"
         )
-    if scores.dtype not in (np.float32, np.float64):
+    if scores.dtype not in (np.float32, np.float64, *also):
         raise ValueError(
             f"logits are {scores.dtype}; give float32 or float64, converted where they are produced"
         )
@@ -55,24 +68,29 @@ def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], Ints]:
         raise ValueError(
             f"labels span {answers.min()}..{answers.max()}, but there are {scores.shape[1]} classes"
         )
-    _check_values(scores, answers)
     return scores, answers
 
 
-def _check_values(scores: NDArray[Any], answers: Ints) -> None:
-    with np.errstate(invalid="ignore"):
-        total = float(scores.sum(dtype=np.float64))
-    if math.isfinite(total):
-        return
+def check_values(scores: NDArray[Any], answers: Ints, *, first_row: int = 0) -> None:
+    """Refuse logits that are NaN or +inf, and labels that their own row excludes.
+
+    Args:
+        scores: [N, C] checked by shape.
+        answers: [N] likewise.
+        first_row: what their first row is called in a message.
+
+    Raises:
+        ValueError: with how many rows, and the first.
+    """
     bad = np.isnan(scores) | (scores == np.inf)
     if bad.any():
-        row = int(np.flatnonzero(bad.any(axis=1))[0])
+        row = first_row + int(np.flatnonzero(bad.any(axis=1))[0])
         raise ValueError(
             f"logits hold NaN or +inf in {int(bad.any(axis=1).sum())} rows, the first is row {row}"
         )
     excluded = scores[np.arange(len(scores)), answers] == -np.inf
     if excluded.any():
-        row = int(np.flatnonzero(excluded)[0])
+        row = first_row + int(np.flatnonzero(excluded)[0])
         raise ValueError(
             f"the logit of the label itself is -inf in {int(excluded.sum())} rows, the first is row {row}"
         )
@@ -135,126 +153,3 @@ def label_rank(logits: ArrayLike, labels: ArrayLike) -> Ints:
     own = scores[np.arange(len(scores)), answers][:, None]
     before = np.arange(scores.shape[1])[None, :] < answers[:, None]
     return np.asarray(((scores > own) | ((scores == own) & before)).sum(axis=1), dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class TemperatureSolution:
-    """The inverse temperature that minimises NLL, or the identity with the reason why there is none.
-
-    Attributes:
-        beta: 1/T; 1.0 whenever the status is not ok.
-        status: ok; separable (every row right: T -> 0); anti (worse than uniform: T -> infinity); flat
-            (every row constant: T means nothing); extreme (T outside 1/100..100).
-        se_log_beta: standard error of log(beta), equal to that of log(T); None when the status is not ok.
-        nll_before: mean NLL at beta = 1, in nats.
-        nll_after: mean NLL at `beta`.
-        iterations: evaluations of the derivative.
-    """
-
-    beta: float
-    status: Status
-    se_log_beta: float | None
-    nll_before: float
-    nll_after: float
-    iterations: int
-
-
-@dataclass(frozen=True)
-class _Slope:
-    """Mean NLL at one beta, its first two derivatives in beta, and the mean squared per-row slope."""
-
-    nll: float
-    first: float
-    second: float
-    squared: float
-
-
-def best_inverse_temperature(
-    logits: ArrayLike, labels: ArrayLike, *, start: float = 1.0
-) -> TemperatureSolution:
-    """The beta = 1/T of smallest mean NLL, found by safeguarded Newton steps in log(beta).
-
-    NLL is convex in beta, so its slope has at most one root; each step that would leave the bracket is a
-    bisection. There is no learning rate and no step limit that could leave it half-way. Classes at -inf
-    contribute nothing.
-
-    Args:
-        logits: [N, C], checked by `checked`.
-        labels: [N].
-        start: where to begin; only speed depends on it.
-
-    Raises:
-        ValueError: see `checked`.
-
-    Source: Guo et al., ICML 2017 (the model); White, Econometrica 1982 (the standard error).
-    """
-    scores, answers = checked(logits, labels)
-    before = _slope(scores, answers, 1.0).nll
-    status = _without_optimum(scores, answers)
-    edges = [math.exp(-LARGEST_LOG_TEMPERATURE), math.exp(LARGEST_LOG_TEMPERATURE)]
-    if status == "ok" and not (
-        _slope(scores, answers, edges[0]).first < 0.0 < _slope(scores, answers, edges[1]).first
-    ):
-        status = "extreme"
-    if status != "ok":
-        return TemperatureSolution(1.0, status, None, before, before, 0)
-    beta, at, iterations = _root(scores, answers, start)
-    se = math.sqrt(at.squared / len(scores)) / (at.second * beta) if at.second > 0 else None
-    return TemperatureSolution(beta, "ok", se, before, at.nll, iterations)
-
-
-def _without_optimum(scores: NDArray[Any], answers: Ints) -> Status:
-    flat, all_right, slope_at_zero = True, True, 0.0
-    for rows in _chunks(scores):
-        chunk, y = np.asarray(scores[rows], dtype=np.float64), answers[rows]
-        kept = np.isfinite(chunk)
-        own, best = chunk[np.arange(len(y)), y], chunk.max(axis=1)
-        lowest = np.where(kept, chunk, np.inf).min(axis=1)
-        flat &= bool((lowest == best).all())
-        all_right &= bool((own == best).all())
-        shifted = np.where(kept, chunk - best[:, None], 0.0)
-        slope_at_zero += float((shifted.sum(axis=1) / kept.sum(axis=1) - (own - best)).sum())
-    if flat:
-        return "flat"
-    if all_right:
-        return "separable"
-    return "anti" if slope_at_zero >= 0.0 else "ok"
-
-
-def _slope(scores: NDArray[Any], answers: Ints, beta: float) -> _Slope:
-    sums = np.zeros(4)
-    for rows in _chunks(scores):
-        z, y = np.asarray(scores[rows], dtype=np.float64), answers[rows]
-        z = z - z.max(axis=1, keepdims=True)
-        own = z[np.arange(len(y)), y]
-        p = np.exp(beta * z)
-        total = p.sum(axis=1)
-        if not np.isfinite(z).all():
-            z[np.isneginf(z)] = 0.0  # p is 0 there: 0 * -inf would be NaN
-        p *= z
-        mean = p.sum(axis=1) / total
-        p *= z
-        variance = p.sum(axis=1) / total - mean * mean
-        slope = mean - own
-        sums += [(np.log(total) - beta * own).sum(), slope.sum(), variance.sum(), (slope * slope).sum()]
-    return _Slope(*(float(value) for value in sums / len(scores)))
-
-
-def _root(scores: NDArray[Any], answers: Ints, start: float) -> tuple[float, _Slope, int]:
-    low, high = -LARGEST_LOG_TEMPERATURE, LARGEST_LOG_TEMPERATURE
-    u = min(max(math.log(start), low), high)
-    iteration = 0
-    while True:
-        iteration += 1
-        beta = math.exp(u)
-        at = _slope(scores, answers, beta)
-        if at.first < 0.0:
-            low = u
-        else:
-            high = u
-        curvature = at.second * beta
-        step = -at.first / curvature if curvature > 0.0 else math.inf
-        moved = u + step if low < u + step < high else 0.5 * (low + high)
-        if at.first == 0.0 or abs(moved - u) < 1e-11 or high - low < 1e-13:
-            return beta, at, iteration
-        u = moved

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from calkd_edge.calibration.fitted import Fitted, cautions, refused
+from calkd_edge.inverse_temperature import best_inverse_temperature
 from calkd_edge.records import Affine, FloatArray, IntArray
-from calkd_edge.scores import best_inverse_temperature
 
 
 def temperature(logits: FloatArray, labels: IntArray, classes: tuple[str, ...]) -> Fitted:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calkd_edge import scores
+from calkd_edge.inverse_temperature import best_inverse_temperature
 from calkd_edge.metrics.given import checked_pairs
 
 
@@ -43,12 +44,12 @@ def nll_split(logits: ArrayLike, labels: ArrayLike, *, folds: int = 5, seed: int
     folds = min(folds, len(answers))
     if folds < 2:
         return ProperSplit(nll, 0.0, nll)
-    start = scores.best_inverse_temperature(values, answers).beta
+    start = best_inverse_temperature(values, answers).beta
     fold = np.random.default_rng(seed).permutation(len(answers)) % folds
     gained = 0.0
     for k in range(folds):
         rest, held = fold != k, fold == k
-        beta = scores.best_inverse_temperature(values[rest], answers[rest], start=start).beta
+        beta = best_inverse_temperature(values[rest], answers[rest], start=start).beta
         scaled = np.asarray(values[held], dtype=np.float64) * beta
         gained += float((before[held] - scores.nll_per_image(scaled, answers[held])).sum())
     calibration = gained / len(answers)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from release_world import CLASSES, THRESHOLDS, Maker, facts, make_maker
 
-from calkd_edge import scores
+from calkd_edge.inverse_temperature import best_inverse_temperature
 from calkd_edge.recipe import GateSection
 from calkd_edge.records import PlannedStage, Report
 from calkd_edge.release.conclusions import conclusions
@@ -34,7 +34,7 @@ def world(maker: Maker) -> list[Evidence]:
         ("student", "int8", 0.56, 2.9, 2_600_000, 2),
     ):
         raw = maker.predictions(noise=noise, sharp=1.7, seed=seed)
-        beta = scores.best_inverse_temperature(raw.logits, raw.labels).beta
+        beta = best_inverse_temperature(raw.logits, raw.labels).beta
         scaled = replace(raw, logits=(raw.logits * beta).astype(np.float32))
         out.append(maker.evidence(raw, model=model, precision=precision, calibrated=False, size=size))
         shipped = {"model": model, "precision": precision, "p50": p50, "size": size, "temperature": 1 / beta}
