@@ -10,6 +10,8 @@ CALIBRATORS = Registry(
     {
         "temperature": "calkd_edge.calibration.temperature:temperature",
         "vector": "calkd_edge.calibration.vector:vector",
+        "affine": "calkd_edge.calibration.affine:affine",
+        "bias": "calkd_edge.calibration.bias:bias",
         "constant": "calkd_edge.calibration.constant:constant",
     },
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calkd_edge.errors import RecipeError
 from calkd_edge.records import Affine, FitStatus, FloatArray, IntArray
 from calkd_edge.scores import nll_per_image
 
@@ -47,6 +48,20 @@ def refused(status: FitStatus, logits: FloatArray, labels: IntArray) -> Fitted:
     right = int((np.argmax(logits, axis=1) == labels).sum())
     sentence = f"confidence was left as it is: {REASONS[status]} ({right} of {len(labels)} images right)"
     return Fitted(Affine(scale=(1.0,)), status, None, nll, nll, (sentence,))
+
+
+def refuse_excluded(logits: FloatArray, method: str) -> None:
+    """Refuse logits of -inf, which a map with a number for each class cannot leave out.
+
+    Raises:
+        RecipeError: there are any.
+    """
+    excluded = int((~np.isfinite(logits)).any(axis=1).sum())
+    if excluded:
+        raise RecipeError(
+            f"calibrator {method}: {excluded} rows of logits exclude classes by -inf",
+            remedy="Only a temperature can leave them out: calibrator: {name: temperature}",
+        )
 
 
 def cautions(

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from calkd_edge.calibration.fitted import Fitted, cautions, refused
+from calkd_edge.calibration.fitted import Fitted, cautions, refuse_excluded, refused
 from calkd_edge.inverse_temperature import best_inverse_temperature
 from calkd_edge.records import Affine, FloatArray, IntArray
 from calkd_edge.scores import log_softmax, nll_per_image
@@ -37,6 +37,7 @@ def vector(
     Source: Guo et al., ICML 2017 (arXiv 1706.04599), section 4.2; the ridge after structured matrix scaling,
     arXiv 2511.03685.
     """
+    refuse_excluded(logits, "vector")
     start = best_inverse_temperature(logits, labels)
     if start.status != "ok":
         return refused(start.status, logits, labels)

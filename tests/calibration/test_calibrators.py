@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from scipy import optimize, special
 
 from calkd_edge.calibration import CALIBRATORS
+from calkd_edge.calibration.affine import affine
+from calkd_edge.calibration.bias import bias
 from calkd_edge.calibration.constant import constant
 from calkd_edge.calibration.temperature import temperature
 from calkd_edge.calibration.vector import vector
@@ -72,7 +74,7 @@ def test_standard_errors_of_the_scales_are_the_bootstraps():
     np.testing.assert_allclose(found.se, np.std(resampled, axis=0), rtol=0.25)
 
 
-@pytest.mark.parametrize("calibrator", [temperature, vector])
+@pytest.mark.parametrize("calibrator", [temperature, vector, affine, bias])
 @pytest.mark.parametrize(
     ("status", "logits", "labels"),
     [
@@ -173,7 +175,7 @@ def test_constant_is_what_was_asked_and_fits_nothing():
     assert constant(logits, labels, CLASSES, temperature=1.0).affine.is_identity
 
 
-@pytest.mark.parametrize("calibrator", [temperature, vector, constant])
+@pytest.mark.parametrize("calibrator", [temperature, vector, affine, bias, constant])
 def test_absent_classes_and_few_images_are_named(calibrator):
     logits, labels = drawn(250)
     kept = (labels != 1) & (labels != 4)

@@ -1,0 +1,71 @@
+"""Bias correction: a number added to each class, with or without a temperature beside it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from calkd_edge.calibration.convex import Floats, Local, minimum
+from calkd_edge.calibration.fitted import Fitted, cautions, refuse_excluded, refused
+from calkd_edge.inverse_temperature import best_inverse_temperature
+from calkd_edge.records import Affine, FloatArray, IntArray
+from calkd_edge.scores import log_softmax, nll_per_image
+
+
+def bias(
+    logits: FloatArray,
+    labels: IntArray,
+    classes: tuple[str, ...],
+    *,
+    temperature: bool = True,
+    ridge: Annotated[float, Field(gt=0, le=1000)] = 1.0,
+) -> Fitted:
+    """softmax(z / T + b): the answer to classes that are more or less frequent than in training.
+
+    b minimises NLL + ridge C/N |b|^2 at the best temperature, or at T = 1. It moves the order of classes:
+    top-1 must be gated again.
+
+    Args:
+        logits: [N, C] raw scores.
+        labels: [N] int64.
+        classes: C names, for warnings.
+        temperature: whether a temperature is fitted first (BCTS), or T stays 1 (bias only).
+        ridge: of b.
+
+    Source: Alexandari et al., "Maximum Likelihood with Bias-Corrected Calibration is Hard-To-Beat at Label
+    Shift Adaptation", ICML 2020 (arXiv 1901.06852); the ridge after structured matrix scaling, arXiv
+    2511.03685.
+    """
+    refuse_excluded(logits, "bias")
+    start = best_inverse_temperature(logits, labels)
+    if temperature and start.status != "ok":
+        return refused(start.status, logits, labels)
+    beta = start.beta if temperature else 1.0
+    found = Affine(
+        scale=(beta,), bias=tuple(_minimum(np.asarray(logits, np.float64) * beta, labels, ridge).tolist())
+    )
+    after = float(nll_per_image(found.apply(logits), labels).mean())
+    return Fitted(found, "ok", None, start.nll_before, after, cautions(logits, labels, classes, None))
+
+
+def _minimum(scores: Floats, labels: IntArray, ridge: float) -> Floats:
+    count, size = scores.shape
+    strength, rows = ridge * size / count, np.arange(count)
+    share = np.bincount(labels, minlength=size) / count
+
+    def at(theta: Floats) -> Local:
+        log_p = log_softmax(scores + theta)
+        p = np.exp(log_p)
+        mean = p.mean(axis=0)
+
+        def product(direction: Floats) -> Floats:
+            curved: Floats = mean * direction - (p.T @ (p @ direction)) / count + 2 * strength * direction
+            return curved
+
+        value = float(-log_p[rows, labels].mean() + strength * theta @ theta)
+        return Local(value, mean - share + 2 * strength * theta, product)
+
+    p = np.exp(log_softmax(scores))
+    return minimum(at, np.zeros(size), (p * (1 - p)).mean(axis=0) + 2 * strength)
