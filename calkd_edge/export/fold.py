@@ -1,73 +1,34 @@
-"""Folding a calibration into a file: exactly into the last linear layer, else as two nodes behind it.
+"""Folding a calibration into a file: exactly into the last layer, else as two nodes behind it.
 
-Float: the last linear layer's weight and bias take scale and bias. Int8 with float output: the scale of that
-layer's
-own weight dequantization and its float bias take them; the stored integers stay as they are, so this is
-exact, for
-a temperature and for a vector of positive scales. A weight shared with another layer is copied first.
+Float: the last layer's weight and bias take scale and bias. Int8 weights with float output: the scale of that
+layer's own weight dequantization and its float bias take them. Integer logits: the scale that returns them as
+floats. Stored integers stay as they are, so this is exact. What is shared with another layer is copied first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import onnx
 from onnx import helper
 
 from calkd_edge.errors import StageFailed
+from calkd_edge.export.last_layer import LastLayer, last_layer, why_not
 from calkd_edge.onnx_graph import GraphView, attribute
 from calkd_edge.records import Affine, FloatArray
 
 Fold = Literal["folded", "nodes_appended", "none"]
 
 
-@dataclass(frozen=True)
-class LastLinear:
-    """The layer that makes the logits.
+class Folded(NamedTuple):
+    """How a calibration entered a file, and the reason where it is not folded."""
 
-    Attributes:
-        node: a Gemm with a stored bias or none.
-        weight: name of the stored float weight, or of the stored int8 weight.
-        dequantize: the weight's DequantizeLinear, or None when the weight is float.
-        transposed: whether the weight is stored [C, F].
-    """
-
-    node: onnx.NodeProto
-    weight: str
-    dequantize: onnx.NodeProto | None
-    transposed: bool
+    how: Fold
+    reason: str | None = None
 
 
-def last_linear(view: GraphView, logits: str) -> LastLinear | None:
-    """The Gemm behind the output `logits`, or None when something else makes it."""
-    node = view.producer.get(logits)
-    if node is None or node.op_type != "Gemm":
-        return None
-    if len(node.input) > 2 and node.input[2] not in view.initializers:
-        return None
-    plain = attribute(node, "alpha", 1.0) == 1.0 and attribute(node, "beta", 1.0) == 1.0
-    transposed = attribute(node, "transB", 0) == 1
-    if not plain or attribute(node, "transA", 0) != 0:
-        return None
-    if node.input[1] in view.initializers:
-        return LastLinear(node, node.input[1], None, transposed)
-    dequantize = view.producer.get(node.input[1])
-    if dequantize is None or dequantize.op_type != "DequantizeLinear" or not transposed:
-        return None
-    stored = all(name in view.initializers for name in dequantize.input)
-    if not stored or len(view.consumers[dequantize.output[0]]) != 1:
-        return None
-    per_class = list(view.initializers[dequantize.input[1]].dims) == [
-        view.initializers[dequantize.input[0]].dims[0]
-    ]
-    if not per_class or attribute(dequantize, "axis", 1) != 0:
-        return None
-    return LastLinear(node, dequantize.input[0], dequantize, transposed)
-
-
-def fold(model: onnx.ModelProto, affine: Affine, *, logits: str = "logits") -> Fold:
+def fold(model: onnx.ModelProto, affine: Affine, *, logits: str = "logits") -> Folded:
     """Make `model` return calibrated logits, in place; says how.
 
     Args:
@@ -82,66 +43,85 @@ def fold(model: onnx.ModelProto, affine: Affine, *, logits: str = "logits") -> F
     if not view.is_output(logits):
         raise StageFailed(f"the model has no output '{logits}'", remedy="Export it with calkd-edge.")
     if affine.is_identity:
-        return "none"
-    layer = last_linear(view, logits)
-    if layer is None or not _is_exact(layer, affine, view):
+        return Folded("none", "there is nothing to fold: the calibration is the identity")
+    layer = last_layer(view, logits)
+    reason = layer if isinstance(layer, str) else why_not(view, layer, affine)
+    if isinstance(layer, str) or reason is not None:
         _append(view, affine, logits)
-        return "nodes_appended"
-    if layer.dequantize is None:
-        _fold_float(view, layer, affine)
+        return Folded("nodes_appended", reason)
+    if layer.weight is None:
+        scale = view.array(layer.node.input[1]).astype(np.float64) * affine.scale[0]
+        layer.node.input[1] = view.store("logits_scale_calibrated", scale.astype(np.float32))
     else:
-        _fold_int8(view, layer, layer.dequantize, affine)
+        _fold_weight(view, layer, layer.weight, affine)
+        _fold_bias(view, layer, affine)
     view.drop_unused()
-    return "folded"
+    return Folded("folded")
 
 
-def _classes(layer: LastLinear, view: GraphView) -> int:
-    return int(view.initializers[layer.weight].dims[0 if layer.transposed else 1])
-
-
-def _is_exact(layer: LastLinear, affine: Affine, view: GraphView) -> bool:
-    """Whether folding is exact: always for float weights in float32, for int8 only with positive scales."""
-    weight = view.initializers[layer.weight]
-    if layer.dequantize is None:
-        return weight.data_type == onnx.TensorProto.FLOAT
-    return len(affine.scale) in (1, _classes(layer, view)) and min(affine.scale) > 0
-
-
-def _fold_float(view: GraphView, layer: LastLinear, affine: Affine) -> None:
-    weight = view.array(layer.weight).astype(np.float64)
-    rows = weight if layer.transposed else weight.T
-    bias = _bias(view, layer)
-    if len(affine.scale) == len(rows) ** 2 and len(rows) > 1:
-        matrix = np.asarray(affine.scale).reshape(len(rows), len(rows))
-        rows, bias = matrix @ rows, matrix @ bias
-    else:
-        scale = np.broadcast_to(np.asarray(affine.scale), (len(rows),))
-        rows, bias = rows * scale[:, None], bias * scale
-    folded = rows if layer.transposed else rows.T
+def _fold_weight(view: GraphView, layer: LastLayer, weight: str, affine: Affine) -> None:
+    if layer.dequantize is not None:
+        stored = view.array(layer.dequantize.input[1])
+        factor = np.asarray(affine.scale[0] if stored.ndim == 0 else affine.scale)
+        scales = (stored.astype(np.float64) * factor).astype(np.float32)
+        name = view.store("classifier_weight_scale_calibrated", scales)
+        layer.dequantize.input[1] = name
+        return
+    values = view.array(weight).astype(np.float64)
+    rows: FloatArray = values.reshape(layer.classes, -1) if layer.rows_first else values.T
+    rows = _scaled(rows * _factor(layer, "alpha"), affine)
+    folded = rows.reshape(values.shape) if layer.rows_first else rows.T
     layer.node.input[1] = view.store("classifier_weight_calibrated", folded.astype(np.float32))
-    _set_bias(view, layer, bias, affine)
 
 
-def _fold_int8(view: GraphView, layer: LastLinear, dequantize: onnx.NodeProto, affine: Affine) -> None:
-    bias = _bias(view, layer)
-    factor = np.broadcast_to(np.asarray(affine.scale), bias.shape)
-    scale = np.broadcast_to(view.array(dequantize.input[1]).astype(np.float64), bias.shape) * factor
-    dequantize.input[1] = view.store("classifier_weight_scale_calibrated", scale.astype(np.float32))
-    _set_bias(view, layer, bias * factor, affine)
-
-
-def _bias(view: GraphView, layer: LastLinear) -> FloatArray:
-    """The layer's bias [C], zeros where it has none; a Gemm may store it as [1], [C] or [1, C]."""
-    bias = np.zeros(_classes(layer, view))
-    if len(layer.node.input) > 2:
-        bias += view.array(layer.node.input[2]).astype(np.float64).reshape(-1)
-    return bias
-
-
-def _set_bias(view: GraphView, layer: LastLinear, scaled: FloatArray, affine: Affine) -> None:
-    name = view.store("classifier_bias_calibrated", (scaled + np.asarray(affine.bias)).astype(np.float32))
+def _fold_bias(view: GraphView, layer: LastLayer, affine: Affine) -> None:
+    """The layer's own bias and what is added behind it take the scale; the last of them takes the bias."""
+    shift = np.broadcast_to(np.asarray(affine.bias), (layer.classes,))
+    if layer.added is not None:
+        place = next(at for at, name in enumerate(layer.added.input) if name in view.initializers)
+        old = view.array(layer.added.input[place]).astype(np.float64)
+        shape = old.shape if old.size == layer.classes else _beside(old.ndim, layer)
+        new = _scaled(np.broadcast_to(old.reshape(-1), (layer.classes,)), affine) + shift
+        layer.added.input[place] = view.store(
+            "classifier_addend_calibrated", new.reshape(shape).astype(np.float32)
+        )
+    if layer.node.op_type == "MatMul":
+        return
+    before = np.zeros(layer.classes)
+    if layer.bias is not None:
+        before += view.array(layer.bias).astype(np.float64).reshape(-1) * _factor(layer, "beta")
+    own = _scaled(before, affine) + (shift if layer.added is None else 0.0)
+    if layer.node.op_type == "Gemm":
+        # With int8 weights alpha stays where it is: it scales the product, which the scales already carry.
+        kept = [one for one in layer.node.attribute if one.name not in _done(layer)]
+        del layer.node.attribute[:]
+        layer.node.attribute.extend(kept)
     del layer.node.input[2:]
-    layer.node.input.append(name)
+    layer.node.input.append(view.store("classifier_bias_calibrated", own.astype(np.float32)))
+
+
+def _done(layer: LastLayer) -> tuple[str, ...]:
+    return ("beta",) if layer.dequantize is not None else ("alpha", "beta")
+
+
+def _factor(layer: LastLayer, name: str) -> float:
+    factor = attribute(layer.node, name, 1.0) if layer.node.op_type == "Gemm" else 1.0
+    return float(factor)  # type: ignore[arg-type]  # alpha and beta are numbers
+
+
+def _scaled(values: FloatArray, affine: Affine) -> FloatArray:
+    """scale applied along the first axis of values [C, ...]."""
+    scale = np.asarray(affine.scale, dtype=np.float64)
+    if len(scale) == len(values) ** 2 and len(values) > 1:
+        mixed: FloatArray = scale.reshape(len(values), len(values)) @ values
+        return mixed
+    each: FloatArray = np.broadcast_to(scale, (len(values),)).reshape(-1, *[1] * (values.ndim - 1))
+    return values * each
+
+
+def _beside(axes: int, layer: LastLayer) -> tuple[int, ...]:
+    """The shape of one number for each class where a single one was added."""
+    return (layer.classes, 1, 1) if layer.node.op_type == "Conv" and axes != 0 else (layer.classes,)
 
 
 def _append(view: GraphView, affine: Affine, logits: str) -> None:
@@ -149,19 +129,37 @@ def _append(view: GraphView, affine: Affine, logits: str) -> None:
     raw = f"{logits}_uncalibrated"
     maker = view.producer[logits]
     maker.output[list(maker.output).index(logits)] = raw
+    nodes = _in_float32(view, logits, raw)
+    source = nodes[-1].output[0] if nodes else raw
     bias = view.store("calibration_bias", np.asarray(affine.bias, dtype=np.float32))
     output = next(output for output in view.graph.output if output.name == logits)
     size = output.type.tensor_type.shape.dim[-1].dim_value or len(affine.bias)
     if len(affine.scale) > 1 and len(affine.scale) == size**2:
         matrix = np.asarray(affine.scale, dtype=np.float32).reshape(size, size).T
-        nodes = [
-            helper.make_node("MatMul", [raw, view.store("calibration_matrix", matrix)], [f"{raw}_scaled"])
-        ]
+        name = view.store("calibration_matrix", matrix)
+        nodes.append(helper.make_node("MatMul", [source, name], [f"{raw}_scaled"]))
     else:
-        scale = view.store("calibration_scale", np.asarray(affine.scale, dtype=np.float32))
-        nodes = [helper.make_node("Mul", [raw, scale], [f"{raw}_scaled"])]
+        name = view.store("calibration_scale", np.asarray(affine.scale, dtype=np.float32))
+        nodes.append(helper.make_node("Mul", [source, name], [f"{raw}_scaled"]))
     nodes.append(helper.make_node("Add", [f"{raw}_scaled", bias], [logits]))
     place = list(view.graph.node).index(maker) + 1
     for offset, node in enumerate(nodes):
         node.name = f"calibration_{offset}"
         view.graph.node.insert(place + offset, node)
+
+
+def _in_float32(view: GraphView, logits: str, raw: str) -> list[onnx.NodeProto]:
+    """A cast of half-precision logits, with what is returned of them: a scaled half would round once more."""
+    half, full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    outputs = {output.name: output for output in view.graph.output}
+    if outputs[logits].type.tensor_type.elem_type != half:
+        return []
+    of_logits = [
+        node.output[0]
+        for node in view.consumers[logits]
+        if node.op_type in ("Softmax", "LogSoftmax", "Identity")
+    ]
+    for name in (logits, *of_logits):
+        if name in outputs:
+            outputs[name].type.tensor_type.elem_type = full
+    return [helper.make_node("Cast", [raw], [f"{raw}_float"], to=full)]

@@ -78,7 +78,8 @@ class Calibration(Record):
     `status` other than ok (or constant, where nothing was fitted) means that `scale` and `bias` are the
     identity.
     `se` is the standard error of T (temperature) or of each scale (vector); None where nothing was fitted.
-    `fold` says how it entered the file; `proof` holds the largest departure from dividing by hand.
+    `fold` says how it entered the file, `fold_reason` why it was not folded; `proof` holds the largest
+    departure from dividing by hand.
     """
 
     method: str
@@ -93,6 +94,7 @@ class Calibration(Record):
     nll_after: float
     warnings: tuple[str, ...] = ()
     fold: Literal["folded", "nodes_appended", "none"] = "none"
+    fold_reason: str | None = None
     proof: FoldProof | None = None
 
     @property

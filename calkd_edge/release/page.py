@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from calkd_edge.records import Json, Measurement, Quality, Report
+from calkd_edge.records import Calibration, Json, Measurement, Quality, Report
 from calkd_edge.release import figures, numbers
 from calkd_edge.release.evidence import labels_of
 
@@ -117,7 +117,7 @@ def proofs(report: Report) -> list[tuple[str, ...]]:
         out.append(
             (
                 label,
-                m.calibration.fold.replace("_", " "),
+                _how(m.calibration),
                 f"{proof.images:,}",
                 f"{proof.max_logit_difference:.1e}",
                 f"{proof.tolerance:.1e}",
@@ -127,6 +127,11 @@ def proofs(report: Report) -> list[tuple[str, ...]]:
             )
         )
     return out
+
+
+def _how(calibration: Calibration) -> str:
+    reason = f": {calibration.fold_reason}" if calibration.fold_reason else ""
+    return calibration.fold.replace("_", " ") + reason
 
 
 def calibrations(report: Report) -> list[tuple[str, ...]]:

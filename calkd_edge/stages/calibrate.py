@@ -16,7 +16,7 @@ from calkd_edge.calibration import CALIBRATORS
 from calkd_edge.calibration.fitted import Fitted
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
-from calkd_edge.export.fold import Fold, fold
+from calkd_edge.export.fold import Folded, fold
 from calkd_edge.onnx_graph import class_names, set_metadata
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.records import Calibration, Predictions
@@ -68,7 +68,7 @@ def check_parity(found: Predictions, reference: Path) -> dict[str, float]:
     return {"images": len(shared), "max_logit_difference": difference, "allowed": allowed}
 
 
-def _calibration(method: str, fitted: Fitted, how: Fold, images: int) -> Calibration:
+def _calibration(method: str, fitted: Fitted, how: Folded, images: int) -> Calibration:
     affine = fitted.affine
     return Calibration(
         method=method,
@@ -82,5 +82,6 @@ def _calibration(method: str, fitted: Fitted, how: Fold, images: int) -> Calibra
         nll_before=fitted.nll_before,
         nll_after=fitted.nll_after,
         warnings=fitted.warnings,
-        fold=how,
+        fold=how.how,
+        fold_reason=how.reason,
     )
