@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calkd_edge.calibrate_cli import calibrate
 from calkd_edge.errors import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
@@ -41,6 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(store_app, name="store")
+app.command()(calibrate)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 PluginOption = Annotated[

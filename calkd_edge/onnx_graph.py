@@ -86,6 +86,17 @@ class GraphView:
             waiting = [node for node in waiting if not any(node is done for done in ready)]
         self.replace_nodes(ordered)
 
+    def drop_unread(self) -> None:
+        """Remove nodes that no output needs, and what they alone read."""
+        needed = {output.name for output in self.graph.output}
+        kept = []
+        for node in reversed(self.graph.node):
+            if needed.intersection(node.output):
+                kept.append(node)
+                needed.update(node.input)
+                needed.update(_read_inside(node))
+        self.replace_nodes(kept[::-1])
+
     def drop_unused(self) -> None:
         """Remove initializers that no node reads."""
         read = {name for node in self.graph.node for name in node.input}
@@ -93,6 +104,13 @@ class GraphView:
         kept = [tensor for tensor in self.graph.initializer if tensor.name in read]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)
+
+
+def _read_inside(node: onnx.NodeProto) -> set[str]:
+    """What the branches of an If or the body of a Loop read."""
+    bodies = [item.g for item in node.attribute if item.type == onnx.AttributeProto.GRAPH]
+    read = {name for body in bodies for inner in body.node for name in inner.input}
+    return read.union(*(_read_inside(inner) for body in bodies for inner in body.node))
 
 
 def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -16,10 +16,12 @@ import onnx
 from onnx import TensorProto, helper
 
 from calkd_edge.errors import RecipeError
+from calkd_edge.export.ends import find_ends
 from calkd_edge.export.onnx_export import INPUT, LOGITS, PROBABILITIES
 from calkd_edge.onnx_graph import GraphView, class_names, copy_of
 
 Triple = Sequence[float]
+Scores = Literal["logits", "probabilities"]
 _FLOATS = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
 
 
@@ -87,13 +89,17 @@ def check_classes(adopted: Adopted, classes: Sequence[str], path: Path) -> None:
     Raises:
         RecipeError: with the first that differ.
     """
-    own, theirs = class_names(adopted.model), tuple(classes)
-    if adopted.classes != len(theirs):
+    check_names(path, adopted.model, adopted.classes, classes)
+
+
+def check_names(path: Path, model: onnx.ModelProto, count: int, classes: Sequence[str]) -> None:
+    """`check_classes` for a model with `count` classes; names that are not known are not compared."""
+    own, theirs = class_names(model), tuple(classes)
+    if theirs and count != len(theirs):
         raise RecipeError(
-            f"{path} has {adopted.classes} classes, the data {len(theirs)}",
-            remedy="Take the data it was made for.",
+            f"{path} has {count} classes, the data {len(theirs)}", remedy="Take the data it was made for."
         )
-    if own and own != theirs:
+    if own and theirs and own != theirs:
         differing = next((a, b) for a, b in zip(own, theirs, strict=True) if a != b)
         raise RecipeError(
             f"{path} and the data name their classes differently: '{differing[0]}', '{differing[1]}'",
@@ -107,6 +113,8 @@ def adopt(
     layout: str | None = None,
     mean: Triple | None = None,
     std: Triple | None = None,
+    output: str | None = None,
+    scores: Scores | None = None,
 ) -> Adopted:
     """Wrap a classifier; its own nodes stay as they are.
 
@@ -115,6 +123,8 @@ def adopt(
         layout: nchw or nhwc; read from the shape when None.
         mean: per channel as a fraction of 255; needed for a float input.
         std: likewise.
+        output: name of the output of scores, where several could be it.
+        scores: what that output is, where it is no softmax.
 
     Raises:
         RecipeError: the graph does not say enough, with the option that does.
@@ -145,10 +155,23 @@ def adopt(
     ours = inputs[0].name == INPUT and kind == TensorProto.UINT8 and found == "nchw"
     if not ours:
         _wrap_input(graph, inputs[0], kind, found, (height, width), mean, std)
-    classes = _wrap_outputs(adopted)
+    classes = _wrap_outputs(adopted, output, scores)
     onnx.checker.check_model(adopted)
     given = None if ours or kind not in _FLOATS else (mean, std)
     return Adopted(adopted, (3, height, width), classes, found, *(given or (None, None)))
+
+
+def adopt_outputs(
+    model: onnx.ModelProto, *, output: str | None = None, scores: Scores | None = None
+) -> onnx.ModelProto:
+    """The same classifier with its own inputs, and logits and probabilities as its outputs.
+
+    Raises:
+        RecipeError: see `ends.find_ends`.
+    """
+    adopted = copy_of(model)
+    _wrap_outputs(adopted, output, scores)
+    return adopted
 
 
 def _layout(shape: list[int], asked: str | None) -> str:
@@ -231,70 +254,46 @@ def _wrap_input(
     graph.node.extend([*nodes, *own])
 
 
-def _wrap_outputs(model: onnx.ModelProto) -> int:
+def _wrap_outputs(model: onnx.ModelProto, output: str | None, scores: Scores | None) -> int:
     """Name logits and probabilities; returns C.
 
     Where the file ends in a softmax, that is the confidence it ships, and what goes into it are its logits:
-    also when a softmax goes into it, as in files that take it twice.
+    also when a softmax goes into it, as in files that take it twice. Values are renamed, not copied: a
+    calibration is then folded into the layer that gives the logits.
     """
     view = GraphView.of(model)
-    named = {output.name: output for output in view.graph.output}
-    source = named.get(LOGITS) or _score_output(list(view.graph.output))
-    classes = int(source.type.tensor_type.shape.dim[-1].dim_value)
-    if LOGITS in named and PROBABILITIES in named:
-        return classes
-    raw = source.name
-    last = view.producer.get(raw)
+    if output is None and {LOGITS, PROBABILITIES} <= {one.name for one in view.graph.output}:
+        ours = next(one for one in view.graph.output if one.name == LOGITS)
+        return int(ours.type.tensor_type.shape.dim[-1].dim_value)
+    ends = find_ends(model, output=output, scores=scores)
+    batch = next((one for one in view.graph.output if one.name == ends.scores), view.graph.output[0])
     nodes = list(view.graph.node)
-    # Renamed, not copied by an Identity: a calibration is then folded into the layer that gives the logits,
-    # and the softmax reads the calibrated ones.
-    if last is not None and last.op_type == "Softmax":
-        _rename(nodes, raw, PROBABILITIES)
-        _rename(nodes, last.input[0], LOGITS)
-    else:
-        _rename(nodes, raw, LOGITS)
-        nodes.append(helper.make_node("Softmax", [LOGITS], [PROBABILITIES], "adopted_softmax", axis=-1))
+    kept = ends.logits
+    if ends.kind == "probabilities":
+        # A softmax of log p is p: so these are logits of the confidence that the file ships.
+        nodes.append(helper.make_node("Log", [ends.scores], ["adopted_log"], "adopted_log"))
+        kept = "adopted_log"
+    _rename(nodes, kept, "adopted_scores")
+    for name in (LOGITS, PROBABILITIES):
+        _rename(nodes, name, f"adopted_other_{name}")
+    nodes.append(helper.make_node("Flatten", ["adopted_scores"], [LOGITS], "adopted_flatten", axis=1))
+    nodes.append(helper.make_node("Softmax", [LOGITS], [PROBABILITIES], "adopted_softmax", axis=-1))
     view.replace_nodes(nodes)
-    batch = source.type.tensor_type.shape.dim[0]
-    shape = [batch.dim_value or batch.dim_param or "batch", classes]
-    kind = source.type.tensor_type.elem_type
+    first = batch.type.tensor_type.shape.dim
+    size = (first[0].dim_value or first[0].dim_param or "batch") if first else "batch"
+    kind = TensorProto.FLOAT16 if ends.half else TensorProto.FLOAT
     del view.graph.output[:]
     view.graph.output.extend(
-        helper.make_tensor_value_info(name, kind, shape) for name in (LOGITS, PROBABILITIES)
+        helper.make_tensor_value_info(name, kind, [size, ends.classes]) for name in (LOGITS, PROBABILITIES)
     )
-    return classes
+    GraphView.of(model).drop_unread()
+    return ends.classes
 
 
 def _rename(nodes: list[onnx.NodeProto], old: str, new: str) -> None:
-    """Give a value another name, and what had that name before a third."""
-    if old == new:
-        return
-    moved = {new: f"adopted_other_{new}", old: new}
+    """Give a value another name wherever it is made or read."""
     for node in nodes:
         for names in (node.input, node.output):
             for place, name in enumerate(names):
-                names[place] = moved.get(name, name)
-
-
-def _score_output(outputs: list[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
-    """The one float output [N, C].
-
-    Raises:
-        RecipeError: there is none, or several.
-    """
-    scores = [
-        output
-        for output in outputs
-        if output.type.tensor_type.elem_type in _FLOATS and len(output.type.tensor_type.shape.dim) == 2
-    ]
-    if len(scores) != 1:
-        names = ", ".join(output.name for output in outputs)
-        raise RecipeError(
-            f"the model has {len(scores)} outputs of scores among {names}; a classifier has one",
-            remedy="Name the right one 'logits', or export that branch alone.",
-        )
-    if not scores[0].type.tensor_type.shape.dim[-1].dim_value:
-        raise RecipeError(
-            "the model does not say how many classes it has", remedy="Export it with a fixed C."
-        )
-    return scores[0]
+                if name == old:
+                    names[place] = new

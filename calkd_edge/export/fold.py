@@ -7,14 +7,14 @@ floats. Stored integers stay as they are, so this is exact. What is shared with 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import onnx
 from onnx import helper
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.export.last_layer import LastLayer, last_layer, why_not
+from calkd_edge.export.last_layer import LastLayer, last_layer, store_constants, why_not
 from calkd_edge.onnx_graph import GraphView, attribute
 from calkd_edge.records import Affine, FloatArray
 
@@ -39,15 +39,47 @@ def fold(model: onnx.ModelProto, affine: Affine, *, logits: str = "logits") -> F
     Raises:
         StageFailed: the model has no such output.
     """
-    view = GraphView.of(model)
-    if not view.is_output(logits):
+    output = next((one for one in model.graph.output if one.name == logits), None)
+    if output is None:
         raise StageFailed(f"the model has no output '{logits}'", remedy="Export it with calkd-edge.")
+    kind = output.type.tensor_type
+    half = kind.elem_type == onnx.TensorProto.FLOAT16
+    classes = kind.shape.dim[-1].dim_value or len(affine.bias)
+    return fold_at(model, affine, Place(logits, classes, half))
+
+
+class Place(NamedTuple):
+    """Where a file holds its logits.
+
+    Attributes:
+        value: the name of the value, an output or not.
+        classes: C.
+        half: whether it is float16.
+        places: how many axes of length 1 stand behind the classes.
+        probabilities: whether it holds probabilities that no softmax of the file made; they are calibrated by
+            way of their logarithm.
+    """
+
+    value: str
+    classes: int
+    half: bool = False
+    places: int = 0
+    probabilities: bool = False
+
+
+def fold_at(model: onnx.ModelProto, affine: Affine, place: Place) -> Folded:
+    """`fold` into a file of any maker, whose logits may be no output; all that reads them is calibrated."""
     if affine.is_identity:
         return Folded("none", "there is nothing to fold: the calibration is the identity")
-    layer = last_layer(view, logits)
-    reason = layer if isinstance(layer, str) else why_not(view, layer, affine)
-    if isinstance(layer, str) or reason is not None:
-        _append(view, affine, logits)
+    store_constants(model, place.value)
+    view = GraphView.of(model)
+    if place.probabilities:
+        reason: str | None = "the file returns probabilities and holds no logits of them"
+    else:
+        layer = last_layer(view, place.value, place.classes)
+        reason = layer if isinstance(layer, str) else why_not(view, layer, affine)
+    if reason is not None or place.probabilities or isinstance(layer, str):
+        _append(view, affine, place)
         return Folded("nodes_appended", reason)
     if layer.weight is None:
         scale = view.array(layer.node.input[1]).astype(np.float64) * affine.scale[0]
@@ -124,42 +156,58 @@ def _beside(axes: int, layer: LastLayer) -> tuple[int, ...]:
     return (layer.classes, 1, 1) if layer.node.op_type == "Conv" and axes != 0 else (layer.classes,)
 
 
-def _append(view: GraphView, affine: Affine, logits: str) -> None:
+def _append(view: GraphView, affine: Affine, place: Place) -> None:
     """Rename what makes the logits, and put the affine between it and everything that reads them."""
-    raw = f"{logits}_uncalibrated"
-    maker = view.producer[logits]
-    maker.output[list(maker.output).index(logits)] = raw
-    nodes = _in_float32(view, logits, raw)
-    source = nodes[-1].output[0] if nodes else raw
-    bias = view.store("calibration_bias", np.asarray(affine.bias, dtype=np.float32))
-    output = next(output for output in view.graph.output if output.name == logits)
-    size = output.type.tensor_type.shape.dim[-1].dim_value or len(affine.bias)
-    if len(affine.scale) > 1 and len(affine.scale) == size**2:
-        matrix = np.asarray(affine.scale, dtype=np.float32).reshape(size, size).T
-        name = view.store("calibration_matrix", matrix)
-        nodes.append(helper.make_node("MatMul", [source, name], [f"{raw}_scaled"]))
+    raw = f"{place.value}_uncalibrated"
+    maker = view.producer[place.value]
+    maker.output[list(maker.output).index(place.value)] = raw
+    nodes: list[onnx.NodeProto] = []
+
+    def then(kind: str, *stored: str, **attributes: Any) -> None:
+        source = nodes[-1].output[0] if nodes else raw
+        made = f"{raw}_{len(nodes) + 1}"
+        name = f"calibration_{len(nodes)}"
+        nodes.append(helper.make_node(kind, [source, *stored], [made], name, **attributes))
+
+    if place.half:  # a scaled half would be rounded once more
+        then("Cast", to=onnx.TensorProto.FLOAT)
+    if place.probabilities:
+        then("Log")
+    if len(affine.scale) > 1 and len(affine.scale) == place.classes**2:
+        if place.places:
+            raise StageFailed(
+                "a matrix cannot be appended to logits with further axes",
+                remedy="Take temperature or vector, or export the file with a Flatten at its end.",
+            )
+        matrix = np.asarray(affine.scale, dtype=np.float32).reshape(place.classes, place.classes).T
+        then("MatMul", view.store("calibration_matrix", matrix))
     else:
-        name = view.store("calibration_scale", np.asarray(affine.scale, dtype=np.float32))
-        nodes.append(helper.make_node("Mul", [source, name], [f"{raw}_scaled"]))
-    nodes.append(helper.make_node("Add", [f"{raw}_scaled", bias], [logits]))
-    place = list(view.graph.node).index(maker) + 1
+        then("Mul", view.store("calibration_scale", _stored(affine.scale, place)))
+    then("Add", view.store("calibration_bias", _stored(affine.bias, place)))
+    if place.probabilities:
+        then("Softmax", axis=-1)
+    if place.half and not _returns_in_float32(view, place.value):
+        then("Cast", to=onnx.TensorProto.FLOAT16)
+    nodes[-1].output[0] = place.value
+    at = list(view.graph.node).index(maker) + 1
     for offset, node in enumerate(nodes):
-        node.name = f"calibration_{offset}"
-        view.graph.node.insert(place + offset, node)
+        view.graph.node.insert(at + offset, node)
 
 
-def _in_float32(view: GraphView, logits: str, raw: str) -> list[onnx.NodeProto]:
-    """A cast of half-precision logits, with what is returned of them: a scaled half would round once more."""
-    half, full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+def _stored(values: tuple[float, ...], place: Place) -> np.ndarray:
+    """As float32, along the axis of classes."""
+    stored = np.asarray(values, dtype=np.float32)
+    return stored.reshape(-1, *[1] * place.places) if place.places else stored
+
+
+def _returns_in_float32(view: GraphView, logits: str) -> bool:
+    """Whether half-precision logits, and what is returned of them, can be returned as float32 instead."""
     outputs = {output.name: output for output in view.graph.output}
-    if outputs[logits].type.tensor_type.elem_type != half:
-        return []
-    of_logits = [
-        node.output[0]
-        for node in view.consumers[logits]
-        if node.op_type in ("Softmax", "LogSoftmax", "Identity")
-    ]
-    for name in (logits, *of_logits):
+    readers = view.consumers[logits]
+    plain = [node for node in readers if node.op_type in ("Softmax", "LogSoftmax", "Identity")]
+    if len(plain) < len(readers) or any(node.output[0] not in outputs for node in plain):
+        return False
+    for name in (logits, *(node.output[0] for node in plain)):
         if name in outputs:
-            outputs[name].type.tensor_type.elem_type = full
-    return [helper.make_node("Cast", [raw], [f"{raw}_float"], to=full)]
+            outputs[name].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    return True

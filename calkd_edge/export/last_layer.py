@@ -58,8 +58,37 @@ class LastLayer:
         return self.node.input[2] if has else None
 
 
-def last_layer(view: GraphView, logits: str) -> LastLayer | str:
-    """The layer behind the output `logits`, or the reason why nothing can be folded into one."""
+def store_constants(model: onnx.ModelProto, logits: str) -> None:
+    """Make initializers of the Constant nodes that feed the last layers, as some exporters write weights."""
+    view = GraphView.of(model)
+    value, wanted = logits, set()
+    while (node := view.producer.get(value)) is not None:
+        wanted.update(node.input)
+        if node.op_type in LINEAR:
+            makers = (view.producer.get(name) for name in node.input)
+            wanted.update(name for maker in makers if maker is not None for name in maker.input)
+            break
+        if node.op_type not in REARRANGES | AVERAGES | POSITIVELY_HOMOGENEOUS | {"Add", "DequantizeLinear"}:
+            break
+        makers = (view.producer.get(name) for name in node.input)
+        # Of an Add, the side that is computed leads on.
+        value = next((m.output[0] for m in makers if m is not None and m.op_type != "Constant"), "")
+    kept = []
+    for node in model.graph.node:
+        tensor = attribute(node, "value", None) if node.op_type == "Constant" else None
+        if isinstance(tensor, onnx.TensorProto) and node.output[0] in wanted:
+            stored = onnx.TensorProto()
+            stored.CopyFrom(tensor)
+            stored.name = node.output[0]
+            model.graph.initializer.append(stored)
+        else:
+            kept.append(node)
+    if len(kept) < len(model.graph.node):
+        view.replace_nodes(kept)
+
+
+def last_layer(view: GraphView, logits: str, classes: int) -> LastLayer | str:
+    """The layer behind the value `logits` [N, C], or the reason why nothing can be folded into one."""
     value, added = logits, None
     allowed: Allowed = "any"
     while True:
@@ -71,9 +100,9 @@ def last_layer(view: GraphView, logits: str) -> LastLayer | str:
         if node.domain not in ("", "ai.onnx"):
             return f"a {node.domain}.{node.op_type} makes the logits"
         if node.op_type in LINEAR:
-            return _linear(view, node, added, _classes(view, logits), allowed)
+            return _linear(view, node, added, classes, allowed)
         if node.op_type == "DequantizeLinear":
-            return _dequantized(view, node, added, _classes(view, logits))
+            return _dequantized(view, node, added, classes)
         if node.op_type == "Add":
             stored = [name for name in node.input if name in view.initializers]
             if added is not None or len(stored) != 1:
@@ -112,11 +141,6 @@ def why_not(view: GraphView, layer: LastLayer, affine: Affine) -> str | None:
     if biased and layer.node.op_type == "MatMul" and layer.added is None:
         return "the last layer has no bias that could take the calibration's"
     return None
-
-
-def _classes(view: GraphView, logits: str) -> int:
-    output = next(output for output in view.graph.output if output.name == logits)
-    return int(output.type.tensor_type.shape.dim[-1].dim_value)
 
 
 def _linear(

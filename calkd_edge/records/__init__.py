@@ -24,8 +24,12 @@ from calkd_edge.records.release import (
     ThresholdShift,
     Verdict,
 )
+from calkd_edge.records.repair import FileEnd, Repair, RepairedFile
 
 __all__ = [
+    "FileEnd",
+    "Repair",
+    "RepairedFile",
     "Drift",
     "Shift",
     "ThresholdShift",

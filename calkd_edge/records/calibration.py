@@ -78,6 +78,7 @@ class Calibration(Record):
     `status` other than ok (or constant, where nothing was fitted) means that `scale` and `bias` are the
     identity.
     `se` is the standard error of T (temperature) or of each scale (vector); None where nothing was fitted.
+    The NLL is of the images it was fitted to; None where they had no labels.
     `fold` says how it entered the file, `fold_reason` why it was not folded; `proof` holds the largest
     departure from dividing by hand.
     """
@@ -90,8 +91,8 @@ class Calibration(Record):
     status: FitStatus
     split: str
     images: int
-    nll_before: float
-    nll_after: float
+    nll_before: float | None
+    nll_after: float | None
     warnings: tuple[str, ...] = ()
     fold: Literal["folded", "nodes_appended", "none"] = "none"
     fold_reason: str | None = None

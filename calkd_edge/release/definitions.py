@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from calkd_edge.intervals import FEWEST_IMAGES_FOR_A_MEAN, FEWEST_IMAGES_FOR_ECE
-from calkd_edge.records import Report
 from calkd_edge.release.gate_metrics import METRICS
 
 
-def definitions(report: Report) -> list[tuple[str, str]]:
-    """(term, explanation) in the order a reader meets them."""
-    bins = next((m.quality.bins for m in report.measurements if m.quality), 15)
+def definitions(bins: int) -> list[tuple[str, str]]:
+    """(term, explanation) in the order a reader meets them; `bins` of the calibration errors."""
     compared = ", ".join(name for name, metric in METRICS.items() if metric.against == "fp32")
     return [
         (

@@ -15,6 +15,7 @@ from calkd_edge.release.atomic import replacing
 from calkd_edge.release.definitions import definitions
 
 TEMPLATES = Path(__file__).parent / "templates"
+DEFAULT_BINS = 15
 JSON_NAME = "report.json"
 HTML_NAME = "report.html"
 
@@ -80,7 +81,9 @@ def _content(report: Report) -> dict[str, Any]:
         "proofs": page.proofs(report),
         "calibrations": page.calibrations(report),
         "facts": page.facts(report),
-        "definitions": definitions(report),
+        "definitions": definitions(
+            next((m.quality.bins for m in report.measurements if m.quality), DEFAULT_BINS)
+        ),
         "recipe": yaml.safe_dump(report.recipe, sort_keys=False, allow_unicode=True, width=100),
         "seconds": numbers.seconds,
         "total_seconds": numbers.seconds(sum(stage.seconds for stage in report.plan if not stage.reused)),

@@ -51,8 +51,17 @@ def run(job: Job) -> None:
     (job.out / "executed.json").write_text(json.dumps(executed, indent=1), encoding="utf-8")
 
 
-def prove(raw: Predictions, folded: Predictions, calibration: Calibration) -> FoldProof:
+def prove(
+    raw: Predictions, folded: Predictions, calibration: Calibration, *, rounding: float = 0.0
+) -> FoldProof:
     """What the folded file returned against the affine applied by hand to the unfolded file's logits.
+
+    Args:
+        raw: of the unfolded file.
+        folded: of the folded one.
+        calibration: what was folded.
+        rounding: relative rounding of the logits that either file returns, where it is coarser than
+            float32's.
 
     Raises:
         StageFailed: they share no image, differ by more than rounding, or an argmax moved by more than that.
@@ -65,7 +74,8 @@ def prove(raw: Predictions, folded: Predictions, calibration: Calibration) -> Fo
         )
     by_hand = calibration.affine.apply(raw.logits[first])
     returned = folded.logits[second].astype(np.float64)
-    tolerance = FOLD_TOLERANCE * max(1.0, float(np.abs(by_hand).max()))
+    largest = float(np.abs(by_hand).max())
+    tolerance = FOLD_TOLERANCE * max(1.0, largest) + rounding * largest
     difference = float(np.abs(returned - by_hand).max())
     probabilities = np.abs(_softmax(returned) - _softmax(by_hand)).max()
     changed = returned.argmax(1) != by_hand.argmax(1)
@@ -80,12 +90,13 @@ def prove(raw: Predictions, folded: Predictions, calibration: Calibration) -> Fo
         near_ties=int(near.sum()),
     )
     # Written so that a NaN, which is below no bound, does not pass.
-    within = difference <= tolerance and probabilities <= PROBABILITY_TOLERANCE
+    allowed = PROBABILITY_TOLERANCE + rounding * largest
+    within = difference <= tolerance and probabilities <= allowed
     if not within or proof.argmax_changes:
         raise StageFailed(
             f"the calibration inside the file differs from calibrating by hand: {difference:.3g} in logits "
             f"(allowed {tolerance:.3g}), {probabilities:.3g} in probability "
-            f"(allowed {PROBABILITY_TOLERANCE:g}), {proof.argmax_changes} of {len(shared)} answers changed",
+            f"(allowed {allowed:g}), {proof.argmax_changes} of {len(shared)} answers changed",
             remedy="Do not ship it; this is a defect of the runtime or of the fold. Report the model.",
         )
     return proof

@@ -1,0 +1,133 @@
+"""Predictions that people have saved: logits or probabilities with labels, in .npz or .csv."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from calkd_edge.errors import RecipeError
+from calkd_edge.metrics.given import checked_probabilities
+from calkd_edge.records import FloatArray, IntArray
+
+CSV_EXAMPLE = "label,logit:cat,logit:dog"
+NPZ_EXAMPLE = "logits [N, C] (or probabilities [N, C]) and labels [N]"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a classifier said of labelled images.
+
+    Attributes:
+        logits: [N, C] float32 or float64; of probabilities, their logarithms.
+        labels: [N] int64.
+        classes: C names.
+    """
+
+    logits: FloatArray
+    labels: IntArray
+    classes: tuple[str, ...]
+
+
+def read_predictions(path: Path) -> Answers:
+    """Logits and labels of a file; whether it holds logits or probabilities is said by their names.
+
+    Args:
+        path: an .npz with the arrays logits or probabilities, and labels; or a .csv whose header is `label`
+            and, for each class in order, `logit:NAME` or `probability:NAME`; labels are names or positions.
+
+    Raises:
+        RecipeError: no such file, other arrays or columns, or values that cannot be what they are called.
+    """
+    try:
+        if path.suffix == ".npz":
+            return _of_npz(path)
+        if path.suffix == ".csv":
+            return _of_csv(path)
+    except FileNotFoundError:
+        raise RecipeError(f"there is no file {path}", remedy="Check the path.") from None
+    raise RecipeError(
+        f"{path}: predictions are read from .npz and .csv", remedy=f"Save an .npz with {NPZ_EXAMPLE}."
+    )
+
+
+def _of_npz(path: Path) -> Answers:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (ValueError, OSError) as broken:
+        if isinstance(broken, FileNotFoundError):
+            raise
+        raise RecipeError(
+            f"{path} cannot be read: {broken}", remedy="Save it anew with numpy.savez."
+        ) from None
+    names = tuple(str(name) for name in arrays.get("classes", ()))
+    scores = next((name for name in ("logits", "probabilities") if name in arrays), None)
+    if scores is None or "labels" not in arrays:
+        raise RecipeError(f"{path} holds {', '.join(arrays) or 'nothing'}", remedy=f"Save {NPZ_EXAMPLE}.")
+    return _answers(path, scores, arrays[scores], arrays["labels"], names)
+
+
+def _of_csv(path: Path) -> Answers:
+    with path.open(newline="", encoding="utf-8") as text:
+        rows = list(csv.reader(text))
+    head = [cell.strip() for cell in rows[0]] if rows else []
+    parted = [cell.partition(":") for cell in head]
+    kinds = {kind for kind, colon, _ in parted if colon}
+    wrong = [
+        cell for cell, (kind, colon, _) in zip(head, parted, strict=True) if not colon and kind != "label"
+    ]
+    if head.count("label") != 1 or len(kinds) != 1 or not kinds <= {"logit", "probability"} or wrong:
+        raise RecipeError(
+            f"{path}: the header is {','.join(head[:6])}{',…' if len(head) > 6 else ''}",
+            remedy=f"Write {CSV_EXAMPLE} (or probability:…), one line for each image.",
+        )
+    classes = tuple(name for _, colon, name in parted if colon)
+    place = head.index("label")
+    position = {name: number for number, name in enumerate(classes)}
+    scores, labels = [], []
+    for line, row in enumerate(rows[1:], start=2):
+        try:
+            label = row[place].strip()
+            labels.append(position[label] if label in position else int(label))
+            scores.append([float(cell) for at, cell in enumerate(row) if at != place])
+        except (ValueError, IndexError):
+            raise RecipeError(
+                f"{path}, line {line}: {','.join(row[:6])}", remedy="A label, and a number for each class."
+            ) from None
+        if len(scores[-1]) != len(classes):
+            raise RecipeError(
+                f"{path}, line {line} has {len(scores[-1])} numbers for {len(classes)} classes",
+                remedy="Write one number for each column.",
+            )
+    kind = "logits" if kinds == {"logit"} else "probabilities"
+    return _answers(path, kind, np.array(scores, dtype=np.float64), np.array(labels), classes)
+
+
+def _answers(
+    path: Path, kind: str, scores: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
+) -> Answers:
+    try:
+        if kind == "probabilities":
+            values, answers = checked_probabilities(scores, labels)
+            own = values[np.arange(len(answers)), answers]
+            if (own == 0).any():
+                raise ValueError(
+                    f"{int((own == 0).sum())} images have probability 0 for their own label, so that NLL is "
+                    "infinite; save logits instead"
+                )
+            with np.errstate(divide="ignore"):
+                scores, labels = np.log(values), answers
+        elif scores.dtype == np.float16:  # exact; it is sums in float16 that are not
+            scores = scores.astype(np.float32)
+    except ValueError as wrong:
+        raise RecipeError(f"{path}: {wrong}", remedy=f"Save {NPZ_EXAMPLE}.") from None
+    if scores.ndim == 2 and names and len(names) != scores.shape[1]:
+        raise RecipeError(
+            f"{path} names {len(names)} classes for {scores.shape[1]} columns",
+            remedy="Leave classes out, or name each.",
+        )
+    classes = names or tuple(str(number) for number in range(scores.shape[-1] if scores.ndim else 0))
+    return Answers(scores, labels, classes)
