@@ -13,7 +13,7 @@ from calkd_edge.engine.store import Store
 from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.models import MODELS
 from calkd_edge.models.image_model import ImageModel
-from calkd_edge.plan import Plan
+from calkd_edge.planned import Plan
 from calkd_edge.sections import TrainingSection
 from calkd_edge.training.pace import seconds_per_step
 
@@ -37,8 +37,14 @@ def training_seconds(plan: Plan, store: Store, accelerator: str) -> float:
     for stage, section, name in (
         (plan.teacher, recipe.teacher_training, "teacher"),
         (plan.student, recipe.distill, "student"),
+        (plan.control, recipe.distill, "student"),
     ):
-        if section is None or rows * section.epochs < WORTH_ASKING or store.published(stage) is not None:
+        if (
+            stage is None
+            or section is None
+            or rows * section.epochs < WORTH_ASKING
+            or store.published(stage) is not None
+        ):
             continue
         total += _seconds(checked, name, section, rows, shape, accelerator)
     return total

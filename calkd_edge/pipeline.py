@@ -26,7 +26,8 @@ from calkd_edge.errors import (
     worst_exit,
 )
 from calkd_edge.options import Options
-from calkd_edge.plan import Plan, Planner
+from calkd_edge.plan import Planner
+from calkd_edge.planned import Plan
 from calkd_edge.publishing import manifest_facts, write_bundle_if_allowed, write_release
 from calkd_edge.recipe import DeviceSection, Recipe
 from calkd_edge.records import DeviceFacts, Report
@@ -172,6 +173,11 @@ def notices(checked: Checked, options: Options) -> list[str]:
         said.append(
             f"WARNING: calibrating the teacher changes nothing for this student: {effect.sentence}. "
             "Add kd or dkd to distill.losses to let it act."
+        )
+    if recipe.distill.control:
+        said.append(
+            "distill.control: a second student learns from the uncalibrated teacher, which doubles the "
+            "time of distillation."
         )
     if options.processes > 1:
         kind = "synchronised" if recipe.distill.sync_batch_norm else "per process"

@@ -12,10 +12,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 from calkd_edge.checked import Checked
 from calkd_edge.engine.stage import Stage, StageFunction
+from calkd_edge.planned import Measured, Model, Plan, in_order
 from calkd_edge.recipe import DeviceSection
 from calkd_edge.records import DeviceFacts
 from calkd_edge.stages import (
@@ -23,9 +24,11 @@ from calkd_edge.stages import (
     calibrate,
     distill,
     evaluate,
+    evaluate_corrupted,
     export,
     onnx_teacher,
     predict,
+    predict_corrupted,
     prepare,
     quantize,
     soft_labels,
@@ -34,42 +37,6 @@ from calkd_edge.stages import (
 )
 
 BINS = 15
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One file on one device, and the stages that say everything about it."""
-
-    model: Literal["teacher", "student"]
-    precision: str
-    device: DeviceSection
-    raw: Stage
-    calibrate: Stage
-    final: Stage
-    evaluate: Stage
-    benchmark: Stage
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """In the order of work; calibrate rests on the calibration device's raw predictions."""
-        return (self.raw, self.calibrate, self.final, self.evaluate, self.benchmark)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Every stage in order, and which of them make up the rows of the report."""
-
-    checked: Checked
-    stages: tuple[Stage, ...]
-    measured: tuple[Measured, ...]
-    data: Stage
-    teacher: Stage
-    student: Stage
-
-    @property
-    def name(self) -> str:
-        """The recipe's."""
-        return self.checked.recipe.name
 
 
 @dataclass(frozen=True)
@@ -107,12 +74,17 @@ class Planner:
                 if device.name not in self.devices:  # skipped
                     continue
                 rows.append(self._measure("student", precision["name"], quantized, data, home, device))
+        control = self._control(data, taught, stored) if recipe.distill.control else None
+        if control is not None:
+            file = self._export(control, data, "control")
+            fp32 = self._quantize(file, data, "control", "fp32", {})
+            rows.append(self._measure("control", "fp32", fp32, data, home, home))
         measured = (teacher_row, *rows)
         # What trains comes first, what only measures last: a wrong recipe then shows early, a board late.
         asked = [] if stored is None else [stored]
         order = [data, taught, *teacher_row.stages[:2], *asked, student, exported]
         order += [stage for row in measured for stage in (*row.calibrate.ancestors(), *row.stages)]
-        return Plan(self.checked, _in_order(order), measured, data, taught, student)
+        return Plan(self.checked, in_order(order), measured, data, taught, student, control)
 
     def _stage(
         self,
@@ -168,7 +140,11 @@ class Planner:
         places = self._training_places()
         return self._stage("soft-labels", soft_labels.run, params, inputs, places=places, parallel=True)
 
-    def _distill(self, data: Stage, taught: Stage, calibrated: Stage, stored: Stage | None) -> Stage:
+    def _control(self, data: Stage, taught: Stage, stored: Stage | None) -> Stage:
+        """The same student, from the teacher as it was before its calibration."""
+        return self._distill(data, taught, None, stored)
+
+    def _distill(self, data: Stage, taught: Stage, calibrated: Stage | None, stored: Stage | None) -> Stage:
         recipe = self.checked.recipe
         params = {
             "model": self.checked.named["student"],
@@ -180,11 +156,14 @@ class Planner:
             "seed": recipe.seed if recipe.distill.seed is None else recipe.distill.seed,
             **start.params_of(recipe.student, self.checked.named["student"]["settings"]),
         }
-        inputs = {"data": data, "teacher": taught, "calibration": calibrated}
+        inputs = {"data": data, "teacher": taught}
+        if calibrated is not None:
+            inputs["calibration"] = calibrated
         if stored is not None:
             inputs["soft_labels"] = stored
         places = {**self._training_places(), **start.places_of(recipe.student)}
-        return self._stage("distill", distill.run, params, inputs, places=places, parallel=True)
+        name = "control" if calibrated is None else "distill"
+        return self._stage(name, distill.run, params, inputs, places=places, parallel=True)
 
     def _training_places(self) -> dict[str, Any]:
         return {"accelerator": self.accelerator, "cache": self.checked.recipe.data.cache}
@@ -212,7 +191,7 @@ class Planner:
 
     def _measure(
         self,
-        model: Literal["teacher", "student"],
+        model: Model,
         precision: str,
         quantized: Stage,
         data: Stage,
@@ -242,7 +221,38 @@ class Planner:
             {"calibration": calibrated, "raw": raw, "final": final},
         )
         timed = self._benchmark(name, calibrated, data, device)
-        return Measured(model, precision, device, raw, calibrated, final, scored, timed)
+        shifted = None
+        if (model, device) == ("student", home):
+            shifted = self._corrupted(name, calibrated, final, data, device)
+        return Measured(model, precision, device, raw, calibrated, final, scored, timed, shifted)
+
+    def _corrupted(
+        self, name: str, model: Stage, final: Stage, data: Stage, device: DeviceSection
+    ) -> Stage | None:
+        """What the shipped file says of corrupted test images; asked of one device, for it is no gate."""
+        section = self.checked.recipe.evaluate
+        if not section.corruptions:
+            return None
+        seed = self.checked.recipe.seed
+        asked = {"corruptions": list(section.corruptions), "images": section.corrupted_images, "seed": seed}
+        predicted = self._stage(
+            f"predict-corrupted-{name}@{device.name}",
+            predict_corrupted.run,
+            {**self._on(device), **asked},
+            {"model": model, "data": data},
+        )
+        scored = {
+            "bins": BINS,
+            "seed": seed,
+            "thresholds": list(self.checked.recipe.thresholds),
+            "corruptions": list(section.corruptions),
+        }
+        return self._stage(
+            f"evaluate-corrupted-{name}@{device.name}",
+            evaluate_corrupted.run,
+            scored,
+            {"predictions": predicted, "clean": final},
+        )
 
     def _predict(
         self, name: str, model: Stage, data: Stage, device: DeviceSection, splits: Mapping[str, int | None]
@@ -277,18 +287,3 @@ class Planner:
 
 def _versions(*packages: str) -> dict[str, str]:
     return {package: version(package) for package in packages}
-
-
-def _in_order(stages: list[Stage]) -> tuple[Stage, ...]:
-    """Each stage once, after everything it rests on."""
-    ordered: dict[str, Stage] = {}
-
-    def place(stage: Stage) -> None:
-        if stage.fingerprint not in ordered:
-            for source in stage.inputs.values():
-                place(source)
-            ordered[stage.fingerprint] = stage
-
-    for stage in stages:
-        place(stage)
-    return tuple(ordered.values())

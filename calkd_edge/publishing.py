@@ -22,8 +22,8 @@ from calkd_edge.engine.stage import Stage
 from calkd_edge.engine.store import Store
 from calkd_edge.errors import CalkdError
 from calkd_edge.options import Options
-from calkd_edge.plan import Measured, Plan
-from calkd_edge.records import DeviceFacts, Json, PlannedStage, Report
+from calkd_edge.planned import Measured, Plan
+from calkd_edge.records import DeviceFacts, Json, OutOfDistribution, PlannedStage, Report
 from calkd_edge.release.bundle import write_bundle
 from calkd_edge.release.conclusions import conclusions
 from calkd_edge.release.drift import drift
@@ -54,9 +54,12 @@ def write_release(
     """Judge, and write report.html, report.json and models/ into the run's folder."""
     folders = {fingerprint: one.folder for fingerprint, one in brought.items()}
     evidence: list[Evidence] = []
+    shifted: list[OutOfDistribution] = []
     for row in plan.measured:
         if row.evaluate.fingerprint in folders:
             evidence += results.evidence_of(row, folders, facts[row.device.name])
+            corrupted = results.out_of_distribution(row, folders, evidence[-1].measurement.label)
+            shifted += [] if corrupted is None else [corrupted]
         else:
             why = str(errors.get(row.device.name, "not measured"))
             evidence.append(results.unmeasured(row.model, row.precision, row.device, why))
@@ -78,11 +81,13 @@ def write_release(
         devices=dict(facts),
         conclusions=(*conclusions(evidence, devices=facts), *(str(error) for error in errors.values())),
         drift=drift(evidence, recipe.thresholds),
+        out_of_distribution=tuple(shifted),
         plan=tuple(_line(stage, brought) for stage in plan.stages),
         data=results.data_facts(data, str(plan.data.params["identity"])),
         models={
             "teacher": _trained(plan.teacher, store, folders),
             "student": _trained(plan.student, store, folders),
+            **({} if plan.control is None else {"control": _trained(plan.control, store, folders)}),
             "teacher_calibration": plan.checked.effect(fitted.affine).sentence,
         },
         environment=environment(options),
@@ -114,7 +119,7 @@ def publish_models(rows: Sequence[Measured], folders: Mapping[str, Path], target
     target.mkdir(parents=True, exist_ok=True)
     wanted: dict[str, Path] = {}
     for row in rows:
-        if row.calibrate.fingerprint in folders:
+        if row.calibrate.fingerprint in folders and row.model != "control":  # made to compare with
             wanted.update(results.model_files(row, folders))
     for stale in target.glob("*.onnx"):
         if stale.name not in wanted:

@@ -19,6 +19,7 @@ from calkd_edge.sections import Choice, DistillSection, ModelSection, Section, T
 
 RECIPE_VERSION = 1
 
+Corruption = Literal["brightness", "blur", "noise", "jpeg"]
 Threshold = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -48,10 +49,12 @@ class CalibrateSection(Section):
 
 
 class EvaluateSection(Section):
-    """How much of the test split is scored (None is all of it), and at which thresholds on confidence."""
+    """How much of the test split is scored (None: all), at which thresholds, under which corruptions."""
 
     images: int | None = Field(None, ge=1)
     thresholds: tuple[Threshold, ...] = (0.5, 0.8, 0.9)
+    corruptions: tuple[Corruption, ...] = ("brightness", "blur", "noise", "jpeg")
+    corrupted_images: int = Field(500, ge=2)
 
 
 class BenchmarkSection(Section):

@@ -8,20 +8,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.models.image_model import describe
-from calkd_edge.plan import Measured
+from calkd_edge.planned import Measured, Model
 from calkd_edge.recipe import DeviceSection
 from calkd_edge.records import (
     Calibration,
+    Corrupted,
     DeviceFacts,
     Json,
     LatencySummary,
     Measurement,
+    OutOfDistribution,
     Predictions,
     Quality,
 )
@@ -78,9 +80,16 @@ def fitted_calibration(folder: Path) -> Calibration:
     return Calibration.model_validate_json((folder / "calibration.json").read_text(encoding="utf-8"))
 
 
-def unmeasured(
-    model: Literal["teacher", "student"], precision: str, device: DeviceSection, why: str
-) -> Evidence:
+def out_of_distribution(row: Measured, folders: Mapping[str, Path], label: str) -> OutOfDistribution | None:
+    """What became of one file under corruptions, where that was asked and measured."""
+    folder = folders.get(row.corrupted.fingerprint) if row.corrupted is not None else None
+    if folder is None:
+        return None
+    rows = json.loads((folder / "corrupted.json").read_text(encoding="utf-8"))
+    return OutOfDistribution(measurement=label, rows=tuple(Corrupted.model_validate(one) for one in rows))
+
+
+def unmeasured(model: Model, precision: str, device: DeviceSection, why: str) -> Evidence:
     """A row whose device did not answer or was not asked: every gate on it is unmeasured."""
     measurement = Measurement(
         model=model,

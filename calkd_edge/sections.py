@@ -116,7 +116,7 @@ class TrainingSection(Section):
     @property
     def numbers(self) -> dict[str, Any]:
         """The section as plain values, without what names other things or draws."""
-        return self.model_dump(mode="json", exclude={"losses", "soft_labels", "mixing", "seed"})
+        return self.model_dump(mode="json", exclude={"losses", "soft_labels", "mixing", "seed", "control"})
 
     @model_validator(mode="after")
     def _schedule_fits_the_epochs(self) -> TrainingSection:
@@ -155,3 +155,5 @@ class DistillSection(TrainingSection):
 
     losses: tuple[LossSection, ...] = Field(min_length=1)
     soft_labels: SoftLabelsSection = SoftLabelsSection()
+    control: bool = False
+    """Whether a second student learns from the uncalibrated teacher, to see what calibrating it bought."""

@@ -26,7 +26,7 @@ def smoke(recipe: Recipe) -> Recipe:
             "distill": distill.model_copy(update={**_one_epoch(distill), "soft_labels": one_view}),
             "precisions": tuple(_smoke_ranges(precision) for precision in recipe.precisions),
             "evaluate": recipe.evaluate.model_copy(
-                update={"images": min(recipe.evaluate.images or 128, 128)}
+                update={"images": min(recipe.evaluate.images or 128, 128), "corrupted_images": 32}
             ),
             "benchmark": recipe.benchmark.model_copy(update=brief),
         }

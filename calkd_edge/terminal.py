@@ -19,7 +19,7 @@ from calkd_edge.release.table import rows
 
 if TYPE_CHECKING:
     from calkd_edge.engine.stage import Stage
-    from calkd_edge.plan import Plan
+    from calkd_edge.planned import Plan
     from calkd_edge.records import Report
 
 SHOWN_AFTER_S = 1.0

@@ -11,12 +11,14 @@ from calkd_edge.records.calibration import Affine, Calibration, FitStatus, FoldP
 from calkd_edge.records.predictions import Predictions
 from calkd_edge.records.quality import AtThreshold, ConfidenceFigures, Estimate, Quality, ReliabilityBin
 from calkd_edge.records.release import (
+    Corrupted,
     DeviceFacts,
     Drift,
     GateOutcome,
     GateResult,
     LatencySummary,
     Measurement,
+    OutOfDistribution,
     Percentile,
     PlannedStage,
     Report,
@@ -27,6 +29,8 @@ from calkd_edge.records.release import (
 from calkd_edge.records.repair import FileEnd, Repair, RepairedFile
 
 __all__ = [
+    "Corrupted",
+    "OutOfDistribution",
     "FileEnd",
     "Repair",
     "RepairedFile",

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from calkd_edge.records.base import Json, Record
 from calkd_edge.records.calibration import Calibration
-from calkd_edge.records.quality import Estimate, Quality
+from calkd_edge.records.quality import AtThreshold, Estimate, Quality
 
 
 class Percentile(Record):
@@ -63,7 +63,7 @@ class DeviceFacts(Record):
 class Measurement(Record):
     """One model in one precision on one device: the file that ran, its quality and its latency."""
 
-    model: Literal["teacher", "student"]
+    model: Literal["teacher", "student", "control"]
     precision: str
     calibrated: bool
     device: str
@@ -138,6 +138,26 @@ class Drift(Record):
     shifts: tuple[Shift, ...]
 
 
+class Corrupted(Record):
+    """A file's figures on images that one corruption changed; severity 1 to 3, or `none` and 0."""
+
+    corruption: str
+    severity: int
+    images: int
+    top1: Estimate
+    nll: Estimate
+    ece: Estimate
+    mean_confidence: float
+    thresholds: tuple[AtThreshold, ...]
+
+
+class OutOfDistribution(Record):
+    """One file on the same images under every corruption; the first row is of the images as they were."""
+
+    measurement: str
+    rows: tuple[Corrupted, ...]
+
+
 class PlannedStage(Record):
     """One line of the plan as the report shows it."""
 
@@ -160,6 +180,7 @@ class Report(Record):
         description="sentences a reader needs: does int8 pay, did calibration help"
     )
     drift: tuple[Drift, ...] = ()
+    out_of_distribution: tuple[OutOfDistribution, ...] = ()
     plan: tuple[PlannedStage, ...]
     data: dict[str, Json]
     models: dict[str, Json]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from calkd_edge import intervals, scores
 from calkd_edge.records import DeviceFacts, LatencySummary, Measurement
 from calkd_edge.release import numbers
-from calkd_edge.release.evidence import Evidence, labels_of, same_student_in_fp32
+from calkd_edge.release.evidence import Evidence, labels_of, paired, same_student_in_fp32
 
 INT8_INSTRUCTIONS = frozenset(
     {"avx512_vnni", "avx512vnni", "avx_vnni", "avxvnni", "amx_int8", "asimddp", "dotprod", "i8mm"}
@@ -35,6 +37,7 @@ def conclusions(
                     one, reference.measurement, names[id(m)], (devices or {}).get(m.device)
                 )
                 said += _temperature_moved(m, reference.measurement, names[id(m)])
+    said += _teacher_calibration_bought(evidence)
     said += _calibration_helped(measurements, names)
     said += [text for m in measurements if m.calibrated for text in _temperature_suffices(m, names[id(m)])]
     return tuple(dict.fromkeys(text[0].upper() + text[1:] for text in said))
@@ -108,6 +111,37 @@ def _temperature_moved(m: Measurement, fp32: Measurement, name: str) -> list[str
             f"standard errors)."
         ]
     return [f"{name}: {m.precision} changed the temperature ({both}, more than 2 standard errors)."]
+
+
+def _teacher_calibration_bought(evidence: Sequence[Evidence]) -> list[str]:
+    """The student against its control: the same from the uncalibrated teacher, calibrated afterwards."""
+    control = next(
+        (one for one in evidence if one.measurement.model == "control" and one.measurement.calibrated), None
+    )
+    if control is None or control.predictions is None:
+        return []
+    student = same_student_in_fp32(_as_student(control), evidence)
+    pair = paired(student.predictions, control.predictions) if student and student.predictions else None
+    if pair is None or len(pair.labels) < 2:
+        return []
+    own, theirs = (scores.nll_per_image(logits, pair.labels) for logits in (pair.own, pair.reference))
+    nll = intervals.mean_bounds(own - theirs, seed=0)[0]
+    right, was = (scores.top1(logits) == pair.labels for logits in (pair.own, pair.reference))
+    top1 = intervals.tango(int((right & ~was).sum()), int((was & ~right).sum()), len(pair.labels))
+    shift = [
+        f"{numbers.in_unit(one.value, unit)} {numbers.interval(one.low, one.high, unit)}"
+        for one, unit in ((top1, "share"), (nll, "nats"))
+    ]
+    return [
+        f"Calibrating the teacher moved the student's top-1 by {shift[0]} and its NLL by {shift[1]}, against "
+        "a control that learned from the uncalibrated teacher and got its own temperature afterwards; one "
+        "seed each, so other seeds may differ by more."
+    ]
+
+
+def _as_student(control: Evidence) -> Evidence:
+    """The control's place with the student's name, to look up who stands there."""
+    return replace(control, measurement=control.measurement.model_copy(update={"model": "student"}))
 
 
 def _calibration_helped(measurements: Sequence[Measurement], names: Mapping[int, str]) -> list[str]:

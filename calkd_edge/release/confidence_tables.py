@@ -71,6 +71,27 @@ def drift(report: Report) -> Table:
     return Table(("file", "calibrated", "NLL", *_heads(asked)), tuple(lines))
 
 
+def corruptions(report: Report) -> Table:
+    """Per corruption: top-1, mean confidence and ECE of each file, on the same images."""
+    files = report.out_of_distribution
+    head = tuple(text for one in files for text in (one.measurement, "confidence", "ECE"))
+    lines = []
+    for at in range(len(files[0].rows) if files else 0):
+        first = files[0].rows[at]
+        cells = [
+            cell
+            for one in files
+            for cell in (
+                numbers.estimate(one.rows[at].top1, "share"),
+                numbers.percent(one.rows[at].mean_confidence),
+                f"{numbers.percent(one.rows[at].ece.value)} ≤ {numbers.percent(one.rows[at].ece.high)}",
+            )
+        ]
+        named = ("as they are", "") if first.corruption == "none" else (first.corruption, str(first.severity))
+        lines.append((*named, *cells))
+    return Table(("corruption", "severity", *head), tuple(lines))
+
+
 def further(report: Report) -> Table:
     """Per measurement: every figure of confidence that no other table shows."""
     lines = [(*who, *(cell(quality) for _, cell in FURTHER)) for who, quality in _scored(report)]

@@ -76,6 +76,7 @@ def _content(report: Report) -> dict[str, Any]:
         "confidences": page.confidences(report),
         "thresholds": confidence_tables.thresholds(report),
         "drift": confidence_tables.drift(report),
+        "corruptions": confidence_tables.corruptions(report),
         "further": confidence_tables.further(report),
         "latencies": page.latencies(report),
         "proofs": page.proofs(report),

@@ -120,8 +120,7 @@ def run(job: Job) -> None:
     """Write the student's weights.safetensors, model.json and history.jsonl."""
     params = job.params
     prepared = Prepared.open(job.inputs["data"], job.places["cache"])
-    text = (job.inputs["calibration"] / "calibration.json").read_text(encoding="utf-8")
-    affine = Calibration.model_validate_json(text).affine
+    affine = teacher_affine(job)
     start = begin(job, prepared, where="student")
     student = start.model
     live = params["teacher_mode"] == "live"
@@ -155,6 +154,14 @@ def run(job: Job) -> None:
     fit(Distillation(student, losses, teacher, affine), training, fabric)
     if fabric.global_rank == 0:
         image_model.save(student, start.description, job.out)
+
+
+def teacher_affine(job: Job) -> Affine:
+    """The teacher's calibration; the identity for a control, whose teacher is left as it is."""
+    if "calibration" not in job.inputs:
+        return Affine(scale=(1.0,))
+    text = (job.inputs["calibration"] / "calibration.json").read_text(encoding="utf-8")
+    return Calibration.model_validate_json(text).affine
 
 
 def build_losses(

@@ -235,3 +235,39 @@ def test_training_with_every_choice_at_once_runs_and_resumes_from_the_store(tmp_
     assert "cutmix mixes images, so no view comes twice" in done.out + done.err
     again = command("compress", "--recipe", recipe, "--store", store, "--dry-run", "--json")
     assert all(again.stages.values())
+
+
+def test_report_tells_what_became_of_confidence_under_corruptions_and_against_fp32(tiny):
+    shifted = {one["measurement"]: one["rows"] for one in tiny.report["out_of_distribution"]}
+    assert set(shifted) == {"student fp32 on local", "student int8 on local"}
+    for lines in shifted.values():
+        assert [(line["corruption"], line["severity"]) for line in lines] == [
+            ("none", 0),
+            *((name, severity) for name in ("brightness", "blur", "noise", "jpeg") for severity in (1, 2, 3)),
+        ]
+        assert all(line["images"] == 300 for line in lines)
+        assert lines[9]["top1"]["value"] <= lines[0]["top1"]["value"]
+    found = rows(tiny.report)
+    clean = found["student", "int8", True]["quality"]
+    assert shifted["student int8 on local"][0]["top1"] == clean["top1"]
+    assert shifted["student int8 on local"][0]["thresholds"] == clean["thresholds"]
+    (drift,) = tiny.report["drift"]
+    assert drift["measurement"] == "student int8 on local"
+    assert [at["threshold"] for at in drift["shifts"][2]["thresholds"]] == [0.5, 0.8, 0.9]
+
+
+def test_a_control_shows_what_calibrating_the_teacher_bought(tiny, tmp_path):
+    done = tiny.again(tmp_path, "--set", "distill.control=true")
+    assert done.code == 0, done.err
+    assert "doubles the time of distillation" in " ".join(done.err.split())
+    report = json.loads((tmp_path / "report.json").read_text())
+    found = rows(report)
+    assert ("control", "fp32", True) in found
+    assert found["student", "fp32", True]["sha256"] == rows(tiny.report)["student", "fp32", True]["sha256"]
+    (said,) = [text for text in report["conclusions"] if text.startswith("Calibrating the teacher moved")]
+    assert "its NLL by" in said
+    reused = {line["stage"]: line["reused"] for line in report["plan"]}
+    assert reused["distill"]
+    assert not reused["control"]
+    assert not list((tmp_path / "models").glob("control*"))
+    assert set(report["models"]) == {"teacher", "student", "control", "teacher_calibration"}
