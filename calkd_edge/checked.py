@@ -14,6 +14,7 @@ from torch import nn
 
 from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.calibration import CALIBRATORS
+from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
 from calkd_edge.data.source import Dataset
 from calkd_edge.devices import DEVICES
@@ -49,6 +50,7 @@ class Checked:
             section.
         losses: {"name", "weight", "settings"} of each term.
         precisions: {"name", "settings"} of each.
+        compared: likewise of each other map that is measured beside the calibrator.
         teacher_mode: whether the teacher's answers are stored, asked live, or not used.
         reason: why the teacher runs live; empty when it does not.
         built: the losses, of no particular size.
@@ -60,6 +62,7 @@ class Checked:
     named: Mapping[str, dict[str, Any]]
     losses: tuple[dict[str, Any], ...]
     precisions: tuple[dict[str, Any], ...]
+    compared: tuple[dict[str, Any], ...]
     teacher_mode: TeacherMode
     reason: str
     built: tuple[Loss, ...]
@@ -89,6 +92,12 @@ def check(recipe: Recipe, where: str) -> Checked:
             f"{where}: student.name: a file ({recipe.student.name}) can teach, but not be trained",
             remedy="Name a model: calkd-edge list models",
         )
+    if recipe.calibrator.name in TABLES:
+        raise RecipeError(
+            f"{where}: calibrator.name: {recipe.calibrator.name} can be measured, but cannot ship: "
+            f"{WHY_NOT_FOLDED}",
+            remedy=f"Write calibrate: {{compare: [{{name: {recipe.calibrator.name}}}]}} to measure it.",
+        )
     named = {
         "data": _named(DATASETS, recipe.data, f"{where}: data"),
         "augmentation": _named(AUGMENTATIONS, recipe.data.augmentation, f"{where}: data.augmentation"),
@@ -99,6 +108,10 @@ def check(recipe: Recipe, where: str) -> Checked:
     for section, training in (("teacher_training", recipe.teacher_training), ("distill", recipe.distill)):
         if training is not None and training.mixing is not None:
             named[f"{section}.mixing"] = _named(MIXINGS, training.mixing, f"{where}: {section}.mixing")
+    compared = tuple(
+        _named(TABLES if one.name in TABLES else CALIBRATORS, one, f"{where}: calibrate.compare[{place}]")
+        for place, one in enumerate(recipe.calibrate.compare)
+    )
     losses = tuple(
         {**_named(LOSSES, loss, f"{where}: distill.losses[{place}]"), "weight": loss.weight}
         for place, loss in enumerate(recipe.distill.losses)
@@ -133,7 +146,7 @@ def check(recipe: Recipe, where: str) -> Checked:
             )
     if featured:
         try_taps(named["student"], named["teacher"], losses, dataset.size()[1], where=where)
-    return Checked(recipe, where, dataset, named, losses, precisions, mode, reason, tuple(built))
+    return Checked(recipe, where, dataset, named, losses, precisions, compared, mode, reason, tuple(built))
 
 
 def _named(registry: Registry, choice: Choice, where: str) -> dict[str, Any]:

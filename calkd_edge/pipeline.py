@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from calkd_edge import expected
+from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.checked import Checked, check
 from calkd_edge.devices.session import open_session
 from calkd_edge.engine.runner import Brought, Runner, Watcher
@@ -174,6 +175,10 @@ def notices(checked: Checked, options: Options) -> list[str]:
             f"WARNING: calibrating the teacher changes nothing for this student: {effect.sentence}. "
             "Add kd or dkd to distill.losses to let it act."
         )
+    said.append(_how_it_folds(checked))
+    tables = [one["name"] for one in checked.compared if one["name"] in TABLES]
+    if tables:
+        said.append(f"{', '.join(tables)}: measured beside it, cannot ship: {WHY_NOT_FOLDED}.")
     if recipe.distill.control:
         said.append(
             "distill.control: a second student learns from the uncalibrated teacher, which doubles the "
@@ -183,6 +188,21 @@ def notices(checked: Checked, options: Options) -> list[str]:
         kind = "synchronised" if recipe.distill.sync_batch_norm else "per process"
         said.append(f"Training runs in {options.processes} processes; batch normalisation is {kind}.")
     return said
+
+
+def _how_it_folds(checked: Checked) -> str:
+    """What becomes of the calibration in each precision, as far as its kind says it."""
+    name = checked.named["calibrator"]["name"]
+    floats = ", ".join(one["name"] for one in checked.precisions if one["name"] != "int8")
+    quantized = any(one["name"] == "int8" for one in checked.precisions)
+    if name == "affine" and quantized:
+        return f"Calibration ({name}): folded into {floats}; as two nodes behind int8, which holds no matrix."
+    if name == "vector" and quantized:
+        return (
+            f"Calibration ({name}): folded into {floats}, and into int8 where all its scales are positive; "
+            "else as two nodes behind it."
+        )
+    return f"Calibration ({name}): folded into the last layer of every precision."
 
 
 def renew(plan: Plan, store: Store, options: Options) -> None:

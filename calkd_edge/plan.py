@@ -22,6 +22,7 @@ from calkd_edge.records import DeviceFacts
 from calkd_edge.stages import (
     benchmark,
     calibrate,
+    compare,
     distill,
     evaluate,
     evaluate_corrupted,
@@ -221,10 +222,19 @@ class Planner:
             {"calibration": calibrated, "raw": raw, "final": final},
         )
         timed = self._benchmark(name, calibrated, data, device)
-        shifted = None
+        shifted = compared = None
         if (model, device) == ("student", home):
             shifted = self._corrupted(name, calibrated, final, data, device)
-        return Measured(model, precision, device, raw, calibrated, final, scored, timed, shifted)
+            compared = self._compare(name, at_home)
+        row = (raw, calibrated, final, scored, timed, shifted, compared)
+        return Measured(model, precision, device, *row)
+
+    def _compare(self, name: str, predictions: Stage) -> Stage | None:
+        """Other maps on the same calibration images; none of them ships."""
+        if not self.checked.compared:
+            return None
+        asked = {"methods": list(self.checked.compared), "bins": BINS, "seed": self.checked.recipe.seed}
+        return self._stage(f"compare-{name}", compare.run, asked, {"predictions": predictions})
 
     def _corrupted(
         self, name: str, model: Stage, final: Stage, data: Stage, device: DeviceSection

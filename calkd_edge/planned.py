@@ -25,12 +25,22 @@ class Measured:
     evaluate: Stage
     benchmark: Stage
     corrupted: Stage | None = None
+    compare: Stage | None = None
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """In the order of work; calibrate rests on the calibration device's raw predictions."""
         corrupted = () if self.corrupted is None else (*self.corrupted.inputs.values(), self.corrupted)
-        return (self.raw, self.calibrate, self.final, self.evaluate, *corrupted, self.benchmark)
+        compared = () if self.compare is None else (self.compare,)
+        return (
+            self.raw,
+            self.calibrate,
+            *compared,
+            self.final,
+            self.evaluate,
+            *corrupted,
+            self.benchmark,
+        )
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from calkd_edge.engine.store import Store
 from calkd_edge.errors import CalkdError
 from calkd_edge.options import Options
 from calkd_edge.planned import Measured, Plan
-from calkd_edge.records import DeviceFacts, Json, OutOfDistribution, PlannedStage, Report
+from calkd_edge.records import Comparison, DeviceFacts, Json, OutOfDistribution, PlannedStage, Report
 from calkd_edge.release.bundle import write_bundle
 from calkd_edge.release.conclusions import conclusions
 from calkd_edge.release.drift import drift
@@ -55,11 +55,14 @@ def write_release(
     folders = {fingerprint: one.folder for fingerprint, one in brought.items()}
     evidence: list[Evidence] = []
     shifted: list[OutOfDistribution] = []
+    comparisons: list[Comparison] = []
     for row in plan.measured:
         if row.evaluate.fingerprint in folders:
             evidence += results.evidence_of(row, folders, facts[row.device.name])
             corrupted = results.out_of_distribution(row, folders, evidence[-1].measurement.label)
             shifted += [] if corrupted is None else [corrupted]
+            compared = results.comparison(row, folders, evidence[-1].measurement.label)
+            comparisons += [] if compared is None else [compared]
         else:
             why = str(errors.get(row.device.name, "not measured"))
             evidence.append(results.unmeasured(row.model, row.precision, row.device, why))
@@ -82,6 +85,7 @@ def write_release(
         conclusions=(*conclusions(evidence, devices=facts), *(str(error) for error in errors.values())),
         drift=drift(evidence, recipe.thresholds),
         out_of_distribution=tuple(shifted),
+        comparisons=tuple(comparisons),
         plan=tuple(_line(stage, brought) for stage in plan.stages),
         data=results.data_facts(data, str(plan.data.params["identity"])),
         models={

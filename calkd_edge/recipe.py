@@ -43,9 +43,10 @@ class ExportSection(Section):
 
 
 class CalibrateSection(Section):
-    """Whose logits the shipped calibration is fitted to."""
+    """Whose logits the shipped calibration is fitted to, and which other maps are measured beside it."""
 
     on: str = "local"
+    compare: tuple[Choice, ...] = ()
 
 
 class EvaluateSection(Section):

@@ -18,6 +18,8 @@ from calkd_edge.planned import Measured, Model
 from calkd_edge.recipe import DeviceSection
 from calkd_edge.records import (
     Calibration,
+    ComparedMethod,
+    Comparison,
     Corrupted,
     DeviceFacts,
     Json,
@@ -87,6 +89,15 @@ def out_of_distribution(row: Measured, folders: Mapping[str, Path], label: str) 
         return None
     rows = json.loads((folder / "corrupted.json").read_text(encoding="utf-8"))
     return OutOfDistribution(measurement=label, rows=tuple(Corrupted.model_validate(one) for one in rows))
+
+
+def comparison(row: Measured, folders: Mapping[str, Path], label: str) -> Comparison | None:
+    """What other maps would make of one file's confidence, where that was asked and measured."""
+    folder = folders.get(row.compare.fingerprint) if row.compare is not None else None
+    if folder is None:
+        return None
+    rows = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+    return Comparison(measurement=label, rows=tuple(ComparedMethod.model_validate(one) for one in rows))
 
 
 def unmeasured(model: Model, precision: str, device: DeviceSection, why: str) -> Evidence:

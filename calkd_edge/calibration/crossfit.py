@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from calkd_edge.calibration.fitted import Fitted
-from calkd_edge.records import FloatArray, IntArray
+from calkd_edge.records import BoolArray, FloatArray, IntArray
 
 FOLDS = 5
 
@@ -33,11 +33,29 @@ def cross_fitted(
         seed: of the partition.
     """
     values = np.asarray(logits, dtype=np.float64)
-    fold = np.random.default_rng(seed).permutation(len(values)) % min(folds, len(values))
     calibrated = values.copy()
-    for held in range(int(fold.max()) + 1):
-        inside = fold == held
-        if inside.all():
-            continue
+    for inside in _folds(len(values), folds, seed):
         calibrated[inside] = fit(logits[~inside], labels[~inside]).affine.apply(values[inside])
     return calibrated
+
+
+def cross_fitted_confidence(
+    fit: Callable[[FloatArray, BoolArray], Callable[[FloatArray], FloatArray]],
+    confidence: FloatArray,
+    correct: BoolArray,
+    *,
+    folds: int = FOLDS,
+    seed: int = 0,
+) -> FloatArray:
+    """The same for maps from confidence to confidence, [N]; equal seeds give equal folds."""
+    mapped = confidence.copy()
+    for inside in _folds(len(confidence), folds, seed):
+        mapped[inside] = fit(confidence[~inside], correct[~inside])(confidence[inside])
+    return mapped
+
+
+def _folds(count: int, folds: int, seed: int) -> Iterator[BoolArray]:
+    """[N] bool for each fold: which rows it holds; nothing where there are too few to leave any out."""
+    fold = np.random.default_rng(seed).permutation(count) % min(folds, count)
+    if count > 1:
+        yield from (fold == held for held in range(int(fold.max()) + 1))

@@ -19,7 +19,7 @@ from calkd_edge.metrics.binned import (
 from calkd_edge.metrics.chance import Consistency, consistency
 from calkd_edge.metrics.classwise import classwise_calibration_error
 from calkd_edge.metrics.proper import ProperSplit, brier_toplabel, nll_split
-from calkd_edge.metrics.quality import quality
+from calkd_edge.metrics.quality import ece_with_bounds, quality
 from calkd_edge.metrics.selective import area_under_risk_coverage, at_threshold, auroc_of_correctness
 from calkd_edge.metrics.unbinned import kolmogorov_smirnov_error, smooth_calibration_error
 
@@ -34,6 +34,7 @@ __all__ = [
     "classwise_calibration_error",
     "consistency",
     "debiased_calibration_error",
+    "ece_with_bounds",
     "equal_mass_bins",
     "equal_width_bins",
     "expected_calibration_error",

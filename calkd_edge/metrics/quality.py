@@ -13,7 +13,7 @@ from calkd_edge.intervals import BinnedError, Bounds
 from calkd_edge.metrics import binned, selective, unbinned
 from calkd_edge.metrics.binned import equal_mass_bins, equal_width_bins
 from calkd_edge.metrics.chance import consistency
-from calkd_edge.metrics.given import Bools, Floats, Ints
+from calkd_edge.metrics.given import Bools, Floats, Ints, checked_pairs
 from calkd_edge.metrics.proper import ProperSplit, brier_toplabel, nll_split
 from calkd_edge.records import ConfidenceFigures, Estimate, Quality
 
@@ -80,6 +80,24 @@ def quality(
         reliability=binned.reliability_bins(confidence, hit, bins=bins),
         confidence_histogram=tuple(int(count) for count in counts),
     )
+
+
+def ece_with_bounds(
+    confidence: ArrayLike, correct: ArrayLike, *, bins: int = binned.BINS, seed: int = 0
+) -> Estimate:
+    """ECE of equal-width bins with bounds for the population error of the same bins.
+
+    Args:
+        confidence: [N] in 0..1.
+        correct: [N] bool.
+        bins: how many.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: see `given.checked_pairs`.
+    """
+    values, hit = checked_pairs(confidence, correct)
+    return _error_estimate([_problem(values, hit, equal_width_bins(values, bins), bins, seed)])
 
 
 def _figures(

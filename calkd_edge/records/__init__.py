@@ -11,6 +11,8 @@ from calkd_edge.records.calibration import Affine, Calibration, FitStatus, FoldP
 from calkd_edge.records.predictions import Predictions
 from calkd_edge.records.quality import AtThreshold, ConfidenceFigures, Estimate, Quality, ReliabilityBin
 from calkd_edge.records.release import (
+    ComparedMethod,
+    Comparison,
     Corrupted,
     DeviceFacts,
     Drift,
@@ -29,6 +31,8 @@ from calkd_edge.records.release import (
 from calkd_edge.records.repair import FileEnd, Repair, RepairedFile
 
 __all__ = [
+    "ComparedMethod",
+    "Comparison",
     "Corrupted",
     "OutOfDistribution",
     "FileEnd",

@@ -158,6 +158,29 @@ class OutOfDistribution(Record):
     rows: tuple[Corrupted, ...]
 
 
+class ComparedMethod(Record):
+    """What one map makes of confidence, cross-fitted on the calibration split.
+
+    `ships` is false for tables behind the softmax, which no file can carry; they have no NLL, for they speak
+    of the predicted class alone.
+    """
+
+    method: str
+    ships: bool
+    images: int
+    nll: Estimate | None
+    ece: Estimate
+    brier_toplabel: Estimate
+    top1: Estimate
+
+
+class Comparison(Record):
+    """Every map that was asked for, on one file's confidence; the first row is of confidence as it is."""
+
+    measurement: str
+    rows: tuple[ComparedMethod, ...]
+
+
 class PlannedStage(Record):
     """One line of the plan as the report shows it."""
 
@@ -181,6 +204,7 @@ class Report(Record):
     )
     drift: tuple[Drift, ...] = ()
     out_of_distribution: tuple[OutOfDistribution, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     plan: tuple[PlannedStage, ...]
     data: dict[str, Json]
     models: dict[str, Json]

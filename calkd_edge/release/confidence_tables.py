@@ -92,6 +92,23 @@ def corruptions(report: Report) -> Table:
     return Table(("corruption", "severity", *head), tuple(lines))
 
 
+def methods(report: Report) -> Table:
+    """Per file and map: what it makes of confidence on images that its fit has not seen."""
+    lines = [
+        (
+            one.measurement,
+            row.method if row.ships else f"{row.method} (measured only)",
+            numbers.estimate(row.nll, "nats"),
+            f"{numbers.percent(row.ece.value)} ≤ {numbers.percent(row.ece.high)}",
+            numbers.estimate(row.brier_toplabel, "nats"),
+            numbers.estimate(row.top1, "share"),
+        )
+        for one in report.comparisons
+        for row in one.rows
+    ]
+    return Table(("file", "map", "NLL", "ECE", "Brier, top", "top-1"), tuple(lines))
+
+
 def further(report: Report) -> Table:
     """Per measurement: every figure of confidence that no other table shows."""
     lines = [(*who, *(cell(quality) for _, cell in FURTHER)) for who, quality in _scored(report)]

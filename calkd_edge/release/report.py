@@ -77,6 +77,7 @@ def _content(report: Report) -> dict[str, Any]:
         "thresholds": confidence_tables.thresholds(report),
         "drift": confidence_tables.drift(report),
         "corruptions": confidence_tables.corruptions(report),
+        "methods": confidence_tables.methods(report),
         "further": confidence_tables.further(report),
         "latencies": page.latencies(report),
         "proofs": page.proofs(report),

@@ -271,3 +271,50 @@ def test_a_control_shows_what_calibrating_the_teacher_bought(tiny, tmp_path):
     assert not reused["control"]
     assert not list((tmp_path / "models").glob("control*"))
     assert set(report["models"]) == {"teacher", "student", "control", "teacher_calibration"}
+
+
+COMPARED = "calibrate.compare=[{name: vector}, {name: isotonic}, {name: histogram, bins: 5}]"
+
+
+def test_other_maps_are_measured_on_the_calibration_split_and_the_plan_says_which_cannot_ship(tiny, tmp_path):
+    done = tiny.again(tmp_path, "--set", COMPARED)
+    assert done.code == 0, done.err
+    said = " ".join(done.err.split())
+    assert "isotonic, histogram: measured beside it, cannot ship: its map is a table" in said
+    assert "Calibration (temperature): folded into the last layer of every precision." in said
+    report = json.loads((tmp_path / "report.json").read_text())
+    fp32, int8 = report["comparisons"]
+    assert (fp32["measurement"], int8["measurement"]) == ("student fp32 on local", "student int8 on local")
+    names = [(row["method"], row["ships"]) for row in fp32["rows"]]
+    assert names == [("as it is", True), ("vector", True), ("isotonic", False), ("histogram", False)]
+    assert all(row["images"] == 120 for row in fp32["rows"])
+    assert [row["nll"] is None for row in fp32["rows"]] == [False, False, True, True]
+    assert fp32["rows"][2]["ece"]["value"] > 1e-6  # 0 only where it was fitted
+    assert "isotonic (measured only)" in (tmp_path / "report.html").read_text()
+
+
+def test_a_calibrator_that_cannot_ship_is_refused_with_where_to_measure_it(tiny, tmp_path):
+    done = tiny.again(tmp_path, "--set", "calibrator={name: isotonic}")
+    assert done.code == 2
+    said = " ".join(done.err.split())
+    assert "isotonic can be measured, but cannot ship" in said
+    assert "compare: [{name: isotonic}]" in said
+
+
+@pytest.mark.parametrize(
+    ("calibrator", "said", "folds"),
+    [
+        ("affine", "as two nodes behind int8", {"fp32": "folded", "int8": "nodes_appended"}),
+        ("bias", "folded into the last layer of every precision", {"fp32": "folded", "int8": "folded"}),
+    ],
+)
+def test_other_calibrators_run_whole_and_go_where_the_plan_says(tiny, tmp_path, calibrator, said, folds):
+    done = tiny.again(tmp_path, "--set", f"calibrator={{name: {calibrator}}}")
+    assert done.code == 0, done.err
+    assert said in " ".join(done.err.split())
+    report = json.loads((tmp_path / "report.json").read_text())
+    for (model, precision, calibrated), row in rows(report).items():
+        if calibrated and model == "student":
+            assert row["calibration"]["fold"] == folds[precision]
+            proof = row["calibration"]["proof"]
+            assert proof["max_logit_difference"] <= proof["tolerance"]

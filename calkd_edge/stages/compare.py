@@ -1,0 +1,80 @@
+"""compare: what other maps would make of the same confidence, cross-fitted on the calibration split.
+
+A method is chosen on the calibration split, never on test: these figures are there to choose by. Tables can
+be measured here though no file can carry them. Opens no device.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from calkd_edge import intervals, scores
+from calkd_edge.calibration import CALIBRATORS
+from calkd_edge.calibration.crossfit import cross_fitted, cross_fitted_confidence
+from calkd_edge.calibration.tables import TABLES
+from calkd_edge.engine.stage import Job
+from calkd_edge.metrics import ece_with_bounds
+from calkd_edge.records import ComparedMethod, Estimate, FloatArray, Predictions
+
+VERSION = 1
+"""Raised by hand when what this stage writes changes."""
+
+
+def run(job: Job) -> None:
+    """Write compare.json: one row for confidence as it is, then one for each method."""
+    params = job.params
+    found = Predictions.load(job.inputs["predictions"] / "calibration.npz")
+    classes = tuple(str(number) for number in range(found.logits.shape[1]))
+    rows = [_of_logits("as it is", found.logits.astype(np.float64), found, params)]
+    for place, method in enumerate(params["methods"]):
+        name, settings = method["name"], method["settings"]
+        if name in TABLES:
+            rows.append(_of_table(name, partial(TABLES.load(name), **settings), found, params))
+        else:
+            fit = partial(CALIBRATORS.load(name), classes=classes, **settings)
+            mapped = cross_fitted(fit, found.logits, found.labels, seed=params["seed"])
+            rows.append(_of_logits(name, mapped, found, params))
+        job.progress(place + 1, len(params["methods"]))
+    told = [row.model_dump(mode="json") for row in rows]
+    (job.out / "compare.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+
+
+def _of_logits(
+    name: str, logits: FloatArray, found: Predictions, params: Mapping[str, Any]
+) -> ComparedMethod:
+    confidence, hit = scores.confidence(logits), scores.top1(logits) == found.labels
+    (nll,) = intervals.mean_bounds(scores.nll_per_image(logits, found.labels), seed=params["seed"])
+    return ComparedMethod(
+        method=name,
+        ships=True,
+        images=len(hit),
+        nll=Estimate(**nll._asdict()),
+        top1=Estimate(**intervals.wilson(int(hit.sum()), len(hit))._asdict()),
+        **_of_confidence(confidence, hit, params),
+    )
+
+
+def _of_table(name: str, table: Any, found: Predictions, params: Mapping[str, Any]) -> ComparedMethod:
+    confidence, hit = scores.confidence(found.logits), scores.top1(found.logits) == found.labels
+    mapped = cross_fitted_confidence(table, confidence, hit, seed=params["seed"])
+    return ComparedMethod(
+        method=name,
+        ships=False,
+        images=len(hit),
+        nll=None,
+        top1=Estimate(**intervals.wilson(int(hit.sum()), len(hit))._asdict()),
+        **_of_confidence(mapped, hit, params),
+    )
+
+
+def _of_confidence(confidence: FloatArray, hit: Any, params: Mapping[str, Any]) -> dict[str, Estimate]:
+    (brier,) = intervals.mean_bounds((confidence - hit) ** 2, seed=params["seed"])
+    return {
+        "ece": ece_with_bounds(confidence, hit, bins=params["bins"], seed=params["seed"]),
+        "brier_toplabel": Estimate(**brier._asdict()),
+    }
