@@ -131,9 +131,16 @@ class TrainingSection(Section):
 
 
 class TeacherTrainingSection(TrainingSection):
-    """How the teacher learns from labels alone."""
+    """How the teacher learns from labels alone: cross-entropy, smoothed or focal."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    focal_gamma: float = Field(0.0, ge=0, le=10)
+
+    @model_validator(mode="after")
+    def _one_way_to_be_less_sure(self) -> TeacherTrainingSection:
+        if self.label_smoothing and self.focal_gamma:
+            raise ValueError("label_smoothing and focal_gamma: give one of them")
+        return self
 
 
 class LossSection(Choice):

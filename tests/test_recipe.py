@@ -80,6 +80,27 @@ WRONG = {
     "loss of weight 0": (losses({"name": "kd", "weight": 0}), "distill.losses[0].weight", "greater than 0"),
     "no loss": (losses(), "distill.losses", "at least 1"),
     "misspelt calibrator": ({"calibrator": {"name": "temprature"}}, "calibrator", "'temperature'"),
+    "calibrator that cannot ship": (
+        {"calibrator": {"name": "isotonic"}},
+        "calibrator.name",
+        "compare: [{name: isotonic}]",
+    ),
+    "misspelt map to compare": (
+        {"calibrate": {"compare": [{"name": "vector"}, {"name": "isotonik"}]}},
+        "calibrate.compare[1]",
+        "isotonik",
+    ),
+    "threshold that is no share": (
+        {"evaluate": {"thresholds": [0.5, 80]}},
+        "evaluate.thresholds[1]",
+        "less than 1",
+    ),
+    "unknown corruption": ({"evaluate": {"corruptions": ["fog"]}}, "evaluate.corruptions[0]", "'brightness'"),
+    "smoothed and focal": (
+        {"teacher_training": {**TRAINING, "label_smoothing": 0.1, "focal_gamma": 2.0}},
+        "teacher_training",
+        "give one of them",
+    ),
     "misspelt precision": (
         {"precisions": [{"name": "fp32"}, {"name": "int88"}]},
         "precisions[1]",
