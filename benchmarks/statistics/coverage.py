@@ -134,7 +134,7 @@ def coverage_shift_at(limit: float, disagreements: float) -> Passes:
 
 
 def precision_shift_at(limit: float) -> Passes:
-    """A gate precision_shift within +-limit on a model whose precision falls by it, same images mostly taken."""
+    """A gate precision_shift within +-limit on a model whose precision falls by it on the same images."""
 
     def passes(generator: np.random.Generator, n: int) -> bool:
         ease = generator.random(n)
@@ -147,7 +147,7 @@ def precision_shift_at(limit: float) -> Passes:
 
 
 def mean_rise_at(limit: float, skew: float) -> Passes:
-    """A gate nll_rise <= limit, on per-image differences that are skewed to the side that matters, or away."""
+    """A gate nll_rise <= limit, on differences that are skewed to the side that matters, or away from it."""
 
     def passes(generator: np.random.Generator, n: int) -> bool:
         drawn = generator.gamma(1 / skew**2, abs(skew), n)
