@@ -20,6 +20,7 @@ from calkd_edge.errors import RecipeError
 from calkd_edge.export.adopt import check_names, load_onnx
 from calkd_edge.export.ends import Ends, find_ends, refuse_other_readers
 from calkd_edge.export.fold import Folded, Place, fold_at
+from calkd_edge.export.proof import prove
 from calkd_edge.metrics import quality
 from calkd_edge.onnx_graph import copy_of
 from calkd_edge.records import (
@@ -37,7 +38,6 @@ from calkd_edge.release.atomic import replacing
 from calkd_edge.repair.answers import Answers
 from calkd_edge.repair.running import Reading, given_inputs, predicted, runnable_file
 from calkd_edge.repair.sentences import sentences
-from calkd_edge.stages.evaluate import prove
 
 HALF_ROUNDING = 2.0**-10
 """Of float16, relative: half a unit for each of two files that round."""

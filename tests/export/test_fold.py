@@ -10,12 +10,12 @@ from proofs import calibration, predictions
 
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.fold import fold
+from calkd_edge.export.proof import prove
 from calkd_edge.onnx_graph import GraphView, copy_of
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.records import Affine, Predictions
-from calkd_edge.stages.evaluate import prove
 
 TOLERANCE = 4e-6
 _DRAW = np.random.default_rng(5)

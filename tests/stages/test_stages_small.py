@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.errors import StageFailed
+from calkd_edge.export import proof
 from calkd_edge.losses.base import Loss
 from calkd_edge.losses.objective import WeightedLosses
 from calkd_edge.models import image_model
 from calkd_edge.records import Affine, Calibration, Predictions
-from calkd_edge.stages import evaluate, predict, soft_labels
+from calkd_edge.stages import predict, soft_labels
 from calkd_edge.stages.distill import Distillation, SoftLabels, applied
 from calkd_edge.stages.epochs import Epochs
 from calkd_edge.training.loop import Batch
@@ -56,10 +57,10 @@ LOGITS = np.random.default_rng(1).normal(0, 5, (40, 6)).astype(np.float32)
 
 
 def test_proof_holds_for_logits_that_were_divided_in_float32():
-    proof = evaluate.prove(predictions(LOGITS), predictions(LOGITS * np.float32(0.4)), calibration(0.4))
-    assert proof.images == 40
-    assert proof.argmax_changes == 0
-    assert proof.max_logit_difference <= proof.tolerance
+    found = proof.prove(predictions(LOGITS), predictions(LOGITS * np.float32(0.4)), calibration(0.4))
+    assert found.images == 40
+    assert found.argmax_changes == 0
+    assert found.max_logit_difference <= found.tolerance
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_proof_holds_for_logits_that_were_divided_in_float32():
 )
 def test_fold_that_departs_from_dividing_by_hand_is_refused(broken):
     with pytest.raises(StageFailed) as refused:
-        evaluate.prove(predictions(LOGITS), predictions(broken(LOGITS)), calibration(0.4))
+        proof.prove(predictions(LOGITS), predictions(broken(LOGITS)), calibration(0.4))
     assert "Do not ship it" in refused.value.remedy
 
 
@@ -83,22 +84,22 @@ def test_proof_compares_image_by_image_whatever_their_order():
     order = np.random.default_rng(2).permutation(40)
     folded = predictions(LOGITS * np.float32(0.4))
     turned = Predictions(folded.logits[order], folded.labels[order], folded.indices[order])
-    assert evaluate.prove(predictions(LOGITS), turned, calibration(0.4)).images == 40
+    assert proof.prove(predictions(LOGITS), turned, calibration(0.4)).images == 40
 
 
 def test_nothing_is_proven_on_different_images():
     with pytest.raises(StageFailed, match="different images"):
-        evaluate.prove(predictions(LOGITS), predictions(LOGITS, first=1000), calibration(1.0))
+        proof.prove(predictions(LOGITS), predictions(LOGITS, first=1000), calibration(1.0))
 
 
 def test_probabilities_that_are_not_the_softmax_of_the_logits_are_refused():
     sound = predictions(LOGITS)
-    evaluate.check_probabilities(sound)
+    proof.check_probabilities(sound)
     off = Predictions(sound.logits, sound.labels, sound.indices, sound.probabilities + np.float32(2e-3))
     with pytest.raises(StageFailed, match="differ from the softmax"):
-        evaluate.check_probabilities(off)
+        proof.check_probabilities(off)
     with pytest.raises(StageFailed, match="no probabilities"):
-        evaluate.check_probabilities(Predictions(sound.logits, sound.labels, sound.indices))
+        proof.check_probabilities(Predictions(sound.logits, sound.labels, sound.indices))
 
 
 # --- soft labels ---------------------------------------------------------------------------------------

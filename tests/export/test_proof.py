@@ -1,4 +1,4 @@
-"""evaluate.prove and check_probabilities: what they let pass and what they refuse."""
+"""prove and check_probabilities: what they let pass and what they refuse."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from proofs import calibration, predictions
 
 from calkd_edge.errors import StageFailed
+from calkd_edge.export.proof import check_probabilities, prove
 from calkd_edge.records import Affine, Predictions
-from calkd_edge.stages.evaluate import check_probabilities, prove
 
 
 def test_proof_refuses_another_temperature_and_a_missing_fold():
