@@ -38,7 +38,7 @@ class GraphView:
         """The view of a model's main graph."""
         consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
         for node in model.graph.node:
-            for name in node.input:
+            for name in dict.fromkeys((*node.input, *sorted(_read_inside(node)))):
                 consumers[name].append(node)
         producer = {name: node for node in model.graph.node for name in node.output}
         return cls(
@@ -77,7 +77,7 @@ class GraphView:
         made = {*self.initializers, *(value.name for value in self.graph.input), ""}
         waiting, ordered = list(self.graph.node), []
         while waiting:
-            ready = [node for node in waiting if made.issuperset(node.input)]
+            ready = [node for node in waiting if made.issuperset(node.input) and not _waits(node, waiting)]
             if not ready:
                 raise ValueError(f"the graph has a circle through '{waiting[0].name}'")
             for node in ready:
@@ -99,11 +99,17 @@ class GraphView:
 
     def drop_unused(self) -> None:
         """Remove initializers that no node reads."""
-        read = {name for node in self.graph.node for name in node.input}
+        read = {name for node in self.graph.node for name in (*node.input, *_read_inside(node))}
         read |= {output.name for output in self.graph.output}
         kept = [tensor for tensor in self.graph.initializer if tensor.name in read]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)
+
+
+def _waits(node: onnx.NodeProto, waiting: Sequence[onnx.NodeProto]) -> bool:
+    """Whether a branch or body of a node reads what is not made yet."""
+    inside = _read_inside(node)
+    return bool(inside) and any(inside.intersection(other.output) for other in waiting)
 
 
 def _read_inside(node: onnx.NodeProto) -> set[str]:

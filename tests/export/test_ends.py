@@ -235,3 +235,42 @@ def test_a_file_that_does_not_say_how_many_classes_it_has_is_refused():
     open_ended.graph.input[0].type.tensor_type.shape.dim.add(dim_param="many")
     with pytest.raises(RecipeError, match="does not say how many classes"):
         find_ends(open_ended)
+
+
+def branched() -> onnx.ModelProto:
+    """A classifier with an If whose branches read numbers and a value of the graph around them."""
+
+    def branch(name, number):
+        made = helper.make_node("Add", ["z", number], [f"{name}_out"])
+        out = helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, ["batch", 3])
+        return helper.make_graph([made], name, [], [out])
+
+    nodes = [
+        LINEAR,
+        NODE("If", ["yes"], ["y"], then_branch=branch("then", "up"), else_branch=branch("other", "down")),
+        NODE("Softmax", ["y"], ["p"]),
+    ]
+    stored = {"yes": np.array(True), "up": np.full(3, 2.0, np.float32), "down": np.full(3, -2.0, np.float32)}
+    return model(nodes, {"p": SCORES}, stored)
+
+
+def test_numbers_that_only_a_branch_reads_stay_in_the_file(execute):
+    file = branched()
+    adopted = adopt_outputs(file)
+    assert {tensor.name for tensor in adopted.graph.initializer} >= {"up", "down"}
+    np.testing.assert_allclose(execute(adopted, INPUT)["probabilities"], softmax(LOGITS + 2), atol=1e-6)
+    folded = copy_of(file)
+    assert fold_at(folded, TEMPERATURE, Place("y", 3)) == ("nodes_appended", "a If makes the logits")
+    expected = softmax(0.4 * (LOGITS + 2))
+    np.testing.assert_allclose(execute(folded, INPUT)["p"], expected, atol=1e-6)
+
+
+def test_a_layer_whose_logits_a_branch_reads_too_is_left_alone():
+    file = branched()
+    assert fold_at(file, TEMPERATURE, Place("y", 3)).how == "nodes_appended"
+    nodes = [LINEAR, NODE("Identity", ["z"], ["logits"]), *list(branched().graph.node)[1:2]]
+    beside = model(
+        nodes, {"logits": SCORES, "y": SCORES}, {"yes": np.array(True), "up": WEIGHT[0], "down": WEIGHT[0]}
+    )
+    reason = fold_at(beside, TEMPERATURE, Place("logits", 3)).reason
+    assert reason == "'z', before the logits, is read by something else too"
