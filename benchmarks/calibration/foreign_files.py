@@ -79,7 +79,7 @@ FILES = (
         "silero-vad==6.2.3",
         "silero_vad/data/silero_vad_16k_op15.onnx",
         pixels(512),
-        "speech or none: a sigmoid, which is to be refused",
+        "speech or none: asks for a state as well, which is to be refused",
     ),
 )
 

@@ -16,12 +16,11 @@ import onnx
 from onnx import TensorProto, helper
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.export.ends import find_ends
-from calkd_edge.export.onnx_export import INPUT, LOGITS, PROBABILITIES
-from calkd_edge.onnx_graph import GraphView, class_names, copy_of
+from calkd_edge.export.onnx_export import INPUT
+from calkd_edge.export.outputs import Scores, one_input, wrap_outputs
+from calkd_edge.onnx_graph import class_names, copy_of
 
 Triple = Sequence[float]
-Scores = Literal["logits", "probabilities"]
 _FLOATS = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
 
 
@@ -131,15 +130,9 @@ def adopt(
     """
     adopted = copy_of(model)
     graph = adopted.graph
-    stored = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in stored]
-    if len(inputs) != 1:
-        raise RecipeError(
-            f"the model has {len(inputs)} inputs ({', '.join(v.name for v in inputs)}), a classifier has one",
-            remedy="Export the image branch alone.",
-        )
-    shape = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim]
-    kind = inputs[0].type.tensor_type.elem_type
+    given = one_input(graph)
+    shape = [dim.dim_value for dim in given.type.tensor_type.shape.dim]
+    kind = given.type.tensor_type.elem_type
     found = _layout(shape, layout)
     height, width = (shape[2], shape[3]) if found == "nchw" else (shape[1], shape[2])
     if not height or not width:
@@ -152,26 +145,13 @@ def adopt(
             f"the model's input is {TensorProto.DataType.Name(kind)}",
             remedy="uint8, float16 and float32 are known.",
         )
-    ours = inputs[0].name == INPUT and kind == TensorProto.UINT8 and found == "nchw"
+    ours = given.name == INPUT and kind == TensorProto.UINT8 and found == "nchw"
     if not ours:
-        _wrap_input(graph, inputs[0], kind, found, (height, width), mean, std)
-    classes = _wrap_outputs(adopted, output, scores)
+        _wrap_input(graph, given, kind, found, (height, width), mean, std)
+    classes = wrap_outputs(adopted, output, scores)
     onnx.checker.check_model(adopted)
-    given = None if ours or kind not in _FLOATS else (mean, std)
-    return Adopted(adopted, (3, height, width), classes, found, *(given or (None, None)))
-
-
-def adopt_outputs(
-    model: onnx.ModelProto, *, output: str | None = None, scores: Scores | None = None
-) -> onnx.ModelProto:
-    """The same classifier with its own inputs, and logits and probabilities as its outputs.
-
-    Raises:
-        RecipeError: see `ends.find_ends`.
-    """
-    adopted = copy_of(model)
-    _wrap_outputs(adopted, output, scores)
-    return adopted
+    told = (None, None) if ours or kind not in _FLOATS else (mean, std)
+    return Adopted(adopted, (3, height, width), classes, found, *told)
 
 
 def _layout(shape: list[int], asked: str | None) -> str:
@@ -252,48 +232,3 @@ def _wrap_input(
     graph.input.extend([outer, *others])
     del graph.node[:]
     graph.node.extend([*nodes, *own])
-
-
-def _wrap_outputs(model: onnx.ModelProto, output: str | None, scores: Scores | None) -> int:
-    """Name logits and probabilities; returns C.
-
-    Where the file ends in a softmax, that is the confidence it ships, and what goes into it are its logits:
-    also when a softmax goes into it, as in files that take it twice. Values are renamed, not copied: a
-    calibration is then folded into the layer that gives the logits.
-    """
-    view = GraphView.of(model)
-    if output is None and {LOGITS, PROBABILITIES} <= {one.name for one in view.graph.output}:
-        ours = next(one for one in view.graph.output if one.name == LOGITS)
-        return int(ours.type.tensor_type.shape.dim[-1].dim_value)
-    ends = find_ends(model, output=output, scores=scores)
-    batch = next((one for one in view.graph.output if one.name == ends.scores), view.graph.output[0])
-    nodes = list(view.graph.node)
-    kept = ends.logits
-    if ends.kind == "probabilities":
-        # A softmax of log p is p: so these are logits of the confidence that the file ships.
-        nodes.append(helper.make_node("Log", [ends.scores], ["adopted_log"], "adopted_log"))
-        kept = "adopted_log"
-    _rename(nodes, kept, "adopted_scores")
-    for name in (LOGITS, PROBABILITIES):
-        _rename(nodes, name, f"adopted_other_{name}")
-    nodes.append(helper.make_node("Flatten", ["adopted_scores"], [LOGITS], "adopted_flatten", axis=1))
-    nodes.append(helper.make_node("Softmax", [LOGITS], [PROBABILITIES], "adopted_softmax", axis=-1))
-    view.replace_nodes(nodes)
-    first = batch.type.tensor_type.shape.dim
-    size = (first[0].dim_value or first[0].dim_param or "batch") if first else "batch"
-    kind = TensorProto.FLOAT16 if ends.half else TensorProto.FLOAT
-    del view.graph.output[:]
-    view.graph.output.extend(
-        helper.make_tensor_value_info(name, kind, [size, ends.classes]) for name in (LOGITS, PROBABILITIES)
-    )
-    GraphView.of(model).drop_unread()
-    return ends.classes
-
-
-def _rename(nodes: list[onnx.NodeProto], old: str, new: str) -> None:
-    """Give a value another name wherever it is made or read."""
-    for node in nodes:
-        for names in (node.input, node.output):
-            for place, name in enumerate(names):
-                if name == old:
-                    names[place] = new

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 
 from calkd_edge.devices.session import open_session
-from calkd_edge.export.adopt import Triple, adopt, adopt_outputs
+from calkd_edge.export.adopt import Triple, adopt
+from calkd_edge.export.outputs import adopt_outputs
 from calkd_edge.records import Predictions
 from calkd_edge.repair import inputs
 

@@ -8,9 +8,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.export.adopt import adopt_outputs
 from calkd_edge.export.ends import find_ends, refuse_other_readers
 from calkd_edge.export.fold import Place, fold_at
+from calkd_edge.export.outputs import adopt_outputs
 from calkd_edge.onnx_graph import copy_of
 from calkd_edge.records import Affine
 
@@ -274,3 +274,10 @@ def test_a_layer_whose_logits_a_branch_reads_too_is_left_alone():
     )
     reason = fold_at(beside, TEMPERATURE, Place("logits", 3)).reason
     assert reason == "'z', before the logits, is read by something else too"
+
+
+def test_a_model_that_asks_for_more_than_one_thing_is_refused():
+    file = copy_of(FILES["softmax"][0])
+    file.graph.input.append(helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", 2]))
+    with pytest.raises(RecipeError, match=r"2 inputs \(x, state\)"):
+        adopt_outputs(file)
