@@ -74,7 +74,7 @@ def drift(report: Report) -> Table:
 def corruptions(report: Report) -> Table:
     """Per corruption: top-1, mean confidence and ECE of each file, on the same images."""
     files = report.out_of_distribution
-    head = tuple(text for one in files for text in (one.measurement, "confidence", "ECE"))
+    head = tuple(text for one in files for text in (f"{one.measurement}: top-1", "confidence", "ECE"))
     lines = []
     for at in range(len(files[0].rows) if files else 0):
         first = files[0].rows[at]
