@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from calkd_edge.data.corruptions import SEVERITIES, corrupted
 from calkd_edge.data.prepared import Prepared
+from calkd_edge.data.source import ImageArray
 from calkd_edge.devices.session import open_session
 from calkd_edge.engine.stage import Job
 from calkd_edge.records import Predictions
@@ -26,14 +30,26 @@ def run(job: Job) -> None:
     prepared = Prepared.open(job.inputs["data"])
     path = executed_file(job.inputs["model"], params["runtime"])
     chosen = prepared.indices("test", params["images"], params["seed"])
-    clean = prepared.images[chosen]
     asked = [(name, severity) for name in params["corruptions"] for severity in SEVERITIES]
+    images = job.scratch / "images.npy"
+    _write(images, prepared.images[chosen], asked, params["seed"])
     with open_session(params["device"]) as session:
-        for place, (name, severity) in enumerate(asked):
-            images = job.scratch / "images.npy"
-            np.save(images, corrupted(clean, name, severity, seed=params["seed"]))
-            outputs, _ = session.predict(path, images, runtime=params["runtime"], options=params["options"])
-            images.unlink()
-            found = Predictions(outputs["logits"], prepared.labels[chosen], chosen, outputs["probabilities"])
-            found.save(job.out / file_of(name, severity))
-            job.progress(place + 1, len(asked))
+        outputs, _ = session.predict(
+            path, images, runtime=params["runtime"], options=params["options"], progress=job.progress
+        )
+    images.unlink()
+    for place, (name, severity) in enumerate(asked):
+        rows = slice(place * len(chosen), (place + 1) * len(chosen))
+        found = Predictions(
+            outputs["logits"][rows], prepared.labels[chosen], chosen, outputs["probabilities"][rows]
+        )
+        found.save(job.out / file_of(name, severity))
+
+
+def _write(target: Path, clean: ImageArray, asked: Sequence[tuple[str, int]], seed: int) -> None:
+    """All corrupted images in one file, so that the device is asked once."""
+    shape = (len(asked) * len(clean), *clean.shape[1:])
+    whole = np.lib.format.open_memmap(target, "w+", np.uint8, shape)
+    for place, (name, severity) in enumerate(asked):
+        whole[place * len(clean) : (place + 1) * len(clean)] = corrupted(clean, name, severity, seed=seed)
+    whole.flush()
