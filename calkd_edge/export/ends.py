@@ -15,7 +15,7 @@ from onnx import TensorProto
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.export.last_layer import REARRANGES
-from calkd_edge.onnx_graph import GraphView
+from calkd_edge.onnx_graph import GraphView, attribute
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 Kind = Literal["logits", "softmax", "log_softmax", "probabilities"]
@@ -98,7 +98,24 @@ def find_ends(
         )
     elif scores == "probabilities" or (node is not None and node.op_type in _RETURN_PROBABILITIES):
         kind = "probabilities"
-    return Ends(logits, first, kind, softmaxes, classes, half, _places(model, logits))
+    places = _places(model, logits)
+    if node is not None and node.op_type in ("Softmax", "LogSoftmax"):
+        _check_axis(model, node, places)
+    return Ends(logits, first, kind, softmaxes, classes, half, places)
+
+
+def _check_axis(model: onnx.ModelProto, node: onnx.NodeProto, places: int) -> None:
+    """Refuse a softmax over anything but classes, which stand on axis 1.
+
+    Before opset 13 the default axis is 1, from there on the last.
+    """
+    opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    axis = int(attribute(node, "axis", -1 if opset >= 13 else 1))  # type: ignore[call-overload]  # an int
+    if axis % (2 + places) != 1:
+        raise RecipeError(
+            f"the file's softmax runs over axis {axis} of its scores, not over classes (axis 1)",
+            remedy="Export it with classes on axis 1, or name another output: --scores-output NAME.",
+        )
 
 
 def softmax_source(view: GraphView, value: str) -> str | None:

@@ -185,7 +185,7 @@ def _append(view: GraphView, affine: Affine, place: Place) -> None:
         then("Mul", view.store("calibration_scale", _stored(affine.scale, place)))
     then("Add", view.store("calibration_bias", _stored(affine.bias, place)))
     if place.probabilities:
-        then("Softmax", axis=-1)
+        then("Softmax", axis=1)
     if place.half and not _returns_in_float32(view, place.value):
         then("Cast", to=onnx.TensorProto.FLOAT16)
     nodes[-1].output[0] = place.value

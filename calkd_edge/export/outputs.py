@@ -69,7 +69,7 @@ def wrap_outputs(model: onnx.ModelProto, output: str | None, scores: Scores | No
     for name in (LOGITS, PROBABILITIES):
         _rename(nodes, name, f"adopted_other_{name}")
     nodes.append(helper.make_node("Flatten", ["adopted_scores"], [LOGITS], "adopted_flatten", axis=1))
-    nodes.append(helper.make_node("Softmax", [LOGITS], [PROBABILITIES], "adopted_softmax", axis=-1))
+    nodes.append(helper.make_node("Softmax", [LOGITS], [PROBABILITIES], "adopted_softmax", axis=1))
     view.replace_nodes(nodes)
     first = batch.type.tensor_type.shape.dim
     size = (first[0].dim_value or first[0].dim_param or "batch") if first else "batch"

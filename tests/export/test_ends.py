@@ -281,3 +281,22 @@ def test_a_model_that_asks_for_more_than_one_thing_is_refused():
     file.graph.input.append(helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", 2]))
     with pytest.raises(RecipeError, match=r"2 inputs \(x, state\)"):
         adopt_outputs(file)
+
+
+def test_a_softmax_over_images_is_no_confidence():
+    file = model([LINEAR, NODE("Softmax", ["z"], ["p"], axis=0)], {"p": SCORES})
+    with pytest.raises(RecipeError, match="runs over axis 0 of its scores"):
+        find_ends(file)
+
+
+@pytest.mark.parametrize("opset", [9, 11, 12])
+def test_files_of_older_opsets_are_calibrated_as_they_are(execute, opset):
+    """Their softmax has another default axis, and the oldest know no negative one."""
+    file = model([LINEAR, NODE("Softmax", ["z"], ["p"])], {"p": SCORES})
+    file.opset_import[0].version = opset
+    folded = copy_of(file)
+    assert fold_at(folded, VECTOR, Place("z", 3)).how == "nodes_appended"
+    onnx.checker.check_model(folded)
+    expected = softmax(VECTOR.apply(LOGITS))
+    np.testing.assert_allclose(execute(folded, INPUT)["p"], expected, atol=1e-6)
+    np.testing.assert_allclose(execute(adopt_outputs(folded), INPUT)["probabilities"], expected, atol=1e-6)
