@@ -65,6 +65,8 @@ def calibrate(
         )
     if scores not in (None, "logits", "probabilities"):
         raise RecipeError(f"--scores {scores}: not known", remedy="Valid: logits, probabilities.")
+    if output is not None and output.suffix != ".onnx":
+        raise RecipeError(f"--output {output}: a file that ends in .onnx is written", remedy="Name it so.")
     settings: dict[str, Any] = {}
     for one in setting or ():
         assign(settings, one)
@@ -74,7 +76,10 @@ def calibrate(
     asked = Asked(method=method, settings=settings, thresholds=chosen, seed=seed)
     if predictions is not None:
         if output is not None:
-            raise RecipeError("--output: predictions hold no file to calibrate", remedy="Give --model too.")
+            raise RecipeError(
+                "--output: predictions hold no file to calibrate",
+                remedy="Leave it out, or give --model and --data instead of predictions.",
+            )
         found = measure(read_predictions(predictions), asked, source=predictions.name)
     else:
         if data is None or model is None:
@@ -100,7 +105,7 @@ def calibrate(
     else:
         _show(found)
     if output is not None:
-        for path in write_repair(found, output.parent, output.stem):
+        for path in write_repair(found, output.parent, f"{output.stem}.calibration"):
             if not as_json:
                 print(path)
 

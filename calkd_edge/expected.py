@@ -89,7 +89,7 @@ def check_disk(plan: Plan, store: Store) -> None:
     elif any(stage.name == "soft-labels" and store.published(stage) is None for stage in plan.stages):
         prepared = Prepared.open(data)
         numbers = len(prepared.indices("train")) * len(prepared.classes)
-        needed = 2 * recipe.distill.soft_labels.views * numbers * BYTES_PER_LOGIT
+        needed = 2 * recipe.distill.views * numbers * BYTES_PER_LOGIT
     else:
         return
     free = shutil.disk_usage(store.root).free

@@ -38,7 +38,7 @@ class GraphView:
         """The view of a model's main graph."""
         consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
         for node in model.graph.node:
-            for name in dict.fromkeys((*node.input, *sorted(_read_inside(node)))):
+            for name in dict.fromkeys((*node.input, *sorted(read_inside(node)))):
                 consumers[name].append(node)
         producer = {name: node for node in model.graph.node for name in node.output}
         return cls(
@@ -53,12 +53,17 @@ class GraphView:
         """Whether the graph returns this value."""
         return any(output.name == name for output in self.graph.output)
 
+    def unique(self, name: str) -> str:
+        """`name`, with a number behind it where something has it already."""
+        free, number = name, 1
+        while free in self.initializers or free in self.producer or free in self.consumers:
+            number += 1
+            free = f"{name}_{number}"
+        return free
+
     def store(self, name: str, values: np.ndarray) -> str:
         """Add an initializer; returns its name, `name` with a number behind it where that is taken."""
-        unique, number = name, 1
-        while unique in self.initializers or unique in self.producer:
-            number += 1
-            unique = f"{name}_{number}"
+        unique = self.unique(name)
         # Not ascontiguousarray, which makes a vector of a scalar.
         tensor = numpy_helper.from_array(np.asarray(values, order="C"), unique)
         self.graph.initializer.append(tensor)
@@ -94,13 +99,18 @@ class GraphView:
             if needed.intersection(node.output):
                 kept.append(node)
                 needed.update(node.input)
-                needed.update(_read_inside(node))
+                needed.update(read_inside(node))
         self.replace_nodes(kept[::-1])
 
     def drop_unused(self) -> None:
         """Remove initializers that no node reads."""
-        read = {name for node in self.graph.node for name in (*node.input, *_read_inside(node))}
+        read = {name for node in self.graph.node for name in (*node.input, *read_inside(node))}
         read |= {output.name for output in self.graph.output}
+        dropped = {tensor.name for tensor in self.graph.initializer if tensor.name not in read}
+        inputs = [value for value in self.graph.input if value.name not in dropped]
+        if len(inputs) < len(self.graph.input):  # older files list stored numbers among their inputs
+            del self.graph.input[:]
+            self.graph.input.extend(inputs)
         kept = [tensor for tensor in self.graph.initializer if tensor.name in read]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)
@@ -108,15 +118,15 @@ class GraphView:
 
 def _waits(node: onnx.NodeProto, waiting: Sequence[onnx.NodeProto]) -> bool:
     """Whether a branch or body of a node reads what is not made yet."""
-    inside = _read_inside(node)
+    inside = read_inside(node)
     return bool(inside) and any(inside.intersection(other.output) for other in waiting)
 
 
-def _read_inside(node: onnx.NodeProto) -> set[str]:
+def read_inside(node: onnx.NodeProto) -> set[str]:
     """What the branches of an If or the body of a Loop read."""
     bodies = [item.g for item in node.attribute if item.type == onnx.AttributeProto.GRAPH]
     read = {name for body in bodies for inner in body.node for name in inner.input}
-    return read.union(*(_read_inside(inner) for body in bodies for inner in body.node))
+    return read.union(*(read_inside(inner) for body in bodies for inner in body.node))
 
 
 def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -163,7 +163,7 @@ def notices(checked: Checked, options: Options) -> list[str]:
     if checked.teacher_mode == "live":
         said.append(f"The teacher runs live in every step, no soft labels are stored: {checked.reason}.")
     elif checked.teacher_mode == "stored":
-        views, epochs = recipe.distill.soft_labels.views, recipe.distill.epochs
+        views, epochs = recipe.distill.views, recipe.distill.epochs
         runtime = "ONNX Runtime" if checked.teacher_is_file else "torch"
         said.append(
             f"Soft labels: {views} views of each image, each seen {epochs / views:.1f} times; "

@@ -132,7 +132,7 @@ class Planner:
             return None
         section = self.checked.recipe.distill.soft_labels
         params = {
-            "views": section.views,
+            "views": self.checked.recipe.distill.views,
             "images_per_step": section.images_per_step,
             "augmentation": self.checked.named["augmentation"],
             "seed": self.checked.recipe.seed,

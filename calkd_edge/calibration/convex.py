@@ -57,6 +57,8 @@ def minimum(at: Callable[[Floats], Local], start: Floats, preconditioner: Floats
 def _newton_step(here: Local, preconditioner: Floats) -> Floats:
     residual = -here.gradient
     size = float(np.linalg.norm(residual))
+    if size == 0.0:
+        return residual
     good_enough = min(0.1, np.sqrt(size)) * size
     step, scaled = np.zeros_like(residual), residual / preconditioner
     direction, product = scaled, float(residual @ scaled)

@@ -35,7 +35,7 @@ class Fitted:
 
 
 REASONS = {
-    "separable": "every image is classified right, so the best temperature is 0",
+    "separable": "no image has a class above its own, so the best temperature is 0",
     "anti": "the model is worse than guessing, so the best temperature is infinite",
     "flat": "every image has the same logits, so a temperature means nothing",
     "extreme": "the best temperature lies outside 1/100 to 100",

@@ -89,14 +89,20 @@ class Session:
         *,
         runtime: str,
         options: Mapping[str, Json],
+        images_per_run: int | None = None,
         progress: Progress = _unheard,
     ) -> tuple[dict[str, FloatArray], dict[str, Json]]:
-        """Every output of `model` by name over a .npy file of uint8 [N, 3, H, W], and the options used."""
+        """Every output of `model` by name over a .npy file of uint8 [N, 3, H, W], and the options used.
+
+        `images_per_run` must divide N where the model takes no other number.
+        """
         self.device.put(model, "model.onnx")
         self.device.put(images, "images.npy")
         job: dict[str, Any] = {"model": "model.onnx", "images": "images.npy", "runtime": runtime}
         job["options"] = dict(options)
         job["outputs"] = "outputs.npz"
+        if images_per_run is not None:
+            job["images_per_run"] = images_per_run
         reply = self._do("predict", job, _PREDICT_REPLY, timeout_s=RUN_TIMEOUT_S, progress=progress)
         outputs: dict[str, FloatArray] = self._fetch_arrays("outputs.npz")
         counts = {name: len(values) for name, values in outputs.items()}

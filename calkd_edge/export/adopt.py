@@ -128,6 +128,28 @@ def adopt(
     Raises:
         RecipeError: the graph does not say enough, with the option that does.
     """
+    adopted, found, size, own = adopt_inputs(model, layout=layout, mean=mean, std=std)
+    classes = wrap_outputs(adopted, output, scores)
+    onnx.checker.check_model(adopted)
+    told = (None, None) if own else (mean, std)
+    return Adopted(adopted, (3, *size), classes, found, *told)
+
+
+def adopt_inputs(
+    model: onnx.ModelProto,
+    *,
+    layout: str | None = None,
+    mean: Triple | None = None,
+    std: Triple | None = None,
+) -> tuple[onnx.ModelProto, str, tuple[int, int], bool]:
+    """The same model for uint8 images [N, 3, H, W], with its own outputs.
+
+    Returns:
+        The model, its layout, (H, W), and whether it normalises images itself.
+
+    Raises:
+        RecipeError: the graph does not say enough, with the option that does.
+    """
     adopted = copy_of(model)
     graph = adopted.graph
     given = one_input(graph)
@@ -148,10 +170,7 @@ def adopt(
     ours = given.name == INPUT and kind == TensorProto.UINT8 and found == "nchw"
     if not ours:
         _wrap_input(graph, given, kind, found, (height, width), mean, std)
-    classes = wrap_outputs(adopted, output, scores)
-    onnx.checker.check_model(adopted)
-    told = (None, None) if ours or kind not in _FLOATS else (mean, std)
-    return Adopted(adopted, (3, height, width), classes, found, *told)
+    return adopted, found, (height, width), ours or kind not in _FLOATS
 
 
 def _layout(shape: list[int], asked: str | None) -> str:

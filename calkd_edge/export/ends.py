@@ -14,20 +14,22 @@ import onnx
 from onnx import TensorProto
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.export.last_layer import REARRANGES
+from calkd_edge.export.last_layer import LINEAR
+from calkd_edge.export.softmax import AFTERWARDS, MOVES, behind, softmax_source
 from calkd_edge.onnx_graph import GraphView, attribute
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 Kind = Literal["logits", "softmax", "log_softmax", "probabilities"]
 
-_SPREADS = REARRANGES | {"Expand", "Cast"}
-_RETURN_PROBABILITIES = frozenset(
-    {"Normalizer", "LinearClassifier", "TreeEnsembleClassifier", "SVMClassifier"}
+LARGEST_BYTES = 1_900_000_000
+LEAST_PROBABILITY = 1e-30
+"""What a probability of 0 counts as where a logarithm of it is taken."""
+
+RETURN_PROBABILITIES = frozenset({"LinearClassifier", "TreeEnsembleClassifier", "SVMClassifier"})
+_SOFTMAX_LIKE = frozenset(
+    {"Softmax", "LogSoftmax", "Exp", "ReduceLogSumExp", "Sigmoid", "If", "Loop", "Scan"}
 )
-READ_BESIDE = frozenset(
-    {"Softmax", "LogSoftmax", "ArgMax", "TopK", "Sub", "ReduceMax", "Exp", "Cast"} | REARRANGES
-)
-"""Nodes that may read logits: calibration changes what they return, as it should."""
+"""Seen behind the last layer in a form that is not known, these forbid to take scores for logits."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Ends:
         kind: how the scores come of the logits. `logits` are assumed where no softmax is found.
         softmaxes: how many stand at the end; more than one flattens confidence.
         classes: C.
-        half: whether the scores are float16.
+        half: whether the logits are float16.
         places: axes of length 1 that the logits have behind their classes.
     """
 
@@ -70,38 +72,49 @@ def find_ends(
     Raises:
         RecipeError: no output of scores or several, an unknown number of classes, or a sigmoid for each.
     """
+    if model.ByteSize() > LARGEST_BYTES:
+        raise RecipeError(
+            f"the file holds {model.ByteSize() / 1e9:.1f} GB; files above 2 GB are not read yet",
+            remedy="Calibrate the part behind its backbone, exported alone.",
+        )
     view = GraphView.of(model)
     chosen = _score_output(view, output)
     classes = _classes(model, chosen)
-    half = chosen.type.tensor_type.elem_type == TensorProto.FLOAT16
     first = chosen.name
     node = view.producer.get(first)
     if node is not None and node.op_type == "ZipMap":
         first = node.input[0]
-    end = _without_rearrangement(view, first)
+    end = behind(view, first, AFTERWARDS)
     kind: Kind = "logits"
     logits, softmaxes = first, 0
     source = softmax_source(view, end)
     node = view.producer.get(end)
+    of_log = behind(view, node.input[0], MOVES) if node is not None and node.op_type == "Log" else None
     if source is not None:
         kind, logits, softmaxes = "softmax", source, 1
-        inner = softmax_source(view, _without_rearrangement(view, source))
+        inner = softmax_source(view, behind(view, source, MOVES))
         while inner is not None:
             softmaxes += 1
-            inner = softmax_source(view, _without_rearrangement(view, inner))
+            inner = softmax_source(view, behind(view, inner, MOVES))
     elif node is not None and node.op_type == "LogSoftmax":
         kind, logits, softmaxes = "log_softmax", node.input[0], 1
+    elif of_log is not None and (inside := softmax_source(view, of_log)) is not None:
+        kind, logits, softmaxes = "log_softmax", inside, 1
     elif node is not None and node.op_type == "Sigmoid":
         raise RecipeError(
             f"the output '{chosen.name}' holds a sigmoid for each class, not one softmax over them",
             remedy="Such models answer several questions at once; calibrate classifiers with one answer.",
         )
-    elif scores == "probabilities" or (node is not None and node.op_type in _RETURN_PROBABILITIES):
+    elif scores is None and _makes_probabilities(view, end):
         kind = "probabilities"
+    elif scores is not None:
+        kind = scores
+    else:
+        _refuse_unknown_end(view, first, chosen.name)
     places = _places(model, logits)
     if node is not None and node.op_type in ("Softmax", "LogSoftmax"):
         _check_axis(model, node, places)
-    return Ends(logits, first, kind, softmaxes, classes, half, places)
+    return Ends(logits, first, kind, softmaxes, classes, _is_half(model, logits, chosen), places)
 
 
 def _check_axis(model: onnx.ModelProto, node: onnx.NodeProto, places: int) -> None:
@@ -118,64 +131,45 @@ def _check_axis(model: onnx.ModelProto, node: onnx.NodeProto, places: int) -> No
         )
 
 
-def softmax_source(view: GraphView, value: str) -> str | None:
-    """What a softmax was taken of to give `value`, or None where it is no softmax.
-
-    Subtracting a row's largest number before the exponential, as exporters do, changes no softmax and is
-    stepped over.
-    """
+def _makes_probabilities(view: GraphView, value: str) -> bool:
+    """Whether operators of classical models return probabilities here."""
     node = view.producer.get(value)
-    if node is None or node.domain not in ("", "ai.onnx"):
-        return None
-    if node.op_type == "Softmax":
-        return str(node.input[0])
-    if node.op_type != "Div":
-        return None
-    power = view.producer.get(node.input[0])
-    maker = _behind_spreading(view, node.input[1])
-    if power is None or maker is None or power.op_type != "Exp" or maker.op_type != "ReduceSum":
-        return None
-    if maker.input[0] != power.output[0]:
-        return None
-    shifted = view.producer.get(power.input[0])
-    if shifted is not None and shifted.op_type == "Sub":
-        of = _behind_spreading(view, shifted.input[1])
-        if of is not None and of.op_type == "ReduceMax" and of.input[0] == shifted.input[0]:
-            return str(shifted.input[0])
-    return str(power.input[0])
+    if node is None:
+        return False
+    if node.op_type == "Normalizer":
+        return attribute(node, "norm", b"MAX") == b"L1"
+    if node.op_type == "TreeEnsembleClassifier":
+        return attribute(node, "post_transform", b"NONE") in (b"NONE", b"SOFTMAX")
+    return node.op_type in RETURN_PROBABILITIES and attribute(node, "post_transform", b"NONE") == b"SOFTMAX"
 
 
-def _behind_spreading(view: GraphView, value: str) -> onnx.NodeProto | None:
-    """The node that makes one number for each row, before it was spread over the classes again."""
-    while (node := view.producer.get(value)) is not None:
-        if node.op_type in _SPREADS:
-            value = node.input[0]
-        elif node.op_type == "Max" and sum(name in view.initializers for name in node.input) == 1:
-            value = next(name for name in node.input if name not in view.initializers)  # at least a number
-        else:
-            return node
-    return None
-
-
-def refuse_other_readers(model: onnx.ModelProto, ends: Ends) -> None:
-    """Refuse logits that something else is computed from, which calibration would change as well.
+def _refuse_unknown_end(view: GraphView, first: str, output: str) -> None:
+    """Refuse to take scores for logits when something like a softmax stands behind the last layer.
 
     Raises:
-        RecipeError: naming it.
+        RecipeError: naming it, with the option that settles it.
     """
-    readers = GraphView.of(model).consumers[ends.logits]
-    other = next((node for node in readers if node.op_type not in READ_BESIDE), None)
-    if other is not None and ends.kind != "probabilities":
-        raise RecipeError(
-            f"the logits '{ends.logits}' are also read by a {other.op_type}, which calibration would change",
-            remedy="Export the classifier without that branch.",
-        )
+    waiting, seen = [first], {first}
+    while waiting:
+        node = view.producer.get(waiting.pop())
+        if node is None or node.op_type in LINEAR:
+            continue
+        if node.op_type in _SOFTMAX_LIKE:
+            raise RecipeError(
+                f"a {node.op_type} stands before the output '{output}' in a form that is not known: the "
+                "graph does not say whether it returns logits",
+                remedy="Say which: --scores probabilities or --scores logits.",
+            )
+        fresh = [name for name in node.input if name not in seen]
+        waiting += fresh
+        seen.update(fresh)
 
 
-def _without_rearrangement(view: GraphView, value: str) -> str:
-    while (node := view.producer.get(value)) is not None and node.op_type in REARRANGES:
-        value = node.input[0]
-    return value
+def _is_half(model: onnx.ModelProto, value: str, output: onnx.ValueInfoProto) -> bool:
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    known = {one.name: one for one in (*graph.value_info, *graph.output)}
+    found = known.get(value, output).type.tensor_type.elem_type
+    return bool(found == TensorProto.FLOAT16)
 
 
 def _score_output(view: GraphView, name: str | None) -> onnx.ValueInfoProto:
@@ -185,6 +179,10 @@ def _score_output(view: GraphView, name: str | None) -> onnx.ValueInfoProto:
         chosen = next((output for output in outputs if output.name == name), None)
         if chosen is None:
             raise RecipeError(f"the model has no output '{name}'", remedy=f"Its outputs: {listed}.")
+        if not _holds_scores(view, chosen):
+            raise RecipeError(
+                f"the output '{name}' is no float32 or float16 [N, C]", remedy=f"Its outputs: {listed}."
+            )
         return chosen
     scores = [output for output in outputs if _holds_scores(view, output)]
     if len(scores) == 2 and {output.name for output in scores} == {"logits", "probabilities"}:
@@ -192,7 +190,7 @@ def _score_output(view: GraphView, name: str | None) -> onnx.ValueInfoProto:
     if len(scores) != 1:
         raise RecipeError(
             f"the model has {len(scores)} outputs of scores among {listed}; a classifier has one, [N, C]",
-            remedy="Say which: --scores-output NAME.",
+            remedy="Say which (calibrate --scores-output NAME), or export that branch alone.",
         )
     return scores[0]
 

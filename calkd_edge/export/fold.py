@@ -14,6 +14,7 @@ import onnx
 from onnx import helper
 
 from calkd_edge.errors import StageFailed
+from calkd_edge.export.ends import LEAST_PROBABILITY
 from calkd_edge.export.last_layer import LastLayer, last_layer, store_constants, why_not
 from calkd_edge.onnx_graph import GraphView, attribute
 from calkd_edge.records import Affine, FloatArray
@@ -71,6 +72,7 @@ def fold_at(model: onnx.ModelProto, affine: Affine, place: Place) -> Folded:
     """`fold` into a file of any maker, whose logits may be no output; all that reads them is calibrated."""
     if affine.is_identity:
         return Folded("none", "there is nothing to fold: the calibration is the identity")
+    model.ir_version = max(model.ir_version, 4)  # before, every stored number had to be an input as well
     store_constants(model, place.value)
     view = GraphView.of(model)
     if place.probabilities:
@@ -86,7 +88,7 @@ def fold_at(model: onnx.ModelProto, affine: Affine, place: Place) -> Folded:
         layer.node.input[1] = view.store("logits_scale_calibrated", scale.astype(np.float32))
     else:
         _fold_weight(view, layer, layer.weight, affine)
-        _fold_bias(view, layer, affine)
+        _fold_bias(view, layer, layer.weight, affine)
     view.drop_unused()
     return Folded("folded")
 
@@ -106,13 +108,13 @@ def _fold_weight(view: GraphView, layer: LastLayer, weight: str, affine: Affine)
     layer.node.input[1] = view.store("classifier_weight_calibrated", folded.astype(np.float32))
 
 
-def _fold_bias(view: GraphView, layer: LastLayer, affine: Affine) -> None:
+def _fold_bias(view: GraphView, layer: LastLayer, weight: str, affine: Affine) -> None:
     """The layer's own bias and what is added behind it take the scale; the last of them takes the bias."""
     shift = np.broadcast_to(np.asarray(affine.bias), (layer.classes,))
     if layer.added is not None:
         place = next(at for at, name in enumerate(layer.added.input) if name in view.initializers)
         old = view.array(layer.added.input[place]).astype(np.float64)
-        shape = old.shape if old.size == layer.classes else _beside(old.ndim, layer)
+        shape = old.shape if old.size == layer.classes else _beside(view, layer, weight)
         new = _scaled(np.broadcast_to(old.reshape(-1), (layer.classes,)), affine) + shift
         layer.added.input[place] = view.store(
             "classifier_addend_calibrated", new.reshape(shape).astype(np.float32)
@@ -151,14 +153,15 @@ def _scaled(values: FloatArray, affine: Affine) -> FloatArray:
     return values * each
 
 
-def _beside(axes: int, layer: LastLayer) -> tuple[int, ...]:
+def _beside(view: GraphView, layer: LastLayer, weight: str) -> tuple[int, ...]:
     """The shape of one number for each class where a single one was added."""
-    return (layer.classes, 1, 1) if layer.node.op_type == "Conv" and axes != 0 else (layer.classes,)
+    places = len(view.initializers[weight].dims) - 2 if layer.node.op_type == "Conv" else 0
+    return (layer.classes, *[1] * places)
 
 
 def _append(view: GraphView, affine: Affine, place: Place) -> None:
     """Rename what makes the logits, and put the affine between it and everything that reads them."""
-    raw = f"{place.value}_uncalibrated"
+    raw = view.unique(f"{place.value}_uncalibrated")
     maker = view.producer[place.value]
     maker.output[list(maker.output).index(place.value)] = raw
     nodes: list[onnx.NodeProto] = []
@@ -166,12 +169,13 @@ def _append(view: GraphView, affine: Affine, place: Place) -> None:
     def then(kind: str, *stored: str, **attributes: Any) -> None:
         source = nodes[-1].output[0] if nodes else raw
         made = f"{raw}_{len(nodes) + 1}"
-        name = f"calibration_{len(nodes)}"
+        name = f"{raw}_calibration_{len(nodes)}"
         nodes.append(helper.make_node(kind, [source, *stored], [made], name, **attributes))
 
     if place.half:  # a scaled half would be rounded once more
         then("Cast", to=onnx.TensorProto.FLOAT)
     if place.probabilities:
+        then("Max", view.store("calibration_least", np.asarray(LEAST_PROBABILITY, dtype=np.float32)))
         then("Log")
     if len(affine.scale) > 1 and len(affine.scale) == place.classes**2:
         if place.places:
@@ -186,7 +190,7 @@ def _append(view: GraphView, affine: Affine, place: Place) -> None:
     then("Add", view.store("calibration_bias", _stored(affine.bias, place)))
     if place.probabilities:
         then("Softmax", axis=1)
-    if place.half and not _returns_in_float32(view, place.value):
+    if place.half:
         then("Cast", to=onnx.TensorProto.FLOAT16)
     nodes[-1].output[0] = place.value
     at = list(view.graph.node).index(maker) + 1
@@ -198,16 +202,3 @@ def _stored(values: tuple[float, ...], place: Place) -> np.ndarray:
     """As float32, along the axis of classes."""
     stored = np.asarray(values, dtype=np.float32)
     return stored.reshape(-1, *[1] * place.places) if place.places else stored
-
-
-def _returns_in_float32(view: GraphView, logits: str) -> bool:
-    """Whether half-precision logits, and what is returned of them, can be returned as float32 instead."""
-    outputs = {output.name: output for output in view.graph.output}
-    readers = view.consumers[logits]
-    plain = [node for node in readers if node.op_type in ("Softmax", "LogSoftmax", "Identity")]
-    if len(plain) < len(readers) or any(node.output[0] not in outputs for node in plain):
-        return False
-    for name in (logits, *(node.output[0] for node in plain)):
-        if name in outputs:
-            outputs[name].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    return True

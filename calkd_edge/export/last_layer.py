@@ -10,7 +10,7 @@ import onnx
 from calkd_edge.onnx_graph import GraphView, attribute
 from calkd_edge.records import Affine
 
-REARRANGES = frozenset({"Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"})
+REARRANGES = frozenset({"Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 """These move numbers and change none: with as many channels as classes, a channel stays its class."""
 
 AVERAGES = frozenset({"GlobalAveragePool", "ReduceMean"})
@@ -112,6 +112,8 @@ def last_layer(view: GraphView, logits: str, classes: int) -> LastLayer | str:
             continue
         if added is not None:
             return f"a {node.op_type} stands between the last layer and its bias"
+        if node.op_type == "ReduceMean" and not _over_places(view, node):
+            return "a mean over more than places makes the logits"
         if node.op_type in POSITIVELY_HOMOGENEOUS:
             allowed = "positive_scale"
         elif node.op_type not in REARRANGES | AVERAGES:
@@ -166,15 +168,17 @@ def _linear(
     axis = 0 if layer.rows_first else len(stored.dims) - 1
     if len(stored.dims) < 2 or stored.dims[axis] != classes:
         return f"the last {node.op_type} has not one output for each of the {classes} classes"
+    places = len(stored.dims) - 2 if node.op_type == "Conv" else 0
     if added is not None:
         addend = next(name for name in added.input if name in view.initializers)
-        count = 1
-        for size in view.initializers[addend].dims:
-            count *= size
-        if count not in (1, classes):
+        if not _is_bias(view.initializers[addend], classes, places):
             return "what is added behind the last layer is no bias of each class"
+    if layer.bias is not None and not _is_bias(view.initializers[layer.bias], classes, 0):
+        return "the bias of the last layer is not one number for each class"
     if dequantize is not None:
         scale = view.initializers[dequantize.input[1]]
+        if scale.data_type != onnx.TensorProto.FLOAT:
+            return "the scales of the last layer's int8 weight are not float32"
         if len(scale.dims) > 0 and (
             list(scale.dims) != [classes] or attribute(dequantize, "axis", 1) % len(stored.dims) != axis  # type: ignore[operator]  # an int
         ):
@@ -185,6 +189,31 @@ def _linear(
     return layer
 
 
+def _over_places(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a mean runs over the places of an image [N, C, H, W] alone."""
+    axes = reduced_axes(view, node)
+    return axes is not None and bool(axes) and set(axes) <= {2, 3, -1, -2}
+
+
+def reduced_axes(view: GraphView, node: onnx.NodeProto) -> list[int] | None:
+    """The axes of a Reduce node, an attribute or a stored input; None where they are not known."""
+    told = attribute(node, "axes", None)
+    if told is not None:
+        return [int(axis) for axis in told]  # type: ignore[attr-defined]  # a list of ints
+    if len(node.input) > 1 and node.input[1] in view.initializers:
+        return [int(axis) for axis in view.array(node.input[1]).reshape(-1)]
+    return None
+
+
+def _is_bias(stored: onnx.TensorProto, classes: int, places: int) -> bool:
+    """Whether numbers are one, or one for each class on the axis of classes."""
+    dims = list(stored.dims)
+    if all(size == 1 for size in dims):
+        return True
+    others = [size for at, size in enumerate(dims) if at != len(dims) - 1 - places]
+    return len(dims) > places and dims[-1 - places] == classes and all(size == 1 for size in others)
+
+
 def _dequantized(
     view: GraphView, node: onnx.NodeProto, added: onnx.NodeProto | None, classes: int
 ) -> LastLayer | str:
@@ -192,6 +221,6 @@ def _dequantized(
     if added is not None:
         return "something is added to the dequantized logits"
     scale = view.initializers.get(node.input[1])
-    if scale is None or len(scale.dims) > 0:
-        return "the scale of the returned logits is not one stored number"
+    if scale is None or len(scale.dims) > 0 or scale.data_type != onnx.TensorProto.FLOAT:
+        return "the scale of the returned logits is not one stored float32 number"
     return LastLayer(node, None, None, None, classes, "any")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.export.ends import find_ends
+from calkd_edge.export.ends import LEAST_PROBABILITY, find_ends
 from calkd_edge.export.onnx_export import LOGITS, PROBABILITIES
-from calkd_edge.onnx_graph import GraphView, copy_of
+from calkd_edge.export.softmax import softmax_source
+from calkd_edge.onnx_graph import GraphView, copy_of, read_inside
 
 Scores = Literal["logits", "probabilities"]
 
@@ -54,36 +56,53 @@ def wrap_outputs(model: onnx.ModelProto, output: str | None, scores: Scores | No
     calibration is then folded into the layer that gives the logits.
     """
     view = GraphView.of(model)
-    if output is None and {LOGITS, PROBABILITIES} <= {one.name for one in view.graph.output}:
-        ours = next(one for one in view.graph.output if one.name == LOGITS)
-        return int(ours.type.tensor_type.shape.dim[-1].dim_value)
     ends = find_ends(model, output=output, scores=scores)
+    outputs = [one.name for one in view.graph.output]
+    if sorted(outputs) == sorted((LOGITS, PROBABILITIES)) and softmax_source(view, PROBABILITIES) == LOGITS:
+        return ends.classes  # in our form already
     batch = next((one for one in view.graph.output if one.name == ends.scores), view.graph.output[0])
     nodes = list(view.graph.node)
     kept = ends.logits
     if ends.kind == "probabilities":
         # A softmax of log p is p: so these are logits of the confidence that the file ships.
-        nodes.append(helper.make_node("Log", [ends.scores], ["adopted_log"], "adopted_log"))
+        least = view.store("adopted_least", np.asarray(LEAST_PROBABILITY, dtype=np.float32))
+        nodes.append(helper.make_node("Max", [ends.scores, least], ["adopted_max"], "adopted_max"))
+        nodes.append(helper.make_node("Log", ["adopted_max"], ["adopted_log"], "adopted_log"))
         kept = "adopted_log"
-    _rename(nodes, kept, "adopted_scores")
+    _rename(view, nodes, kept, "adopted_scores")
     for name in (LOGITS, PROBABILITIES):
-        _rename(nodes, name, f"adopted_other_{name}")
-    nodes.append(helper.make_node("Flatten", ["adopted_scores"], [LOGITS], "adopted_flatten", axis=1))
+        _rename(view, nodes, name, f"adopted_other_{name}")
+    flat = "adopted_flat" if ends.half else LOGITS
+    nodes.append(helper.make_node("Flatten", ["adopted_scores"], [flat], "adopted_flatten", axis=1))
+    if ends.half:
+        nodes.append(helper.make_node("Cast", [flat], [LOGITS], "adopted_float", to=TensorProto.FLOAT))
     nodes.append(helper.make_node("Softmax", [LOGITS], [PROBABILITIES], "adopted_softmax", axis=1))
     view.replace_nodes(nodes)
     first = batch.type.tensor_type.shape.dim
     size = (first[0].dim_value or first[0].dim_param or "batch") if first else "batch"
-    kind = TensorProto.FLOAT16 if ends.half else TensorProto.FLOAT
     del view.graph.output[:]
     view.graph.output.extend(
-        helper.make_tensor_value_info(name, kind, [size, ends.classes]) for name in (LOGITS, PROBABILITIES)
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, ends.classes])
+        for name in (LOGITS, PROBABILITIES)
     )
     GraphView.of(model).drop_unread()
     return ends.classes
 
 
-def _rename(nodes: list[onnx.NodeProto], old: str, new: str) -> None:
-    """Give a value another name wherever it is made or read."""
+def _rename(view: GraphView, nodes: list[onnx.NodeProto], old: str, new: str) -> None:
+    """Give a value another name wherever it is made, stored or read.
+
+    Raises:
+        RecipeError: a branch or a body reads it, which is not followed.
+    """
+    if any(old in read_inside(node) for node in nodes):
+        raise RecipeError(
+            f"a branch of the file reads '{old}'",
+            remedy="Export the classifier without control flow at its end.",
+        )
+    for held in (*view.graph.initializer, *view.graph.input):
+        if held.name == old:
+            held.name = new
     for node in nodes:
         for names in (node.input, node.output):
             for place, name in enumerate(names):

@@ -38,8 +38,9 @@ def conclusions(
                 )
                 said += _temperature_moved(m, reference.measurement, names[id(m)])
     said += _teacher_calibration_bought(evidence)
-    said += _calibration_helped(measurements, names)
-    said += [text for m in measurements if m.calibrated for text in _temperature_suffices(m, names[id(m)])]
+    released = [m for m in measurements if m.model != "control"]
+    said += _calibration_helped(released, names)
+    said += [text for m in released if m.calibrated for text in _temperature_suffices(m, names[id(m)])]
     return tuple(dict.fromkeys(text[0].upper() + text[1:] for text in said))
 
 

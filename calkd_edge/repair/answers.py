@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,15 +56,15 @@ def read_predictions(path: Path) -> Answers:
 
 def _of_npz(path: Path) -> Answers:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except (ValueError, OSError) as broken:
-        if isinstance(broken, FileNotFoundError):
-            raise
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as broken:
         raise RecipeError(
             f"{path} cannot be read: {broken}", remedy="Save it anew with numpy.savez."
         ) from None
-    names = tuple(str(name) for name in arrays.get("classes", ()))
+    names = tuple(str(name) for name in np.atleast_1d(arrays.get("classes", ())))
     scores = next((name for name in ("logits", "probabilities") if name in arrays), None)
     if scores is None or "labels" not in arrays:
         raise RecipeError(f"{path} holds {', '.join(arrays) or 'nothing'}", remedy=f"Save {NPZ_EXAMPLE}.")
@@ -71,8 +72,11 @@ def _of_npz(path: Path) -> Answers:
 
 
 def _of_csv(path: Path) -> Answers:
-    with path.open(newline="", encoding="utf-8") as text:
-        rows = list(csv.reader(text))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as text:
+            rows = list(csv.reader(text))
+    except (UnicodeDecodeError, csv.Error) as broken:
+        raise RecipeError(f"{path} cannot be read: {broken}", remedy="Save it as UTF-8.") from None
     head = [cell.strip() for cell in rows[0]] if rows else []
     parted = [cell.partition(":") for cell in head]
     kinds = {kind for kind, colon, _ in parted if colon}

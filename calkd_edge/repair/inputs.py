@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from calkd_edge.data import DATASETS
 from calkd_edge.data.images_file import write_images
@@ -39,9 +41,9 @@ def arrays(path: Path, work: Path, *, limit: int | None, seed: int) -> Inputs:
         RecipeError: no such file, or other arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             found = {name: stored[name] for name in stored.files if name in ("inputs", "labels", "classes")}
-    except (ValueError, OSError) as broken:
+    except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as broken:
         raise RecipeError(f"{path} cannot be read: {broken}", remedy=f"Save {ARRAYS_EXAMPLE}.") from None
     if "inputs" not in found or found["inputs"].ndim < 2:
         raise RecipeError(f"{path} holds no inputs [N, ...]", remedy=f"Save {ARRAYS_EXAMPLE}.")
@@ -54,8 +56,30 @@ def arrays(path: Path, work: Path, *, limit: int | None, seed: int) -> Inputs:
     rows = _chosen(len(values), limit, seed)
     np.save(work / "inputs.npy", values[rows])
     kept = None if labels is None else labels[rows].astype(np.int64)
-    names = tuple(str(name) for name in found.get("classes", ()))
+    names = tuple(str(name) for name in np.atleast_1d(found.get("classes", ())))
     return Inputs(work / "inputs.npy", kept, names, f"{len(rows):,} inputs of {path.name}")
+
+
+def check_fit(given: Inputs, model: onnx.ModelProto) -> None:
+    """Refuse arrays that are not what a model takes.
+
+    Raises:
+        RecipeError: another type, or another size on an axis that the model fixes.
+    """
+    stored = {tensor.name for tensor in model.graph.initializer}
+    only = next(value for value in model.graph.input if value.name not in stored).type.tensor_type
+    asked = np.load(given.path, mmap_mode="r")
+    wanted = onnx.helper.tensor_dtype_to_np_dtype(only.elem_type)
+    sizes = [dim.dim_value for dim in only.shape.dim]
+    fits = len(sizes) == asked.ndim and all(
+        not size or size == own for size, own in zip(sizes[1:], asked.shape[1:], strict=True)
+    )
+    if asked.dtype != wanted or not fits:
+        shown = ", ".join(str(size or "any") for size in sizes)
+        raise RecipeError(
+            f"the inputs are {asked.dtype} {list(asked.shape)}, the model takes {wanted} [{shown}]",
+            remedy=f"Save {ARRAYS_EXAMPLE}.",
+        )
 
 
 def images(
@@ -84,7 +108,7 @@ def images(
     if source.image_shape != image_shape:
         raise RecipeError(
             f"the model takes images of {image_shape}, the data set has {source.image_shape}",
-            remedy="Take data of the model's size, or a folder of images, which are resized.",
+            remedy="Take data of the model's size (images of a folder become squares), or an .npz.",
         )
     own = np.flatnonzero(source.official_test)
     part = "test images" if len(own) else "images"

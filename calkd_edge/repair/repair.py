@@ -18,9 +18,10 @@ from calkd_edge.calibration.fitted import Fitted
 from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import RecipeError
 from calkd_edge.export.adopt import check_names, load_onnx
-from calkd_edge.export.ends import Ends, find_ends, refuse_other_readers
+from calkd_edge.export.ends import Ends, find_ends
 from calkd_edge.export.fold import Folded, Place, fold_at
 from calkd_edge.export.proof import prove
+from calkd_edge.export.readers import labels_are_made_elsewhere, refuse_other_readers
 from calkd_edge.metrics import quality
 from calkd_edge.onnx_graph import copy_of
 from calkd_edge.records import (
@@ -36,9 +37,18 @@ from calkd_edge.records import (
 )
 from calkd_edge.release.atomic import replacing
 from calkd_edge.repair.answers import Answers
-from calkd_edge.repair.running import Reading, given_inputs, predicted, runnable_file
+from calkd_edge.repair.running import (
+    Reading,
+    as_given,
+    given_inputs,
+    predicted,
+    run_file,
+    runnable_file,
+)
 from calkd_edge.repair.sentences import sentences
+from calkd_edge.repair.unchanged import check_returned
 
+FEWEST = 10
 HALF_ROUNDING = 2.0**-10
 """Of float16, relative: half a unit for each of two files that round."""
 
@@ -74,10 +84,7 @@ def measure(answers: Answers, asked: Asked, *, source: str) -> Repair:
     Raises:
         RecipeError: logits or labels that cannot be scored, or a method that does not fit them.
     """
-    try:
-        found = _fitted(answers.logits, answers.labels, answers.classes, asked)
-    except ValueError as wrong:
-        raise RecipeError(f"{source}: {wrong}", remedy="Mend the file.") from None
+    found = _scored(answers.logits, answers.labels, answers.classes, asked, source)
     return _record(found, asked, source=source, data=source, classes=answers.classes)
 
 
@@ -112,22 +119,32 @@ def repair(
         StageFailed: the folded file does not return what it must.
     """
     reading = reading or Reading()
-    loaded = load_onnx(model)
+    loaded, given_sha256 = load_onnx(model), sha256_of(model)
     ends = find_ends(loaded, output=reading.output, scores=reading.scores)
     refuse_other_readers(loaded, ends)
+    if labels_are_made_elsewhere(loaded, ends) and asked.method not in ("temperature", "constant"):
+        raise RecipeError(
+            f"--method {asked.method} can move answers, and the file's own label would not follow",
+            remedy="Take temperature, which moves none.",
+        )
     with tempfile.TemporaryDirectory(prefix="calkd-calibrate-") as folder:
         work = Path(folder)
         runnable, given = given_inputs(loaded, data, root, reading, work, limit, asked.seed)
         check_names(model, loaded, ends.classes, given.classes)
         raw = predicted(runnable, given, work, threads)
         classes = given.classes or tuple(str(number) for number in range(ends.classes))
-        found = _fitted(raw.logits, given.labels, classes, asked)
+        found = _scored(raw.logits, given.labels, classes, asked, model.name)
         folded, how = folded_copy(loaded, ends, found.fitted.affine)
         proof = None
         if how.how != "none":
             after = predicted(runnable_file(folded, data, reading)[0], given, work, threads)
             rounding = HALF_ROUNDING if ends.half else 0.0
             proof = prove(raw, after, _calibration(asked, found, how), rounding=rounding)
+            shipped = [
+                run_file(as_given(one, data, reading), given, work, threads) for one in (loaded, folded)
+            ]
+            by_hand = found.fitted.affine.apply(raw.logits)
+            check_returned(shipped[0], shipped[1], ends, raw=raw.logits, calibrated=by_hand)
     written = None
     if output is not None:
         with replacing(output) as temporary:
@@ -136,7 +153,7 @@ def repair(
     end = FileEnd(logits=ends.logits, scores=ends.scores, kind=ends.kind, softmaxes=ends.softmaxes)
     record = _record(found, asked, source=model.name, data=given.part, classes=classes, how=how, end=end)
     calibration = record.calibration.model_copy(update={"proof": proof})
-    changes = {"calibration": calibration, "file": written, "sha256": sha256_of(model)}
+    changes = {"calibration": calibration, "file": written, "sha256": given_sha256}
     return record.model_copy(update=changes)
 
 
@@ -157,12 +174,26 @@ class _Found:
     labels: IntArray | None
 
 
+def _scored(
+    logits: FloatArray, labels: IntArray | None, classes: tuple[str, ...], asked: Asked, source: str
+) -> _Found:
+    """`_fitted`, with what cannot be scored told by the name of the file."""
+    if len(logits) < FEWEST:
+        raise RecipeError(f"{source}: {len(logits)} images are too few to learn from", remedy="Give more.")
+    try:
+        if labels is not None:
+            scores.checked(logits, labels)
+        return _fitted(logits, labels, classes, asked)
+    except ValueError as wrong:
+        remedy = "Check the labels, and what the file returns."
+        raise RecipeError(f"{source}: {wrong}", remedy=remedy) from None
+
+
 def _fitted(logits: FloatArray, labels: IntArray | None, classes: tuple[str, ...], asked: Asked) -> _Found:
     fit = asked.fit(classes)
     if labels is None:
         return _without_labels(logits, classes, asked)
-    fitted = fit(logits, labels)
-    after = cross_fitted(fit, logits, labels, folds=asked.folds, seed=asked.seed)
+    fitted, after = cross_fitted(fit, logits, labels, folds=asked.folds, seed=asked.seed)
     return _Found(fitted, logits, after, labels)
 
 

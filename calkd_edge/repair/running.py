@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 
 from calkd_edge.devices.session import open_session
-from calkd_edge.export.adopt import Triple, adopt
+from calkd_edge.export.adopt import Triple, adopt, adopt_inputs
 from calkd_edge.export.outputs import adopt_outputs
-from calkd_edge.records import Predictions
+from calkd_edge.records import FloatArray, Predictions
 from calkd_edge.repair import inputs
 
 
@@ -47,7 +47,9 @@ def given_inputs(
     """The file with outputs logits and probabilities, and what to ask it."""
     runnable, shape = runnable_file(loaded, data, reading)
     if shape is None:
-        return runnable, inputs.arrays(Path(data), work, limit=limit, seed=seed)
+        given = inputs.arrays(Path(data), work, limit=limit, seed=seed)
+        inputs.check_fit(given, runnable)
+        return runnable, given
     return runnable, inputs.images(data, root, shape, work, limit=limit, seed=seed)
 
 
@@ -68,14 +70,44 @@ def runnable_file(
     return adopted.model, adopted.image_shape
 
 
+def as_given(loaded: onnx.ModelProto, data: str, reading: Reading) -> onnx.ModelProto:
+    """The file with its own outputs; images still go in by way of its normalisation."""
+    if Path(data).suffix == ".npz":
+        return loaded
+    return adopt_inputs(loaded, layout=reading.layout, mean=reading.mean, std=reading.std)[0]
+
+
 def predicted(runnable: onnx.ModelProto, given: inputs.Inputs, work: Path, threads: int) -> Predictions:
-    """What the file says of every input, through the agent on this machine."""
-    path = work / "runnable.onnx"
-    onnx.save(runnable, path)
-    with open_session("local") as session:
-        outputs, _ = session.predict(path, given.path, runtime="onnxruntime", options={"threads": threads})
+    """What the file says of every input, through the agent on this machine.
+
+    A file that takes a fixed number at a time is asked so; the last run is filled up with its last input.
+    """
+    outputs = run_file(runnable, given, work, threads)
     logits = np.asarray(outputs["logits"], dtype=np.float32)
     count = len(logits)
     labels = given.labels if given.labels is not None else np.zeros(count, dtype=np.int64)
     probabilities = np.asarray(outputs["probabilities"], dtype=np.float32)
     return Predictions(logits, labels, np.arange(count, dtype=np.int64), probabilities)
+
+
+def run_file(model: onnx.ModelProto, given: inputs.Inputs, work: Path, threads: int) -> dict[str, FloatArray]:
+    """Every output of a file by name, one row for each input."""
+    path, asked = work / "runnable.onnx", np.load(given.path, mmap_mode="r")
+    onnx.save(model, path)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    only = next(value for value in model.graph.input if value.name not in stored)
+    at_once = int(only.type.tensor_type.shape.dim[0].dim_value)
+    source, count = given.path, len(asked)
+    if at_once and count % at_once:
+        source = work / "filled.npy"
+        rows = np.minimum(np.arange(-(-count // at_once) * at_once), count - 1)
+        np.save(source, asked[rows])
+    with open_session("local") as session:
+        outputs, _ = session.predict(
+            path,
+            source,
+            runtime="onnxruntime",
+            options={"threads": threads},
+            images_per_run=at_once or None,
+        )
+    return {name: values[:count] for name, values in outputs.items()}

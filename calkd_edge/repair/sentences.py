@@ -21,7 +21,7 @@ def sentences(repair: Repair) -> tuple[str, ...]:
         )
     if repair.before is not None and repair.after is not None:
         said += _of_error(repair.before, repair.after)
-        said += _of_temperature(repair.calibration)
+        said += _of_temperature(repair.calibration, repair.before)
         said += _of_answers(repair)
     else:
         said.append("These inputs have no labels: what calibration did to the error is not known.")
@@ -42,14 +42,14 @@ def _of_error(before: Quality, after: Quality) -> list[str]:
     return [f"ECE did not fall: it went {moved}; {chance}."]
 
 
-def _of_temperature(calibration: Calibration) -> list[str]:
+def _of_temperature(calibration: Calibration, before: Quality) -> list[str]:
     t, se = calibration.temperature, calibration.se
     if t is None or not se or calibration.status != "ok" or abs(t - 1) > 2 * se[0]:
         return []
-    return [
-        f"T is {numbers.temperature(t, se[0])}, within two standard errors of 1: on these images it was "
-        "calibrated already."
-    ]
+    found = f"T is {numbers.temperature(t, se[0])}, within two standard errors of 1"
+    if before.ece.value <= before.confidence.ece_floor_95:
+        return [f"{found}: on these images it was calibrated already."]
+    return [f"{found}: a temperature changes nothing here, and what is wrong is of another kind."]
 
 
 def _of_answers(repair: Repair) -> list[str]:

@@ -22,7 +22,7 @@ from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.records import Calibration, Predictions
 from calkd_edge.stages.quantize import CANONICAL, FOR_CPU
 
-VERSION = 1
+VERSION = 2
 """Raised by hand when what this stage writes changes."""
 
 PARITY = 1e-4

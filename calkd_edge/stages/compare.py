@@ -37,7 +37,7 @@ def run(job: Job) -> None:
             rows.append(_of_table(name, partial(TABLES.load(name), **settings), found, params))
         else:
             fit = partial(CALIBRATORS.load(name), classes=classes, **settings)
-            mapped = cross_fitted(fit, found.logits, found.labels, seed=params["seed"])
+            _, mapped = cross_fitted(fit, found.logits, found.labels, seed=params["seed"])
             rows.append(_of_logits(name, mapped, found, params))
         job.progress(place + 1, len(params["methods"]))
     told = [row.model_dump(mode="json") for row in rows]

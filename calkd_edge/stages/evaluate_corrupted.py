@@ -25,6 +25,7 @@ def run(job: Job) -> None:
     predictions = job.inputs["predictions"]
     found = [Predictions.load(predictions / file_of(name, severity)) for name, severity in asked]
     clean = _same_images(Predictions.load(job.inputs["clean"] / "test.npz"), found[0])
+    found = [_same_images(one, clean) for one in found]
     rows = []
     for (name, severity), one in zip((("none", 0), *asked), (clean, *found), strict=True):
         rows.append(_scored(name, severity, one, params).model_dump(mode="json"))
@@ -32,11 +33,11 @@ def run(job: Job) -> None:
     (job.out / "corrupted.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
-def _same_images(clean: Predictions, corrupted: Predictions) -> Predictions:
-    """Of the clean predictions, those of images that were corrupted too."""
-    rows = np.flatnonzero(np.isin(clean.indices, corrupted.indices))
-    probabilities = None if clean.probabilities is None else clean.probabilities[rows]
-    return Predictions(clean.logits[rows], clean.labels[rows], clean.indices[rows], probabilities)
+def _same_images(own: Predictions, other: Predictions) -> Predictions:
+    """Of some predictions, those of images that the others speak of too."""
+    rows = np.flatnonzero(np.isin(own.indices, other.indices))
+    probabilities = None if own.probabilities is None else own.probabilities[rows]
+    return Predictions(own.logits[rows], own.labels[rows], own.indices[rows], probabilities)
 
 
 def _scored(name: str, severity: int, found: Predictions, params: Mapping[str, Any]) -> Corrupted:

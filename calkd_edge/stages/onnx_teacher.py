@@ -15,7 +15,7 @@ from calkd_edge.export.adopt import Adopted, check_classes
 from calkd_edge.models.image_model import ModelDescription
 from calkd_edge.onnx_graph import set_metadata
 
-VERSION = 1
+VERSION = 2
 """Raised by hand when what this stage writes changes."""
 
 

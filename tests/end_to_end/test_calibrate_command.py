@@ -75,9 +75,9 @@ def test_scikit_learns_network_gets_its_temperature_into_its_last_layer(perceptr
     by_hand = before["probabilities"].astype(float) ** (1 / t)
     by_hand /= by_hand.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(after["probabilities"], by_hand, atol=1e-5)
-    page = (tmp_path / "calibrated.html").read_text()
+    page = (tmp_path / "calibrated.calibration.html").read_text()
     assert "Confidence before and after" in page
-    assert json.loads((tmp_path / "calibrated.json").read_text()) == found
+    assert json.loads((tmp_path / "calibrated.calibration.json").read_text()) == found
 
 
 def test_a_second_calibration_finds_nothing_left(perceptron, tmp_path):

@@ -183,4 +183,4 @@ def test_two_outputs_of_scores_are_refused_by_name(tiny, tmp_path):
     for output in model.graph.output:
         output.name = {"logits": "one"}.get(output.name, output.name)
     onnx.save(model, tmp_path / "two.onnx")
-    assert "one, probabilities" in refused(tmp_path / "two.onnx", "--data", "synthetic")
+    assert "one [batch, 10], probabilities" in refused(tmp_path / "two.onnx", "--data", "synthetic")

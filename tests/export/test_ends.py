@@ -8,9 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.export.ends import find_ends, refuse_other_readers
+from calkd_edge.export.ends import find_ends
 from calkd_edge.export.fold import Place, fold_at
 from calkd_edge.export.outputs import adopt_outputs
+from calkd_edge.export.readers import refuse_other_readers
 from calkd_edge.onnx_graph import copy_of
 from calkd_edge.records import Affine
 
