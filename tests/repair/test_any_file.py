@@ -212,14 +212,14 @@ def test_a_label_that_could_not_follow_forbids_maps_that_move_answers(shop):
 
 def test_probabilities_of_zero_are_no_accident(shop):
     """As forests return them."""
+    floor = np.array([0.5, 0, 0], np.float32)
     nodes = [
         LINEAR,
-        NODE("Relu", ["z"], ["r"]),
+        NODE("Max", ["z", "floor"], ["r"]),
         NODE("Normalizer", ["r"], ["p"], domain="ai.onnx.ml", norm="L1"),
     ]
-    file = model(nodes, {"p": SCORES}, domains=("ai.onnx.ml",))
-    some = LOGITS.max(axis=1) > 0
-    labels = np.where(some, LOGITS.argmax(axis=1), 0)
+    file = model(nodes, {"p": SCORES}, {"floor": floor}, domains=("ai.onnx.ml",))
+    labels = np.maximum(LOGITS, floor).argmax(axis=1)
     found = shop.repair(file, labels=labels, asked=Asked("constant", {"temperature": 1.5}))
     assert found.calibration.proof.argmax_changes == 0
 
