@@ -131,7 +131,14 @@ def test_fresh_runs_what_it_names_and_what_rests_on_it(tiny, tmp_path):
     assert done.code == 0
     assert started == {line["stage"] for line in tiny.report["plan"] if line["stage"].startswith("evaluate-")}
     done, started = again(tiny, tmp_path, "--fresh", "calibrate-student-int8")
-    rests = ("calibrate", "predict", "evaluate", "benchmark")
+    rests = (
+        "calibrate",
+        "predict",
+        "evaluate",
+        "predict-corrupted",
+        "evaluate-corrupted",
+        "benchmark",
+    )
     expected = {f"{kind}-student-int8{'' if kind == 'calibrate' else '@local'}" for kind in rests}
     assert started == expected
 

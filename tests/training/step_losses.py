@@ -1,6 +1,6 @@
 """Distil with frozen batch normalisation and write down the loss of every step, over all processes.
 
-python -m torch.distributed.run --standalone --nproc-per-node 2 step_losses.py STORE LOSSES.json
+python -m torch.distributed.run --standalone --nproc-per-node 2 step_losses.py PREPARED TEACHER LOSSES.json
 """
 
 from __future__ import annotations
@@ -38,20 +38,15 @@ class Recorded(nn.Module):
         return terms
 
 
-def folder_of(store: Path, name: str) -> Path:
-    manifests = store.glob("objects/*/*/manifest.json")
-    return next(path.parent for path in manifests if json.loads(path.read_text())["stage"] == name)
-
-
-def main(store: Path, target: Path) -> None:
-    prepared = Prepared.open(folder_of(store, "prepare"))
+def main(data: Path, taught_in: Path, target: Path) -> None:
+    prepared = Prepared.open(data)
     fabric = fabric_for("cpu")
     model = {"name": "mobilenet_v2", "settings": {"width": 0.25}}
     torch.manual_seed(3)
     student = image_model.build(description_of(model, prepared, "train"))
     norms = [module for module in student.modules() if isinstance(module, nn.BatchNorm2d)]
     student(torch.from_numpy(prepared.images[:256]))  # settles the statistics that then stay
-    teacher = taught(folder_of(store, "teacher"), fabric.device)
+    teacher = taught(taught_in, fabric.device)
     losses = build_losses(
         [
             {"name": "cross_entropy", "weight": 1.0, "settings": {}},
@@ -90,4 +85,4 @@ def main(store: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:]))

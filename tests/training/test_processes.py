@@ -81,18 +81,24 @@ def test_too_few_images_for_so_many_processes_are_refused():
         epochs.steps(4)
 
 
-def losses_of(store: Path, target: Path, processes: int) -> np.ndarray:
+def losses_of(folders: list[Path], target: Path, processes: int) -> np.ndarray:
     target.parent.mkdir()
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, *(launch if processes > 1 else []), str(SCRIPT), str(store), str(target)]
+    command = [
+        sys.executable,
+        *(launch if processes > 1 else []),
+        str(SCRIPT),
+        *map(str, folders),
+        str(target),
+    ]
     subprocess.run(command, env=ONE_THREAD, check=True, capture_output=True, timeout=300)
     return np.array(json.loads(target.read_text()))
 
 
 def test_each_steps_loss_is_that_of_one_process_while_normalisation_is_frozen(tiny, tmp_path):
-    alone, together = (
-        losses_of(tiny.store, tmp_path / str(count) / "losses.json", count) for count in (1, 2)
-    )
+    prints = {line["stage"]: line["fingerprint"] for line in tiny.report["plan"]}
+    folders = [tiny.store / "objects" / prints[name][:2] / prints[name] for name in ("prepare", "teacher")]
+    alone, together = (losses_of(folders, tmp_path / str(count) / "losses.json", count) for count in (1, 2))
     assert len(alone) >= STEPS
     np.testing.assert_allclose(together[:STEPS], alone[:STEPS], rtol=0, atol=1e-4)
     assert alone[:STEPS].std() > 0.01  # it does learn
