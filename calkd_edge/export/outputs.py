@@ -31,6 +31,23 @@ def adopt_outputs(
     return adopted
 
 
+def with_tensors_only(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same file without outputs that are no tensors; a ZipMap's numbers stand in for its dictionaries."""
+    changed = copy_of(model)
+    view = GraphView.of(changed)
+    kept = []
+    for one in view.graph.output:
+        node = view.producer.get(one.name)
+        if one.type.HasField("tensor_type"):
+            kept.append(one)
+        elif node is not None and node.op_type == "ZipMap":
+            kept.append(helper.make_tensor_value_info(node.input[0], TensorProto.FLOAT, None))
+    del view.graph.output[:]
+    view.graph.output.extend(kept)
+    GraphView.of(changed).drop_unread()
+    return changed
+
+
 def one_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
     """The one input that is no stored number.
 

@@ -11,7 +11,7 @@ import onnx
 
 from calkd_edge.devices.session import open_session
 from calkd_edge.export.adopt import Triple, adopt, adopt_inputs
-from calkd_edge.export.outputs import adopt_outputs
+from calkd_edge.export.outputs import adopt_outputs, with_tensors_only
 from calkd_edge.records import FloatArray, Predictions
 from calkd_edge.repair import inputs
 
@@ -72,6 +72,7 @@ def runnable_file(
 
 def as_given(loaded: onnx.ModelProto, data: str, reading: Reading) -> onnx.ModelProto:
     """The file with its own outputs; images still go in by way of its normalisation."""
+    loaded = with_tensors_only(loaded)
     if Path(data).suffix == ".npz":
         return loaded
     return adopt_inputs(loaded, layout=reading.layout, mean=reading.mean, std=reading.std)[0]

@@ -8,15 +8,20 @@ import numpy as np
 
 from calkd_edge import scores
 from calkd_edge.errors import StageFailed
-from calkd_edge.export.ends import Ends
+from calkd_edge.export.ends import Ends, Kind
 from calkd_edge.records import FloatArray
 
 TOLERANCE = 2e-5
 """Of what a file returns in float32, relative above 1."""
 
-LOG_OF_NOTHING = -60.0
 COARSEST = 2.0**-7
 """Of what it may be rounded to on its way out: half precision, or the steps of an int8 scale."""
+
+LOG_OF_NOTHING = -60.0
+"""Logarithms below are of probabilities that count as 0."""
+
+FORMS: tuple[Kind, ...] = ("logits", "softmax", "log_softmax")
+"""In which an output beside the scores may hold them too."""
 
 
 def check_returned(
@@ -50,9 +55,11 @@ def check_returned(
         if not np.issubdtype(was.dtype, np.floating):
             continue
         flat = was.reshape(len(was), -1)
-        away = _away(flat, _as_returned(raw, ends)) if flat.shape == raw.shape else np.inf
-        if away <= COARSEST:
-            now_away = _away(now.reshape(len(now), -1), _as_returned(calibrated, ends))
+        kinds: tuple[Kind, ...] = (ends.kind,) if name == ends.scores else FORMS
+        fits = [kind for kind in kinds if flat.shape == raw.shape and _away(flat, _as(kind, raw)) <= COARSEST]
+        if fits:
+            away = _away(flat, _as(fits[0], raw))
+            now_away = _away(now.reshape(len(now), -1), _as(fits[0], calibrated))
             if not now_away <= max(TOLERANCE, 2 * away):
                 raise StageFailed(
                     f"the written file does not return calibrated scores in '{name}': they are off by "
@@ -72,12 +79,12 @@ def check_returned(
             )
 
 
-def _as_returned(logits: FloatArray, ends: Ends) -> FloatArray:
-    """[N, C] what a file of that end returns of logits."""
-    if ends.kind == "logits":
+def _as(kind: Kind, logits: FloatArray) -> FloatArray:
+    """[N, C] what an output of that kind holds where the logits are these."""
+    if kind == "logits":
         return np.asarray(logits, dtype=np.float64)
     log_p = scores.log_softmax(logits)
-    return log_p if ends.kind == "log_softmax" else np.exp(log_p)
+    return log_p if kind == "log_softmax" else np.exp(log_p)
 
 
 def _away(found: FloatArray, expected: FloatArray) -> float:

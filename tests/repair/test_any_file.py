@@ -309,3 +309,33 @@ def test_a_wrong_map_of_another_kind_is_not_called_calibrated():
     found = measure(Answers(logits / t, labels, ("a", "b", "c")), Asked(), source="x")
     assert not any("was calibrated already" in one for one in found.sentences)
     assert any("of another kind" in one for one in found.sentences)
+
+
+def test_logits_that_are_returned_beside_probabilities_are_calibrated_too(shop):
+    """The form of our own exports."""
+    outputs = {"logits": SCORES, "probabilities": SCORES}
+    nodes = [NODE("MatMul", ["x", "w"], ["logits"]), NODE("Softmax", ["logits"], ["probabilities"])]
+    found = shop.repair(model(nodes, outputs))
+    assert found.calibration.fold == "folded"
+    returned = shop.run(shop.output)
+    np.testing.assert_allclose(returned["logits"], LOGITS / found.calibration.temperature, atol=1e-4)
+    np.testing.assert_allclose(
+        returned["probabilities"], softmax(returned["logits"].astype(float)), atol=1e-5
+    )
+
+
+def test_dictionaries_of_a_zipmap_are_calibrated(shop):
+    """scikit-learn's default form."""
+    nodes = [
+        LINEAR,
+        NODE("Softmax", ["z"], ["p"]),
+        NODE("ZipMap", ["p"], ["named"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2]),
+    ]
+    file = model(nodes, {}, domains=("ai.onnx.ml",))
+    entry = file.graph.output.add(name="named").type.sequence_type.elem_type.map_type
+    entry.key_type = TensorProto.INT64
+    entry.value_type.tensor_type.elem_type = TensorProto.FLOAT
+    found = shop.repair(file)
+    returned = shop.run(shop.output)["named"]
+    expected = softmax(LOGITS / found.calibration.temperature)
+    np.testing.assert_allclose([[row[c] for c in range(3)] for row in returned], expected, atol=1e-5)
