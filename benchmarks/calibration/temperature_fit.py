@@ -44,7 +44,8 @@ def write_logits(folder: Path, rows: int) -> None:
         z = generator.standard_normal((size, CLASSES), dtype=np.float32)
         z *= 2.5
         # A Gumbel to each logit makes the largest a draw from their softmax.
-        noise = -np.log(generator.standard_exponential((size, CLASSES), dtype=np.float32))
+        with np.errstate(divide="ignore"):  # a draw of zero makes its class the label
+            noise = -np.log(generator.standard_exponential((size, CLASSES), dtype=np.float32))
         labels[start : start + size] = (z + noise).argmax(axis=1)
         logits[start : start + size] = z * TEMPERATURE
     logits.flush()
@@ -95,7 +96,7 @@ def lbfgs(folder: Path) -> dict[str, float]:
     optimizer.step(closure)
     return {
         "seconds": time.perf_counter() - begun,
-        "temperature": float((-log_beta).exp()),
+        "temperature": float((-log_beta).exp().detach()),
         "passes": passes,
     }
 

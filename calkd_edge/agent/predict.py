@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
 from typing import Any
 
 import numpy as np
 
+from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.agent.progress import Progress
 from calkd_edge.agent.runtimes import open_runtime
 
@@ -17,6 +19,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """
     images = np.load(job["images"], mmap_mode="r", allow_pickle=False)
     size = int(job.get("images_per_run", 100))
+    if size < 1:
+        raise AgentProblem(f"{size} images a run", "Ask for at least one.")
     progress = Progress()
     parts: dict[str, list[Any]] = {}
     with open_runtime(job["runtime"], job["model"], job["options"]) as runtime:
@@ -26,7 +30,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
                 parts.setdefault(name, []).append(values)
             progress.tell(min(start + size, len(images)), len(images))
         settings = runtime.session_options()
-    with open(job["outputs"], "wb") as handle:
-        arrays: dict[str, Any] = {name: np.concatenate(values) for name, values in parts.items()}
-        np.savez(handle, **arrays)
+    # numpy.savez takes names as arguments, and an output may have the name of one of its own.
+    with zipfile.ZipFile(job["outputs"], "w") as archive:
+        for name, values in parts.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as handle:
+                np.lib.format.write_array(handle, np.concatenate(values), allow_pickle=False)
     return {"images": len(images), "session_options": settings}

@@ -66,6 +66,8 @@ def adopted_file(
 def load_onnx(path: Path) -> onnx.ModelProto:
     """The model in a file, with its external data.
 
+    Sizes below zero of its inputs and outputs, by which some exporters say that a size is open, are left out.
+
     Raises:
         RecipeError: there is no such file, or it is no ONNX model.
     """
@@ -79,6 +81,10 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         ) from broken
     if not model.graph.node:  # what protobuf makes of an empty file
         raise RecipeError(f"{path} is not a readable ONNX file: it holds no graph", remedy="Export it anew.")
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:
+                dim.ClearField("value")
     return model
 
 

@@ -160,6 +160,15 @@ def test_a_fixed_batch_of_one_is_asked_one_by_one(shop):
     )
 
 
+def test_a_size_below_zero_is_an_open_one_and_an_output_may_have_any_name(shop):
+    """So files of PaddlePaddle say it; and numpy.savez has an argument named file."""
+    kind = (TensorProto.FLOAT, [-1, 3])
+    nodes = [LINEAR, NODE("Softmax", ["z"], ["file"])]
+    found = shop.repair(model(nodes, {"file": kind}, batch=-1))
+    t = found.calibration.temperature
+    np.testing.assert_allclose(shop.run(shop.output)["file"], softmax(LOGITS / t), atol=1e-6)
+
+
 def test_a_file_with_nodes_of_ours_can_be_calibrated_again(shop):
     nodes = [LINEAR, NODE("Tanh", ["z"], ["t"]), NODE("Softmax", ["t"], ["p"])]
     first = shop.repair(model(nodes, {"p": SCORES}))
