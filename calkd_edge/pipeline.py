@@ -193,7 +193,7 @@ def notices(checked: Checked, options: Options) -> list[str]:
 def _how_it_folds(checked: Checked) -> str:
     """What becomes of the calibration in each precision, as far as its kind says it."""
     name = checked.named["calibrator"]["name"]
-    floats = ", ".join(one["name"] for one in checked.precisions if one["name"] != "int8")
+    floats = ", ".join(one["name"] for one in checked.precisions if one["name"] in ("fp32", "fp16"))
     quantized = any(one["name"] == "int8" for one in checked.precisions)
     if name == "affine" and quantized:
         return f"Calibration ({name}): folded into {floats}; as two nodes behind int8, which holds no matrix."
@@ -202,7 +202,8 @@ def _how_it_folds(checked: Checked) -> str:
             f"Calibration ({name}): folded into {floats}, and into int8 where all its scales are positive; "
             "else as two nodes behind it."
         )
-    return f"Calibration ({name}): folded into the last layer of every precision."
+    given = "; into the teacher's file where its graph allows it" if checked.teacher_is_file else ""
+    return f"Calibration ({name}): folded into the last layer of every precision{given}."
 
 
 def renew(plan: Plan, store: Store, options: Options) -> None:

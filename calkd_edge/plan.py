@@ -245,6 +245,7 @@ class Planner:
             return None
         seed = self.checked.recipe.seed
         asked = {"corruptions": list(section.corruptions), "images": section.corrupted_images, "seed": seed}
+        asked["pillow"] = version("pillow")  # which draws them, and encodes JPEG
         predicted = self._stage(
             f"predict-corrupted-{name}@{device.name}",
             predict_corrupted.run,

@@ -23,11 +23,11 @@ from calkd_edge.engine.store import Store
 from calkd_edge.errors import CalkdError
 from calkd_edge.options import Options
 from calkd_edge.planned import Measured, Plan
-from calkd_edge.records import Comparison, DeviceFacts, Json, OutOfDistribution, PlannedStage, Report
+from calkd_edge.records import DeviceFacts, Json, PlannedStage, Report
 from calkd_edge.release.bundle import write_bundle
 from calkd_edge.release.conclusions import conclusions
 from calkd_edge.release.drift import drift
-from calkd_edge.release.evidence import Evidence
+from calkd_edge.release.evidence import Evidence, labels_of
 from calkd_edge.release.gates import judge
 from calkd_edge.release.report import write_report
 
@@ -54,15 +54,11 @@ def write_release(
     """Judge, and write report.html, report.json and models/ into the run's folder."""
     folders = {fingerprint: one.folder for fingerprint, one in brought.items()}
     evidence: list[Evidence] = []
-    shifted: list[OutOfDistribution] = []
-    comparisons: list[Comparison] = []
+    scored: list[tuple[Measured, Evidence]] = []
     for row in plan.measured:
         if row.evaluate.fingerprint in folders:
             evidence += results.evidence_of(row, folders, facts[row.device.name])
-            corrupted = results.out_of_distribution(row, folders, evidence[-1].measurement.label)
-            shifted += [] if corrupted is None else [corrupted]
-            compared = results.comparison(row, folders, evidence[-1].measurement.label)
-            comparisons += [] if compared is None else [compared]
+            scored.append((row, evidence[-1]))
         else:
             why = str(errors.get(row.device.name, "not measured"))
             evidence.append(results.unmeasured(row.model, row.precision, row.device, why))
@@ -73,6 +69,8 @@ def write_release(
         for device in recipe.devices
         if device.name in options.skipped_devices
     ]
+    labels = dict(zip(map(id, evidence), labels_of([one.measurement for one in evidence]), strict=True))
+    named = [(row, labels[id(one)]) for row, one in scored]
     verdict = judge(recipe.gates, evidence, smoke=options.smoke, target_devices=options.target_devices)
     data = folders[plan.data.fingerprint]
     fitted = results.fitted_calibration(folders[plan.measured[0].calibrate.fingerprint])
@@ -84,8 +82,8 @@ def write_release(
         devices=dict(facts),
         conclusions=(*conclusions(evidence, devices=facts), *(str(error) for error in errors.values())),
         drift=drift(evidence, recipe.thresholds),
-        out_of_distribution=tuple(shifted),
-        comparisons=tuple(comparisons),
+        out_of_distribution=results.out_of_distribution(named, folders),
+        comparisons=results.comparisons(named, folders),
         plan=tuple(_line(stage, brought) for stage in plan.stages),
         data=results.data_facts(data, str(plan.data.params["identity"])),
         models={

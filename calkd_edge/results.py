@@ -6,7 +6,7 @@ In scope: reading what stages wrote. Out of scope: computing, judging, running.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,22 +82,30 @@ def fitted_calibration(folder: Path) -> Calibration:
     return Calibration.model_validate_json((folder / "calibration.json").read_text(encoding="utf-8"))
 
 
-def out_of_distribution(row: Measured, folders: Mapping[str, Path], label: str) -> OutOfDistribution | None:
-    """What became of one file under corruptions, where that was asked and measured."""
-    folder = folders.get(row.corrupted.fingerprint) if row.corrupted is not None else None
-    if folder is None:
-        return None
-    rows = json.loads((folder / "corrupted.json").read_text(encoding="utf-8"))
-    return OutOfDistribution(measurement=label, rows=tuple(Corrupted.model_validate(one) for one in rows))
+def out_of_distribution(
+    rows: Iterable[tuple[Measured, str]], folders: Mapping[str, Path]
+) -> tuple[OutOfDistribution, ...]:
+    """What became of files under corruptions, where that was asked and measured; each row with its name."""
+    found = []
+    for row, label in rows:
+        folder = folders.get(row.corrupted.fingerprint) if row.corrupted is not None else None
+        if folder is not None:
+            read = json.loads((folder / "corrupted.json").read_text(encoding="utf-8"))
+            parts = tuple(Corrupted.model_validate(one) for one in read)
+            found.append(OutOfDistribution(measurement=label, rows=parts))
+    return tuple(found)
 
 
-def comparison(row: Measured, folders: Mapping[str, Path], label: str) -> Comparison | None:
-    """What other maps would make of one file's confidence, where that was asked and measured."""
-    folder = folders.get(row.compare.fingerprint) if row.compare is not None else None
-    if folder is None:
-        return None
-    rows = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
-    return Comparison(measurement=label, rows=tuple(ComparedMethod.model_validate(one) for one in rows))
+def comparisons(rows: Iterable[tuple[Measured, str]], folders: Mapping[str, Path]) -> tuple[Comparison, ...]:
+    """What other maps would make of files' confidence, where that was asked and measured."""
+    found = []
+    for row, label in rows:
+        folder = folders.get(row.compare.fingerprint) if row.compare is not None else None
+        if folder is not None:
+            read = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+            parts = tuple(ComparedMethod.model_validate(one) for one in read)
+            found.append(Comparison(measurement=label, rows=parts))
+    return tuple(found)
 
 
 def unmeasured(model: Model, precision: str, device: DeviceSection, why: str) -> Evidence:
