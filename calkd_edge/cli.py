@@ -26,6 +26,7 @@ from calkd_edge.errors import (
     RecipeError,
     StageFailed,
 )
+from calkd_edge.lint_cli import lint
 from calkd_edge.screen import complain, log_problem, log_to, say, screen
 from calkd_edge.store_cli import StoreOption, store_app
 
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.add_typer(store_app, name="store")
 app.command()(calibrate)
+app.command()(lint)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 PluginOption = Annotated[

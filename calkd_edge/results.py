@@ -24,12 +24,14 @@ from calkd_edge.records import (
     DeviceFacts,
     Json,
     LatencySummary,
+    Lint,
     Measurement,
     OutOfDistribution,
     Predictions,
     Quality,
 )
 from calkd_edge.release.evidence import Evidence
+from calkd_edge.stages.calibrate import LINT
 
 GOLDEN_IMAGES = 16
 
@@ -137,12 +139,21 @@ def file_name(row: Measured, executed: str) -> str:
 def _notes(calibrated_folder: Path, calibrated: bool) -> tuple[str, ...]:
     if not calibrated:
         return ("obtained by undoing the calibration of the file that ran",)
+    said = _linted(calibrated_folder)
     path = calibrated_folder / "parity.json"
     if not path.is_file():
-        return ()
+        return said
     parity = json.loads(path.read_text(encoding="utf-8"))
     largest, images = parity["max_logit_difference"], int(parity["images"])
-    return (f"uncalibrated, torch and the runtime differ by {largest:.2g} in a logit on {images} images",)
+    parted = f"uncalibrated, torch and the runtime differ by {largest:.2g} in a logit on {images} images"
+    return (parted, *said)
+
+
+def _linted(calibrated_folder: Path) -> tuple[str, ...]:
+    """What TensorRT would refuse the canonical file for."""
+    linted = json.loads((calibrated_folder / LINT).read_text(encoding="utf-8"))
+    errors = [error for one in linted for error in Lint.model_validate(one).errors]
+    return tuple(f"TensorRT would not run it: {one.message} (at {one.node or 'the file'})" for one in errors)
 
 
 def golden(row: Measured, folders: Mapping[str, Path], data: Path) -> dict[str, np.ndarray]:

@@ -13,8 +13,9 @@ from calkd_edge.data.prepare import prepare
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.devices.session import open_session
 from calkd_edge.errors import RecipeError
-from calkd_edge.export.adopt import Adopted, Triple, adopt, check_classes, load_onnx
+from calkd_edge.export.adopt import Adopted, Triple, adopt, check_classes
 from calkd_edge.metrics import quality
+from calkd_edge.onnx_file import read_onnx
 from calkd_edge.records import Quality
 
 
@@ -63,7 +64,7 @@ def evaluate_file(
     Raises:
         RecipeError: the file or the data is not what is needed.
     """
-    adopted = adopt(load_onnx(path), layout=layout, mean=mean, std=std)
+    adopted = adopt(read_onnx(path), layout=layout, mean=mean, std=std)
     with tempfile.TemporaryDirectory(prefix="calkd-evaluate-") as folder:
         work = Path(folder)
         prepared = _test_images(data, root, adopted, images, seed, work)

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 from calkd_edge.errors import RecipeError
 from calkd_edge.export.onnx_export import INPUT
 from calkd_edge.export.outputs import Scores, one_input, wrap_outputs
+from calkd_edge.onnx_file import read_onnx
 from calkd_edge.onnx_graph import class_names, copy_of
 
 Triple = Sequence[float]
@@ -60,32 +61,7 @@ def adopted_file(
     Raises:
         RecipeError: no readable ONNX classifier, or the graph does not say enough.
     """
-    return adopt(load_onnx(path), layout=layout, mean=mean, std=std)
-
-
-def load_onnx(path: Path) -> onnx.ModelProto:
-    """The model in a file, with its external data.
-
-    Sizes below zero of its inputs and outputs, by which some exporters say that a size is open, are left out.
-
-    Raises:
-        RecipeError: there is no such file, or it is no ONNX model.
-    """
-    try:
-        model = onnx.load(path)
-    except FileNotFoundError:
-        raise RecipeError(f"there is no file {path}", remedy="Check the path.") from None
-    except Exception as broken:  # protobuf's DecodeError, and what onnx raises for external data
-        raise RecipeError(
-            f"{path} is not a readable ONNX file: {broken}", remedy="Export it anew."
-        ) from broken
-    if not model.graph.node:  # what protobuf makes of an empty file
-        raise RecipeError(f"{path} is not a readable ONNX file: it holds no graph", remedy="Export it anew.")
-    for value in (*model.graph.input, *model.graph.output):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_value < 0:
-                dim.ClearField("value")
-    return model
+    return adopt(read_onnx(path), layout=layout, mean=mean, std=std)
 
 
 def check_classes(adopted: Adopted, classes: Sequence[str], path: Path) -> None:

@@ -8,6 +8,7 @@ softmax.
 
 from calkd_edge.records.base import BoolArray, FloatArray, IntArray, Json, Record
 from calkd_edge.records.calibration import Affine, Calibration, FitStatus, FoldProof
+from calkd_edge.records.lint import Compilation, Finding, Lint, Severity, Target
 from calkd_edge.records.predictions import Predictions
 from calkd_edge.records.quality import AtThreshold, ConfidenceFigures, Estimate, Quality, ReliabilityBin
 from calkd_edge.records.release import (
@@ -36,6 +37,11 @@ __all__ = [
     "Corrupted",
     "OutOfDistribution",
     "FileEnd",
+    "Compilation",
+    "Finding",
+    "Lint",
+    "Severity",
+    "Target",
     "Repair",
     "RepairedFile",
     "Drift",

@@ -17,12 +17,13 @@ from calkd_edge.calibration.crossfit import FOLDS, cross_fitted
 from calkd_edge.calibration.fitted import Fitted
 from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import RecipeError
-from calkd_edge.export.adopt import check_names, load_onnx
+from calkd_edge.export.adopt import check_names
 from calkd_edge.export.ends import Ends, find_ends
 from calkd_edge.export.fold import Folded, Place, fold_at
 from calkd_edge.export.proof import prove
 from calkd_edge.export.readers import labels_are_made_elsewhere, refuse_other_readers
 from calkd_edge.metrics import quality
+from calkd_edge.onnx_file import read_onnx
 from calkd_edge.onnx_graph import copy_of
 from calkd_edge.records import (
     Affine,
@@ -119,7 +120,7 @@ def repair(
         StageFailed: the folded file does not return what it must.
     """
     reading = reading or Reading()
-    loaded, given_sha256 = load_onnx(model), sha256_of(model)
+    loaded, given_sha256 = read_onnx(model), sha256_of(model)
     ends = find_ends(loaded, output=reading.output, scores=reading.scores)
     refuse_other_readers(loaded, ends)
     if labels_are_made_elsewhere(loaded, ends) and asked.method not in ("temperature", "constant"):

@@ -17,20 +17,24 @@ from calkd_edge.calibration.fitted import Fitted
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.fold import Folded, fold
+from calkd_edge.lint import lint
 from calkd_edge.onnx_graph import class_names, set_metadata
 from calkd_edge.quantization.cpu import derive_for_cpu
-from calkd_edge.records import Calibration, Predictions
+from calkd_edge.records import Calibration, Lint, Predictions
 from calkd_edge.stages.quantize import CANONICAL, FOR_CPU
 
-VERSION = 2
+VERSION = 3
 """Raised by hand when what this stage writes changes."""
+
+LINT = "lint.json"
+"""What the linter finds: in the canonical file for TensorRT, in the executed one for ONNX Runtime."""
 
 PARITY = 1e-4
 """Largest difference between torch and the runtime in float32, per unit of the largest logit above 1."""
 
 
 def run(job: Job) -> None:
-    """Write model.onnx with the calibration inside, model.cpu.onnx likewise, and calibration.json."""
+    """Write model.onnx calibrated, model.cpu.onnx likewise, calibration.json and lint.json."""
     found = Predictions.load(job.inputs["predictions"] / "calibration.npz")
     if "reference" in job.inputs:
         parity = check_parity(found, job.inputs["reference"] / "reference.npz")
@@ -43,9 +47,28 @@ def run(job: Job) -> None:
     calibration = _calibration(job.params["calibrator"], fitted, how, len(found.labels))
     set_metadata(model, {"calibration": calibration.model_dump_json(exclude={"proof", "warnings"})})
     onnx.save(model, job.out / CANONICAL)
+    linted, executed = [lint(model, job.out / CANONICAL, "tensorrt")], (model, job.out / CANONICAL)
     if (job.inputs["model"] / FOR_CPU).is_file():
-        onnx.save(derive_for_cpu(model), job.out / FOR_CPU)
+        executed = derive_for_cpu(model), job.out / FOR_CPU
+        onnx.save(*executed)
+    linted.append(lint(*executed, "onnxruntime"))
+    refuse_errors(linted[-1])
+    (job.out / LINT).write_text(json.dumps([one.model_dump() for one in linted], indent=1), encoding="utf-8")
     (job.out / "calibration.json").write_text(calibration.model_dump_json(indent=1), encoding="utf-8")
+
+
+def refuse_errors(found: Lint) -> None:
+    """Stop at a file that its own runtime should not get.
+
+    Raises:
+        StageFailed: with the first error.
+    """
+    if found.errors:
+        first = found.errors[0]
+        raise StageFailed(
+            f"{found.file} is not fit for {found.target}: {first.rule}: {first.node}: {first.message}",
+            remedy=first.remedy,
+        )
 
 
 def check_parity(found: Predictions, reference: Path) -> dict[str, float]:

@@ -1,0 +1,109 @@
+"""What NVIDIA's own compiler makes of a file, without a GPU: TensorRT for RTX, the extra [trt-check].
+
+It parses and compiles for a graphics card (SM80 to SM121), never for a Jetson: its verdict is that of the
+same family of parser and of a strongly typed builder, and its kernels' types show what would silently run in
+float. It says nothing about speed, and its plan is thrown away.
+
+Source: the verbose log of a build lists every kernel under "Layers:" with the types of its inputs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from calkd_edge.errors import EnvironmentProblem, RecipeError
+from calkd_edge.records import Compilation
+
+CAPABILITIES = ("SM80", "SM86", "SM89", "SM120", "SM121")
+"""SM86 is the nearest relative of Orin (SM87), which the compiler does not know."""
+
+MOST_IMAGES = 32
+_WEIGHTED = ("correlation", "gemm", "fc", "conv")
+
+
+def compiled(path: Path, capability: str = "SM86") -> Compilation:
+    """Parse and compile a file for one compute capability.
+
+    Raises:
+        EnvironmentProblem: the extra is not installed.
+        RecipeError: no such capability.
+    """
+    if capability not in CAPABILITIES:
+        raise RecipeError(f"--compile {capability}: not known", remedy=f"Valid: {', '.join(CAPABILITIES)}.")
+    trt = _compiler()
+    heard: list[tuple[int, str]] = []
+
+    class Log(trt.ILogger):  # type: ignore[misc, name-defined]  # the module is found at run time
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            heard.append((int(severity), message))
+
+    def result(errors: tuple[str, ...], kernels: Sequence[str] = ()) -> Compilation:
+        return Compilation(
+            compiler=f"TensorRT for RTX {trt.__version__}",
+            capability=capability,
+            errors=errors,
+            kernels=len(kernels),
+            weighted=_weighted(kernels),
+        )
+
+    log = Log()
+    builder = trt.Builder(log)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse_from_file(str(path)):
+        found = [parser.get_error(number) for number in range(parser.num_errors)]
+        told = tuple(f"{one.node_name()} ({one.node_operator()}): {one.desc()}" for one in found)
+        return result(told or ("not parsed",))
+    plan = builder.build_serialized_network(network, _settings(trt, builder, network, capability))
+    if plan is None:
+        worst = int(trt.ILogger.Severity.ERROR)
+        told = tuple(message for severity, message in heard if severity <= worst)
+        return result(told or ("not built",))
+    lines = [line for _, message in heard if "LayerType:" in message for line in message.splitlines()]
+    kernels = [line for line in lines if line.startswith("Name:")]
+    return result((), kernels)
+
+
+def _compiler() -> Any:
+    try:
+        import tensorrt_rtx  # noqa: PLC0415  # an optional extra of 95 MB
+    except ImportError as missing:
+        raise EnvironmentProblem(
+            f"TensorRT for RTX cannot be imported: {missing}",
+            remedy="pip install 'calkd-edge[trt-check]' (NVIDIA's licence; x86-64 and arm64 Linux)",
+        ) from missing
+    return tensorrt_rtx
+
+
+def _settings(trt: Any, builder: Any, network: Any, capability: str) -> Any:
+    settings = builder.create_builder_config()
+    settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    profile = builder.create_optimization_profile()
+    for number in range(network.num_inputs):
+        value = network.get_input(number)
+        sizes = tuple(value.shape)
+        if -1 in sizes:
+            some = [tuple(count if size < 0 else size for size in sizes) for count in (1, 8, MOST_IMAGES)]
+            profile.set_shape(value.name, *some)
+    settings.add_optimization_profile(profile)
+    settings.num_compute_capabilities = 1
+    settings.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
+    return settings
+
+
+def _weighted(kernels: Sequence[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for line in kernels:
+        kind = re.search(r"LayerType: (\w+)", line)
+        if kind is None or not kind.group(1).startswith(_WEIGHTED):
+            continue
+        first = re.search(r"Inputs: \[.*?Datatype: (\w+)", line)
+        name = first.group(1) if first else "unknown"
+        counts[name] = counts.get(name, 0) + 1
+    return counts
