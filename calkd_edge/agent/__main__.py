@@ -13,8 +13,9 @@ from typing import Any
 
 from calkd_edge.agent import PROTOCOL, latency, predict, probe
 from calkd_edge.agent.problem import AgentProblem
+from calkd_edge.agent.runtimes import tensorrt_
 
-VERBS = {"probe": probe.run, "predict": predict.run, "time": latency.run}
+VERBS = {"probe": probe.run, "build": tensorrt_.build, "predict": predict.run, "time": latency.run}
 
 
 def main(argv: list[str]) -> int:

@@ -164,7 +164,7 @@ def test_wrong_command_line_prints_usage(pyz, arguments):
     command = [sys.executable, str(pyz), *arguments]
     done = subprocess.run(command, env=clean(), capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "usage: predict|probe|time" in done.stderr
+    assert "usage: build|predict|probe|time" in done.stderr
 
 
 @pytest.mark.parametrize("protocol", [0, PROTOCOL + 1, None, "1"])
