@@ -195,6 +195,11 @@ def _teacher_mode(recipe: Recipe, losses: list[Loss]) -> tuple[TeacherMode, str]
 def _check_devices(recipe: Recipe, where: str) -> None:
     for place, device in enumerate(recipe.devices):
         DEVICES.load(device.name, where=f"{where}: devices[{place}].name")
+        if device.runtime == "tensorrt":
+            raise RecipeError(
+                f"{where}: devices[{place}].runtime: recipes do not build TensorRT engines yet",
+                remedy="Build on the board from *.int8.onnx; calkd-edge lint says whether TensorRT takes it.",
+            )
         if device.runtime not in RUNTIMES:
             raise RecipeError(
                 f"{where}: devices[{place}].runtime: no runtime is named '{device.runtime}'",

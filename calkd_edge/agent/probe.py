@@ -15,6 +15,7 @@ import numpy
 
 RUNTIME_PACKAGES = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "openvino": ("openvino",),
     "tensorrt": ("tensorrt",),
 }
 ISA_FLAGS = {

@@ -14,7 +14,7 @@ from calkd_edge.agent.problem import AgentProblem
 Images = Any
 """A numpy array, uint8 [N, 3, H, W]; numpy's own types need a newer Python than some boards have."""
 
-RUNTIMES = ("onnxruntime", "tensorrt")
+RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
 
 
 class Runtime(Protocol):
@@ -37,6 +37,10 @@ def open_runtime(name: str, model: str, options: dict[str, Any]) -> Runtime:
         from calkd_edge.agent.runtimes.onnxruntime_ import OnnxRuntime
 
         return OnnxRuntime(model, options)
+    if name == "openvino":
+        from calkd_edge.agent.runtimes.openvino_ import OpenVino
+
+        return OpenVino(model, options)
     if name == "tensorrt":
         from calkd_edge.agent.runtimes.tensorrt_ import TensorRT
 

@@ -1,0 +1,87 @@
+"""OpenVINO on the CPU, its precision chosen: it computes float32 in bfloat16 where the CPU has that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from calkd_edge.agent.problem import AgentProblem
+
+DEFAULTS: dict[str, Any] = {"threads": 1, "inference_precision": "f32"}
+"""inference_precision: what layers that are float in the file are computed in; int8 ones stay int8."""
+
+
+class OpenVino:
+    """One file, compiled.
+
+    Args:
+        model: path of the .onnx file.
+        options: threads, inference_precision ("f32", "f16" or "bf16"); see DEFAULTS.
+    """
+
+    def __init__(self, model: str, options: dict[str, Any]) -> None:
+        self.model = model
+        self.options = dict(DEFAULTS, **options)
+        unknown = sorted(set(self.options) - set(DEFAULTS))
+        if unknown:
+            raise AgentProblem("openvino: unknown option {}".format(", ".join(unknown)), "Remove it.")
+        self.request: Any = None
+
+    def __enter__(self) -> OpenVino:
+        try:
+            import openvino
+        except ImportError as missing:
+            raise AgentProblem(
+                f"openvino cannot be imported by this Python: {missing}",
+                "Install it there: python3 -m pip install --user openvino",
+            ) from missing
+        core = openvino.Core()
+        try:
+            compiled = core.compile_model(self.model, "CPU", self._settings())
+        except RuntimeError as refused:
+            raise AgentProblem(
+                f"openvino {openvino.__version__} refuses {self.model}: {refused}",
+                "Check the file with: calkd-edge lint MODEL.onnx",
+            ) from refused
+        self.version = openvino.__version__
+        used = {name: str(compiled.get_property(name)) for name in ("INFERENCE_NUM_THREADS", "NUM_STREAMS")}
+        self.used = dict(
+            used, INFERENCE_PRECISION_HINT=_name_of(compiled.get_property("INFERENCE_PRECISION_HINT"))
+        )
+        wanted = self.options["inference_precision"]
+        if self.used["INFERENCE_PRECISION_HINT"] != wanted:
+            raise AgentProblem(
+                "openvino computes in {} instead of {}".format(self.used["INFERENCE_PRECISION_HINT"], wanted),
+                "Ask for a precision that this CPU has.",
+            )
+        self.outputs = [output.get_any_name() for output in compiled.outputs]
+        self.request = compiled.create_infer_request()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.request = None
+
+    def infer(self, images: Any) -> dict[str, Any]:
+        """Every output by name for uint8 images [N, 3, H, W]."""
+        # Its results live in memory that the next run writes to: the caller gets copies.
+        found = self.request.infer([images], share_inputs=True, share_outputs=True)
+        return {name: np.array(found[place]) for place, name in enumerate(self.outputs)}
+
+    def session_options(self) -> dict[str, Any]:
+        """What the file was compiled with, as asked and as the runtime says."""
+        return dict(self.options, openvino=self.version, **self.used)
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "INFERENCE_NUM_THREADS": int(self.options["threads"]),
+            "INFERENCE_PRECISION_HINT": self.options["inference_precision"],
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+        }
+
+
+def _name_of(kind: Any) -> str:
+    """OpenVINO's types are classes of their own: <Type: 'float32'>."""
+    names = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+    return next((short for long, short in names.items() if f"'{long}'" in repr(kind)), str(kind))

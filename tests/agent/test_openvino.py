@@ -1,0 +1,89 @@
+"""OpenVINO runs the same files: float ones as ONNX Runtime does, int8 ones as their simulation says."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from played_classifier import classifier_model
+
+from calkd_edge.agent.problem import AgentProblem
+from calkd_edge.agent.runtimes import open_runtime
+from calkd_edge.quantization.int8 import int8
+
+pytest.importorskip("openvino", reason="needs the extra [openvino]")
+IMAGES = np.random.default_rng(1).integers(0, 256, (40, 3, 8, 8), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder, model = tmp_path_factory.mktemp("files"), classifier_model()
+    onnx.save(model, folder / "fp32.onnx")
+    onnx.save(int8(model, lambda count: IMAGES[:count], images=32), folder / "int8.onnx")
+    return folder
+
+
+def answers(runtime, path, images=IMAGES, **options):
+    with open_runtime(runtime, str(path), options) as opened:
+        return opened.infer(images), opened.session_options()
+
+
+def test_float_files_answer_as_in_onnx_runtime(files):
+    own, options = answers("openvino", files / "fp32.onnx")
+    reference, _ = answers("onnxruntime", files / "fp32.onnx")
+    assert own.keys() == reference.keys() == {"logits", "probabilities"}
+    for name, values in own.items():
+        np.testing.assert_allclose(values, reference[name], atol=1e-5)
+    assert options["INFERENCE_PRECISION_HINT"] == "f32"
+    assert options["INFERENCE_NUM_THREADS"] == "1"
+
+
+def test_int8_files_answer_as_their_simulation(files):
+    own, _ = answers("openvino", files / "int8.onnx")
+    simulated, _ = answers("onnxruntime", files / "int8.onnx", optimization="none")
+    for name, values in own.items():
+        np.testing.assert_allclose(values, simulated[name], atol=1e-3)
+
+
+def test_results_are_the_callers_own(files):
+    with open_runtime("openvino", str(files / "fp32.onnx"), {}) as runtime:
+        first = runtime.infer(IMAGES[:1])["logits"]
+        kept = first.copy()
+        runtime.infer(IMAGES[1:2])
+        np.testing.assert_array_equal(first, kept)
+
+
+def test_any_number_of_images_is_taken(files):
+    with open_runtime("openvino", str(files / "fp32.onnx"), {"threads": 2}) as runtime:
+        for count in (1, 7, 40, 3):
+            assert runtime.infer(IMAGES[:count])["logits"].shape == (count, 5)
+
+
+def test_what_cannot_be_opened_is_refused(files, tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    with pytest.raises(AgentProblem, match="refuses"):
+        answers("openvino", tmp_path / "broken.onnx")
+    with pytest.raises(AgentProblem, match="unknown option providers"):
+        answers("openvino", files / "fp32.onnx", providers=["CPUExecutionProvider"])
+
+
+def test_recipe_measures_both_runtimes_side_by_side(tiny, tmp_path):
+    done = tiny.again(tmp_path / "out", "--device", "local:openvino")
+    assert done.code == 0, done.err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    rows = [row for row in report["measurements"] if row["model"] == "student" and row["calibrated"]]
+    found = {(row["runtime"], row["precision"]): row for row in rows}
+    assert set(found) == {(run, kind) for run in ("onnxruntime", "openvino") for kind in ("fp32", "int8")}
+    assert found["openvino", "int8"]["file"] == "student.int8.onnx"
+    assert found["onnxruntime", "int8"]["file"] == "student.int8.cpu.onnx"
+    assert all(row["latency_ms"]["p50"]["value"] > 0 and row["quality"]["top1"] for row in rows)
+    fp32 = found["onnxruntime", "fp32"]["quality"]["nll"]["value"]
+    assert found["openvino", "fp32"]["quality"]["nll"]["value"] == pytest.approx(fp32, abs=1e-5)
+
+
+def test_tensorrt_is_not_for_recipes_yet(tiny, tmp_path):
+    done = tiny.again(tmp_path / "out", "--device", "local:tensorrt")
+    assert done.code == 2
+    assert "lint" in done.err
