@@ -223,10 +223,46 @@ def test_mse_is_never_worse_than_min_max_on_any_law(seed, law):
     assert squared_error(values, _least_squares(counts, largest)) <= squared_error(values, largest) * 1.001
 
 
+def divergence_of(counts, limit, levels=128):
+    """The same, bin by bin, as one would write it down."""
+    reference = [float(count) for count in counts[:limit]]
+    reference[-1] += float(sum(counts[limit:]))
+    told = [0.0] * limit
+    for level in range(levels):
+        bins = [place for place in range(limit) if place * levels // limit == level and counts[place] > 0]
+        for place in bins:
+            told[place] = sum(float(counts[one]) for one in bins) / len(bins)
+    p, q = (np.array(values) / sum(values) for values in (reference, told))
+    return sum(a * np.log(a / max(b, 1e-12)) for a, b in zip(p, q, strict=True) if a > 0)
+
+
+@pytest.mark.parametrize("limit", [128, 200, 1000, 2048])
+def test_entropy_is_the_divergence_of_its_formula(limit):
+    from calkd_edge.quantization.ranges import _divergence
+
+    values = np.abs(np.random.default_rng(limit).standard_t(3, 50_000))
+    counts = np.histogram(values, bins=BINS, range=(0, values.max()))[0].astype(float)
+    assert _divergence(counts, limit) == pytest.approx(divergence_of(counts, limit), rel=1e-9)
+
+
+def test_entropy_clips_what_is_rare_and_far_and_nothing_else():
+    from calkd_edge.quantization.ranges import _least_divergence
+
+    generator = np.random.default_rng(0)
+    even = np.histogram(generator.random(200_000), bins=BINS, range=(0, 1))[0]
+    assert _least_divergence(even, 1.0) > 0.98
+    normal = np.abs(np.append(generator.normal(size=200_000), 40.0))
+    far = np.histogram(normal, bins=BINS, range=(0, 40.0))[0]
+    assert 2.5 < _least_divergence(far, 40.0) < 6.0
+    zeros = far.copy()
+    zeros[0] = 10_000_000
+    assert _least_divergence(zeros, 40.0) == pytest.approx(_least_divergence(far, 40.0), rel=0.2)
+
+
 def test_activation_of_zeros_gets_a_usable_range():
     model = one_conv(np.ones((1, 2, 1, 1), np.float32), np.zeros(1, np.float32))
     blank = np.zeros((3, 2, 4, 4), np.float32)
-    for method in ("min_max", "percentile", "mse"):
+    for method in ("min_max", "percentile", "mse", "entropy"):
         assert 0 < activation_ranges(model, ["h"], blank, method)["h"] <= 1.0
 
 
