@@ -21,7 +21,8 @@ CAPABILITIES = ("SM80", "SM86", "SM89", "SM120", "SM121")
 """SM86 is the nearest relative of Orin (SM87), which the compiler does not know."""
 
 MOST_IMAGES = 32
-_WEIGHTED = ("correlation", "gemm", "fc", "conv")
+_WEIGHTED = ("correlation", "gemm", "fc", "conv", "runtime_fusion")
+"""Kinds of kernels with weights; the last is a convolution with what stands behind it."""
 
 
 def compiled(path: Path, capability: str = "SM86") -> Compilation:
