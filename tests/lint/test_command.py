@@ -78,7 +78,7 @@ def test_a_run_stops_at_a_file_that_its_runtime_should_not_get(tmp_path):
 def test_a_run_lints_what_it_ships(tiny):
     """For ONNX Runtime, which executes it, and for TensorRT, which would."""
     found = [json.loads(path.read_text()) for path in (tiny.store / "objects").glob("*/*/lint.json")]
-    assert len(found) == 3
+    assert len(found) >= 3, "teacher fp32, student fp32 and int8, and what other tests add"
     assert {one["target"] for pair in found for one in pair} == {"tensorrt", "onnxruntime"}
     assert not any(
         finding["severity"] == "error" for pair in found for one in pair for finding in one["findings"]

@@ -282,7 +282,7 @@ def test_every_precision_is_documented(name):
     QUANTIZERS.settings(name, {}, where="test")
 
 
-@pytest.mark.parametrize("wrong", [{"images": 0}, {"ranges": "entropy"}, {"image": 5}])
+@pytest.mark.parametrize("wrong", [{"images": 0}, {"ranges": "widest"}, {"image": 5}])
 def test_settings_out_of_bounds_are_refused(wrong):
     from calkd_edge.errors import RecipeError
 
