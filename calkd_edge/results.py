@@ -6,21 +6,20 @@ In scope: reading what stages wrote. Out of scope: computing, judging, running.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from calkd_edge.data.prepared import Prepared
+from calkd_edge.engine.stage import Stage
 from calkd_edge.models.image_model import describe
 from calkd_edge.planned import Measured, Model
 from calkd_edge.recipe import DeviceSection
 from calkd_edge.records import (
     Calibration,
-    ComparedMethod,
     Comparison,
-    Corrupted,
     DeviceFacts,
     Json,
     LatencySummary,
@@ -88,26 +87,23 @@ def out_of_distribution(
     rows: Iterable[tuple[Measured, str]], folders: Mapping[str, Path]
 ) -> tuple[OutOfDistribution, ...]:
     """What became of files under corruptions, where that was asked and measured; each row with its name."""
-    found = []
-    for row, label in rows:
-        folder = folders.get(row.corrupted.fingerprint) if row.corrupted is not None else None
-        if folder is not None:
-            read = json.loads((folder / "corrupted.json").read_text(encoding="utf-8"))
-            parts = tuple(Corrupted.model_validate(one) for one in read)
-            found.append(OutOfDistribution(measurement=label, rows=parts))
-    return tuple(found)
+    found = _told([(row.corrupted, label) for row, label in rows], folders, "corrupted.json")
+    return tuple(OutOfDistribution(measurement=label, rows=told) for label, told in found)
 
 
 def comparisons(rows: Iterable[tuple[Measured, str]], folders: Mapping[str, Path]) -> tuple[Comparison, ...]:
     """What other maps would make of files' confidence, where that was asked and measured."""
-    found = []
-    for row, label in rows:
-        folder = folders.get(row.compare.fingerprint) if row.compare is not None else None
-        if folder is not None:
-            read = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
-            parts = tuple(ComparedMethod.model_validate(one) for one in read)
-            found.append(Comparison(measurement=label, rows=parts))
-    return tuple(found)
+    found = _told([(row.compare, label) for row, label in rows], folders, "compare.json")
+    return tuple(Comparison(measurement=label, rows=told) for label, told in found)
+
+
+def _told(
+    stages: Iterable[tuple[Stage | None, str]], folders: Mapping[str, Path], name: str
+) -> Iterator[tuple[str, Any]]:
+    """The JSON that each stage wrote, with its row's name; nothing for one that was not asked or brought."""
+    for stage, label in stages:
+        if stage is not None and stage.fingerprint in folders:
+            yield label, json.loads((folders[stage.fingerprint] / name).read_text(encoding="utf-8"))
 
 
 def unmeasured(model: Model, precision: str, device: DeviceSection, why: str) -> Evidence:

@@ -11,11 +11,10 @@ import sys
 import traceback
 from typing import Any
 
-from calkd_edge.agent import PROTOCOL, latency, predict, probe
+from calkd_edge.agent import PROTOCOL, engine, latency, predict, probe
 from calkd_edge.agent.problem import AgentProblem
-from calkd_edge.agent.runtimes import tensorrt_
 
-VERBS = {"probe": probe.run, "build": tensorrt_.build, "predict": predict.run, "time": latency.run}
+VERBS = {"probe": probe.run, "build": engine.build, "predict": predict.run, "time": latency.run}
 
 
 def main(argv: list[str]) -> int:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from calkd_edge.agent import engine
+from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.errors import EnvironmentProblem, RecipeError
 from calkd_edge.records import Compilation
 
@@ -35,40 +37,22 @@ def compiled(path: Path, capability: str = "SM86") -> Compilation:
     if capability not in CAPABILITIES:
         raise RecipeError(f"--compile {capability}: not known", remedy=f"Valid: {', '.join(CAPABILITIES)}.")
     trt = _compiler()
-    heard: list[tuple[int, str]] = []
-
-    class Log(trt.ILogger):  # type: ignore[misc, name-defined]  # the module is found at run time
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            heard.append((int(severity), message))
-
-    def result(errors: tuple[str, ...], kernels: Sequence[str] = ()) -> Compilation:
-        return Compilation(
-            compiler=f"TensorRT for RTX {trt.__version__}",
-            capability=capability,
-            errors=errors,
-            kernels=len(kernels),
-            weighted=_weighted(kernels),
-        )
-
-    log = Log()
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(str(path)):
-        found = [parser.get_error(number) for number in range(parser.num_errors)]
-        told = tuple(f"{one.node_name()} ({one.node_operator()}): {one.desc()}" for one in found)
-        return result(told or ("not parsed",))
-    plan = builder.build_serialized_network(network, _settings(trt, builder, network, capability))
-    if plan is None:
-        worst = int(trt.ILogger.Severity.ERROR)
-        told = tuple(message for severity, message in heard if severity <= worst)
-        return result(told or ("not built",))
+    logger, heard = engine.logger_of(trt)
+    errors: tuple[str, ...] = ()
+    try:
+        options = engine.options_of({"capability": capability, "max_images": MOST_IMAGES})
+        engine.plan_of(trt, logger, heard, str(path), options)
+    except AgentProblem as refused:
+        errors = (refused.message,)
     lines = [line for _, message in heard if "LayerType:" in message for line in message.splitlines()]
-    kernels = [line for line in lines if line.startswith("Name:")]
-    return result((), kernels)
+    kernels = [] if errors else [line for line in lines if line.startswith("Name:")]
+    return Compilation(
+        compiler=f"TensorRT for RTX {trt.__version__}",
+        capability=capability,
+        errors=errors,
+        kernels=len(kernels),
+        weighted=_weighted(kernels),
+    )
 
 
 def _compiler() -> Any:
@@ -80,22 +64,6 @@ def _compiler() -> Any:
             remedy="pip install 'calkd-edge[trt-check]' (NVIDIA's licence; x86-64 and arm64 Linux)",
         ) from missing
     return tensorrt_rtx
-
-
-def _settings(trt: Any, builder: Any, network: Any, capability: str) -> Any:
-    settings = builder.create_builder_config()
-    settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    profile = builder.create_optimization_profile()
-    for number in range(network.num_inputs):
-        value = network.get_input(number)
-        sizes = tuple(value.shape)
-        if -1 in sizes:
-            some = [tuple(count if size < 0 else size for size in sizes) for count in (1, 8, MOST_IMAGES)]
-            profile.set_shape(value.name, *some)
-    settings.add_optimization_profile(profile)
-    settings.num_compute_capabilities = 1
-    settings.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
-    return settings
 
 
 def _weighted(kernels: Sequence[str]) -> dict[str, int]:

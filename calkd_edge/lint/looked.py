@@ -62,8 +62,9 @@ class Looked:
         """Stored tensors by name: initializers and Constant nodes."""
         found = dict(self.view.initializers)
         for node in self.nodes:
-            if node.op_type == "Constant" and node.attribute[0].name == "value":
-                found[node.output[0]] = node.attribute[0].t
+            for item in node.attribute if node.op_type == "Constant" else ():
+                if item.name == "value":
+                    found[node.output[0]] = item.t
         return found
 
     @property

@@ -18,9 +18,10 @@ import pytest
 from onnx import TensorProto, helper
 from played_classifier import classifier_model
 
+from calkd_edge.agent import engine
 from calkd_edge.agent.cudart import Cudart
 from calkd_edge.agent.problem import AgentProblem
-from calkd_edge.agent.runtimes import open_runtime, tensorrt_
+from calkd_edge.agent.runtimes import open_runtime
 
 HERE = Path(__file__).parent
 RNG = np.random.default_rng(0)
@@ -124,14 +125,14 @@ def test_engine_for_another_machine_is_refused_with_what_tensorrt_says(board, tm
 def test_old_tensorrt_is_refused_with_the_jetpack_to_install(board, monkeypatch):
     monkeypatch.setattr(played_tensorrt, "__version__", "8.6.2")
     with pytest.raises(AgentProblem, match="8.6.2 is too old") as refused:
-        tensorrt_.load("tensorrt")
+        engine.load("tensorrt")
     assert "JetPack 6.1" in refused.value.remedy
 
 
 def test_missing_tensorrt_says_where_it_comes_from(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(AgentProblem, match="cannot be imported") as refused:
-        tensorrt_.load("tensorrt")
+        engine.load("tensorrt")
     assert "--system-site-packages" in refused.value.remedy
 
 
@@ -144,7 +145,7 @@ def test_missing_libcudart_names_the_package(monkeypatch):
 
 def test_unknown_options_are_refused():
     with pytest.raises(AgentProblem, match="unknown option fp16"):
-        tensorrt_.options_of({"fp16": True})
+        engine.options_of({"fp16": True})
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ def rtx():
 def built(model: Path, folder: Path, **options: object) -> dict[str, object]:
     job = {"model": str(model), "engine": str(folder / "model.engine"), "options": options}
     job["options"] = {"module": "tensorrt_rtx", "capability": "SM86", **options}
-    return tensorrt_.build(job)
+    return engine.build(job)
 
 
 @pytest.mark.filterwarnings(
@@ -260,7 +261,7 @@ BUILD = {
 
 @pytest.mark.parametrize(
     ("module", "wanted"),
-    [("tensorrt_rtx", {**RUN, **BUILD}), ("tensorrt_lean", RUN), ("played_tensorrt", {})],
+    [("tensorrt_rtx", {**RUN, **BUILD}), ("tensorrt_lean", RUN)],
 )
 def test_every_name_that_is_used_is_one_of_the_real_classes(module, wanted):
     trt = pytest.importorskip(module, reason="needs the extra [trt-check]")

@@ -1,0 +1,193 @@
+"""Building TensorRT engines: once, on the device that runs them, strongly typed.
+
+Precision stands in the ONNX file (explicit Q/DQ, typed fp16): TensorRT 11 knows nothing else. An engine fits
+one GPU and one version of TensorRT.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import time
+from typing import Any
+
+from calkd_edge.agent.problem import AgentProblem
+
+OLDEST = 10
+DEFAULTS: dict[str, Any] = {
+    "module": "tensorrt",
+    "max_images": 100,
+    "workspace_mib": 1024,
+    "optimization_level": None,
+    "timing_cache": None,
+    "dla_core": None,
+    "cuda_graph": False,
+    "sha256": None,
+    "capability": None,
+}
+"""max_images: of one run; dla_core: experimental; capability: for TensorRT for RTX alone, such as SM86."""
+
+
+def options_of(given: dict[str, Any]) -> dict[str, Any]:
+    """All options, those not given at their defaults."""
+    unknown = sorted(set(given) - set(DEFAULTS))
+    if unknown:
+        raise AgentProblem("tensorrt: unknown option {}".format(", ".join(unknown)), "Remove it.")
+    return dict(DEFAULTS, **given)
+
+
+def load(name: str) -> Any:
+    """The module, in a version that takes explicit quantization and strong types.
+
+    Raises:
+        AgentProblem: it is missing, or too old.
+    """
+    try:
+        trt = importlib.import_module(name)
+    except ImportError as missing:
+        raise AgentProblem(
+            f"{name} cannot be imported by this Python: {missing}",
+            "On a Jetson it comes with JetPack (sudo apt install python3-libnvinfer); in a venv use "
+            "--system-site-packages. For libnvdla_compiler.so: sudo apt install nvidia-l4t-dla-compiler.",
+        ) from missing
+    if name == "tensorrt" and int(trt.__version__.split(".")[0]) < OLDEST:
+        raise AgentProblem(
+            f"TensorRT {trt.__version__} is too old: explicit int8 of these files needs {OLDEST}.0",
+            "Install JetPack 6.1 or later, which brings TensorRT 10.3.",
+        )
+    return trt
+
+
+def build(job: dict[str, Any]) -> dict[str, Any]:
+    """Build job["engine"] from the ONNX file job["model"]; says what was built, with what, and its SHA-256.
+
+    Raises:
+        AgentProblem: TensorRT refuses the file, with node and reason, or cannot build it.
+    """
+    options = options_of(job["options"])
+    trt = load(options["module"])
+    begun = time.perf_counter()
+    logger, heard = logger_of(trt)
+    plan = plan_of(trt, logger, heard, job["model"], options)
+    seconds = time.perf_counter() - begun
+    temporary = "{}.{}".format(job["engine"], os.getpid())
+    with open(temporary, "wb") as handle:
+        handle.write(plan)
+    os.replace(temporary, job["engine"])
+    warning = int(trt.ILogger.Severity.WARNING)
+    return {
+        "sha256": hashlib.sha256(plan).hexdigest(),
+        "size_bytes": len(plan),
+        "seconds": seconds,
+        "tensorrt": trt.__version__,
+        "options": options,
+        "warnings": [message for severity, message in heard if severity == warning][:20],
+    }
+
+
+def logger_of(trt: Any) -> tuple[Any, list[tuple[int, str]]]:
+    """A logger, and the list of (severity, message) that it fills."""
+    heard: list[tuple[int, str]] = []
+
+    class Log(trt.ILogger):  # type: ignore[misc]  # found at run time
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            heard.append((int(severity), message))
+
+    return Log(), heard
+
+
+def plan_of(
+    trt: Any, logger: Any, heard: list[tuple[int, str]], model: str, options: dict[str, Any]
+) -> bytes:
+    """The serialized engine of an ONNX file.
+
+    Raises:
+        AgentProblem: the parser refuses it, with node and reason, or the builder fails.
+    """
+    builder = trt.Builder(logger)
+    flags = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    # TensorRT 11 is always strongly typed and will lose the flag; its number differs between products.
+    network = builder.create_network(0 if flags is None else 1 << int(flags))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(model):
+        found = [parser.get_error(number) for number in range(parser.num_errors)]
+        first = found[0] if found else None
+        said = (
+            f"{first.node_name()} ({first.node_operator()}): {first.desc()}" if first else "no reason given"
+        )
+        raise AgentProblem(
+            f"TensorRT {trt.__version__} refuses {model}: {said}",
+            "Look at it with: calkd-edge lint MODEL.onnx",
+        )
+    settings = _settings(trt, builder, network, options)
+    cache = _with_timing_cache(settings, options["timing_cache"])
+    plan = builder.build_serialized_network(network, settings)
+    if plan is None:
+        worst = int(trt.ILogger.Severity.ERROR)
+        errors = [message for severity, message in heard if severity <= worst]
+        raise AgentProblem(
+            "TensorRT {} cannot build {}: {}".format(
+                trt.__version__, model, errors[-1] if errors else "no reason"
+            ),
+            "Free memory on the device, or lower max_images.",
+        )
+    if cache:
+        _replace(options["timing_cache"], bytes(settings.get_timing_cache().serialize()))
+    return bytes(plan)
+
+
+def _settings(trt: Any, builder: Any, network: Any, options: dict[str, Any]) -> Any:
+    settings = builder.create_builder_config()
+    settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(options["workspace_mib"]) << 20)
+    settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if options["optimization_level"] is not None:
+        settings.builder_optimization_level = int(options["optimization_level"])
+    profile = builder.create_optimization_profile()
+    for number in range(network.num_inputs):
+        value = network.get_input(number)
+        sizes = tuple(value.shape)
+        most = int(options["max_images"])
+        # Tuned for one image at a time, which is what a camera sends.
+        least, usual, largest = (tuple(n if size < 0 else size for size in sizes) for n in (1, 1, most))
+        profile.set_shape(value.name, least, usual, largest)
+    settings.add_optimization_profile(profile)
+    if options["dla_core"] is not None:
+        _take_dla(trt, builder, settings, int(options["dla_core"]))
+    if options["capability"] is not None:
+        settings.num_compute_capabilities = 1
+        settings.set_compute_capability(getattr(trt.ComputeCapability, options["capability"]), 0)
+    return settings
+
+
+def _take_dla(trt: Any, builder: Any, settings: Any, core: int) -> None:
+    """Put every layer on a DLA core; one that it cannot take fails the build: nothing falls back unsaid."""
+    if core >= builder.num_DLA_cores:
+        raise AgentProblem(
+            f"there is no DLA core {core}: this device has {builder.num_DLA_cores}",
+            "Leave dla_core out (Orin Nano and Thor have none; TensorRT 10.8 to 11.4.0 know none).",
+        )
+    settings.default_device_type = trt.DeviceType.DLA
+    settings.DLA_core = core
+
+
+def _with_timing_cache(settings: Any, path: str | None) -> bool:
+    if path is None:
+        return False
+    known = b""
+    if os.path.exists(path):
+        with open(path, "rb") as handle:
+            known = handle.read()
+    cache = settings.create_timing_cache(known) or settings.create_timing_cache(b"")
+    settings.set_timing_cache(cache, ignore_mismatch=False)
+    return True
+
+
+def _replace(path: str, content: bytes) -> None:
+    temporary = f"{path}.{os.getpid()}"
+    with open(temporary, "wb") as handle:
+        handle.write(content)
+    os.replace(temporary, path)
