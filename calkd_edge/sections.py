@@ -106,7 +106,8 @@ class TrainingSection(Section):
     optimizer: OptimizerSection
     schedule: ScheduleSection = ScheduleSection()
     clip_gradient_norm: float | None = Field(None, gt=0)
-    sync_batch_norm: bool = False
+    sync_batch_norm: bool = True
+    """Of several processes; off, each normalises by its own images."""
     autocast: Literal["bf16", "fp16"] | None = None
     ema_decay: float | None = Field(None, gt=0, lt=1)
     mixing: Choice | None = None

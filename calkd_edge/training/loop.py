@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.sections import TrainingSection
 from calkd_edge.training.averaging import WeightAverage
+from calkd_edge.training.batch_norm import converted, synchronised
 from calkd_edge.training.checkpoint import State
 from calkd_edge.training.kernels import quick_convolutions
 from calkd_edge.training.memory import keep_freed_memory
@@ -102,6 +103,7 @@ class Training:
         model: the part of the module that ships: what an average is kept of.
         frozen: what of it learns nothing in the first `freeze_epochs`.
         freeze_epochs: how long.
+        within: what surrounds each epoch and its watch.
     """
 
     section: TrainingSection
@@ -115,6 +117,7 @@ class Training:
     model: nn.Module
     frozen: Frozen = field(default_factory=Frozen)
     freeze_epochs: int = 0
+    within: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def fabric_for(accelerator: str, autocast: str | None = None) -> Fabric:
@@ -166,14 +169,11 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
         StageFailed: the loss is no longer finite.
     """
     section = training.section
-    if section.sync_batch_norm and fabric.device.type != "cuda":
-        raise EnvironmentProblem(
-            "sync_batch_norm works on CUDA only: torch's SyncBatchNorm refuses CPU tensors",
-            remedy="Set sync_batch_norm: false, or train on GPUs.",
-        )
-    if section.sync_batch_norm:
-        module, frozen = synchronised(module, training.frozen)
-        training = replace(training, frozen=frozen)
+    is_shared = section.sync_batch_norm and fabric.world_size > 1
+    is_shared_here = is_shared and fabric.device.type == "cpu"
+    if is_shared and not is_shared_here:
+        module, kept = converted(module, training.frozen.modules)
+        training = replace(training, frozen=replace(training.frozen, modules=kept))
     # On CPU, torch 2.14's DDP crashes in the backward pass of channels-last weights (of a 1x1 projection).
     if fabric.world_size == 1 or fabric.device.type == "cuda":
         module = module.to(memory_format=torch.channels_last)
@@ -186,23 +186,17 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
     for epoch in range(first, section.epochs):
         draw = np.random.SeedSequence([training.seed, epoch, fabric.global_rank])
         torch.manual_seed(int(draw.generate_state(1)[0]))
-        with quick_convolutions(module):
+        normalisation = synchronised(module) if is_shared_here else nullcontext()
+        with quick_convolutions(module), normalisation, training.within():
             terms = _epoch(wrapped, optimizer, training, fabric, epoch, average)
         if fabric.global_rank == 0:
-            with average.in_place() if average is not None else nullcontext():
+            with average.in_place() if average is not None else nullcontext(), training.within():
                 watched = training.watch(epoch)
             lines.append(json.dumps({"epoch": epoch, **terms, **watched}))
             state.save(training, epoch + 1, lines)
         fabric.barrier()
     if average is not None:
         training.model.load_state_dict(average.average)
-
-
-def synchronised(module: nn.Module, frozen: Frozen) -> tuple[nn.Module, Frozen]:
-    """With torch's SyncBatchNorm in place of its batch normalisations, among what is frozen too."""
-    paths = [path for path, one in module.named_modules() if any(one is kept for kept in frozen.modules)]
-    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]  # torch's stub
-    return converted, replace(frozen, modules=[converted.get_submodule(path) for path in paths])
 
 
 def _epoch(

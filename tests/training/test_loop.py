@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.sections import OptimizerSection, ScheduleSection, TrainingSection
 from calkd_edge.training.checkpoint import CHECKPOINT
-from calkd_edge.training.loop import Batch, Frozen, Training, fabric_for, fit, synchronised
+from calkd_edge.training.loop import Batch, Frozen, Training, fabric_for, fit
 
 STEPS, SIZE = 3, 8
 
@@ -269,22 +269,6 @@ def test_a_running_variance_that_overflows_is_refused(tmp_path):
     net.net = nn.Sequential(Louder(), nn.BatchNorm2d(3), *net.net)
     with pytest.raises(StageFailed, match="weights are not finite after epoch 1"):
         train(tmp_path / "run", net=net, epochs=2)
-
-
-def test_what_is_frozen_stays_frozen_when_it_is_synchronised():
-    net = Net()
-    module, frozen = synchronised(nn.Sequential(net), Frozen(modules=[net.net[0], net.net[1]]))
-    assert [type(one) for one in frozen.modules] == [nn.Conv2d, nn.SyncBatchNorm]
-    assert {id(one) for one in frozen.modules} <= {id(one) for one in module.modules()}
-
-
-def test_sync_batch_norm_on_cpu_is_refused_before_a_step(tmp_path):
-    section = TrainingSection(epochs=1, optimizer=OptimizerSection(lr=0.1), sync_batch_norm=True)
-    training = Training(
-        section, 0, STEPS, batches, lambda e: {}, tmp_path, tmp_path / "h", lambda a, b: None, "cpu"
-    )
-    with pytest.raises(EnvironmentProblem, match="sync_batch_norm works on CUDA only"):
-        fit(Net(), training, fabric_for("cpu"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")

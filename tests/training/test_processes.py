@@ -81,7 +81,7 @@ def test_too_few_images_for_so_many_processes_are_refused():
         epochs.steps(4)
 
 
-def losses_of(folders: list[Path], target: Path, processes: int) -> np.ndarray:
+def losses_of(folders: list[Path], target: Path, processes: int, normalisation: str) -> np.ndarray:
     target.parent.mkdir()
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [
@@ -90,18 +90,36 @@ def losses_of(folders: list[Path], target: Path, processes: int) -> np.ndarray:
         str(SCRIPT),
         *map(str, folders),
         str(target),
+        normalisation,
     ]
     subprocess.run(command, env=ONE_THREAD, check=True, capture_output=True, timeout=300)
     return np.array(json.loads(target.read_text()))
 
 
-def test_each_steps_loss_is_that_of_one_process_while_normalisation_is_frozen(tiny, tmp_path):
+@pytest.fixture
+def prepared_and_teacher(tiny):
     prints = {line["stage"]: line["fingerprint"] for line in tiny.report["plan"]}
-    folders = [tiny.store / "objects" / prints[name][:2] / prints[name] for name in ("prepare", "teacher")]
-    alone, together = (losses_of(folders, tmp_path / str(count) / "losses.json", count) for count in (1, 2))
+    return [tiny.store / "objects" / prints[name][:2] / prints[name] for name in ("prepare", "teacher")]
+
+
+def test_each_steps_loss_is_that_of_one_process_while_normalisation_is_frozen(prepared_and_teacher, tmp_path):
+    alone, together = (
+        losses_of(prepared_and_teacher, tmp_path / str(count) / "losses.json", count, "frozen")
+        for count in (1, 2)
+    )
     assert len(alone) >= STEPS
     np.testing.assert_allclose(together[:STEPS], alone[:STEPS], rtol=0, atol=1e-4)
     assert alone[:STEPS].std() > 0.01  # it does learn
+
+
+def test_live_normalisation_takes_the_images_of_all_processes(prepared_and_teacher, tmp_path):
+    """In float64, over the few steps before what differs in the last digit has grown to be seen."""
+    alone, together = (
+        losses_of(prepared_and_teacher, tmp_path / str(count) / "losses.json", count, "live")
+        for count in (1, 2)
+    )
+    np.testing.assert_allclose(together[:6], alone[:6], rtol=0, atol=1e-6)
+    assert np.abs(np.diff(alone[:6])).min() > 1e-4  # each of them another one
 
 
 LONGER = recipe_with(

@@ -1,0 +1,138 @@
+"""Batch normalisation over the images of all processes, so that a step means the same for any number of them.
+
+On GPUs torch's own SyncBatchNorm does it. That refuses CPU tensors, so there the modules stay as they are
+and only their forward is another one while they train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def converted(module: nn.Module, kept: Sequence[nn.Module]) -> tuple[nn.Module, list[nn.Module]]:
+    """With torch's SyncBatchNorm in place of its batch normalisations, for GPUs.
+
+    Args:
+        module: the network.
+        kept: modules of it that the caller holds; what stands in their places is returned beside it.
+    """
+    paths = [path for path, one in module.named_modules() if any(one is held for held in kept)]
+    changed: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]  # torch's stub
+    return changed, [changed.get_submodule(path) for path in paths]
+
+
+@contextmanager
+def synchronised(module: nn.Module) -> Iterator[None]:
+    """Inside the block, `module`'s batch normalisations in training mode use the statistics of all processes.
+
+    For CPUs. Every process must run the same modules in the same order; the numbers of images may differ.
+    """
+    changed = [one for one in module.modules() if isinstance(one, _BatchNorm)]
+    for one in changed:
+        one.forward = partial(_forward, one)  # type: ignore[method-assign]  # for as long as the block lasts
+    try:
+        yield
+    finally:
+        for one in changed:
+            del one.forward
+
+
+def _forward(module: _BatchNorm, x: Tensor) -> Tensor:
+    if not module.training:
+        return type(module).forward(module, x)
+    y: Tensor
+    y, mean, variance, count = SynchronisedBatchNorm.apply(x, module.weight, module.bias, module.eps)
+    if module.track_running_stats:
+        _track(module, mean, variance * (count / (count - 1)))
+    return y
+
+
+def _track(module: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """One step of the running statistics, as torch takes it."""
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    assert module.num_batches_tracked is not None
+    module.num_batches_tracked.add_(1)
+    share = 1 / float(module.num_batches_tracked) if module.momentum is None else module.momentum
+    module.running_mean.lerp_(mean, share)
+    module.running_var.lerp_(variance, share)
+
+
+class SynchronisedBatchNorm(torch.autograd.Function):
+    """Normalisation by the mean and variance of all processes' x.
+
+    x: [B, C, ...] of this process; weight, bias: [C] float32 or None; gives y like x, and of all processes
+    the mean [C], the biased variance [C] and the number of values of a channel [1].
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gathers each process' statistics and joins them by their distances from the common mean."""
+        own = _at_least_float32(x)
+        variance, mean = torch.var_mean(own, _all_but_channels(x), correction=0)
+        count = mean.new_tensor([x.numel() // x.shape[1]])
+        mean, variance, count = _joined(mean, variance, count)
+        y = torch.batch_norm(own, weight, bias, mean, variance, False, 0.0, eps, False)
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, variance, count)
+        return y.to(x.dtype), mean, variance, count
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
+        """Gradients of x, weight and bias.
+
+        With n = (x - mean) / deviation, that of x is weight / deviation * (g - mean(g) - n mean(g n)), the
+        means over all processes. Weight and bias get this process' own sums, which DDP then averages.
+        """
+        x, weight, mean, variance, count = ctx.saved_tensors
+        of_y, own = _at_least_float32(gradient), _at_least_float32(x)
+        # torch's backward pass of fixed statistics gives the first term of x and both sums in one sweep.
+        of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            of_y, own, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        sums = torch.stack([of_bias, of_weight])
+        distributed.all_reduce(sums)
+        constant, slope = sums / count
+        inverse = (variance + ctx.eps).rsqrt()
+        scale = inverse if weight is None else inverse * weight
+        slope = slope * inverse
+        by_channel = [1, -1] + [1] * (x.dim() - 2)
+        of_x.sub_((scale * (constant - slope * mean)).view(by_channel))
+        of_x.addcmul_(own, (scale * slope).view(by_channel), value=-1)
+        learns = weight is not None
+        return of_x.to(x.dtype), of_weight if learns else None, of_bias if learns else None, None
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def _all_but_channels(x: Tensor) -> list[int]:
+    return [0, *range(2, x.dim())]
+
+
+def _joined(mean: Tensor, variance: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The statistics of all processes' values, from those of each one's.
+
+    Squares are summed around the means: a sum of squares less a squared sum would lose the variance of a
+    channel that lies far from zero.
+    """
+    packed = torch.cat([mean, variance, count])
+    every = [torch.empty_like(packed) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(every, packed)
+    means, variances, counts = torch.split(torch.stack(every), [len(mean), len(mean), 1], dim=1)
+    whole = counts.sum(0)
+    shares = counts / whole
+    common = (shares * means).sum(0)
+    spread = (shares * (variances + (means - common).square())).sum(0)
+    return common, spread, whole
