@@ -142,10 +142,11 @@ def attribute(node: onnx.NodeProto, name: str, default: object) -> object:
     return default if found is None else onnx.helper.get_attribute_value(found)
 
 
-def set_metadata(model: onnx.ModelProto, entries: Mapping[str, str]) -> None:
-    """Put entries into metadata_props under our prefix, replacing those of the same name."""
+def set_metadata(model: onnx.ModelProto, entries: Mapping[str, str | None]) -> None:
+    """Put entries into metadata_props under our prefix, in place of those of the same name; None removes."""
     known = {item.key: item.value for item in model.metadata_props}
-    known.update({METADATA_PREFIX + key: value for key, value in entries.items()})
+    changed = {METADATA_PREFIX + key: value for key, value in entries.items()}
+    known = {key: value for key, value in {**known, **changed}.items() if value is not None}
     del model.metadata_props[:]
     for key in sorted(known):
         model.metadata_props.add(key=key, value=known[key])

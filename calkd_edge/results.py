@@ -30,7 +30,7 @@ from calkd_edge.records import (
     Quality,
 )
 from calkd_edge.release.evidence import Evidence
-from calkd_edge.stages.calibrate import LINT
+from calkd_edge.stages.calibrate import IN_FLOAT, LINT
 
 GOLDEN_IMAGES = 16
 
@@ -135,7 +135,7 @@ def file_name(row: Measured, executed: str) -> str:
 def _notes(calibrated_folder: Path, calibrated: bool) -> tuple[str, ...]:
     if not calibrated:
         return ("obtained by undoing the calibration of the file that ran",)
-    said = _linted(calibrated_folder)
+    said = (*_chosen(calibrated_folder), *_linted(calibrated_folder))
     path = calibrated_folder / "parity.json"
     if not path.is_file():
         return said
@@ -143,6 +143,21 @@ def _notes(calibrated_folder: Path, calibrated: bool) -> tuple[str, ...]:
     largest, images = parity["max_logit_difference"], int(parity["images"])
     parted = f"uncalibrated, torch and the runtime differ by {largest:.2g} in a logit on {images} images"
     return (parted, *said)
+
+
+def _chosen(calibrated_folder: Path) -> tuple[str, ...]:
+    """Which layers of an int8 file stayed in float32, and why."""
+    path = calibrated_folder / IN_FLOAT
+    if not path.is_file():
+        return ()
+    told = json.loads(path.read_text(encoding="utf-8"))
+    paths = [layer["layer"] for layer in told["in_float"]]
+    names = [path.removeprefix("model.backbone.").removesuffix(".weight") for path in paths]
+    whole = f"{100 * told['drop_all_int8']:.1f} points of top-1 on {told['images']:,} calibration images"
+    if not names:
+        return (f"all {told['layers']} layers are in int8, which loses {whole}",)
+    kept = f"{len(names)} of {told['layers']} layers stay in float32 ({', '.join(names)})"
+    return (f"{kept}: all in int8 lost {whole}, these lose {100 * told['drop']:.1f}",)
 
 
 def _linted(calibrated_folder: Path) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ def smoke(recipe: Recipe) -> Recipe:
             "data": recipe.data.model_copy(update=few),
             "teacher_training": teacher and teacher.model_copy(update=_one_epoch(teacher)),
             "distill": distill.model_copy(update={**_one_epoch(distill), "soft_labels": one_view}),
-            "precisions": tuple(_smoke_ranges(precision) for precision in recipe.precisions),
+            "precisions": tuple(_smoke_precision(precision) for precision in recipe.precisions),
             "evaluate": recipe.evaluate.model_copy(
                 update={"images": min(recipe.evaluate.images or 128, 128), "corrupted_images": 32}
             ),
@@ -38,5 +38,8 @@ def _one_epoch(section: TrainingSection) -> dict[str, Any]:
     return {"epochs": 1, "schedule": ScheduleSection(name="constant"), "optimizer": gentle}
 
 
-def _smoke_ranges(precision: Choice) -> Choice:
-    return Choice(**{**precision.model_dump(), "images": 64}) if "images" in precision.settings else precision
+def _smoke_precision(precision: Choice) -> Choice:
+    brief = {"images": 64, "epochs": 1}
+    return Choice(
+        **{**precision.model_dump(), **{key: brief[key] for key in brief if key in precision.settings}}
+    )

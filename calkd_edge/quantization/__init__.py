@@ -1,8 +1,7 @@
 """Precisions: from a float32 ONNX file to the files of another precision.
 
 In scope: ranges, Q/DQ placement, typed fp16, the file derived for ONNX Runtime's CPU. Out of scope: data sets
-(arrays
-come in), calibration of confidence, timing.
+(arrays come in), training, calibration of confidence, timing.
 """
 
 from calkd_edge.registry import Registry
@@ -13,5 +12,10 @@ QUANTIZERS = Registry(
         "fp32": "calkd_edge.quantization.fp32:fp32",
         "fp16": "calkd_edge.quantization.fp16:fp16",
         "int8": "calkd_edge.quantization.int8:int8",
+        "int8_mixed": "calkd_edge.quantization.int8_mixed:int8_mixed",
+        "int8_qat": "calkd_edge.quantization.int8_qat:int8_qat",
     },
 )
+
+TRAINED = ("int8_qat",)
+"""Precisions whose file comes of a student that was trained on for them."""

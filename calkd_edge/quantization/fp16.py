@@ -14,13 +14,13 @@ from onnx import TensorProto, helper, shape_inference
 
 from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_graph import GraphView, copy_of
-from calkd_edge.quantization.source import ImageSource, Progress, unheard
+from calkd_edge.quantization.source import Images, Progress, unheard
 
 HEAVY = ("Conv", "Gemm", "MatMul")
 LARGEST = float(np.finfo(np.float16).max)
 
 
-def fp16(model: onnx.ModelProto, source: ImageSource, progress: Progress = unheard) -> onnx.ModelProto:
+def fp16(model: onnx.ModelProto, source: Images, progress: Progress = unheard) -> onnx.ModelProto:
     """float16 weights and activations from the first convolution to the last linear layer.
 
     Raises:

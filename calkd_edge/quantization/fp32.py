@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import onnx
 
-from calkd_edge.quantization.source import ImageSource, Progress, unheard
+from calkd_edge.quantization.source import Images, Progress, unheard
 
 
-def fp32(model: onnx.ModelProto, source: ImageSource, progress: Progress = unheard) -> onnx.ModelProto:
+def fp32(model: onnx.ModelProto, source: Images, progress: Progress = unheard) -> onnx.ModelProto:
     """The same file: every other precision is compared with it."""
     return model

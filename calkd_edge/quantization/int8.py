@@ -8,6 +8,7 @@ of a weight, weights within [-127, 127], biases in float. Quantization stands af
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 import numpy as np
@@ -16,8 +17,9 @@ from onnx import helper
 from pydantic import Field
 
 from calkd_edge.onnx_graph import GraphView, attribute, copy_of
-from calkd_edge.quantization.ranges import RangeMethod, activation_ranges
-from calkd_edge.quantization.source import ImageSource, Progress, unheard
+from calkd_edge.quantization.magnitudes import RangeMethod
+from calkd_edge.quantization.ranges import activation_ranges
+from calkd_edge.quantization.source import Images, Progress, unheard
 
 QUANTIZED = ("Conv", "Gemm")
 LARGEST = 127.0
@@ -29,14 +31,14 @@ BIAS_STEP = 1.001 * 2.0**-31
 
 def int8(
     model: onnx.ModelProto,
-    source: ImageSource,
+    source: Images,
     progress: Progress = unheard,
     *,
     ranges: RangeMethod = "percentile",
     images: Annotated[int, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """Static symmetric int8 by explicit Q/DQ, ranges from `images` training images."""
-    found = activation_ranges(model, quantized_inputs(model), source(images), ranges, progress)
+    found = activation_ranges(model, quantized_inputs(model), source.training(images), ranges, progress)
     return place_qdq(model, found)
 
 
@@ -45,19 +47,30 @@ def quantized_inputs(model: onnx.ModelProto) -> list[str]:
     return list(dict.fromkeys(node.input[0] for node in model.graph.node if node.op_type in QUANTIZED))
 
 
-def place_qdq(model: onnx.ModelProto, ranges: dict[str, float]) -> onnx.ModelProto:
+def layer_names(model: onnx.ModelProto) -> list[str]:
+    """The names of all Convs and Gemms that would become int8, which are those of their weights."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    heavy = [node for node in model.graph.node if node.op_type in QUANTIZED]
+    return list(dict.fromkeys(node.input[1] for node in heavy if node.input[1] in stored))
+
+
+def place_qdq(
+    model: onnx.ModelProto, ranges: dict[str, float], in_float: Collection[str] = ()
+) -> onnx.ModelProto:
     """A copy of a float32 model with Q/DQ on every Conv and Gemm.
 
     Args:
         model: weights must be stored in the graph.
         ranges: r of the symmetric range [-r, r] of each activation that a Conv or Gemm reads.
+        in_float: names of layers to leave as they are.
     """
     quantized = copy_of(model)
     view = GraphView.of(quantized)
     nodes: list[onnx.NodeProto] = []
     dequantized: dict[str, str] = {}
     for node in view.graph.node:
-        if node.op_type in QUANTIZED and node.input[1] in view.initializers:
+        is_stored = node.op_type in QUANTIZED and node.input[1] in view.initializers
+        if is_stored and node.input[1] not in in_float:
             activation = node.input[0]
             if activation not in dequantized:
                 nodes += _activation_pair(view, activation, ranges[activation], dequantized)

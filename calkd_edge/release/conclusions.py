@@ -37,6 +37,7 @@ def conclusions(
                     one, reference.measurement, names[id(m)], (devices or {}).get(m.device)
                 )
                 said += _temperature_moved(m, reference.measurement, names[id(m)])
+            said += _floats_cost(one, evidence, names[id(m)])
     said += _teacher_calibration_bought(evidence)
     released = [m for m in measurements if m.model != "control"]
     said += _calibration_helped(released, names)
@@ -94,6 +95,22 @@ def _why_not_faster(m: Measurement, facts: DeviceFacts | None) -> str | None:
     if m.precision == "fp16" and not has & FP16_INSTRUCTIONS:
         return "The reason: this CPU has no fp16 arithmetic, so fp16 runs as float32 after a cast."
     return None
+
+
+def _floats_cost(own: Evidence, evidence: Sequence[Evidence], name: str) -> list[str]:
+    """What the layers that stayed in float32 cost in time, against the same student all in int8."""
+    m = own.measurement
+    if m.precision != "int8_mixed" or m.latency_ms is None or own.emulated:
+        return []
+    place = (m.model, "int8", m.device, m.runtime)
+    calibrated = [one.measurement for one in evidence if one.measurement.calibrated]
+    whole = next((one for one in calibrated if _place(one) == place), None)
+    ratio = None if whole is None or whole.latency_ms is None else _ratio(m.latency_ms, whole.latency_ms)
+    if ratio is None:
+        return []
+    value, low, high = ratio
+    span = f"{value:.2f} of int8's time, between {low:.2f} and {high:.2f}"
+    return [f"{name}: what stays in float32 makes it take {span}."]
 
 
 def _temperature_moved(m: Measurement, fp32: Measurement, name: str) -> list[str]:

@@ -20,8 +20,9 @@ from calkd_edge.export.fold import Folded, fold
 from calkd_edge.lint import lint
 from calkd_edge.onnx_graph import class_names, metadata, set_metadata
 from calkd_edge.quantization.cpu import derive_for_cpu
+from calkd_edge.quantization.int8_mixed import CHOICE
 from calkd_edge.records import Calibration, Lint, Predictions
-from calkd_edge.stages.quantize import CANONICAL, FOR_CPU
+from calkd_edge.stages.quantize import CANONICAL, FITTING, FOR_CPU
 
 VERSION = 3
 """Raised by hand when what this stage writes changes."""
@@ -29,12 +30,15 @@ VERSION = 3
 LINT = "lint.json"
 """What the linter finds: in the canonical file for TensorRT, in the executed one for ONNX Runtime."""
 
+IN_FLOAT = "layers_in_float.json"
+"""Of a file whose quantizer chose layers: which, and by what."""
+
 PARITY = 1e-4
 """Largest difference between torch and the runtime in float32, per unit of the largest logit above 1."""
 
 
 def run(job: Job) -> None:
-    """Write model.onnx calibrated, model.cpu.onnx likewise, calibration.json and lint.json."""
+    """Write model.onnx calibrated, model.cpu.onnx likewise, calibration.json, lint.json and others."""
     found = Predictions.load(job.inputs["predictions"] / "calibration.npz")
     if "reference" in job.inputs:
         parity = check_parity(found, job.inputs["reference"] / "reference.npz")
@@ -42,10 +46,16 @@ def run(job: Job) -> None:
     model = onnx.load(job.inputs["model"] / CANONICAL)
     calibrator = CALIBRATORS.load(job.params["calibrator"])
     classes = class_names(model)
-    fitted: Fitted = calibrator(found.logits, found.labels, classes, **job.params["settings"])
+    was_chosen = CHOICE in metadata(model)
+    rows = FITTING if was_chosen else slice(None)
+    logits, labels = found.logits[rows], found.labels[rows]
+    fitted: Fitted = calibrator(logits, labels, classes, **job.params["settings"])
     how = fold(model, fitted.affine)
-    calibration = _calibration(job.params["calibrator"], fitted, how, len(found.labels))
+    split = "held-out calibration" if was_chosen else "calibration"
+    calibration = _calibration(job.params["calibrator"], fitted, how, split, len(labels))
     set_metadata(model, {"calibration": calibration.model_dump_json(exclude={"proof", "warnings"})})
+    if was_chosen:
+        (job.out / IN_FLOAT).write_text(metadata(model)[CHOICE], encoding="utf-8")
     onnx.save(model, job.out / CANONICAL)
     linted, executed = [lint(model, job.out / CANONICAL, "tensorrt")], (model, job.out / CANONICAL)
     if (job.inputs["model"] / FOR_CPU).is_file():
@@ -92,7 +102,7 @@ def check_parity(found: Predictions, reference: Path) -> dict[str, float]:
     return {"images": len(shared), "max_logit_difference": difference, "allowed": allowed}
 
 
-def _calibration(method: str, fitted: Fitted, how: Folded, images: int) -> Calibration:
+def _calibration(method: str, fitted: Fitted, how: Folded, split: str, images: int) -> Calibration:
     affine = fitted.affine
     return Calibration(
         method=method,
@@ -101,7 +111,7 @@ def _calibration(method: str, fitted: Fitted, how: Folded, images: int) -> Calib
         temperature=affine.temperature,
         se=fitted.se,
         status=fitted.status,
-        split="calibration",
+        split=split,
         images=images,
         nll_before=fitted.nll_before,
         nll_after=fitted.nll_after,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from calkd_edge.models.taps import feature_shape, module_at, tapped
 from calkd_edge.records import Affine, Calibration
 from calkd_edge.sections import TrainingSection
 from calkd_edge.stages.epochs import Epochs, watcher
-from calkd_edge.stages.start import begin
+from calkd_edge.stages.start import Start, begin
 from calkd_edge.stages.taught import taught
 from calkd_edge.training.loop import Batch, Training, fabric_for, fit
 
@@ -118,10 +119,33 @@ class SoftLabels:
 
 def run(job: Job) -> None:
     """Write the student's weights.safetensors, model.json and history.jsonl."""
-    params = job.params
     prepared = Prepared.open(job.inputs["data"], job.places["cache"])
-    affine = teacher_affine(job)
     start = begin(job, prepared, where="student")
+    distil(job, prepared, start, freeze_epochs=job.params["freeze_epochs"])
+
+
+def distil(
+    job: Job,
+    prepared: Prepared,
+    start: Start,
+    *,
+    freeze_epochs: int,
+    within: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> bool:
+    """Train a student as a job's params and inputs say, and write it.
+
+    Args:
+        job: of distill, or of a stage that goes on from a student.
+        prepared: the data.
+        start: the student as it is.
+        freeze_epochs: how long start.frozen learns nothing.
+        within: what surrounds each epoch, and the look at the calibration split after it.
+
+    Returns:
+        Whether this process, of several, is the one that writes.
+    """
+    params = job.params
+    affine = teacher_affine(job)
     student = start.model
     live = params["teacher_mode"] == "live"
     section = TrainingSection.model_validate(params["training"])
@@ -149,11 +173,14 @@ def run(job: Job) -> None:
         progress=job.progress,
         model=student,
         frozen=start.frozen,
-        freeze_epochs=params["freeze_epochs"],
+        freeze_epochs=freeze_epochs,
+        within=within,
     )
     fit(Distillation(student, losses, teacher, affine), training, fabric)
-    if fabric.global_rank == 0:
+    writes = fabric.global_rank == 0
+    if writes:
         image_model.save(student, start.description, job.out)
+    return writes
 
 
 def teacher_affine(job: Job) -> Affine:

@@ -10,6 +10,8 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.export.onnx_export import export_onnx, reference_logits
 from calkd_edge.models import image_model
+from calkd_edge.quantization import int8_qat
+from calkd_edge.stages.qat import RANGES
 
 VERSION = 1
 """Raised by hand when what this stage writes changes."""
@@ -33,6 +35,9 @@ def run(job: Job) -> None:
         "precision": "fp32",
         "calibration": "none",
     }
+    trained_ranges = job.inputs["model"] / RANGES
+    if trained_ranges.is_file():
+        metadata[int8_qat.RANGES] = trained_ranges.read_text(encoding="utf-8")
     target = job.out / "model.onnx"
     export_onnx(model, description.image_shape, target, opset=job.params["opset"], metadata=metadata)
     job.progress(1, 2)

@@ -13,9 +13,13 @@ from calkd_edge.engine.stage import Job
 from calkd_edge.onnx_graph import set_metadata
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.quantization.cpu import derive_for_cpu
+from calkd_edge.quantization.source import Images
 
 VERSION = 2
 """Raised by hand when what this stage writes changes."""
+
+JUDGING, FITTING = slice(0, None, 2), slice(1, None, 2)
+"""Of the calibration split, in its order: what a quantizer may choose by, and what is then left to fit on."""
 
 CANONICAL, FOR_CPU = "model.onnx", "model.cpu.onnx"
 
@@ -24,13 +28,18 @@ def run(job: Job) -> None:
     """Write model.onnx, model.cpu.onnx where ONNX Runtime wants another file, and coverage.json."""
     prepared = Prepared.open(job.inputs["data"])
 
-    def training_images(count: int) -> np.ndarray:
+    def training(count: int) -> np.ndarray:
         return prepared.arrays("train", count, job.params["seed"])[0]
+
+    def judging() -> tuple[np.ndarray, np.ndarray]:
+        images, labels, _ = prepared.arrays("calibration")
+        return images[JUDGING], labels[JUDGING]
 
     name = job.params["precision"]
     model = onnx.load(job.inputs["model"] / CANONICAL)
     quantizer = QUANTIZERS.load(name)
-    quantized: onnx.ModelProto = quantizer(model, training_images, job.progress, **job.params["settings"])
+    source = Images(training, judging)
+    quantized: onnx.ModelProto = quantizer(model, source, job.progress, **job.params["settings"])
     set_metadata(quantized, {"precision": name})
     onnx.save(quantized, job.out / CANONICAL)
     if has_qdq(quantized):

@@ -8,7 +8,7 @@ matrices and shifted sums do the same work there. benchmarks/training/kernels.py
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -31,9 +31,8 @@ def quick_convolutions(module: nn.Module) -> Iterator[None]:
     """
     changed = []
     for convolution in module.modules():
-        route = _route(convolution)
-        if route is not None:
-            convolution.forward = route
+        if type(convolution) is nn.Conv2d and _quicker(convolution) is not None:
+            convolution.forward = partial(_forward, convolution)  # type: ignore[method-assign]  # undone below
             changed.append(convolution)
     try:
         yield
@@ -42,14 +41,29 @@ def quick_convolutions(module: nn.Module) -> Iterator[None]:
             del convolution.forward
 
 
-def _route(module: nn.Module) -> Any:
-    if type(module) is not nn.Conv2d or module.padding_mode != "zeros" or isinstance(module.padding, str):
+def convolve(module: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What `module` does to x, with another weight and bias in place of its own; by the quickest route."""
+    quicker = _quicker(module)
+    y = None if quicker is None or not _suits(module, x) else quicker(module, x, weight)
+    if y is None:
+        plain: Tensor = module._conv_forward(x, weight, bias)
+        return plain
+    return y if bias is None else y + bias.view(1, -1, 1, 1)
+
+
+def _forward(module: nn.Conv2d, x: Tensor) -> Tensor:
+    return convolve(module, x, module.weight, module.bias)
+
+
+def _quicker(module: nn.Conv2d) -> Callable[[nn.Conv2d, Tensor, Tensor], Tensor | None] | None:
+    """The route for a kind of convolution; it gives None for inputs that torch is quicker with."""
+    if module.padding_mode != "zeros" or isinstance(module.padding, str):
         return None
     if module.kernel_size == (1, 1) and module.stride == (1, 1) and module.padding == (0, 0):
-        return partial(_pointwise, module)
+        return _pointwise
     is_depthwise = module.groups == module.in_channels == module.out_channels
     if is_depthwise and module.dilation == (1, 1) and max(module.kernel_size) > 1:
-        return partial(_depthwise, module)
+        return _depthwise
     return None
 
 
@@ -63,21 +77,20 @@ def _suits(module: nn.Conv2d, x: Tensor) -> bool:
     )
 
 
-def _pointwise(module: nn.Conv2d, x: Tensor) -> Tensor:
-    is_small = x.shape[2] * x.shape[3] <= SMALL_MAP
-    if not _suits(module, x) or not (is_small or module.groups > 1):
-        return nn.Conv2d.forward(module, x)
-    y: Tensor = PointwiseConvolution.apply(x, module.weight, module.groups)
-    return y if module.bias is None else y + module.bias.view(1, -1, 1, 1)
+def _pointwise(module: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor | None:
+    if module.groups == 1 and x.shape[2] * x.shape[3] > SMALL_MAP:
+        return None
+    y: Tensor = PointwiseConvolution.apply(x, weight, module.groups)
+    return y
 
 
-def _depthwise(module: nn.Conv2d, x: Tensor) -> Tensor:
+def _depthwise(module: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor | None:
     pixels, kernel = x.shape[2] * x.shape[3], module.kernel_size
     is_slow_in_torch = max(kernel) >= 5 or x.shape[2] < kernel[0] or x.shape[3] < kernel[1]
-    if not _suits(module, x) or pixels > SMALL_MAP or not is_slow_in_torch:
-        return nn.Conv2d.forward(module, x)
-    y: Tensor = SmallDepthwiseConvolution.apply(x, module.weight, module.stride, module.padding)
-    return y if module.bias is None else y + module.bias.view(1, -1, 1, 1)
+    if pixels > SMALL_MAP or not is_slow_in_torch:
+        return None
+    y: Tensor = SmallDepthwiseConvolution.apply(x, weight, module.stride, module.padding)
+    return y
 
 
 class PointwiseConvolution(torch.autograd.Function):

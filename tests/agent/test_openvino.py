@@ -12,6 +12,7 @@ from played_classifier import classifier_model
 from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.agent.runtimes import open_runtime
 from calkd_edge.quantization.int8 import int8
+from calkd_edge.quantization.source import Images
 
 pytest.importorskip("openvino", reason="needs the extra [openvino]")
 IMAGES = np.random.default_rng(1).integers(0, 256, (40, 3, 8, 8), dtype=np.uint8)
@@ -21,7 +22,7 @@ IMAGES = np.random.default_rng(1).integers(0, 256, (40, 3, 8, 8), dtype=np.uint8
 def files(tmp_path_factory):
     folder, model = tmp_path_factory.mktemp("files"), classifier_model()
     onnx.save(model, folder / "fp32.onnx")
-    onnx.save(int8(model, lambda count: IMAGES[:count], images=32), folder / "int8.onnx")
+    onnx.save(int8(model, Images(lambda count: IMAGES[:count]), images=32), folder / "int8.onnx")
     return folder
 
 

@@ -15,6 +15,7 @@ from calkd_edge.onnx_graph import GraphView, copy_of
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.int8 import int8
+from calkd_edge.quantization.source import Images
 from calkd_edge.records import Affine, Predictions
 
 TOLERANCE = 4e-6
@@ -40,7 +41,7 @@ NETS = ["resnet20", pytest.param("mobilenet_v2", marks=pytest.mark.slow)]
 def files(request, exported):
     """The net's file in every precision."""
     net = exported(request.param)
-    source = lambda count: net.images[:count]  # noqa: E731
+    source = Images(lambda count: net.images[:count])
     return net, {
         "fp32": net.proto,
         "fp16": fp16(net.proto, source),

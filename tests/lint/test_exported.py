@@ -9,6 +9,7 @@ from calkd_edge.lint.check import findings
 from calkd_edge.lint.compiled import compiled
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.int8 import int8
+from calkd_edge.quantization.source import Images
 
 pytest.importorskip("tensorrt_rtx", reason="needs the extra [trt-check]")
 NETS = [
@@ -28,7 +29,7 @@ QUANTIZERS = {
 @pytest.mark.parametrize("precision", QUANTIZERS)
 def test_every_layer_runs_in_its_own_type(name, precision, exported, tmp_path):
     net = exported(name)
-    model = QUANTIZERS[precision](net.proto, lambda count: net.images[:count])
+    model = QUANTIZERS[precision](net.proto, Images(lambda count: net.images[:count]))
     onnx.save(model, tmp_path / "model.onnx")
     assert [one for one in findings(model) if one.severity == "error"] == []
     plan = compiled(tmp_path / "model.onnx", "SM86")

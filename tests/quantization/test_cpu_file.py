@@ -11,6 +11,7 @@ from calkd_edge.onnx_graph import GraphView, copy_of
 from calkd_edge.quantization import cpu
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8 import int8, place_qdq
+from calkd_edge.quantization.source import Images
 
 NETS = [
     "resnet20",
@@ -27,7 +28,7 @@ def net(request, exported):
 
 @pytest.fixture(scope="module")
 def canonical(net):
-    return int8(net.proto, lambda count: net.images[:count], images=48)
+    return int8(net.proto, Images(lambda count: net.images[:count]), images=48)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_graph import GraphView, copy_of
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.fp32 import fp32
+from calkd_edge.quantization.source import Images
 from calkd_edge.stages.quantize import _weights
 
 NETS = [
@@ -28,7 +29,7 @@ def net(request, exported):
 
 @pytest.fixture(scope="module")
 def half(net):
-    return fp16(net.proto, lambda count: net.images[:count])
+    return fp16(net.proto, Images(lambda count: net.images[:count]))
 
 
 def kinds(model) -> dict[str, int]:
@@ -85,7 +86,7 @@ def test_gap_to_float32_is_small(net, half, execute):
 
 
 def test_fp32_is_the_very_file(net):
-    assert fp32(net.proto, lambda count: net.images[:count]) is net.proto
+    assert fp32(net.proto, Images(lambda count: net.images[:count])) is net.proto
 
 
 def test_weight_beyond_float16_is_refused(exported):
@@ -98,12 +99,12 @@ def test_weight_beyond_float16_is_refused(exported):
     node.input[1] = view.store("too_large", values)
     view.drop_unused()
     with pytest.raises(StageFailed, match=r"too_large holds 7e\+04, float16 ends at 65504"):
-        fp16(broken, lambda count: net.images[:count])
+        fp16(broken, Images(lambda count: net.images[:count]))
 
 
 def test_given_model_is_left_as_it_was(net):
     before = net.proto.SerializeToString(deterministic=True)
-    fp16(net.proto, lambda count: net.images[:count])
+    fp16(net.proto, Images(lambda count: net.images[:count]))
     assert net.proto.SerializeToString(deterministic=True) == before
 
 
@@ -126,6 +127,6 @@ def test_stored_value_shared_with_the_last_layer_stays_exact_there(execute):
         [numpy_helper.from_array(square, "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-    half = fp16(model, lambda count: None)
+    half = fp16(model, Images(lambda count: None))
     view = GraphView.of(half)
     np.testing.assert_array_equal(view.array(view.producer["logits"].input[1]), square)

@@ -14,7 +14,9 @@ from onnx import TensorProto
 from calkd_edge.onnx_graph import GraphView, attribute, copy_of
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.quantization.int8 import int8, place_qdq, quantized_inputs
-from calkd_edge.quantization.ranges import BINS, activation_ranges
+from calkd_edge.quantization.magnitudes import BINS
+from calkd_edge.quantization.ranges import activation_ranges
+from calkd_edge.quantization.source import Images
 
 NETS = [
     "resnet20",
@@ -31,7 +33,7 @@ def net(request, exported):
 
 @pytest.fixture(scope="module")
 def canonical(net):
-    return int8(net.proto, lambda count: net.images[:count], images=48)
+    return int8(net.proto, Images(lambda count: net.images[:count]), images=48)
 
 
 def heavy(model):
@@ -125,7 +127,7 @@ def test_quantized_net_resembles_the_float_one(net, canonical, execute):
 
 
 def test_same_images_give_the_same_bytes(net, canonical):
-    again = int8(net.proto, lambda count: net.images[:count], images=48)
+    again = int8(net.proto, Images(lambda count: net.images[:count]), images=48)
     assert again.SerializeToString(deterministic=True) == canonical.SerializeToString(deterministic=True)
 
 
@@ -213,7 +215,7 @@ def test_mse_is_the_best_of_a_scan_and_never_worse_than_min_max(collected):
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from(["normal", "laplace", "uniform", "outlier"]))
 def test_mse_is_never_worse_than_min_max_on_any_law(seed, law):
-    from calkd_edge.quantization.ranges import _least_squares
+    from calkd_edge.quantization.magnitudes import _least_squares
 
     generator = np.random.default_rng(seed)
     values = getattr(generator, law)(size=20_000) if law != "outlier" else generator.normal(size=20_000)
@@ -238,7 +240,7 @@ def divergence_of(counts, limit, levels=128):
 
 @pytest.mark.parametrize("limit", [128, 200, 1000, 2048])
 def test_entropy_is_the_divergence_of_its_formula(limit):
-    from calkd_edge.quantization.ranges import _divergence
+    from calkd_edge.quantization.magnitudes import _divergence
 
     values = np.abs(np.random.default_rng(limit).standard_t(3, 50_000))
     counts = np.histogram(values, bins=BINS, range=(0, values.max()))[0].astype(float)
@@ -246,7 +248,7 @@ def test_entropy_is_the_divergence_of_its_formula(limit):
 
 
 def test_entropy_clips_what_is_rare_and_far_and_nothing_else():
-    from calkd_edge.quantization.ranges import _least_divergence
+    from calkd_edge.quantization.magnitudes import _least_divergence
 
     generator = np.random.default_rng(0)
     even = np.histogram(generator.random(200_000), bins=BINS, range=(0, 1))[0]

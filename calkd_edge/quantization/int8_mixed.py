@@ -1,0 +1,105 @@
+"""int8 with the fewest layers left in float32 that keep the accuracy, and by what they were chosen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import numpy as np
+import onnx
+from pydantic import Field
+
+from calkd_edge.onnx_graph import set_metadata
+from calkd_edge.quantization.int8 import layer_names, place_qdq, quantized_inputs
+from calkd_edge.quantization.judge import Answers, Judge
+from calkd_edge.quantization.magnitudes import RangeMethod
+from calkd_edge.quantization.ranges import activation_ranges
+from calkd_edge.quantization.source import Images, Progress, unheard
+
+CHOICE = "layers_in_float"
+"""The key in the file's metadata: JSON, see `_told`. Its images must not be used to fit a calibration."""
+
+
+def int8_mixed(
+    model: onnx.ModelProto,
+    source: Images,
+    progress: Progress = unheard,
+    *,
+    max_drop: Annotated[float, Field(ge=0, lt=1)] = 0.005,
+    ranges: RangeMethod = "mse",
+    images: Annotated[int, Field(ge=1)] = 512,
+) -> onnx.ModelProto:
+    """int8 with as few layers left in float32 as keep top-1 within `max_drop` of float32's.
+
+    Judged by every second calibration image, of which `max_drop` is a share; the calibration of confidence is
+    then fitted on the others. A layer's worth is what the NLL falls by when it alone stays in float32.
+    """
+    found = activation_ranges(model, quantized_inputs(model), source.training(images), ranges)
+    judge = Judge(*source.judging())
+    reference = judge.ask(model)
+    layers = layer_names(model)
+
+    def answers(in_float: Sequence[str]) -> Answers:
+        return judge.ask(place_qdq(model, found, frozenset(in_float)))
+
+    whole = answers(())
+    worth: dict[str, float] = {}
+    kept: list[str] = []
+    if whole.drop_from(reference) > max_drop:
+        worth = _worth(layers, whole, answers, progress)
+        kept = _fewest(worth, lambda chosen: answers(chosen).drop_from(reference) <= max_drop)
+    mixed = place_qdq(model, found, frozenset(kept))
+    last = answers(kept)
+    told = _told(kept, worth, len(layers), len(judge.labels), whole, last, reference)
+    set_metadata(mixed, {CHOICE: json.dumps(told)})
+    return mixed
+
+
+def _worth(
+    layers: Sequence[str], whole: Answers, answers: Callable[[Sequence[str]], Answers], progress: Progress
+) -> dict[str, float]:
+    """By layer, what the NLL falls by when it alone stays in float32; the largest first."""
+    found = {}
+    for done, layer in enumerate(layers):
+        found[layer] = whole.nll - answers([layer]).nll
+        progress(done + 1, len(layers))
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _fewest(worth: dict[str, float], suffices: Callable[[Sequence[str]], bool]) -> list[str]:
+    """As few layers as suffice: the worthiest until they do, then without each that is not needed after all.
+
+    All of them suffice: that is float32 itself.
+    """
+    ranked = list(worth)
+    kept: list[str] = []
+    for layer in ranked:
+        kept.append(layer)
+        if suffices(kept):
+            break
+    for layer in reversed(kept[:-1]):
+        without = [one for one in kept if one != layer]
+        if suffices(without):
+            kept = without
+    return kept
+
+
+def _told(
+    kept: Sequence[str],
+    worth: dict[str, float],
+    layers: int,
+    images: int,
+    whole: Answers,
+    last: Answers,
+    reference: Answers,
+) -> dict[str, object]:
+    return {
+        "layers": layers,
+        "in_float": [{"layer": layer, "nll_gain": round(worth[layer], 6)} for layer in kept],
+        "images": images,
+        "drop_all_int8": whole.drop_from(reference),
+        "drop": last.drop_from(reference),
+        "nll_rise_all_int8": float(np.float64(whole.nll) - reference.nll),
+        "nll_rise": float(np.float64(last.nll) - reference.nll),
+    }

@@ -1,0 +1,42 @@
+"""qat: a distilled student, trained on while it rounds as its int8 file will."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from calkd_edge.data.prepared import Prepared
+from calkd_edge.engine.stage import Job
+from calkd_edge.models import image_model
+from calkd_edge.stages.distill import distil
+from calkd_edge.stages.start import Start
+from calkd_edge.training.fake_int8 import IMAGES_PER_RUN, fake_int8, layers_of, norms_of, ranges_of
+from calkd_edge.training.loop import Frozen
+
+VERSION = 1
+"""Raised by hand when what this stage writes changes."""
+
+RANGES = "ranges.json"
+"""Layer's path -> r of the symmetric range [-r, r] of what it reads."""
+
+
+def run(job: Job) -> None:
+    """Write the student's weights.safetensors, model.json, history.jsonl and ranges.json."""
+    params = job.params
+    prepared = Prepared.open(job.inputs["data"], job.places["cache"])
+    student, description = image_model.load(job.inputs["student"])
+    images = torch.from_numpy(prepared.arrays("train", params["images"], params["seed"])[0])
+
+    def batches() -> Iterator[Tensor]:
+        return iter(torch.split(images, IMAGES_PER_RUN))
+
+    layers = layers_of(student, images[:2])
+    ranges = ranges_of(student, layers, batches, params["ranges"])
+    epochs = params["training"]["epochs"]
+    start = Start(student, description, Frozen(norms_of(layers)))
+    if distil(job, prepared, start, freeze_epochs=epochs, within=partial(fake_int8, layers, ranges)):
+        (job.out / RANGES).write_text(json.dumps(ranges, indent=1), encoding="utf-8")

@@ -1,0 +1,153 @@
+"""What is trained with rounding is what the int8 file computes, by ONNX Runtime's own rounding."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from exported_nets import blobs, settled
+from torch import nn
+from torch.nn import functional
+
+from calkd_edge.errors import StageFailed
+from calkd_edge.export.onnx_export import export_onnx
+from calkd_edge.onnx_graph import metadata
+from calkd_edge.quantization.int8 import quantized_inputs
+from calkd_edge.quantization.int8_qat import RANGES, int8_qat
+from calkd_edge.quantization.ranges import activation_ranges
+from calkd_edge.training.fake_int8 import fake_int8, layers_of, norms_of, ranges_of
+from calkd_edge.training.kernels import quick_convolutions
+
+NETS = [
+    "mobilenet_v2",
+    "shufflenet_v2",
+    pytest.param("resnet20", marks=pytest.mark.slow),
+    pytest.param("mobilenet_v3_small", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module", params=NETS)
+def trained_for(request, tmp_path_factory):
+    """A net, its layers, their ranges, and its exported file with them."""
+    net = settled(request.param)
+    images = torch.from_numpy(blobs(64, seed=7))
+    layers = layers_of(net, images[:2])
+    ranges = ranges_of(net, layers, lambda: iter(images.split(32)), "percentile")
+    target = tmp_path_factory.mktemp("net") / "model.onnx"
+    export_onnx(net, (3, 32, 32), target, opset=20, metadata={RANGES: json.dumps(ranges)})
+    return net, layers, ranges, onnx.load(target), images
+
+
+def no_images(count):
+    raise AssertionError("every range was trained, yet images were asked for")
+
+
+def test_the_ranges_are_those_of_the_exported_file(trained_for):
+    _, layers, ranges, exported, images = trained_for
+    values = quantized_inputs(exported)
+    wanted = activation_ranges(exported, values, images.numpy(), "percentile")
+    first = {layer.path: ranges[layer.path] for layer in layers if layer.reads == layer.path}
+    np.testing.assert_allclose(sorted(first.values()), sorted(wanted.values()), rtol=1e-3)
+
+
+def test_the_network_that_learns_says_what_its_file_says(trained_for, execute):
+    net, layers, ranges, exported, images = trained_for
+    quantized = int8_qat(exported, no_images)
+    assert RANGES not in metadata(quantized)
+    said = execute(quantized, images.numpy(), simulate=True)["logits"]
+    with torch.no_grad(), fake_int8(layers, ranges):
+        found = net(images).numpy()
+    plain = net(images).detach().numpy()
+    # Sums of floats differ in their last bits, so a value at the edge of a step may round to either side.
+    difference, rounding = np.abs(found - said), np.abs(plain - said)
+    assert np.median(difference) < 0.01 * np.median(rounding)
+    assert difference.mean() < 0.2 * rounding.mean()
+
+
+def test_everything_is_as_before_outside_the_block(trained_for):
+    net, layers, ranges, _, images = trained_for
+    before = net(images)
+    with fake_int8(layers, ranges):
+        assert not torch.equal(net(images), before)
+    assert torch.equal(net(images), before)
+    with quick_convolutions(net):
+        own = {layer.path: vars(layer.module).get("forward") for layer in layers}
+        with fake_int8(layers, ranges):
+            pass
+        assert own == {layer.path: vars(layer.module).get("forward") for layer in layers}
+
+
+def test_weights_normalisation_and_bias_learn_through_the_rounding():
+    net = settled("resnet8")
+    images = torch.from_numpy(blobs(32, seed=3))
+    layers = layers_of(net, images[:2])
+    ranges = ranges_of(net, layers, lambda: iter([images]), "min_max")
+    statistics = {key: value.clone() for key, value in net.named_buffers()}
+    labels = torch.arange(32) % 10
+    rate = torch.optim.Adam(net.parameters(), lr=0.005)
+    net.train()
+    for norm in norms_of(layers):
+        norm.eval()
+    losses = []
+    with quick_convolutions(net), fake_int8(layers, ranges):
+        for _ in range(20):
+            loss = functional.cross_entropy(net(images), labels)
+            rate.zero_grad()
+            loss.backward()
+            assert all(weight.grad is not None for weight in net.parameters())
+            rate.step()
+            losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(torch.equal(statistics[key], value) for key, value in net.named_buffers())
+
+
+class Branching(nn.Module):
+    """A convolution that something reads beside its normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images):
+        found = self.conv(images.float())
+        return self.head((self.norm(found) + found).mean((2, 3)))
+
+
+def test_a_network_that_cannot_be_folded_is_refused():
+    net = Branching()
+    nn.init.constant_(net.norm.running_var, 9.0)
+    with pytest.raises(StageFailed, match="normalisations moves its logits"):
+        layers_of(net, torch.from_numpy(blobs(2, seed=1)))
+
+
+class InPlace(nn.Module):
+    """An activation that overwrites what a convolution wrote, before a normalisation reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu, self.norm = nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(4)
+        self.twice = nn.Conv2d(4, 4, 1)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images):
+        found = self.norm(self.relu(self.conv(images.float())))
+        found = self.twice(torch.relu(self.twice(found)))
+        return self.head(found.mean((2, 3)))
+
+
+def test_only_a_normalisation_right_behind_a_convolution_is_folded():
+    net = InPlace()
+    images = torch.from_numpy(blobs(4, seed=1))
+    layers = layers_of(net, images)
+    assert [layer.path for layer in layers] == ["conv", "twice", "head"]
+    assert norms_of(layers) == []
+    ranges = ranges_of(net, layers, lambda: iter([images]), "min_max")
+    seen = copy.deepcopy(net)
+    values = seen.norm(seen.relu(seen.conv(images.float())))
+    largest = max(float(values.abs().max()), float(torch.relu(seen.twice(values)).abs().max()))
+    assert ranges["twice"] == pytest.approx(largest, rel=1e-5)  # both of its inputs
