@@ -144,8 +144,7 @@ class Trainings:
         params = {
             **{key: student.params[key] for key in kept},
             "training": section.numbers,
-            "ranges": settings["ranges"],
-            "images": settings["images"],
+            **{key: settings[key] for key in ("ranges", "scales", "images")},
         }
         inputs = {**student.inputs, "student": student}
         return self.make("qat", qat.run, params, inputs, places=self._training_places(), parallel=True)

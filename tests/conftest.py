@@ -1,14 +1,16 @@
-"""What is made once a session: exported nets, and one whole run of the tiny recipe."""
+"""What is made once a session: exported nets, one whole run of the tiny recipe, an emulated board."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from emulated_arm64 import arm64_python, missing
 from exported_nets import ExportedNet, blobs, settled
 from hypothesis import settings as hypothesis_settings
 from tiny_run import RECIPE, TinyRun, command, written
@@ -68,3 +70,11 @@ def tiny(tmp_path_factory) -> TinyRun:
     done = command("compress", "--recipe", recipe, "--store", store, "--out", out)
     assert done.code == 0, done.err
     return TinyRun(recipe, store, out, done)
+
+
+@pytest.fixture(scope="session")
+def arm64(tmp_path_factory) -> Path:
+    """A command that is Python on an emulated arm64 machine, with numpy and ONNX Runtime."""
+    if missing():
+        pytest.skip(missing())
+    return arm64_python(tmp_path_factory.mktemp("arm64"))

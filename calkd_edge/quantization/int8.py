@@ -19,14 +19,10 @@ from pydantic import Field
 from calkd_edge.onnx_graph import GraphView, attribute, copy_of
 from calkd_edge.quantization.magnitudes import RangeMethod
 from calkd_edge.quantization.ranges import activation_ranges
+from calkd_edge.quantization.scales import LARGEST, Scales, activation_scale, on_grid, weight_scales
 from calkd_edge.quantization.source import Images, Progress, unheard
 
 QUANTIZED = ("Conv", "Gemm")
-LARGEST = 127.0
-SMALLEST_SCALE = 2.0**-40
-"""A channel of zeros still gets a scale above 0: TensorRT refuses 0."""
-
-BIAS_STEP = 1.001 * 2.0**-31
 
 
 def int8(
@@ -35,11 +31,12 @@ def int8(
     progress: Progress = unheard,
     *,
     ranges: RangeMethod = "percentile",
+    scales: Scales = "free",
     images: Annotated[int, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """Static symmetric int8 by explicit Q/DQ, ranges from `images` training images."""
     found = activation_ranges(model, quantized_inputs(model), source.training(images), ranges, progress)
-    return place_qdq(model, found)
+    return place_qdq(model, found, scales=scales)
 
 
 def quantized_inputs(model: onnx.ModelProto) -> list[str]:
@@ -55,7 +52,10 @@ def layer_names(model: onnx.ModelProto) -> list[str]:
 
 
 def place_qdq(
-    model: onnx.ModelProto, ranges: dict[str, float], in_float: Collection[str] = ()
+    model: onnx.ModelProto,
+    ranges: dict[str, float],
+    in_float: Collection[str] = (),
+    scales: Scales = "free",
 ) -> onnx.ModelProto:
     """A copy of a float32 model with Q/DQ on every Conv and Gemm.
 
@@ -63,6 +63,7 @@ def place_qdq(
         model: weights must be stored in the graph.
         ranges: r of the symmetric range [-r, r] of each activation that a Conv or Gemm reads.
         in_float: names of layers to leave as they are.
+        scales: free, or dyadic: see calkd_edge.quantization.scales.
     """
     quantized = copy_of(model)
     view = GraphView.of(quantized)
@@ -72,9 +73,10 @@ def place_qdq(
         is_stored = node.op_type in QUANTIZED and node.input[1] in view.initializers
         if is_stored and node.input[1] not in in_float:
             activation = node.input[0]
+            scale = activation_scale(ranges[activation], scales)
             if activation not in dequantized:
-                nodes += _activation_pair(view, activation, ranges[activation], dequantized)
-            nodes.append(_weight_dequantize(view, node, ranges[activation] / LARGEST))
+                nodes += _activation_pair(view, activation, scale, dequantized)
+            nodes.append(_weight_dequantize(view, node, scale, scales))
             node.input[0] = dequantized[activation]
             node.input[1] = nodes[-1].output[0]
         nodes.append(node)
@@ -84,9 +86,9 @@ def place_qdq(
 
 
 def _activation_pair(
-    view: GraphView, name: str, limit: float, dequantized: dict[str, str]
+    view: GraphView, name: str, value: float, dequantized: dict[str, str]
 ) -> list[onnx.NodeProto]:
-    scale = view.store(f"{name}_scale", np.array(max(limit / LARGEST, SMALLEST_SCALE), dtype=np.float32))
+    scale = view.store(f"{name}_scale", np.array(value, dtype=np.float32))
     zero = view.store(f"{name}_zero_point", np.array(0, dtype=np.int8))
     dequantized[name] = f"{name}_dequantized"
     return [
@@ -97,19 +99,18 @@ def _activation_pair(
     ]
 
 
-def _weight_dequantize(view: GraphView, node: onnx.NodeProto, activation_scale: float) -> onnx.NodeProto:
+def _weight_dequantize(
+    view: GraphView, node: onnx.NodeProto, of_activation: float, scales: Scales
+) -> onnx.NodeProto:
     weight = view.array(node.input[1]).astype(np.float64)
     if node.op_type == "Gemm" and attribute(node, "transB", 0) != 1:
         weight = weight.T
         _set_transposed(node)
-    largest = np.abs(weight).reshape(len(weight), -1).max(1)
-    smallest = np.full(len(weight), SMALLEST_SCALE)
-    if len(node.input) > 2 and node.input[2] in view.initializers and activation_scale > 0:
-        # The bias, in units of both scales, must fit into the 32 bits of an integer kernel. This binds for
-        # channels that are nothing but their bias: a weight it rounds away is below 2^-31 of that.
-        bias = np.abs(view.array(node.input[2]).astype(np.float64)).reshape(-1)
-        smallest = np.maximum(smallest, bias / activation_scale * BIAS_STEP)
-    scale = np.maximum(largest / LARGEST, smallest).astype(np.float32)
+    has_bias = len(node.input) > 2 and node.input[2] in view.initializers
+    bias = view.array(node.input[2]) if has_bias else None
+    scale = weight_scales(weight, bias, of_activation, scales)
+    if bias is not None and scales == "dyadic":
+        node.input[2] = view.store(f"{node.input[2]}_on_grid", on_grid(bias, of_activation, scale))
     column = scale.astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1))
     integers = np.clip(np.rint(weight / column), -LARGEST, LARGEST).astype(np.int8)
     name = f"{node.name or node.output[0]}_weight"

@@ -15,6 +15,7 @@ from calkd_edge.quantization.int8 import layer_names, place_qdq, quantized_input
 from calkd_edge.quantization.judge import Answers, Judge
 from calkd_edge.quantization.magnitudes import RangeMethod
 from calkd_edge.quantization.ranges import activation_ranges
+from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, unheard
 
 CHOICE = "layers_in_float"
@@ -28,6 +29,7 @@ def int8_mixed(
     *,
     max_drop: Annotated[float, Field(ge=0, lt=1)] = 0.005,
     ranges: RangeMethod = "mse",
+    scales: Scales = "free",
     images: Annotated[int, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """int8 with as few layers left in float32 as keep top-1 within `max_drop` of float32's.
@@ -41,7 +43,7 @@ def int8_mixed(
     layers = layer_names(model)
 
     def answers(in_float: Sequence[str]) -> Answers:
-        return judge.ask(place_qdq(model, found, frozenset(in_float)))
+        return judge.ask(place_qdq(model, found, frozenset(in_float), scales))
 
     whole = answers(())
     worth: dict[str, float] = {}
@@ -49,7 +51,7 @@ def int8_mixed(
     if whole.drop_from(reference) > max_drop:
         worth = _worth(layers, whole, answers, progress)
         kept = _fewest(worth, lambda chosen: answers(chosen).drop_from(reference) <= max_drop)
-    mixed = place_qdq(model, found, frozenset(kept))
+    mixed = place_qdq(model, found, frozenset(kept), scales)
     last = answers(kept)
     told = _told(kept, worth, len(layers), len(judge.labels), whole, last, reference)
     set_metadata(mixed, {CHOICE: json.dumps(told)})

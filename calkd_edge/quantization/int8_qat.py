@@ -12,6 +12,7 @@ from calkd_edge.onnx_graph import metadata, set_metadata
 from calkd_edge.quantization.int8 import QUANTIZED, place_qdq, quantized_inputs
 from calkd_edge.quantization.magnitudes import RangeMethod
 from calkd_edge.quantization.ranges import activation_ranges
+from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, unheard
 
 RANGES = "trained_ranges"
@@ -26,6 +27,7 @@ def int8_qat(
     epochs: Annotated[int, Field(ge=1)] | None = None,
     lr: PositiveFloat | None = None,
     ranges: RangeMethod = "mse",
+    scales: Scales = "free",
     images: Annotated[int, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """int8 with training: the student learns on while it rounds, for some epochs at a low rate.
@@ -38,7 +40,7 @@ def int8_qat(
     missing = [name for name in quantized_inputs(model) if name not in trained]
     if missing:
         trained |= activation_ranges(model, missing, source.training(images), ranges, progress)
-    quantized = place_qdq(model, trained)
+    quantized = place_qdq(model, trained, scales=scales)
     set_metadata(quantized, {RANGES: None})
     return quantized
 

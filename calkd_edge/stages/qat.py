@@ -38,5 +38,6 @@ def run(job: Job) -> None:
     ranges = ranges_of(student, layers, batches, params["ranges"])
     epochs = params["training"]["epochs"]
     start = Start(student, description, Frozen(norms_of(layers)))
-    if distil(job, prepared, start, freeze_epochs=epochs, within=partial(fake_int8, layers, ranges)):
+    within = partial(fake_int8, layers, ranges, params["scales"])
+    if distil(job, prepared, start, freeze_epochs=epochs, within=within):
         (job.out / RANGES).write_text(json.dumps(ranges, indent=1), encoding="utf-8")

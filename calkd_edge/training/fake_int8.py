@@ -20,8 +20,8 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.quantization.int8 import LARGEST, SMALLEST_SCALE
 from calkd_edge.quantization.magnitudes import Magnitudes, RangeMethod
+from calkd_edge.quantization.scales import Scales, activation_scale, weight_scales
 from calkd_edge.training.kernels import convolve
 
 IMAGES_PER_RUN = 64
@@ -109,10 +109,13 @@ def ranges_of(
 
 
 @contextmanager
-def fake_int8(layers: Sequence[Layer], ranges: Mapping[str, float]) -> Iterator[None]:
+def fake_int8(
+    layers: Sequence[Layer], ranges: Mapping[str, float], scales: Scales = "free"
+) -> Iterator[None]:
     """Inside the block, the layers round as int8 does, and their normalisations do nothing of their own."""
     forwards: dict[nn.Module, Callable[[Tensor], Tensor]] = {
-        layer.module: partial(_rounded, layer, ranges[layer.path] / LARGEST) for layer in layers
+        layer.module: partial(_rounded, layer, activation_scale(ranges[layer.path], scales), scales)
+        for layer in layers
     }
     with _patched(forwards, norms_of(layers)):
         yield
@@ -144,19 +147,20 @@ def _folded(layer: Layer, x: Tensor) -> Tensor:
     return _computed(layer.module, x, *_weight_and_bias(layer))
 
 
-def _rounded(layer: Layer, scale: float, x: Tensor) -> Tensor:
+def _rounded(layer: Layer, scale: float, scales: Scales, x: Tensor) -> Tensor:
     weight, bias = _weight_and_bias(layer)
     # In float32, also under autocast: rounding needs the scale's own digits.
-    x = torch.fake_quantize_per_tensor_affine(x.float(), max(scale, SMALLEST_SCALE), 0, -128, 127)
-    return _computed(layer.module, x, _rounded_weight(weight.float()), bias)
+    x = torch.fake_quantize_per_tensor_affine(x.float(), scale, 0, -128, 127)
+    return _computed(layer.module, x, _rounded_weight(weight.float(), bias, scale, scales), bias)
 
 
-def _rounded_weight(weight: Tensor) -> Tensor:
-    """By output channel, on the range of its largest magnitude, within [-127, 127]."""
-    largest = weight.detach().flatten(1).abs().amax(1)
-    scale = (largest / LARGEST).clamp(min=SMALLEST_SCALE)
-    zeros = torch.zeros_like(scale, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -127, 127)
+def _rounded_weight(weight: Tensor, bias: Tensor | None, of_activation: float, scales: Scales) -> Tensor:
+    """By output channel, on the scales of the file, within [-127, 127]."""
+    offset = None if bias is None else bias.detach().float().cpu().numpy()
+    scale = weight_scales(weight.detach().cpu().numpy(), offset, of_activation, scales)
+    of_weight = torch.from_numpy(scale).to(weight.device)
+    zeros = torch.zeros_like(of_weight, dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(weight, of_weight, zeros, 0, -127, 127)
 
 
 def _weight_and_bias(layer: Layer) -> tuple[Tensor, Tensor | None]:

@@ -13,7 +13,12 @@ import numpy as np
 
 from calkd_edge.agent.problem import AgentProblem
 
-DEFAULTS: dict[str, Any] = {"threads": 1, "providers": ["CPUExecutionProvider"], "optimization": "all"}
+DEFAULTS: dict[str, Any] = {
+    "threads": 1,
+    "providers": ["CPUExecutionProvider"],
+    "optimization": "all",
+    "disabled_optimizers": [],
+}
 
 
 class OnnxRuntime:
@@ -21,7 +26,7 @@ class OnnxRuntime:
 
     Args:
         model: path of the .onnx file.
-        options: threads, providers, optimization ("all" or "none"); see DEFAULTS.
+        options: threads, providers, optimization ("all" or "none"), disabled_optimizers; see DEFAULTS.
     """
 
     def __init__(self, model: str, options: dict[str, Any]) -> None:
@@ -58,7 +63,12 @@ class OnnxRuntime:
         for key, value in self._config().items():
             settings.add_session_config_entry(key, value)
         try:
-            self.session = onnxruntime.InferenceSession(self.model, settings, providers=wanted)
+            self.session = onnxruntime.InferenceSession(
+                self.model,
+                settings,
+                providers=wanted,
+                disabled_optimizers=list(self.options["disabled_optimizers"]) or None,
+            )
         except Exception as refused:  # onnxruntime's own errors share no base class but Exception
             raise AgentProblem(
                 f"onnxruntime {onnxruntime.__version__} refuses {self.model}: {refused}",

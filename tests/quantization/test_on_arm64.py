@@ -1,0 +1,108 @@
+"""Both int8 files on x86 and on an emulated arm64 machine, by the agent, on real images: the same answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from calkd_edge.data.fashion_mnist import FashionMnistSmall
+from calkd_edge.devices.local import Local
+from calkd_edge.devices.session import Session
+from calkd_edge.quantization.cpu import derive_for_cpu
+from calkd_edge.quantization.int8 import int8
+from calkd_edge.quantization.source import Images
+
+IMAGES = 200
+SIMULATED, EXECUTED = 1e-5, 1e-3
+"""Largest differences of a logit: between machines without optimization, and of int8 kernels to that."""
+
+NETS = ["mobilenet_v2", "shufflenet_v2"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Fashion-MNIST test images, uint8 [200, 3, 32, 32], and as many others for ranges."""
+    source = FashionMnistSmall(None).open(tmp_path_factory.mktemp("data"), lambda done, total: None)
+    tests, trains = (np.flatnonzero(source.official_test == part)[:IMAGES] for part in (True, False))
+    return tuple(np.stack([source.decode(int(row)) for row in rows]) for rows in (tests, trains))
+
+
+def write(proto, pictures, folder):
+    """The canonical file, the one derived from it, and the images on disk."""
+    canonical = int8(proto, Images(lambda count: pictures[1][:count]), scales="dyadic")
+    onnx.save(canonical, folder / "model.int8.onnx")
+    onnx.save(derive_for_cpu(canonical), folder / "model.int8.cpu.onnx")
+    np.save(folder / "images.npy", pictures[0])
+    return folder
+
+
+def ask(folder, file, machine, arm64, **options):
+    """The logits of a file on a machine."""
+    device = Local(machine)
+    device.python = str(arm64) if machine == "arm64" else device.python
+    with Session(device) as session:
+        facts = session.probe()
+        assert (facts.machine == "aarch64") == facts.emulated == (machine == "arm64")
+        place, images = folder / file, folder / "images.npy"
+        return session.predict(place, images, runtime="onnxruntime", options=options)[0]["logits"]
+
+
+@pytest.fixture(scope="module", params=NETS)
+def said(request, exported, pictures, arm64, tmp_path_factory):
+    """said(file, machine, **options): logits, asked once."""
+    folder = write(exported(request.param).proto, pictures, tmp_path_factory.mktemp("files"))
+    known = {}
+
+    def once(file, machine, **options):
+        key = (file, machine, str(options))
+        if key not in known:
+            known[key] = ask(folder, file, machine, arm64, **options)
+        return known[key]
+
+    return once
+
+
+@pytest.mark.parametrize("file", ["model.int8.onnx", "model.int8.cpu.onnx"])
+def test_without_optimization_both_machines_say_the_same(said, file):
+    here, there = (said(file, machine, optimization="none") for machine in ("x86", "arm64"))
+    assert len(here) == IMAGES
+    np.testing.assert_allclose(there, here, rtol=0, atol=SIMULATED)
+
+
+def test_the_derived_file_says_what_the_canonical_one_says(said):
+    canonical, derived = (
+        said(file, "x86", optimization="none") for file in ("model.int8.onnx", "model.int8.cpu.onnx")
+    )
+    np.testing.assert_allclose(derived, canonical, rtol=0, atol=SIMULATED)
+
+
+def test_executed_both_machines_say_the_same(said):
+    here, there = (said("model.int8.cpu.onnx", machine) for machine in ("x86", "arm64"))
+    np.testing.assert_allclose(there, here, rtol=0, atol=SIMULATED)
+
+
+@pytest.mark.parametrize("machine", ["x86", "arm64"])
+def test_executed_the_derived_file_is_its_own_simulation(said, machine):
+    file = "model.int8.cpu.onnx"
+    executed = said(file, machine)
+    np.testing.assert_allclose(executed, said(file, machine, optimization="none"), rtol=0, atol=EXECUTED)
+
+
+@pytest.mark.parametrize("machine", ["x86", "arm64"])
+def test_executed_the_canonical_file_is_its_simulation_where_biases_are_left_alone(said, machine):
+    file = "model.int8.onnx"
+    executed = said(file, machine, disabled_optimizers=["WeightBiasQuantization"])
+    np.testing.assert_allclose(executed, said(file, machine, optimization="none"), rtol=0, atol=EXECUTED)
+
+
+@pytest.mark.slow
+def test_where_a_mean_stays_in_float_a_few_images_round_to_the_other_side(
+    exported, pictures, arm64, tmp_path
+):
+    """MobileNetV3's squeeze-and-excitation: its means are sums of floats, and their order differs."""
+    folder = write(exported("mobilenet_v3_small").proto, pictures, tmp_path)
+    here, there = (ask(folder, "model.int8.cpu.onnx", machine, arm64) for machine in ("x86", "arm64"))
+    apart = np.abs(there - here).max(1)
+    assert (apart <= SIMULATED).mean() >= 0.95
+    assert apart.max() < 0.01 * np.abs(here).max()
