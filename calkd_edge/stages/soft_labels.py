@@ -32,6 +32,9 @@ VERSION = 1
 LARGEST_SPREAD = 6.0e4
 """Beyond this a logit's distance to its row's maximum does not fit into float16."""
 
+PIECE = 8192
+"""Images of a view whose answers are kept together until the pass is whole."""
+
 _VIEWS = 0x50
 """Keeps the draws of stored views apart from others that are seeded with the same numbers."""
 
@@ -50,17 +53,21 @@ def run(job: Job) -> None:
     shares = _shares(len(rows), size, fabric.world_size)
     own = shares[fabric.global_rank]
     for number, view in enumerate(views):
-        kept = _part(job.scratch, number, own)
-        if own.start < own.stop and not kept.is_file():
-            starts = range(own.start, own.stop, size)
-            parts = []
-            for start in starts:
-                parts.append(teacher.logits(rows, slice(start, min(start + size, own.stop)), view))
-                job.progress(number * len(starts) + len(parts), count * len(starts))
-            _save(kept, *packed(np.concatenate(parts)))
+        for piece in _pieces(own, size):
+            kept = _part(job.scratch, number, piece)
+            if kept.is_file():
+                continue
+            answers = []
+            for at in range(piece.start, piece.stop, size):
+                batch = slice(at, min(at + size, piece.stop))
+                answers.append(teacher.logits(rows, batch, view))
+                whole = own.stop - own.start
+                job.progress(number * whole + batch.stop - own.start, count * whole)
+            _save(kept, *packed(np.concatenate(answers)))
     fabric.barrier()
     if fabric.global_rank == 0:
-        _write(job, prepared, augmentation, views, shares)
+        pieces = [piece for share in shares for piece in _pieces(share, size)]
+        _write(job, prepared, augmentation, views, pieces)
 
 
 @dataclass(frozen=True)
@@ -89,8 +96,14 @@ def _shares(count: int, size: int, processes: int) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(edges)]
 
 
-def _part(scratch: Path, view: int, share: slice) -> Path:
-    return scratch / f"view-{view}-{share.start}-{share.stop}.npz"
+def _pieces(share: slice, size: int) -> list[slice]:
+    """A share in whole batches, in pieces that a killed pass loses at most one of."""
+    length = max(1, PIECE // size) * size
+    return [slice(at, min(at + length, share.stop)) for at in range(share.start, share.stop, length)]
+
+
+def _part(scratch: Path, view: int, piece: slice) -> Path:
+    return scratch / f"view-{view}-{piece.start}-{piece.stop}.npz"
 
 
 def _write(
@@ -98,16 +111,16 @@ def _write(
     prepared: Prepared,
     augmentation: Augmentation,
     views: Sequence[Mapping[str, np.ndarray]],
-    shares: Sequence[slice],
+    pieces: Sequence[slice],
 ) -> None:
     rows = prepared.indices("train")
     shape = (len(views), len(rows), len(prepared.classes))
     logits = np.lib.format.open_memmap(job.out / "logits.npy", "w+", np.float16, shape)
     offsets = np.empty(shape[:2], dtype=np.float32)
     for number in range(len(views)):
-        for share in (share for share in shares if share.start < share.stop):
-            with np.load(_part(job.scratch, number, share), allow_pickle=False) as stored:
-                logits[number, share], offsets[number, share] = stored["logits"], stored["offsets"]
+        for piece in pieces:
+            with np.load(_part(job.scratch, number, piece), allow_pickle=False) as stored:
+                logits[number, piece], offsets[number, piece] = stored["logits"], stored["offsets"]
     logits.flush()
     np.save(job.out / "offsets.npy", offsets)
     seed = np.array(job.params["seed"])

@@ -1,6 +1,8 @@
-"""packed(): centred float16 keeps probabilities; what float16 cannot hold is refused."""
+"""Centred float16 keeps probabilities; what it cannot hold is refused; a pass that is cut loses little."""
 
 from __future__ import annotations
+
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
+from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
+from calkd_edge.stages import soft_labels
 from calkd_edge.stages.soft_labels import LARGEST_SPREAD, packed
 
 
@@ -51,3 +55,48 @@ def test_spread_beyond_float16_is_refused(spread):
 def test_largest_spread_fits():
     stored, _ = packed(np.array([[0.0, -LARGEST_SPREAD]], np.float32))
     assert np.isfinite(stored).all()
+
+
+class Killed(Exception):
+    """As a kill would end it."""
+
+
+def test_a_pass_that_is_cut_goes_on_with_the_next_piece(tiny, tmp_path, monkeypatch):
+    """Within a view too: what was answered is not asked again, and the result is the same."""
+    prints = {line["stage"]: line["fingerprint"] for line in tiny.report["plan"]}
+    folders = {
+        name: tiny.store / "objects" / prints[name][:2] / prints[name] for name in ("prepare", "teacher")
+    }
+    params = {
+        "views": 2,
+        "images_per_step": 32,
+        "augmentation": {"name": "crop_pad", "settings": {"padding": 4}},
+        "seed": 17,
+    }
+    monkeypatch.setattr(soft_labels, "PIECE", 96)
+    asked = []
+
+    def job(name, stop_at=None):
+        def progress(done, total):
+            asked.append(done)
+            if done == stop_at:
+                raise Killed
+
+        out, scratch = tmp_path / name, tmp_path / "scratch"
+        out.mkdir()
+        scratch.mkdir(exist_ok=True)
+        inputs = {"data": folders["prepare"], "teacher": folders["teacher"]}
+        return Job(params, {"accelerator": "cpu", "cache": "disk"}, inputs, out, scratch, progress)
+
+    with pytest.raises(Killed):
+        soft_labels.run(job("cut", stop_at=160))
+    assert asked == [32, 64, 96, 128, 160]
+    asked.clear()
+    soft_labels.run(job("gone_on"))
+    assert asked[0] == 128  # the first piece was kept, the second is asked whole
+    shutil.rmtree(tmp_path / "scratch")
+    soft_labels.run(job("whole"))
+    for name in ("logits.npy", "offsets.npy"):
+        first, second = (np.load(tmp_path / folder / name) for folder in ("gone_on", "whole"))
+        assert np.array_equal(first, second)
+        assert first.shape[:2] == (2, len(np.load(tmp_path / "whole" / "offsets.npy")[0]))

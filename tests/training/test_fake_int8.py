@@ -148,6 +148,6 @@ def test_only_a_normalisation_right_behind_a_convolution_is_folded():
     assert norms_of(layers) == []
     ranges = ranges_of(net, layers, lambda: iter([images]), "min_max")
     seen = copy.deepcopy(net)
-    values = seen.norm(seen.relu(seen.conv(images.float())))
-    largest = max(float(values.abs().max()), float(torch.relu(seen.twice(values)).abs().max()))
+    values = seen.norm(seen.relu(seen.conv(images.float()))).detach()
+    largest = max(values.abs().max().item(), torch.relu(seen.twice(values)).abs().max().item())
     assert ranges["twice"] == pytest.approx(largest, rel=1e-5)  # both of its inputs
