@@ -1,0 +1,149 @@
+"""What each kind of quantization costs a trained student: accuracy, confidence, size, time.
+
+The packaged short recipes on 20,000 images of CIFAR-100, their students taught with DIST; every kind is a run
+of `calkd-edge compress`, scored on all 10,000 test images. Drops are paired with the same student in float32.
+Some hours on two cores for the trainings, then half a minute a kind; what is finished is not done again.
+
+    python benchmarks/quantization/kinds.py --store DIR --root CIFAR100_DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from calkd_edge.intervals.proportions import tango
+from calkd_edge.records import Predictions
+from calkd_edge.scores import top1
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+RESULT = Path(__file__).with_suffix(".json")
+DIST = [
+    {"name": "cross_entropy", "weight": 1.0},
+    {"name": "dist", "weight": 2.0, "beta": 1.0, "gamma": 1.0, "temperature": 4.0},
+]
+STUDENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "MobileNetV2 x0.5": ("mobilenet_cifar100_short", {"name": "mobilenet_v2", "width": 0.5}),
+    "MobileNetV3-small": ("mobilenet_cifar100_short", {"name": "mobilenet_v3_small"}),
+    "ShuffleNetV2 x0.5": ("shufflenet_cifar100_short", {"name": "shufflenet_v2", "width": 0.5}),
+}
+RANGES = ("min_max", "percentile", "mse", "entropy")
+KINDS: dict[str, dict[str, Any]] = {
+    "fp16": {"name": "fp16"},
+    **{f"int8 {ranges}, free": {"name": "int8", "ranges": ranges, "scales": "free"} for ranges in RANGES},
+    **{f"int8 {ranges}": {"name": "int8", "ranges": ranges, "scales": "dyadic"} for ranges in RANGES},
+    "int8_mixed": {"name": "int8_mixed", "scales": "dyadic"},
+    "int8_qat, free": {"name": "int8_qat", "scales": "free", "epochs": 3},
+    "int8_qat": {"name": "int8_qat", "scales": "dyadic", "epochs": 3},
+}
+
+
+def recipe_of(student: str, precision: dict[str, Any], root: str | None) -> dict[str, Any]:
+    """The packaged recipe with this student and this precision beside fp32."""
+    name, model = STUDENTS[student]
+    tree: dict[str, Any] = yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
+    tree["distill"] |= {"losses": DIST, "seed": 17}
+    tree |= {"student": model, "precisions": [{"name": "fp32"}, precision], "gates": []}
+    tree["evaluate"] = {"corruptions": []}
+    if root is not None:
+        tree["data"]["root"] = root
+    return tree
+
+
+def run(student: str, kind: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One kind of one student, by the command line, and what came of it."""
+    out = options.store / "runs" / f"{student}-{kind}".replace(" ", "_").replace(",", "")
+    out.mkdir(parents=True, exist_ok=True)
+    recipe = out / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(recipe_of(student, KINDS[kind], options.root)), encoding="utf-8")
+    command = [sys.executable, "-m", "calkd_edge", "compress", "--recipe", str(recipe)]
+    command += ["--store", str(options.store), "--out", str(out), "--reuse-measurements"]
+    with (out / "output.txt").open("a", encoding="utf-8") as log:
+        subprocess.run(command, stdout=log, stderr=log, check=True)
+    return figures(options.store, out, KINDS[kind]["name"])
+
+
+def figures(store: Path, out: Path, precision: str) -> dict[str, Any]:
+    """Of a precision, and of float32 beside it."""
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    fingerprints = {line["stage"]: line["fingerprint"] for line in report["plan"]}
+    seconds = {line["stage"]: line["seconds"] for line in report["plan"]}
+    students = [row for row in report["measurements"] if row["model"] == "student"]
+    rows = {(row["precision"], row["calibrated"]): row for row in students}
+
+    def answers(name: str) -> Predictions:
+        print_of = fingerprints[f"predict-student-{name}@local"]
+        return Predictions.load(store / "objects" / print_of[:2] / print_of / "test.npz")
+
+    plain, own = answers("fp32"), answers(precision)
+    was, is_right = (top1(one.logits) == one.labels for one in (plain, own))
+    drop = tango(int((was & ~is_right).sum()), int((is_right & ~was).sum()), len(was))
+    agree = float(np.mean(top1(plain.logits) == top1(own.logits)))
+    row, before = rows[precision, True], rows[precision, False]
+    return {
+        "top1": row["quality"]["top1"],
+        "top1_drop": {"value": drop.value, "low": drop.low, "high": drop.high},
+        "agreement": agree,
+        "nll": row["quality"]["nll"],
+        "ece_before": before["quality"]["ece"],
+        "ece_after": row["quality"]["ece"],
+        "temperature": row["calibration"]["temperature"],
+        "size_bytes": row["size_bytes"],
+        "p50_ms": row["latency_ms"]["p50"],
+        "notes": row["notes"],
+        "seconds": {
+            key: value for key, value in seconds.items() if key.startswith(("qat", "quantize-student"))
+        },
+        "fp32": {
+            "top1": rows["fp32", True]["quality"]["top1"],
+            "nll": rows["fp32", True]["quality"]["nll"],
+            "ece_before": rows["fp32", False]["quality"]["ece"],
+            "ece_after": rows["fp32", True]["quality"]["ece"],
+            "size_bytes": rows["fp32", True]["size_bytes"],
+            "p50_ms": rows["fp32", True]["latency_ms"]["p50"],
+        },
+    }
+
+
+def told(student: str, kind: str, row: dict[str, Any]) -> str:
+    """A row as a line of the table in the documentation."""
+    drop = row["top1_drop"]
+    cells = (
+        student,
+        kind,
+        f"{100 * row['top1']['value']:.2f}",
+        f"{100 * drop['value']:+.2f} [{100 * drop['low']:.2f}, {100 * drop['high']:.2f}]",
+        f"{row['nll']['value']:.3f}",
+        f"{100 * row['ece_before']['value']:.1f} → {100 * row['ece_after']['value']:.1f}",
+        f"{row['size_bytes'] / 1000:.0f}",
+        f"{row['p50_ms']['value']:.3f}",
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Every student and kind that is not there yet."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--root", default=None, help="holds CIFAR-100; downloaded when left out")
+    parser.add_argument("--students", nargs="+", default=list(STUDENTS), choices=list(STUDENTS))
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    options = parser.parse_args()
+    known = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
+    for student in options.students:
+        for kind in options.kinds:
+            if kind not in known.setdefault(student, {}):
+                known[student][kind] = run(student, kind, options)
+                RESULT.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+            print(told(student, kind, known[student][kind]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
