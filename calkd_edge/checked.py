@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from calkd_edge.agent.runtimes import RUNTIMES
+from calkd_edge.agent.runtimes import RUNTIMES, known_options
 from calkd_edge.calibration import CALIBRATORS
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
@@ -31,6 +31,9 @@ from calkd_edge.registry import Registry
 from calkd_edge.release import gates
 from calkd_edge.sections import Choice, ModelSection
 from calkd_edge.taps_tried import try_taps
+
+TAKEN_OPTIONS = ("threads", "sha256")
+"""Options of runtimes that the plan itself sets."""
 
 TeacherMode = Literal["stored", "live", "none"]
 _A_TEMPERATURE = Affine(scale=(1 / 1.5,))
@@ -195,16 +198,18 @@ def _teacher_mode(recipe: Recipe, losses: list[Loss]) -> tuple[TeacherMode, str]
 def _check_devices(recipe: Recipe, where: str) -> None:
     for place, device in enumerate(recipe.devices):
         DEVICES.load(device.name, where=f"{where}: devices[{place}].name")
-        if device.runtime == "tensorrt":
-            raise RecipeError(
-                f"{where}: devices[{place}].runtime: recipes do not build TensorRT engines yet",
-                remedy="Build on the board from *.int8.onnx; calkd-edge lint says whether TensorRT takes it.",
-            )
         if device.runtime not in RUNTIMES:
             raise RecipeError(
                 f"{where}: devices[{place}].runtime: no runtime is named '{device.runtime}'",
                 remedy=f"{did_you_mean(device.runtime, RUNTIMES)}Valid: {', '.join(RUNTIMES)}.",
             )
+        valid = sorted(set(known_options(device.runtime)) - set(TAKEN_OPTIONS))
+        for key in device.options:
+            if key not in valid:
+                raise RecipeError(
+                    f"{where}: devices[{place}].options: {device.runtime} has no option '{key}'",
+                    remedy=f"{did_you_mean(key, valid)}Valid: {', '.join(valid)}.",
+                )
     names = [device.name for device in recipe.devices]
     if recipe.calibrate.on not in names:
         raise RecipeError(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from calkd_edge.agent.runtimes import COMPILED
 from calkd_edge.checked import Checked
 from calkd_edge.engine.stage import Stage
 from calkd_edge.plan_training import Maker, Trainings, versions
@@ -22,6 +23,7 @@ from calkd_edge.recipe import DeviceSection
 from calkd_edge.records import DeviceFacts
 from calkd_edge.stages import (
     benchmark,
+    build,
     calibrate,
     compare,
     evaluate,
@@ -130,7 +132,12 @@ class Planner:
         scored = self.make(
             f"evaluate-{name}@{device.name}",
             evaluate.run,
-            {"bins": BINS, "seed": recipe.seed, "thresholds": list(recipe.thresholds)},
+            {
+                "bins": BINS,
+                "seed": recipe.seed,
+                "thresholds": list(recipe.thresholds),
+                **({"fitted_here": device == home} if device.runtime in COMPILED else {}),
+            },
             {"calibration": calibrated, "raw": raw, "final": final},
         )
         timed = self._benchmark(name, calibrated, data, device)
@@ -162,7 +169,7 @@ class Planner:
             f"predict-corrupted-{name}@{device.name}",
             predict_corrupted.run,
             {**self._on(device), **asked},
-            {"model": model, "data": data},
+            self._run_there(model, device, data),
         )
         scored = {
             "bins": BINS,
@@ -181,28 +188,41 @@ class Planner:
         self, name: str, model: Stage, data: Stage, device: DeviceSection, splits: Mapping[str, int | None]
     ) -> Stage:
         params = {**self._on(device), "splits": dict(splits), "seed": self.checked.recipe.seed}
-        return self.make(f"{name}@{device.name}", predict.run, params, {"model": model, "data": data})
+        inputs = self._run_there(model, device, data)
+        return self.make(f"{name}@{device.name}", predict.run, params, inputs)
+
+    def _run_there(self, model: Stage, device: DeviceSection, data: Stage) -> dict[str, Stage]:
+        """What a stage reads that runs a model's file on a device: where that compiles, its engine too."""
+        inputs = {"model": model, "data": data}
+        if device.runtime in COMPILED:
+            name = model.name.replace("quantize-", "raw-").replace("calibrate-", "")
+            params = self._on(device)
+            inputs["engine"] = self.make(f"build-{name}@{device.name}", build.run, params, {"model": model})
+        return inputs
 
     def _benchmark(self, name: str, model: Stage, data: Stage, device: DeviceSection) -> Stage:
         section = self.checked.recipe.benchmark
         params = {
             **self._on(device),
+            "threads": section.threads,
             "seed": self.checked.recipe.seed,
             "profile": section.profile,
             "processes": benchmark.PROCESSES[section.profile],
             "load": benchmark.load_of(section),
         }
-        inputs = {"model": model, "data": data}
+        inputs = self._run_there(model, device, data)
         return self.make(f"benchmark-{name}@{device.name}", benchmark.run, params, inputs, measures=True)
 
     def _on(self, device: DeviceSection) -> dict[str, Any]:
         """What of a device a result depends on; its clocks and temperatures are on record instead."""
         facts = self.devices[device.name]
+        # A compiled engine has no threads of the processor to be given.
+        threads = {} if device.runtime in COMPILED else {"threads": self.checked.recipe.benchmark.threads}
         told = facts.model_dump(mode="json", include={"board", "machine", "cpu", "isa", "l4t", "power_mode"})
         return {
             "device": device.name,
             "runtime": device.runtime,
             "runtime_version": facts.runtimes[device.runtime],
-            "options": {"threads": self.checked.recipe.benchmark.threads},
+            "options": {**device.options, **threads},
             "on": told,
         }

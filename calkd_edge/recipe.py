@@ -69,10 +69,11 @@ class BenchmarkSection(Section):
 
 
 class DeviceSection(Section):
-    """A device by name and the runtime to use on it."""
+    """A device by name, the runtime to use on it, and what that runtime is opened and built with."""
 
     name: str
     runtime: str = "onnxruntime"
+    options: dict[str, Json] = Field(default_factory=dict)
 
     @property
     def label(self) -> str:

@@ -31,6 +31,7 @@ from calkd_edge.records import (
 )
 from calkd_edge.release.evidence import Evidence
 from calkd_edge.stages.calibrate import IN_FLOAT, LINT
+from calkd_edge.stages.executed import ENGINE
 
 GOLDEN_IMAGES = 16
 
@@ -71,7 +72,7 @@ def evidence_of(row: Measured, folders: Mapping[str, Path], facts: DeviceFacts) 
             calibration=calibration if calibrated else None,
             latency_ms=latency if calibrated else None,
             size_bytes=executed["size_bytes"],
-            notes=_notes(folders[row.calibrate.fingerprint], calibrated),
+            notes=(*_built(executed), *_notes(folders[row.calibrate.fingerprint], calibrated)),
         )
         predictions = Predictions.load(scored / predictions_name)
         found.append(Evidence(measurement, predictions, facts.emulated))
@@ -128,8 +129,12 @@ def unmeasured(model: Model, precision: str, device: DeviceSection, why: str) ->
 
 
 def file_name(row: Measured, executed: str) -> str:
-    """The published name: model.cpu.onnx of the student's int8 is student.int8.cpu.onnx."""
-    return executed.replace("model.", f"{row.model}.{row.precision}.", 1)
+    """The published name: model.cpu.onnx of the student's int8 is student.int8.cpu.onnx.
+
+    An engine fits one device, and bears its name: student.int8.jetson.engine.
+    """
+    own = f"{row.model}.{row.precision}."
+    return executed.replace("model.", f"{own}{row.device.name}." if executed == ENGINE else own, 1)
 
 
 def _notes(calibrated_folder: Path, calibrated: bool) -> tuple[str, ...]:
@@ -143,6 +148,15 @@ def _notes(calibrated_folder: Path, calibrated: bool) -> tuple[str, ...]:
     largest, images = parity["max_logit_difference"], int(parity["images"])
     parted = f"uncalibrated, torch and the runtime differ by {largest:.2g} in a logit on {images} images"
     return (parted, *said)
+
+
+def _built(executed: Mapping[str, Any]) -> tuple[str, ...]:
+    """How an engine came to be."""
+    built = executed.get("built")
+    if built is None:
+        return ()
+    warnings = f", with {len(built['warnings'])} warnings" if built["warnings"] else ""
+    return (f"built on the device by TensorRT {built['tensorrt']} in {built['seconds']:.0f} s{warnings}",)
 
 
 def _chosen(calibrated_folder: Path) -> tuple[str, ...]:
@@ -187,7 +201,11 @@ def evidence_file(row: Measured, folders: Mapping[str, Path]) -> str:
 def model_files(row: Measured, folders: Mapping[str, Path]) -> dict[str, Path]:
     """Published name -> file, for the canonical file of a precision and the one derived from it."""
     folder = folders[row.calibrate.fingerprint]
-    return {file_name(row, path.name): path for path in sorted(folder.glob("model*.onnx"))}
+    files = {file_name(row, path.name): path for path in sorted(folder.glob("model*.onnx"))}
+    engine = row.final.inputs.get("engine")
+    if engine is not None and engine.fingerprint in folders:
+        files[file_name(row, ENGINE)] = folders[engine.fingerprint] / ENGINE
+    return files
 
 
 def data_facts(folder: Path, identity: str) -> dict[str, Json]:

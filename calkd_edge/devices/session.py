@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import tempfile
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 _PREDICT_REPLY = ("images", "session_options")
+_BUILD_REPLY = ("sha256", "size_bytes", "seconds", "tensorrt", "options", "warnings")
 _TIME_REPLY = ("load_ms", "first_ms", "warmup_runs", "warmup_seconds", "steady", "session_options")
 
 
@@ -96,9 +98,9 @@ class Session:
 
         `images_per_run` must divide N where the model takes no other number.
         """
-        self.device.put(model, "model.onnx")
+        self.device.put(model, model.name)
         self.device.put(images, "images.npy")
-        job: dict[str, Any] = {"model": "model.onnx", "images": "images.npy", "runtime": runtime}
+        job: dict[str, Any] = {"model": model.name, "images": "images.npy", "runtime": runtime}
         job["options"] = dict(options)
         job["outputs"] = "outputs.npz"
         if images_per_run is not None:
@@ -113,6 +115,25 @@ class Session:
             )
         return outputs, reply["session_options"]
 
+    def build(self, model: Path, target: Path, *, options: Mapping[str, Json]) -> dict[str, Json]:
+        """Compile `model` on the device, bring the engine to `target`; returns what the agent says of it.
+
+        Raises:
+            DeviceError: TensorRT there refuses the file or cannot build it, or the engine came back changed.
+        """
+        self.device.put(model, "model.onnx")
+        job = {"model": "model.onnx", "engine": "model.engine", "options": dict(options)}
+        reply = self._do("build", job, _BUILD_REPLY, timeout_s=RUN_TIMEOUT_S)
+        self.device.get("model.engine", target)
+        found = hashlib.sha256(target.read_bytes()).hexdigest()
+        if found != reply["sha256"]:
+            raise DeviceError(
+                f"{self.device.name}: the engine came back with SHA-256 {found[:16]}, it was built with "
+                f"{str(reply['sha256'])[:16]}",
+                remedy="Run again; if it stays so, look at the connection and the disk there.",
+            )
+        return reply
+
     def time(
         self,
         model: Path,
@@ -124,9 +145,9 @@ class Session:
         progress: Progress = _unheard,
     ) -> TimedRun:
         """Latency of one image at a time in a fresh process; `load` holds the warm-up and the minima."""
-        self.device.put(model, "model.onnx")
+        self.device.put(model, model.name)
         self.device.put(images, "images.npy")
-        job: dict[str, Any] = {"model": "model.onnx", "images": "images.npy", "samples": "samples.npy"}
+        job: dict[str, Any] = {"model": model.name, "images": "images.npy", "samples": "samples.npy"}
         job.update(load, runtime=runtime, options=dict(options))
         reply = self._do("time", job, _TIME_REPLY, timeout_s=RUN_TIMEOUT_S, progress=progress)
         return TimedRun(self._fetch_arrays("samples.npy"), reply)

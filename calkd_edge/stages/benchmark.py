@@ -15,7 +15,7 @@ from calkd_edge.engine.stage import Job
 from calkd_edge.latency import latency_summary
 from calkd_edge.recipe import BenchmarkSection
 from calkd_edge.records import LatencySummary
-from calkd_edge.stages.predict import executed_file
+from calkd_edge.stages.executed import executed
 
 VERSION = 1
 """Raised by hand when what this stage writes changes."""
@@ -48,17 +48,17 @@ def run(job: Job) -> None:
     """Write samples.npz (nanoseconds, an array a process), latency.json and states.json."""
     params = job.params
     prepared = Prepared.open(job.inputs["data"])
-    path = executed_file(job.inputs["model"], params["runtime"])
+    ran = executed(job)
     images = job.scratch / "images.npy"
     np.save(images, prepared.arrays("test", IMAGES, params["seed"])[0])
     runs: list[TimedRun] = []
     for number in range(params["processes"]):
         with open_session(params["device"]) as session:
             timed = session.time(
-                path,
+                ran.path,
                 images,
                 runtime=params["runtime"],
-                options=params["options"],
+                options=ran.options,
                 load=params["load"],
                 progress=partial(_advance, job, number),
             )
@@ -86,7 +86,7 @@ def summarise(runs: list[TimedRun], params: Any) -> LatencySummary:
         warmup_seconds=sum(reply["warmup_seconds"] for reply in replies),
         load_ms=float(np.median([reply["load_ms"] for reply in replies])),
         first_ms=float(np.median([reply["first_ms"] for reply in replies])),
-        threads=params["options"]["threads"],
+        threads=params["threads"],
         profile=params["profile"],
         measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

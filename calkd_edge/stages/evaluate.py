@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from calkd_edge.engine.stage import Job
-from calkd_edge.export.proof import check_probabilities, prove
+from calkd_edge.export.proof import check_engine, check_probabilities, prove
 from calkd_edge.metrics import quality
 from calkd_edge.records import Calibration, Predictions
 
@@ -21,7 +21,11 @@ def run(job: Job) -> None:
     calibration = Calibration.model_validate_json(text)
     raw = Predictions.load(job.inputs["raw"] / "calibration.npz")
     folded = Predictions.load(job.inputs["final"] / "calibration.npz")
-    proof = prove(raw, folded, calibration)
+    executed = json.loads((job.inputs["final"] / "executed.json").read_text(encoding="utf-8"))
+    is_engine = "built" in executed
+    if job.params.get("fitted_here", False):
+        check_engine(folded, calibration)
+    proof = prove(raw, folded, calibration, another_build=is_engine)
     found = Predictions.load(job.inputs["final"] / "test.npz")
     check_probabilities(found)
     found.save(job.out / "predictions.npz")
@@ -41,5 +45,4 @@ def run(job: Job) -> None:
         job.progress(place + 1, 2)
     proven = calibration.model_copy(update={"proof": proof})
     (job.out / "calibration.json").write_text(proven.model_dump_json(indent=1), encoding="utf-8")
-    executed = json.loads((job.inputs["final"] / "executed.json").read_text(encoding="utf-8"))
     (job.out / "executed.json").write_text(json.dumps(executed, indent=1), encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 
@@ -13,35 +12,29 @@ from calkd_edge.engine.stage import Job
 from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import StageFailed
 from calkd_edge.records import Predictions
-from calkd_edge.stages.quantize import CANONICAL, FOR_CPU
+from calkd_edge.stages.executed import executed
 
 VERSION = 1
 """Raised by hand when what this stage writes changes."""
-
-
-def executed_file(folder: Path, runtime: str) -> Path:
-    """The one file of a precision that a runtime executes."""
-    derived = folder / FOR_CPU
-    return derived if runtime == "onnxruntime" and derived.is_file() else folder / CANONICAL
 
 
 def run(job: Job) -> None:
     """Write <split>.npz for each split, and executed.json: the file, its SHA-256, the options used."""
     params = job.params
     prepared = Prepared.open(job.inputs["data"])
-    path = executed_file(job.inputs["model"], params["runtime"])
+    ran = executed(job)
     rows = {name: prepared.indices(name, limit, params["seed"]) for name, limit in params["splits"].items()}
     whole = np.concatenate(list(rows.values()))
     images = job.scratch / "images.npy"
     np.save(images, prepared.images[whole])
     with open_session(params["device"]) as session:
         outputs, options = session.predict(
-            path, images, runtime=params["runtime"], options=params["options"], progress=job.progress
+            ran.path, images, runtime=params["runtime"], options=ran.options, progress=job.progress
         )
     images.unlink()
     if not {"logits", "probabilities"} <= outputs.keys():
         raise StageFailed(
-            f"{path.name} returns {', '.join(outputs)}, not logits and probabilities",
+            f"{ran.path.name} returns {', '.join(outputs)}, not logits and probabilities",
             remedy="Export it with calkd-edge.",
         )
     start = 0
@@ -52,10 +45,12 @@ def run(job: Job) -> None:
             outputs["logits"][piece], prepared.labels[chosen], chosen, outputs["probabilities"][piece]
         )
         found.save(job.out / f"{name}.npz")
-    executed = {
-        "file": path.name,
-        "sha256": sha256_of(path),
-        "size_bytes": path.stat().st_size,
+    told = {
+        "file": ran.path.name,
+        "sha256": sha256_of(ran.path),
+        "size_bytes": ran.path.stat().st_size,
         "session_options": options,
     }
-    (job.out / "executed.json").write_text(json.dumps(executed, indent=1), encoding="utf-8")
+    if ran.built is not None:
+        told["built"] = ran.built
+    (job.out / "executed.json").write_text(json.dumps(told, indent=1), encoding="utf-8")

@@ -13,7 +13,7 @@ from calkd_edge.data.source import ImageArray
 from calkd_edge.devices.session import open_session
 from calkd_edge.engine.stage import Job
 from calkd_edge.records import Predictions
-from calkd_edge.stages.predict import executed_file
+from calkd_edge.stages.executed import executed
 
 VERSION = 1
 """Raised by hand when what this stage writes changes."""
@@ -28,14 +28,14 @@ def run(job: Job) -> None:
     """Write <corruption>-<severity>.npz for each; the images themselves are not kept."""
     params = job.params
     prepared = Prepared.open(job.inputs["data"])
-    path = executed_file(job.inputs["model"], params["runtime"])
+    ran = executed(job)
     chosen = prepared.indices("test", params["images"], params["seed"])
     asked = [(name, severity) for name in params["corruptions"] for severity in SEVERITIES]
     images = job.scratch / "images.npy"
     _write(images, prepared.images[chosen], asked, params["seed"])
     with open_session(params["device"]) as session:
         outputs, _ = session.predict(
-            path, images, runtime=params["runtime"], options=params["options"], progress=job.progress
+            ran.path, images, runtime=params["runtime"], options=ran.options, progress=job.progress
         )
     images.unlink()
     for place, (name, severity) in enumerate(asked):

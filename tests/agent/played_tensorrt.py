@@ -1,13 +1,17 @@
-"""TensorRT's run-time classes, played by ONNX Runtime on the raw addresses that they are given.
+"""TensorRT's classes, played by ONNX Runtime on the raw addresses that they are given.
 
-A plan is an ONNX file behind a magic word. What an engine does with its addresses, shapes and profile is done
-here as TensorRT documents it; the methods' names are held against the real classes in test_tensorrt.py.
+A plan is an ONNX file behind a magic word; what the real builder makes of one is seen in test_tensorrt.py.
+What an engine does with its addresses, shapes and profile is done here as TensorRT documents it; the methods'
+names are held against the real classes there.
 """
 
 from __future__ import annotations
 
 import ctypes
 import enum
+import os
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +19,7 @@ import onnxruntime
 
 __version__ = "10.3.0"
 MAGIC = b"ptrt"
-MOST = 10
+MOST = 100
 
 
 class TensorIOMode(enum.Enum):
@@ -28,6 +32,54 @@ class ILogger:
 
     def log(self, severity: Any, message: str) -> None:
         raise NotImplementedError
+
+
+class NetworkDefinitionCreationFlag(enum.IntEnum):
+    STRONGLY_TYPED = 1
+
+
+class MemoryPoolType(enum.Enum):
+    WORKSPACE = 0
+
+
+class ProfilingVerbosity(enum.Enum):
+    DETAILED = 0
+
+
+class Builder:
+    num_DLA_cores = 0
+
+    def __init__(self, logger: ILogger) -> None:
+        self.logger = logger
+
+    def create_network(self, flags: int) -> Any:
+        assert flags == 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
+        return SimpleNamespace(model=b"", num_inputs=1, get_input=lambda number: self.input)
+
+    def create_builder_config(self) -> Any:
+        nothing = lambda *given: None  # noqa: E731
+        return SimpleNamespace(set_memory_pool_limit=nothing, add_optimization_profile=nothing)
+
+    def create_optimization_profile(self) -> Any:
+        return SimpleNamespace(set_shape=lambda name, least, usual, most: None)
+
+    def build_serialized_network(self, network: Any, settings: Any) -> bytes:
+        return MAGIC + network.model
+
+    @property
+    def input(self) -> Any:
+        return SimpleNamespace(name="images", shape=(-1, 3, 32, 32))
+
+
+class OnnxParser:
+    num_errors = 0
+
+    def __init__(self, network: Any, logger: ILogger) -> None:
+        self.network = network
+
+    def parse_from_file(self, path: str) -> bool:
+        self.network.model = Path(path).read_bytes()
+        return True
 
 
 def nptype(kind: Any) -> Any:
@@ -75,7 +127,7 @@ class Engine:
 
 
 class Context:
-    stub: Any = None
+    stub: Any = ctypes.CDLL(os.environ["CALKD_CUDART"]) if "CALKD_CUDART" in os.environ else None
     """The loaded libcudart stub, whose graphs call back here."""
 
     def __init__(self, engine: Engine) -> None:

@@ -89,7 +89,7 @@ def test_graph_is_replayed_for_the_number_of_images_it_was_captured_with(classif
         assert not np.array_equal(first["logits"], again["logits"]), "other images, the same answers"
 
 
-@pytest.mark.parametrize("shape", [(11, 3, 8, 8), (0, 3, 8, 8), (1, 3, 9, 8)])
+@pytest.mark.parametrize("shape", [(played_tensorrt.MOST + 1, 3, 8, 8), (0, 3, 8, 8), (1, 3, 9, 8)])
 def test_what_lies_outside_of_the_profile_is_refused(shape, classifier, board, tmp_path):
     path, options = engine_of(classifier, tmp_path)
     with open_runtime("tensorrt", path, options) as runtime:

@@ -21,9 +21,10 @@ from calkd_edge.losses.base import Loss
 from calkd_edge.losses.objective import WeightedLosses
 from calkd_edge.models import image_model
 from calkd_edge.records import Affine, Calibration, Predictions
-from calkd_edge.stages import predict, soft_labels
+from calkd_edge.stages import soft_labels
 from calkd_edge.stages.distill import Distillation, SoftLabels, applied
 from calkd_edge.stages.epochs import Epochs
+from calkd_edge.stages.executed import executed_file
 from calkd_edge.training.loop import Batch
 
 
@@ -205,10 +206,10 @@ def test_affine_on_tensors_is_the_affine_on_arrays(length):
 
 def test_onnxruntime_runs_the_derived_file_and_others_the_canonical_one(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"")
-    assert predict.executed_file(tmp_path, "onnxruntime").name == "model.onnx"
+    assert executed_file(tmp_path, "onnxruntime").name == "model.onnx"
     (tmp_path / "model.cpu.onnx").write_bytes(b"")
-    assert predict.executed_file(tmp_path, "onnxruntime").name == "model.cpu.onnx"
-    assert predict.executed_file(tmp_path, "tensorrt").name == "model.onnx"
+    assert executed_file(tmp_path, "onnxruntime").name == "model.cpu.onnx"
+    assert executed_file(tmp_path, "tensorrt").name == "model.onnx"
 
 
 def test_stage_runs_from_its_description_as_torchrun_starts_it(tiny, tmp_path):

@@ -15,6 +15,8 @@ Images = Any
 """A numpy array, uint8 [N, 3, H, W]; numpy's own types need a newer Python than some boards have."""
 
 RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
+COMPILED = ("tensorrt",)
+"""Runtimes that run an engine, which is built on the device from the ONNX file."""
 
 
 class Runtime(Protocol):
@@ -29,6 +31,17 @@ class Runtime(Protocol):
 
     def session_options(self) -> dict[str, Any]:
         """What it was opened with."""
+
+
+def known_options(name: str) -> dict[str, Any]:
+    """The options of a runtime at their defaults; imports no runtime."""
+    if name == "tensorrt":
+        from calkd_edge.agent.engine import DEFAULTS
+    elif name == "openvino":
+        from calkd_edge.agent.runtimes.openvino_ import DEFAULTS
+    else:
+        from calkd_edge.agent.runtimes.onnxruntime_ import DEFAULTS
+    return dict(DEFAULTS)
 
 
 def open_runtime(name: str, model: str, options: dict[str, Any]) -> Runtime:

@@ -1,0 +1,22 @@
+"""build: an engine from the canonical file, compiled on the device that will run it."""
+
+from __future__ import annotations
+
+import json
+
+from calkd_edge.devices.session import open_session
+from calkd_edge.engine.stage import Job
+from calkd_edge.stages.executed import BUILT, ENGINE, executed_file
+
+VERSION = 1
+"""Raised by hand when what this stage writes changes."""
+
+
+def run(job: Job) -> None:
+    """Write model.engine, and built.json: its SHA-256 and size, TensorRT's version, options and warnings."""
+    params = job.params
+    path = executed_file(job.inputs["model"], params["runtime"])
+    with open_session(params["device"]) as session:
+        built = session.build(path, job.out / ENGINE, options=params["options"])
+    (job.out / BUILT).write_text(json.dumps(built, indent=1), encoding="utf-8")
+    job.progress(1, 1)
