@@ -38,15 +38,13 @@ ISA_FLAGS = {
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """Facts that do not change between two runs on the same machine."""
     cpuinfo = read("/proc/cpuinfo")
-    listed = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.M)
-    flags = set(listed.group(1).split()) if listed else set()
     return {
         "board": board(),
         "machine": platform.machine(),
         "system": f"{distribution()} {platform.release()}",
         "python": platform.python_version(),
         "cpu": cpu_name(cpuinfo),
-        "isa": [name for name, flag in ISA_FLAGS.items() if flag in flags],
+        "isa": isa(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "l4t": l4t(read("/etc/nv_tegra_release")),
@@ -124,6 +122,13 @@ def power_mode() -> str | None:
         return None
     found = re.search(r"NV Power Mode:\s*(\S+)", output)
     return found.group(1) if found else None
+
+
+def isa() -> list[str]:
+    """Which of the instruction sets that matter the processor has."""
+    listed = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", read("/proc/cpuinfo"), re.M)
+    flags = set(listed.group(1).split()) if listed else set()
+    return [name for name, flag in ISA_FLAGS.items() if flag in flags]
 
 
 def is_emulated(machine: str, cpuinfo: str) -> bool:

@@ -1,8 +1,9 @@
 """The int8 file that ONNX Runtime's CPU runs well, derived from the canonical one after folding.
 
-Three changes. The values are requantized, with the same scale, before an activation function as well: this
-changes nothing, since rounding is monotone and idempotent, and lets the convolution be fused. No two Q/DQ
-nodes share an initializer: ONNX Runtime 1.32 cannot open such a file with exact products on x86. Biases of
+Four changes. What a convolution returns is quantized before its activation function, which then works on the
+integers: this changes nothing, since rounding is monotone, and lets the convolution be fused. Activations are
+uint8 around 128 in place of int8 around 0: the same values, and what is fused on x86. No two Q/DQ nodes
+share an initializer: ONNX Runtime 1.32 cannot open such a file with exact products on x86. Biases of
 convolutions become int32, as the kernels want them; this rounds, and is the only change that can move a
 result. A Gemm's bias becomes an Add of its own, since ONNX Runtime would round it too. TensorRT refuses such
 a file.
@@ -17,36 +18,67 @@ from onnx import helper
 from calkd_edge.onnx_graph import GraphView, copy_of
 
 MONOTONE = ("Relu", "Clip")
+OFFSET = 128
 INT32_LIMIT = 2.0**31 - 1
 
 
 def derive_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a canonical int8 model for ONNX Runtime's CPU provider; never give it to TensorRT."""
     derived = copy_of(model)
-    _requantize_before_activations(GraphView.of(derived))
+    _unsigned_activations(GraphView.of(derived))
+    _quantize_before_activations(GraphView.of(derived))
     _integer_biases(GraphView.of(derived))
     _unshare(GraphView.of(derived))
     onnx.checker.check_model(derived, full_check=True)
     return derived
 
 
-def _requantize_before_activations(view: GraphView) -> None:
+def _unsigned_activations(view: GraphView) -> None:
+    """Store activations as uint8 around 128 in place of int8 around 0: the same values, for other kernels."""
+    zero = view.store("around_128", np.array(OFFSET, dtype=np.uint8))
+    for node in view.graph.node:
+        source = view.producer.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        is_pair = source is not None and source.op_type == "QuantizeLinear"
+        if node.op_type == "QuantizeLinear" or is_pair:
+            node.input[2] = zero
+
+
+def _quantize_before_activations(view: GraphView) -> None:
+    """Quantize what a convolution returns, and let its activation function work on the integers."""
     nodes: list[onnx.NodeProto] = []
+    moved: dict[str, onnx.NodeProto] = {}
     for node in view.graph.node:
         after = _fusible_quantize(view, node)
-        if after is not None:
-            raw, scale, zero = node.input[0], after.input[1], after.input[2]
-            pair = (f"{raw}_requantized", f"{raw}_redequantized")
-            nodes.append(
-                helper.make_node("QuantizeLinear", [raw, scale, zero], [pair[0]], f"requantize_{raw}")
-            )
-            again = helper.make_node(
-                "DequantizeLinear", [pair[0], scale, zero], [pair[1]], f"redequantize_{raw}"
-            )
-            nodes.append(again)
-            node.input[0] = pair[1]
-        nodes.append(node)
+        if after is None:
+            if node.output[0] not in moved:
+                nodes.append(node)
+            continue
+        raw, (scale, zero) = node.input[0], after.input[1:]
+        moved[after.output[0]] = after
+        integers = f"{raw}_quantized"
+        nodes.append(helper.make_node("QuantizeLinear", [raw, scale, zero], [integers], f"quantize_{raw}"))
+        limits = [
+            view.store(f"{raw}_{name}", np.array(limit, dtype=np.uint8))
+            for name, limit in zip(("least", "most"), _integer_limits(view, node, scale), strict=True)
+        ]
+        clip = helper.make_node("Clip", [integers, *limits], [after.output[0]], f"clip_{raw}")
+        nodes.append(clip)
     view.replace_nodes(nodes)
+
+
+def _integer_limits(view: GraphView, node: onnx.NodeProto, scale: str) -> tuple[int, int]:
+    """Where a Relu or Clip ends, as integers of that scale: what QuantizeLinear makes of its ends."""
+    ends = [0.0, np.inf]
+    if node.op_type == "Clip":
+        named = [*node.input[1:], "", ""][:2]
+        ends = [
+            float(view.array(name)) if name else end
+            for name, end in zip(named, (-np.inf, np.inf), strict=True)
+        ]
+    step = view.array(scale).astype(np.float32)
+    with np.errstate(over="ignore"):
+        integers = np.clip(np.rint(np.array(ends, dtype=np.float32) / step), -128, 127) + OFFSET
+    return int(integers[0]), int(integers[1])
 
 
 def _fusible_quantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto | None:

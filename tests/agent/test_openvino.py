@@ -82,9 +82,3 @@ def test_recipe_measures_both_runtimes_side_by_side(tiny, tmp_path):
     assert all(row["latency_ms"]["p50"]["value"] > 0 and row["quality"]["top1"] for row in rows)
     fp32 = found["onnxruntime", "fp32"]["quality"]["nll"]["value"]
     assert found["openvino", "fp32"]["quality"]["nll"]["value"] == pytest.approx(fp32, abs=1e-5)
-
-
-def test_tensorrt_is_not_for_recipes_yet(tiny, tmp_path):
-    done = tiny.again(tmp_path / "out", "--device", "local:tensorrt")
-    assert done.code == 2
-    assert "lint" in done.err

@@ -42,13 +42,16 @@ def test_canonical_file_is_left_as_it_was(canonical):
     assert canonical.SerializeToString(deterministic=True) == before
 
 
-def test_requantizing_before_activations_changes_nothing(net, canonical, execute):
-    requantized = copy_of(canonical)
-    cpu._requantize_before_activations(GraphView.of(requantized))
-    added = len(requantized.graph.node) - len(canonical.graph.node)
-    assert added > 0
-    assert added % 2 == 0
-    first, second = (execute(model, net.images, simulate=True) for model in (canonical, requantized))
+def test_activation_functions_on_integers_change_nothing(net, canonical, execute):
+    moved = copy_of(canonical)
+    cpu._unsigned_activations(GraphView.of(moved))
+    cpu._quantize_before_activations(GraphView.of(moved))
+    view = GraphView.of(moved)
+    clips = [node for node in moved.graph.node if node.name.startswith("clip_")]
+    assert clips
+    assert all(view.producer[node.input[0]].op_type == "QuantizeLinear" for node in clips)
+    assert len(moved.graph.node) == len(canonical.graph.node)
+    first, second = (execute(model, net.images, simulate=True) for model in (canonical, moved))
     np.testing.assert_array_equal(first["logits"], second["logits"])
 
 
@@ -96,13 +99,18 @@ def test_outputs_keep_their_names_and_the_file_is_legal(canonical, derived):
     onnx.checker.check_model(derived, full_check=True)
 
 
-def test_execution_equals_simulation(net, derived, execute):
+@pytest.mark.parametrize(("scales", "share"), [("free", 0.85), ("dyadic", 1.0)])
+def test_execution_equals_simulation(net, scales, share, execute):
+    model = int8(net.proto, Images(lambda count: net.images[:count]), images=48, scales=scales)
+    derived = derive_for_cpu(model)
     executed, simulated = execute(derived, net.images), execute(derived, net.images, simulate=True)
-    # Sums of residuals are added in another order: now and then one lands on the other side of a rounding
-    # step, and an untrained net amplifies that. Everywhere else they are equal.
-    for name, allowed in (("logits", 1e-3), ("probabilities", 1e-3)):
+    # With free scales, sums of floats differ in their last digits: now and then one lands on the other side
+    # of a rounding step, and an untrained net amplifies that. Dyadic scales leave nothing to differ in, but
+    # for the means in MobileNetV3.
+    share = 0.95 if (net.name, scales) == ("mobilenet_v3_small", "dyadic") else share
+    for name in ("logits", "probabilities"):
         gap = np.abs(executed[name] - simulated[name]).max(axis=1)
-        assert (gap <= allowed).mean() >= 0.95
+        assert (gap <= 1e-3).mean() >= share
         assert gap.max() <= 0.02 * np.ptp(simulated[name])
 
 
@@ -129,8 +137,7 @@ def test_convolutions_read_by_one_quantization_are_executed_in_integers(net, der
     for node in derived.graph.node:
         if node.op_type == "Conv":
             readers = view.consumers[node.output[0]]
-            alone = len(view.consumers[node.input[0]]) == 1
-            fusible += alone and [reader.op_type for reader in readers] == ["QuantizeLinear"]
+            fusible += [reader.op_type for reader in readers] == ["QuantizeLinear"]
     assert fusible > 0
     assert kinds.count("QLinearConv") == fusible
     assert kinds.count("QGemm") >= 1
