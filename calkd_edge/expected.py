@@ -14,10 +14,11 @@ from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.models import MODELS
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.planned import Plan
-from calkd_edge.sections import TrainingSection
 from calkd_edge.training.pace import seconds_per_step
 
 MARGIN_BYTES = 500 * 2**20
+TRAININGS = ("teacher", "distill", "control", "qat")
+
 WORTH_ASKING = 150_000
 """Images times epochs below which a training is not worth timing beforehand."""
 
@@ -34,36 +35,24 @@ def training_seconds(plan: Plan, store: Store, accelerator: str) -> float:
     images, shape = checked.dataset.size()
     rows = min(recipe.data.train_images or images, images)
     total = 0.0
-    for stage, section, name in (
-        (plan.teacher, recipe.teacher_training, "teacher"),
-        (plan.student, recipe.distill, "student"),
-        (plan.control, recipe.distill, "student"),
-    ):
-        if (
-            stage is None
-            or section is None
-            or rows * section.epochs < WORTH_ASKING
-            or store.published(stage) is not None
-        ):
+    for stage in plan.stages:
+        section = stage.params.get("training") if stage.name in TRAININGS else None
+        if section is None or rows * section["epochs"] < WORTH_ASKING or store.published(stage) is not None:
             continue
-        total += _seconds(checked, name, section, rows, shape, accelerator)
+        name = "teacher" if stage == plan.teacher else "student"
+        step = _seconds_per_step(checked, name, section["images_per_step"], shape, accelerator)
+        total += step * section["epochs"] * rows / section["images_per_step"]
     return total
 
 
-def _seconds(
-    checked: Checked,
-    name: str,
-    section: TrainingSection,
-    rows: int,
-    shape: tuple[int, int, int],
-    accelerator: str,
+def _seconds_per_step(
+    checked: Checked, name: str, images_per_step: int, shape: tuple[int, int, int], accelerator: str
 ) -> float:
     chosen = checked.named[name]
     backbone = MODELS.load(chosen["name"])(1000, shape, **chosen["settings"])
     device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     model = ImageModel(backbone, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    step = seconds_per_step(model, shape, section.images_per_step, device)
-    return step * section.epochs * rows / section.images_per_step
+    return seconds_per_step(model, shape, images_per_step, device)
 
 
 def sentence(seconds: float) -> str | None:

@@ -3,7 +3,9 @@
 teacher:  prepare -> teacher -> export -> predict raw -> calibrate -> predict -> evaluate, benchmark
                         |-> soft labels ------------------|
 student:                                                  |-> distill -> export -> quantize[p]
+                                                                |-> qat -> export -> quantize[int8_qat]
           quantize[p] -> predict raw[p]@d -> calibrate[p] -> predict[p]@d -> evaluate[p]@d, benchmark[p]@d
+          (a device that compiles: build@d before each predict)
 """
 
 from __future__ import annotations
