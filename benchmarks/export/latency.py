@@ -1,0 +1,181 @@
+"""Latency of one image: our files against each runtime's default path, in one run, in blocks that take turns.
+
+The same student with settled random weights (a kernel's time does not depend on them). Default paths: torch
+eager; torch.compile; a plain torch.onnx.export in ONNX Runtime as it comes; ONNX Runtime's default static
+quantization of that; OpenVINO's own conversion of the torch module. Each contender runs blocks of a quarter
+of a second, in an order that is drawn anew each round; a ratio is of medians of blocks, its interval from
+2,000 bootstrap samples of rounds.
+
+    python benchmarks/export/latency.py [--rounds 40] [--nets mobilenet_v2 shufflenet_v2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import torch
+from onnxruntime.quantization import CalibrationDataReader, quantize_static
+from table import pictures, settled
+from torch import nn
+
+from calkd_edge.agent import probe
+from calkd_edge.agent.runtimes import open_runtime
+from calkd_edge.export.onnx_export import export_onnx
+from calkd_edge.quantization.cpu import derive_for_cpu
+from calkd_edge.quantization.int8 import int8
+from calkd_edge.quantization.source import Images
+
+RESULT = Path(__file__).with_suffix(".json")
+NETS = ("mobilenet_v2", "shufflenet_v2")
+BLOCK_S, IMAGES = 0.25, 64
+PAIRS = (
+    ("ours, fp32, ONNX Runtime", "torch.onnx.export, ONNX Runtime"),
+    ("ours, int8, ONNX Runtime", "quantize_static, ONNX Runtime"),
+    ("ours, int8, ONNX Runtime", "ours, fp32, ONNX Runtime"),
+    ("ours, fp32, OpenVINO", "convert_model, OpenVINO"),
+    ("ours, int8, OpenVINO", "ours, fp32, OpenVINO"),
+)
+Contender = Callable[[np.ndarray], Any]
+
+
+class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
+    """Images for ONNX Runtime's quantizer, one by one."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.feeds = iter([{"images": images[place : place + 1]} for place in range(len(images))])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next, or None."""
+        return next(self.feeds, None)
+
+
+def contenders(net: nn.Module, size: int, threads: int, folder: Path) -> dict[str, Contender]:
+    """What takes one image [1, 3, H, W] and answers, by name."""
+    others = pictures(IMAGES, size, 12)
+    example = torch.from_numpy(others[:1])
+    plain, ours = folder / "plain.onnx", folder / "ours.onnx"
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
+    torch.onnx.export(net, (example,), str(plain), dynamo=True, verbose=False, **names)
+    quantize_static(str(plain), str(folder / "static.onnx"), Reader(others))
+    export_onnx(net, (3, size, size), ours, opset=20, metadata={})
+    canonical = int8(onnx.load(ours), Images(lambda count: others[:count]), scales="dyadic")
+    onnx.save(canonical, folder / "int8.onnx")
+    onnx.save(derive_for_cpu(canonical), folder / "int8.cpu.onnx")
+    torch.set_num_threads(threads)
+    compiled = torch.compile(net)
+    own = {"threads": threads}
+    made: dict[str, Contender] = {
+        "torch eager": partial(_by_torch, net),
+        "torch.compile": partial(_by_torch, compiled),
+        "torch.onnx.export, ONNX Runtime": _as_it_comes(plain, threads),
+        "quantize_static, ONNX Runtime": _as_it_comes(folder / "static.onnx", threads),
+        "ours, fp32, ONNX Runtime": open_runtime("onnxruntime", str(ours), own).__enter__().infer,
+        "ours, int8, ONNX Runtime": open_runtime("onnxruntime", str(folder / "int8.cpu.onnx"), own)
+        .__enter__()
+        .infer,
+        "convert_model, OpenVINO": _converted(net, example, threads),
+        "ours, fp32, OpenVINO": open_runtime("openvino", str(ours), own).__enter__().infer,
+        "ours, int8, OpenVINO": open_runtime("openvino", str(folder / "int8.onnx"), own).__enter__().infer,
+    }
+    return made
+
+
+def _by_torch(net: nn.Module, image: np.ndarray) -> Any:
+    with torch.inference_mode():
+        return net(torch.from_numpy(image)).numpy()
+
+
+def _as_it_comes(path: Path, threads: int) -> Contender:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda image: session.run(None, {"images": image})
+
+
+def _converted(net: nn.Module, example: torch.Tensor, threads: int) -> Contender:
+    model = openvino.convert_model(net, example_input=example)
+    request = openvino.Core().compile_model(
+        model, "CPU", {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    )
+    return lambda image: request(image)
+
+
+def block(run: Contender, images: list[np.ndarray]) -> float:
+    """Median milliseconds of one inference over a block."""
+    taken = []
+    end = time.perf_counter() + BLOCK_S
+    while time.perf_counter() < end:
+        for image in images:
+            begun = time.perf_counter_ns()
+            run(image)
+            taken.append(time.perf_counter_ns() - begun)
+    return float(np.median(taken)) / 1e6
+
+
+def rounds(made: dict[str, Contender], size: int, count: int) -> dict[str, np.ndarray]:
+    """By contender, the median of each of its blocks, [count] in milliseconds."""
+    whole = pictures(IMAGES, size, 13)
+    images = [whole[place : place + 1] for place in range(IMAGES)]
+    for run in made.values():
+        block(run, images)
+    generator = np.random.default_rng(0)
+    found: dict[str, list[float]] = {name: [] for name in made}
+    for _ in range(count):
+        for name in generator.permutation(list(made)):
+            found[name].append(block(made[name], images))
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def ratio(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    """Of medians, with a 95 % interval over rounds."""
+    generator = np.random.default_rng(1)
+    picks = generator.integers(0, len(own), (2000, len(own)))
+    low, high = np.quantile(np.median(own[picks], 1) / np.median(other[picks], 1), [0.025, 0.975])
+    return {"value": float(np.median(own) / np.median(other)), "low": float(low), "high": float(high)}
+
+
+def main() -> None:
+    """Every net and number of threads; the result is written as it grows."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--nets", nargs="+", default=list(NETS))
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--result", type=Path, default=RESULT)
+    options = parser.parse_args()
+    facts = probe.run({})
+    told: dict[str, Any] = {"cpu": facts["cpu"], "isa": facts["isa"], "rounds": options.rounds, "runs": {}}
+    for name in options.nets:
+        for threads in (1, 2):
+            with tempfile.TemporaryDirectory() as folder:
+                made = contenders(settled(name, options.size), options.size, threads, Path(folder))
+                found = rounds(made, options.size, options.rounds)
+            key = f"{name} {options.size}, threads {threads}"
+            pairs = {f"{own} / {other}": ratio(found[own], found[other]) for own, other in PAIRS}
+            own = [one for one in found if one.startswith("ours")]
+            fastest = min(own, key=lambda one: float(np.median(found[one])))
+            for other in ("torch eager", "torch.compile"):
+                pairs[f"fastest ({fastest}) / {other}"] = ratio(found[fastest], found[other])
+            medians = {one: float(np.median(values)) for one, values in found.items()}
+            told["runs"][key] = {"median_ms": medians, "ratios": pairs}
+            options.result.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+            print(key)
+            for one, value in medians.items():
+                print(f"  {one:36} {value:8.3f} ms")
+            for one, figures in pairs.items():
+                print(f"  {one:70} {figures['value']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}]")
+
+
+if __name__ == "__main__":
+    main()
