@@ -12,6 +12,7 @@ QUANTIZERS = Registry(
         "fp32": "calkd_edge.quantization.fp32:fp32",
         "fp16": "calkd_edge.quantization.fp16:fp16",
         "int8": "calkd_edge.quantization.int8:int8",
+        "int8_fp16": "calkd_edge.quantization.int8_fp16:int8_fp16",
         "int8_mixed": "calkd_edge.quantization.int8_mixed:int8_mixed",
         "int8_qat": "calkd_edge.quantization.int8_qat:int8_qat",
     },

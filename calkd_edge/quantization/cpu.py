@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper
 
 from calkd_edge.onnx_graph import GraphView, copy_of
 
@@ -23,14 +23,25 @@ INT32_LIMIT = 2.0**31 - 1
 
 
 def derive_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a canonical int8 model for ONNX Runtime's CPU provider; never give it to TensorRT."""
+    """A copy of a canonical int8 model for ONNX Runtime's CPU provider; never give it to TensorRT.
+
+    Where the rest is float16, nothing is fused there: such a file only loses its shared initializers.
+    """
     derived = copy_of(model)
+    view = GraphView.of(derived)
+    if any(view.initializers[node.input[1]].data_type == TensorProto.FLOAT16 for node in _pairs(view)):
+        _unshare(view)
+        return derived
     _unsigned_activations(GraphView.of(derived))
     _quantize_before_activations(GraphView.of(derived))
     _integer_biases(GraphView.of(derived))
     _unshare(GraphView.of(derived))
     onnx.checker.check_model(derived, full_check=True)
     return derived
+
+
+def _pairs(view: GraphView) -> list[onnx.NodeProto]:
+    return [node for node in view.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
 
 
 def _unsigned_activations(view: GraphView) -> None:

@@ -17,7 +17,9 @@ from calkd_edge.onnx_graph import GraphView, copy_of
 from calkd_edge.quantization.source import Images, Progress, unheard
 
 HEAVY = ("Conv", "Gemm", "MatMul")
+QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
 LARGEST = float(np.finfo(np.float16).max)
+SMALLEST = np.finfo(np.float16).smallest_subnormal
 
 
 def fp16(model: onnx.ModelProto, source: Images, progress: Progress = unheard) -> onnx.ModelProto:
@@ -58,9 +60,19 @@ def _float_values(model: onnx.ModelProto) -> set[str]:
 
 
 def _half_region(view: GraphView) -> range:
-    """Places of the nodes from the first heavy one up to, not including, the last."""
-    heavy = [place for place, node in enumerate(view.graph.node) if node.op_type in HEAVY]
-    return range(heavy[0], heavy[-1]) if heavy else range(0)
+    """Places of the nodes from the first heavy one up to, not including, the last.
+
+    What quantizes the inputs of a heavy node belongs to it.
+    """
+    nodes = view.graph.node
+    heavy = [place for place, node in enumerate(nodes) if node.op_type in HEAVY]
+    if not heavy:
+        return range(0)
+    first, last = (
+        next(at for at in range(place, -1, -1) if at == 0 or nodes[at - 1].op_type not in QUANTIZING)
+        for place in (heavy[0], heavy[-1])
+    )
+    return range(first, last)
 
 
 def _halve_inputs(
@@ -74,7 +86,10 @@ def _halve_inputs(
         if name not in halves:
             halves[name] = f"{name}_fp16"
             if name in view.initializers:
-                halves[name] = view.store(halves[name], _half(view.array(name), name))
+                half = _half(view.array(name), name)
+                if node.op_type in QUANTIZING:
+                    half = np.maximum(half, SMALLEST)  # a scale of 0 would be refused
+                halves[name] = view.store(halves[name], half)
             else:
                 casts.append(_cast(name, halves[name], TensorProto.FLOAT16))
         node.input[place] = halves[name]

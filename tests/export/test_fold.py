@@ -15,6 +15,7 @@ from calkd_edge.onnx_graph import GraphView, copy_of
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.int8 import int8
+from calkd_edge.quantization.int8_fp16 import int8_fp16
 from calkd_edge.quantization.source import Images
 from calkd_edge.records import Affine, Predictions
 
@@ -46,6 +47,7 @@ def files(request, exported):
         "fp32": net.proto,
         "fp16": fp16(net.proto, source),
         "int8": int8(net.proto, source, images=32),
+        "int8_fp16": int8_fp16(net.proto, source, images=32),
     }
 
 
@@ -65,12 +67,12 @@ def held(before, after, affine) -> None:
 
 
 @pytest.mark.parametrize("name", AFFINES)
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int8_fp16"])
 def test_folded_file_returns_the_affine_of_its_logits(files, execute, precision, name):
     net, models = files
     folded = copy_of(models[precision])
     how = fold(folded, AFFINES[name]).how
-    exact = precision != "int8" or name in INT8_FOLDS
+    exact = not precision.startswith("int8") or name in INT8_FOLDS
     assert how == ("folded" if exact else "nodes_appended")
     onnx.checker.check_model(folded, full_check=True)
     before = execute(models[precision], net.images, simulate=True)

@@ -9,6 +9,7 @@ from calkd_edge.lint.check import findings
 from calkd_edge.lint.compiled import compiled
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.int8 import int8
+from calkd_edge.quantization.int8_fp16 import int8_fp16
 from calkd_edge.quantization.source import Images
 
 pytest.importorskip("tensorrt_rtx", reason="needs the extra [trt-check]")
@@ -22,6 +23,7 @@ QUANTIZERS = {
     "fp32": lambda model, source: model,
     "fp16": fp16,
     "int8": lambda model, source: int8(model, source, images=16),
+    "int8_fp16": lambda model, source: int8_fp16(model, source, images=16),
 }
 
 
@@ -36,7 +38,8 @@ def test_every_layer_runs_in_its_own_type(name, precision, exported, tmp_path):
     assert not plan.errors
     layers = sum(node.op_type in ("Conv", "Gemm") for node in model.graph.node)
     # Float layers side by side on one input may be compiled as one.
-    fewest = layers if precision == "int8" else layers - 2
+    fewest = layers if precision.startswith("int8") else layers - 2
     assert fewest <= sum(plan.weighted.values()) <= layers
-    assert set(plan.weighted) == {"fp32": {"Float"}, "fp16": {"Half", "Float"}, "int8": {"Int8"}}[precision]
+    types = {"fp32": {"Float"}, "fp16": {"Half", "Float"}, "int8": {"Int8"}, "int8_fp16": {"Int8"}}
+    assert set(plan.weighted) == types[precision]
     assert precision != "fp16" or plan.weighted["Float"] == 1, "the last layer alone"

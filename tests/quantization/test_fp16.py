@@ -9,8 +9,11 @@ from onnx import TensorProto, shape_inference
 
 from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_graph import GraphView, copy_of
+from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.fp32 import fp32
+from calkd_edge.quantization.int8 import int8
+from calkd_edge.quantization.int8_fp16 import int8_fp16
 from calkd_edge.quantization.source import Images
 from calkd_edge.stages.quantize import _weights
 
@@ -130,3 +133,24 @@ def test_stored_value_shared_with_the_last_layer_stays_exact_there(execute):
     half = fp16(model, Images(lambda count: None))
     view = GraphView.of(half)
     np.testing.assert_array_equal(view.array(view.producer["logits"].input[1]), square)
+
+
+def test_int8_with_float16_between_says_what_int8_says(net, execute):
+    source = Images(lambda count: net.images[:count])
+    plain = int8(net.proto, source, images=48, scales="dyadic")
+    mixed = int8_fp16(net.proto, source, images=48)
+    executed = execute(derive_for_cpu(mixed), net.images)["logits"]
+    wanted = execute(plain, net.images, simulate=True)["logits"]
+    assert executed.dtype == np.float32
+    assert np.abs(executed - wanted).max() <= 0.05 * np.ptp(wanted)
+    assert (executed.argmax(1) == wanted.argmax(1)).mean() >= 0.95
+    view = GraphView.of(mixed)
+    scales = {}
+    for node in mixed.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            scales[node.input[1]] = view.initializers[node.input[1]]
+    halves = [one for one in scales.values() if one.data_type == TensorProto.FLOAT16]
+    assert (
+        len(halves) == len(scales) - 2
+    )  # the last layer's two stay in float32, for a calibration to fold into
+    assert all((onnx.numpy_helper.to_array(one) > 0).all() for one in scales.values())

@@ -1,0 +1,30 @@
+"""int8 where weights are, float16 in between: for TensorRT, which runs what a strongly typed file says."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import onnx
+from pydantic import Field
+
+from calkd_edge.quantization.fp16 import fp16
+from calkd_edge.quantization.int8 import int8
+from calkd_edge.quantization.magnitudes import RangeMethod
+from calkd_edge.quantization.scales import Scales
+from calkd_edge.quantization.source import Images, Progress, unheard
+
+
+def int8_fp16(
+    model: onnx.ModelProto,
+    source: Images,
+    progress: Progress = unheard,
+    *,
+    ranges: RangeMethod = "percentile",
+    scales: Scales = "dyadic",
+    images: Annotated[int, Field(ge=1)] = 512,
+) -> onnx.ModelProto:
+    """As int8, with everything between the quantized layers in float16; the logits stay in float32.
+
+    Scales become float16 with it, where dyadic ones keep their value and free ones are rounded.
+    """
+    return fp16(int8(model, source, progress, ranges=ranges, scales=scales, images=images), source)
