@@ -20,7 +20,7 @@ from calkd_edge.checked import Checked
 from calkd_edge.engine.stage import Stage
 from calkd_edge.plan_training import Maker, Trainings, versions
 from calkd_edge.planned import Measured, Model, Plan, in_order
-from calkd_edge.quantization import TRAINED
+from calkd_edge.quantization import CHOOSING, TRAINED
 from calkd_edge.recipe import DeviceSection
 from calkd_edge.records import DeviceFacts
 from calkd_edge.stages import (
@@ -134,27 +134,24 @@ class Planner:
         scored = self.make(
             f"evaluate-{name}@{device.name}",
             evaluate.run,
-            {
-                "bins": BINS,
-                "seed": recipe.seed,
-                "thresholds": list(recipe.thresholds),
-                **({"fitted_here": device == home} if device.runtime in COMPILED else {}),
-            },
+            {"bins": BINS, "seed": recipe.seed, "thresholds": list(recipe.thresholds)},
             {"calibration": calibrated, "raw": raw, "final": final},
         )
         timed = self._benchmark(name, calibrated, data, device)
         shifted = compared = None
         if (model, device) == ("student", home):
             shifted = self._corrupted(name, calibrated, final, data, device)
-            compared = self._compare(name, at_home)
+            compared = self._compare(name, at_home, held_out=precision in CHOOSING)
         row = (raw, calibrated, final, scored, timed, shifted, compared)
         return Measured(model, precision, device, *row)
 
-    def _compare(self, name: str, predictions: Stage) -> Stage | None:
+    def _compare(self, name: str, predictions: Stage, *, held_out: bool) -> Stage | None:
         """Other maps on the same calibration images; none of them ships."""
         if not self.checked.compared:
             return None
         asked = {"methods": list(self.checked.compared), "bins": BINS, "seed": self.checked.recipe.seed}
+        if held_out:
+            asked["held_out"] = True
         return self.make(f"compare-{name}", compare.run, asked, {"predictions": predictions})
 
     def _corrupted(

@@ -138,6 +138,7 @@ class Trainings:
                 "schedule": ScheduleSection(name="cosine"),
                 "sync_batch_norm": False,  # normalisation stays at its stored statistics
                 "ema_decay": None,
+                "autocast": None,  # bfloat16 between the layers would round where the file does not
             }
         )
         kept = ("losses", "augmentation", "mixing", "teacher_mode", "seed")

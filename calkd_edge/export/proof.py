@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.inverse_temperature import best_inverse_temperature
 from calkd_edge.records import Calibration, FloatArray, FoldProof, Predictions
 
 FOLD_TOLERANCE = 4e-6
 """Per unit of the largest logit above 1: some 30 roundings of float32."""
 
 PROBABILITY_TOLERANCE = 1e-5
+BUILD_SLOPE, BUILD_AGREEMENT = 0.02, 0.98
+"""Of two engines built from one file: how far the slope between their logits may be from 1 (a calibration
+that is missing or stands twice moves it by far more), and the share of images they must agree on."""
+
 SOFTMAX_TOLERANCE = 1e-3
 
 
@@ -31,8 +34,9 @@ def prove(
         calibration: what was folded.
         rounding: relative rounding of the logits that either file returns, where it is coarser than
             float32's.
-        another_build: whether the folded file was compiled anew, with kernels that may round otherwise: the
-            difference is then told and not judged; `check_engine` judges.
+        another_build: whether the folded file was compiled anew, with kernels that may round otherwise. It
+            then passes when the returned logits are the ones by hand times 1, within BUILD_SLOPE, and name
+            the same class for all but a few images.
 
     Raises:
         StageFailed: they share no image, differ by more than rounding, or an argmax moved by more than that.
@@ -63,7 +67,11 @@ def prove(
     # Written so that a NaN, which is below no bound, does not pass.
     allowed = PROBABILITY_TOLERANCE + rounding * largest
     within = difference <= tolerance and probabilities <= allowed
-    if not another_build and (not within or proof.argmax_changes):
+    if another_build:
+        sound = bool(np.isfinite(returned).all()) and _agrees_roughly(returned, by_hand)
+    else:
+        sound = within and not proof.argmax_changes
+    if not sound:
         raise StageFailed(
             f"the calibration inside the file differs from calibrating by hand: {difference:.3g} in logits "
             f"(allowed {tolerance:.3g}), {probabilities:.3g} in probability "
@@ -73,22 +81,12 @@ def prove(
     return proof
 
 
-def check_engine(folded: Predictions, calibration: Calibration) -> None:
-    """Hold an engine against its calibration: fitted again on what it returned, T must be 1.
-
-    Raises:
-        StageFailed: it is not, within 2 standard errors, or cannot be fitted where it was before.
-    """
-    again = best_inverse_temperature(folded.logits, folded.labels)
-    if calibration.status != "ok":
-        return
-    error = again.se_log_beta
-    if again.status != "ok" or error is None or abs(np.log(again.beta)) > 2 * error:
-        found = f"{1 / again.beta:.3f} ± {2 * error / again.beta:.3f}" if error else again.status
-        raise StageFailed(
-            f"the engine is not calibrated: fitted on its own answers, T is {found} instead of 1",
-            remedy="Two builds on this device answer differently: build with another optimization_level.",
-        )
+def _agrees_roughly(returned: FloatArray, by_hand: FloatArray) -> bool:
+    """Whether two builds of one file say the same but for their kernels' rounding, calibration included."""
+    own, wanted = (one - one.mean(axis=1, keepdims=True) for one in (returned, by_hand))
+    slope = float((own * wanted).sum() / max(float((wanted * wanted).sum()), 1e-300))
+    agree = float((returned.argmax(1) == by_hand.argmax(1)).mean())
+    return abs(slope - 1.0) <= BUILD_SLOPE and agree >= BUILD_AGREEMENT
 
 
 def check_probabilities(found: Predictions) -> None:

@@ -18,5 +18,8 @@ QUANTIZERS = Registry(
     },
 )
 
+CHOOSING = ("int8_mixed",)
+"""Precisions that choose something by half of the calibration images, which then fit no calibration."""
+
 TRAINED = ("int8_qat",)
 """Precisions whose file comes of a student that was trained on for them."""

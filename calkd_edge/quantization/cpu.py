@@ -98,6 +98,9 @@ def _fusible_quantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto |
         return None
     before, after = view.producer.get(node.input[0]), view.consumers[node.output[0]]
     alone = before is not None and before.op_type == "Conv" and len(view.consumers[node.input[0]]) == 1
+    computed = any(name and name not in view.initializers for name in node.input[1:])
+    if computed or view.is_output(node.input[0]) or view.is_output(node.output[0]):
+        return None
     return after[0] if alone and len(after) == 1 and after[0].op_type == "QuantizeLinear" else None
 
 

@@ -37,7 +37,7 @@ def int8_mixed(
     Judged by every second calibration image, of which `max_drop` is a share; the calibration of confidence is
     then fitted on the others. A layer's worth is what the NLL falls by when it alone stays in float32.
     """
-    found = activation_ranges(model, quantized_inputs(model), source.training(images), ranges)
+    found = activation_ranges(model, quantized_inputs(model), source.training(images), ranges, progress)
     judge = Judge(*source.judging())
     reference = judge.ask(model)
     layers = layer_names(model)

@@ -8,6 +8,7 @@ from typing import Annotated
 import onnx
 from pydantic import Field, PositiveFloat
 
+from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_graph import metadata, set_metadata
 from calkd_edge.quantization.int8 import QUANTIZED, place_qdq, quantized_inputs
 from calkd_edge.quantization.magnitudes import RangeMethod
@@ -48,9 +49,18 @@ def int8_qat(
 def _by_value(model: onnx.ModelProto, by_path: dict[str, float]) -> dict[str, float]:
     """The ranges by the name of the value that is read, from those by the path of the layer that reads it."""
     found: dict[str, float] = {}
+    met: set[str] = set()
     for node in model.graph.node:
         # The exporter names a weight by its place in the module that it was given.
         path = node.input[1].removesuffix(".weight").partition(".")[2] if node.op_type in QUANTIZED else ""
         if path in by_path:
             found[node.input[0]] = max(found.get(node.input[0], 0.0), by_path[path])
+            met.add(path)
+    lost = sorted(set(by_path) - met)
+    if lost:
+        raise StageFailed(
+            f"no convolution or product of the exported file has the weights of {', '.join(lost[:3])} "
+            f"({len(lost)} of {len(by_path)} layers): their trained ranges belong nowhere",
+            remedy="Another version of torch may name them as before; or leave int8_qat out.",
+        )
     return found

@@ -11,6 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from calkd_edge.errors import StageFailed
+
 RangeMethod = Literal["min_max", "percentile", "mse", "entropy"]
 BINS = 2048
 PERCENTILE = 99.99
@@ -38,11 +40,20 @@ class Magnitudes:
 
     @property
     def passes(self) -> int:
-        """How often the values must be seen: once by `widen`, then, where it is 2, by `count`."""
+        """How often all values must be seen: for the largest, then, where it is 2, for the histogram."""
         return 1 if self.method == "min_max" else 2
 
     def see(self, this_pass: int, name: str, values: np.ndarray) -> None:
-        """Values of a place, in pass 0 or 1."""
+        """Values of a place, in pass 0 or 1.
+
+        Raises:
+            StageFailed: one of them is not finite.
+        """
+        if not np.isfinite(values).all():
+            raise StageFailed(
+                f"the network computes numbers that are not finite, at {name}",
+                remedy="Train it anew with a lower learning rate; int8 has no range for them.",
+            )
         if this_pass == 0:
             self.largest[name] = max(self.largest[name], float(np.abs(values).max()))
         else:

@@ -20,6 +20,7 @@ from calkd_edge.calibration.tables import TABLES
 from calkd_edge.engine.stage import Job
 from calkd_edge.metrics import ece_with_bounds
 from calkd_edge.records import ComparedMethod, Estimate, FloatArray, Predictions
+from calkd_edge.stages.quantize import FITTING
 
 VERSION = 1
 """Raised by hand when what this stage writes changes."""
@@ -29,6 +30,8 @@ def run(job: Job) -> None:
     """Write compare.json: one row for confidence as it is, then one for each method."""
     params = job.params
     found = Predictions.load(job.inputs["predictions"] / "calibration.npz")
+    if params.get("held_out", False):
+        found = Predictions(found.logits[FITTING], found.labels[FITTING], found.indices[FITTING])
     classes = tuple(str(number) for number in range(found.logits.shape[1]))
     rows = [_of_logits("as it is", found.logits.astype(np.float64), found, params)]
     for place, method in enumerate(params["methods"]):

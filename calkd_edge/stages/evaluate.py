@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from calkd_edge.engine.stage import Job
-from calkd_edge.export.proof import check_engine, check_probabilities, prove
+from calkd_edge.export.proof import check_probabilities, prove
 from calkd_edge.metrics import quality
 from calkd_edge.records import Calibration, Predictions
 
@@ -22,10 +22,7 @@ def run(job: Job) -> None:
     raw = Predictions.load(job.inputs["raw"] / "calibration.npz")
     folded = Predictions.load(job.inputs["final"] / "calibration.npz")
     executed = json.loads((job.inputs["final"] / "executed.json").read_text(encoding="utf-8"))
-    is_engine = "built" in executed
-    if job.params.get("fitted_here", False):
-        check_engine(folded, calibration)
-    proof = prove(raw, folded, calibration, another_build=is_engine)
+    proof = prove(raw, folded, calibration, another_build="built" in executed)
     found = Predictions.load(job.inputs["final"] / "test.npz")
     check_probabilities(found)
     found.save(job.out / "predictions.npz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from calkd_edge.engine.stage import Job
 from calkd_edge.stages.quantize import CANONICAL, FOR_CPU
 
+CPU = "CPUExecutionProvider"
+MOST_IMAGES_PER_RUN = 100
 ENGINE, BUILT = "model.engine", "built.json"
 """What the stage build leaves: an engine, and how it came to be."""
 
@@ -22,23 +25,27 @@ class Executed:
         path: the file.
         options: of the runtime that opens it.
         built: how it was compiled on the device; None for a file that is run as it is.
+        images_per_run: as many as it takes at once; None for any number.
     """
 
     path: Path
     options: dict[str, Any]
     built: dict[str, Any] | None = None
+    images_per_run: int | None = None
 
 
 def executed(job: Job) -> Executed:
     """What a job that predicts or measures is to run."""
     options = dict(job.params["options"])
     if "engine" not in job.inputs:
-        return Executed(executed_file(job.inputs["model"], job.params["runtime"]), options)
+        return Executed(executed_file(job.inputs["model"], job.params["runtime"], options), options)
     built = json.loads((job.inputs["engine"] / BUILT).read_text(encoding="utf-8"))
-    return Executed(job.inputs["engine"] / ENGINE, {**options, "sha256": built["sha256"]}, built)
+    most = min(MOST_IMAGES_PER_RUN, int(built["options"]["max_images"]))
+    return Executed(job.inputs["engine"] / ENGINE, {**options, "sha256": built["sha256"]}, built, most)
 
 
-def executed_file(folder: Path, runtime: str) -> Path:
-    """The one ONNX file of a precision that a runtime takes."""
+def executed_file(folder: Path, runtime: str, options: Mapping[str, Any] | None = None) -> Path:
+    """The one ONNX file of a precision that a runtime takes: the derived one is for the CPU's provider."""
     derived = folder / FOR_CPU
-    return derived if runtime == "onnxruntime" and derived.is_file() else folder / CANONICAL
+    on_cpu = runtime == "onnxruntime" and (options or {}).get("providers", [CPU]) == [CPU]
+    return derived if on_cpu and derived.is_file() else folder / CANONICAL

@@ -29,7 +29,12 @@ def run(job: Job) -> None:
     np.save(images, prepared.images[whole])
     with open_session(params["device"]) as session:
         outputs, options = session.predict(
-            ran.path, images, runtime=params["runtime"], options=ran.options, progress=job.progress
+            ran.path,
+            images,
+            runtime=params["runtime"],
+            options=ran.options,
+            images_per_run=ran.images_per_run,
+            progress=job.progress,
         )
     images.unlink()
     if not {"logits", "probabilities"} <= outputs.keys():

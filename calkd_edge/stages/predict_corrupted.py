@@ -35,7 +35,12 @@ def run(job: Job) -> None:
     _write(images, prepared.images[chosen], asked, params["seed"])
     with open_session(params["device"]) as session:
         outputs, _ = session.predict(
-            ran.path, images, runtime=params["runtime"], options=ran.options, progress=job.progress
+            ran.path,
+            images,
+            runtime=params["runtime"],
+            options=ran.options,
+            images_per_run=ran.images_per_run,
+            progress=job.progress,
         )
     images.unlink()
     for place, (name, severity) in enumerate(asked):

@@ -8,13 +8,14 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.models import image_model
 from calkd_edge.stages.distill import distil
 from calkd_edge.stages.start import Start
-from calkd_edge.training.fake_int8 import IMAGES_PER_RUN, fake_int8, layers_of, norms_of, ranges_of
+from calkd_edge.training.fake_int8 import IMAGES_PER_RUN, fake_int8, layers_of, ranges_of
 from calkd_edge.training.loop import Frozen
 
 VERSION = 1
@@ -37,7 +38,9 @@ def run(job: Job) -> None:
     layers = layers_of(student, images[:2])
     ranges = ranges_of(student, layers, batches, params["ranges"])
     epochs = params["training"]["epochs"]
-    start = Start(student, description, Frozen(norms_of(layers)))
+    # All of them, also those that are not folded: the file has no other statistics than the stored ones.
+    norms = [one for one in student.modules() if isinstance(one, _BatchNorm)]
+    start = Start(student, description, Frozen(norms))
     within = partial(fake_int8, layers, ranges, params["scales"])
     if distil(job, prepared, start, freeze_epochs=epochs, within=within):
         (job.out / RANGES).write_text(json.dumps(ranges, indent=1), encoding="utf-8")

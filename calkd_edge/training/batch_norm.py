@@ -15,6 +15,10 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from calkd_edge.errors import EnvironmentProblem
+
+TORCHS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
 
 def converted(module: nn.Module, kept: Sequence[nn.Module]) -> tuple[nn.Module, list[nn.Module]]:
     """With torch's SyncBatchNorm in place of its batch normalisations, for GPUs.
@@ -22,7 +26,11 @@ def converted(module: nn.Module, kept: Sequence[nn.Module]) -> tuple[nn.Module, 
     Args:
         module: the network.
         kept: modules of it that the caller holds; what stands in their places is returned beside it.
+
+    Raises:
+        EnvironmentProblem: see `synchronised`.
     """
+    _own_norms(module)
     paths = [path for path, one in module.named_modules() if any(one is held for held in kept)]
     changed: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]  # torch's stub
     return changed, [changed.get_submodule(path) for path in paths]
@@ -33,8 +41,11 @@ def synchronised(module: nn.Module) -> Iterator[None]:
     """Inside the block, `module`'s batch normalisations in training mode use the statistics of all processes.
 
     For CPUs. Every process must run the same modules in the same order; the numbers of images may differ.
+
+    Raises:
+        EnvironmentProblem: a batch normalisation of somebody's own, which may do more than normalise.
     """
-    changed = [one for one in module.modules() if isinstance(one, _BatchNorm)]
+    changed = _own_norms(module)
     for one in changed:
         one.forward = partial(_forward, one)  # type: ignore[method-assign]  # for as long as the block lasts
     try:
@@ -44,9 +55,26 @@ def synchronised(module: nn.Module) -> Iterator[None]:
             del one.forward
 
 
+def _own_norms(module: nn.Module) -> list[_BatchNorm]:
+    """Every batch normalisation, each known to do nothing else."""
+    found = [one for one in module.modules() if isinstance(one, _BatchNorm)]
+    foreign = sorted({type(one).__name__ for one in found if type(one) not in TORCHS})
+    if foreign:
+        raise EnvironmentProblem(
+            f"batch normalisation of several processes cannot be joined for {', '.join(foreign)}: it is not "
+            "torch's own and may do more, such as an activation",
+            remedy="Set sync_batch_norm: false, or train in one process.",
+        )
+    return found
+
+
 def _forward(module: _BatchNorm, x: Tensor) -> Tensor:
     if not module.training:
         return type(module).forward(module, x)
+    if distributed.get_world_size() * x.numel() <= x.shape[1]:
+        raise ValueError(
+            f"batch normalisation needs more than one value for each channel, got {list(x.shape)}"
+        )
     y: Tensor
     y, mean, variance, count = SynchronisedBatchNorm.apply(x, module.weight, module.bias, module.eps)
     if module.track_running_stats:

@@ -17,7 +17,10 @@ from tiny_run import RECIPE, command, recipe_with, written
 from calkd_edge.devices import local
 
 AGENT = Path(__file__).parents[1] / "agent"
-TWO = [{"name": "local"}, {"name": "local", "runtime": "tensorrt", "options": {"cuda_graph": True}}]
+TWO = [
+    {"name": "local"},
+    {"name": "local", "runtime": "tensorrt", "options": {"cuda_graph": True, "max_images": 32}},
+]
 
 
 def test_a_device_without_tensorrt_is_an_error_before_anything_trains(tmp_path):
@@ -119,7 +122,7 @@ def test_another_option_builds_anew(run):
 
 
 def test_an_option_that_the_runtime_has_not_is_refused(tmp_path):
-    devices = [{"name": "local", "options": {"cuda_graph": True}}]
+    devices = [{"name": "local", "options": {"cuda_graph": True, "max_images": 32}}]
     done = command("compress", "--recipe", written(tmp_path, recipe_with(devices=devices)))
     assert done.code == 2
     assert "devices[0].options: onnxruntime has no option 'cuda_graph'" in " ".join(done.err.split())

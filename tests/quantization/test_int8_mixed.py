@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from calkd_edge.onnx_graph import copy_of, metadata
 from calkd_edge.quantization.int8 import place_qdq, quantized_inputs
 from calkd_edge.quantization.int8_mixed import CHOICE, _fewest, int8_mixed
-from calkd_edge.quantization.judge import Judge
+from calkd_edge.quantization.judge import Answers, Judge
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.source import Images
 
@@ -132,3 +132,12 @@ def test_a_judge_says_what_the_graph_says(net, labels, execute):
     log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     assert answers.nll == pytest.approx(-log_p[np.arange(len(labels)), (labels + 1) % 10].mean(), abs=1e-5)
     assert Judge(net.images, labels).ask(net.proto).drop_from(answers) == -1.0
+
+
+@pytest.mark.parametrize("images", [200, 1000, 2000])
+def test_a_drop_of_just_what_is_allowed_is_allowed(images):
+    for right in range(images // 2, images, 7):
+        lost = images // 200
+        before, after = (Answers(0.0, np.arange(images) < count) for count in (right, right - lost))
+        assert after.drop_from(before) <= 0.005
+        assert Answers(0.0, np.arange(images) < right - lost - 1).drop_from(before) > 0.005

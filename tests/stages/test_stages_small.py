@@ -210,6 +210,9 @@ def test_onnxruntime_runs_the_derived_file_and_others_the_canonical_one(tmp_path
     (tmp_path / "model.cpu.onnx").write_bytes(b"")
     assert executed_file(tmp_path, "onnxruntime").name == "model.cpu.onnx"
     assert executed_file(tmp_path, "tensorrt").name == "model.onnx"
+    elsewhere = {"providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+    assert executed_file(tmp_path, "onnxruntime", elsewhere).name == "model.onnx"
+    assert executed_file(tmp_path, "onnxruntime", {"threads": 2}).name == "model.cpu.onnx"
 
 
 def test_stage_runs_from_its_description_as_torchrun_starts_it(tiny, tmp_path):

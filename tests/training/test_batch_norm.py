@@ -9,6 +9,7 @@ import torch
 from torch import distributed, nn
 from torch.multiprocessing import spawn
 
+from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.training.batch_norm import converted, synchronised
 
 SHARES = (5, 11)
@@ -98,3 +99,20 @@ def test_what_the_caller_holds_is_found_again_after_the_change_for_gpus():
     module, kept = converted(net, [net[0][0], net[0][1]])
     assert [type(one) for one in kept] == [nn.Conv2d, nn.SyncBatchNorm]
     assert {id(one) for one in kept} <= {id(one) for one in module.modules()}
+
+
+class WithActivation(nn.BatchNorm2d):
+    """As timm's: more than a normalisation."""
+
+    def forward(self, x):
+        return torch.relu(super().forward(x))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda net: converted(net, []), lambda net: synchronised(net).__enter__()]
+)
+def test_a_normalisation_that_does_more_is_not_replaced_in_silence(change):
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), WithActivation(4))
+    with pytest.raises(EnvironmentProblem, match="WithActivation: it is not torch's own"):
+        change(net)
+    assert "forward" not in vars(net[1])

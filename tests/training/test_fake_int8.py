@@ -13,8 +13,8 @@ from exported_nets import blobs, settled
 from torch import nn
 from torch.nn import functional
 
-from calkd_edge.errors import StageFailed
 from calkd_edge.export.onnx_export import export_onnx
+from calkd_edge.models import MODELS
 from calkd_edge.onnx_graph import metadata
 from calkd_edge.quantization.int8 import quantized_inputs
 from calkd_edge.quantization.int8_qat import RANGES, int8_qat
@@ -118,11 +118,37 @@ class Branching(nn.Module):
         return self.head((self.norm(found) + found).mean((2, 3)))
 
 
-def test_a_network_that_cannot_be_folded_is_refused():
+def test_a_normalisation_beside_which_something_else_reads_is_not_folded():
     net = Branching()
     nn.init.constant_(net.norm.running_var, 9.0)
-    with pytest.raises(StageFailed, match="normalisations moves its logits"):
-        layers_of(net, torch.from_numpy(blobs(2, seed=1)))
+    layers = layers_of(net, torch.from_numpy(blobs(2, seed=1)))
+    assert [(layer.path, layer.norm) for layer in layers] == [("conv", None), ("head", None)]
+
+
+def test_a_network_whose_normalisations_stand_before_convolutions_is_folded_where_it_can_be():
+    torch.manual_seed(0)
+    net = MODELS.load("wrn_16_1")(10, (3, 32, 32))
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    layers = layers_of(net, torch.from_numpy(blobs(2, seed=1)).float() / 255)
+    assert 0 < len(norms_of(layers)) < sum(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+
+
+class Tokens(nn.Module):
+    """A product of each token, which an exported file computes in float."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each, self.head = nn.Linear(3, 4), nn.Linear(4, 5)
+
+    def forward(self, images):
+        return self.head(torch.relu(self.each(images.float().flatten(2).transpose(1, 2))).mean(1))
+
+
+def test_a_product_that_the_file_leaves_in_float_is_not_rounded():
+    layers = layers_of(Tokens(), torch.from_numpy(blobs(2, seed=1)))
+    assert [layer.path for layer in layers] == ["head"]
 
 
 class InPlace(nn.Module):
