@@ -167,9 +167,11 @@ def _chosen(calibrated_folder: Path) -> tuple[str, ...]:
     told = json.loads(path.read_text(encoding="utf-8"))
     paths = [layer["layer"] for layer in told["in_float"]]
     names = [path.removeprefix("model.backbone.").removesuffix(".weight") for path in paths]
-    whole = f"{100 * told['drop_all_int8']:.1f} points of top-1 on {told['images']:,} calibration images"
+    images = f"on {told['images']:,} calibration images"
+    whole = f"{100 * told['drop_all_int8']:.1f} points of top-1 {images}"
     if not names:
-        return (f"all {told['layers']} layers are in int8, which loses {whole}",)
+        change = f"{-100 * told['drop_all_int8']:+.1f} points {images}"
+        return (f"all {told['layers']} layers are in int8: that changes top-1 by {change}",)
     kept = f"{len(names)} of {told['layers']} layers stay in float32 ({', '.join(names)})"
     return (f"{kept}: all in int8 lost {whole}, these lose {100 * told['drop']:.1f}",)
 

@@ -123,7 +123,7 @@ def steps(name: str) -> dict[str, Callable[[], float]]:
 
     return {
         "plain": step_of(plain, images, lambda: quick_convolutions(plain)),
-        "free": step_of(rounding, images, quick, lambda: fake_int8(layers, ranges)),
+        "free": step_of(rounding, images, quick, lambda: fake_int8(layers, ranges, "free")),
         "dyadic": step_of(rounding, images, quick, lambda: fake_int8(layers, ranges, "dyadic")),
         "torchao": step_of(prepared, images),
     }

@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from calkd_edge.errors import StageFailed
 from calkd_edge.quantization.magnitudes import Magnitudes, RangeMethod
-from calkd_edge.quantization.scales import Scales, activation_scale, weight_scales
+from calkd_edge.quantization.scales import Scales, activation_scale, on_grid, weight_scales
 from calkd_edge.training.kernels import convolve
 
 IMAGES_PER_RUN = 64
@@ -120,9 +120,7 @@ def ranges_of(
 
 
 @contextmanager
-def fake_int8(
-    layers: Sequence[Layer], ranges: Mapping[str, float], scales: Scales = "free"
-) -> Iterator[None]:
+def fake_int8(layers: Sequence[Layer], ranges: Mapping[str, float], scales: Scales) -> Iterator[None]:
     """Inside the block, the layers round as int8 does, and their normalisations do nothing of their own."""
     forwards: dict[nn.Module, Callable[[Tensor], Tensor]] = {
         layer.module: partial(_rounded, layer, activation_scale(ranges[layer.path], scales), scales)
@@ -162,16 +160,22 @@ def _rounded(layer: Layer, scale: float, scales: Scales, x: Tensor) -> Tensor:
     weight, bias = _weight_and_bias(layer)
     # In float32, also under autocast: rounding needs the scale's own digits.
     x = torch.fake_quantize_per_tensor_affine(x.float(), scale, 0, -128, 127)
-    return _computed(layer.module, x, _rounded_weight(weight.float(), bias, scale, scales), bias)
+    return _computed(layer.module, x, *_rounded_weight(weight.float(), bias, scale, scales))
 
 
-def _rounded_weight(weight: Tensor, bias: Tensor | None, of_activation: float, scales: Scales) -> Tensor:
-    """By output channel, on the scales of the file, within [-127, 127]."""
+def _rounded_weight(
+    weight: Tensor, bias: Tensor | None, of_activation: float, scales: Scales
+) -> tuple[Tensor, Tensor | None]:
+    """The weight on the file's scales, within [-127, 127]; the bias on their grid, where they have one."""
     offset = None if bias is None else bias.detach().float().cpu().numpy()
     scale = weight_scales(weight.detach().cpu().numpy(), offset, of_activation, scales)
     of_weight = torch.from_numpy(scale).to(weight.device)
     zeros = torch.zeros_like(of_weight, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight, of_weight, zeros, 0, -127, 127)
+    rounded = torch.fake_quantize_per_channel_affine(weight, of_weight, zeros, 0, -127, 127)
+    if bias is not None and offset is not None and scales == "dyadic":
+        moved = torch.from_numpy(on_grid(offset, of_activation, scale)).to(bias.device)
+        bias = bias + (moved - bias).detach()
+    return rounded, bias
 
 
 def _weight_and_bias(layer: Layer) -> tuple[Tensor, Tensor | None]:

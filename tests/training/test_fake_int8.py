@@ -19,6 +19,7 @@ from calkd_edge.onnx_graph import metadata
 from calkd_edge.quantization.int8 import quantized_inputs
 from calkd_edge.quantization.int8_qat import RANGES, int8_qat
 from calkd_edge.quantization.ranges import activation_ranges
+from calkd_edge.quantization.source import Images
 from calkd_edge.training.fake_int8 import fake_int8, layers_of, norms_of, ranges_of
 from calkd_edge.training.kernels import quick_convolutions
 
@@ -54,12 +55,13 @@ def test_the_ranges_are_those_of_the_exported_file(trained_for):
     np.testing.assert_allclose(sorted(first.values()), sorted(wanted.values()), rtol=1e-3)
 
 
-def test_the_network_that_learns_says_what_its_file_says(trained_for, execute):
+@pytest.mark.parametrize("scales", ["free", "dyadic"])
+def test_the_network_that_learns_says_what_its_file_says(trained_for, scales, execute):
     net, layers, ranges, exported, images = trained_for
-    quantized = int8_qat(exported, no_images)
+    quantized = int8_qat(exported, Images(no_images), scales=scales)
     assert RANGES not in metadata(quantized)
     said = execute(quantized, images.numpy(), simulate=True)["logits"]
-    with torch.no_grad(), fake_int8(layers, ranges):
+    with torch.no_grad(), fake_int8(layers, ranges, scales):
         found = net(images).numpy()
     plain = net(images).detach().numpy()
     # Sums of floats differ in their last bits, so a value at the edge of a step may round to either side.
@@ -71,12 +73,12 @@ def test_the_network_that_learns_says_what_its_file_says(trained_for, execute):
 def test_everything_is_as_before_outside_the_block(trained_for):
     net, layers, ranges, _, images = trained_for
     before = net(images)
-    with fake_int8(layers, ranges):
+    with fake_int8(layers, ranges, "dyadic"):
         assert not torch.equal(net(images), before)
     assert torch.equal(net(images), before)
     with quick_convolutions(net):
         own = {layer.path: vars(layer.module).get("forward") for layer in layers}
-        with fake_int8(layers, ranges):
+        with fake_int8(layers, ranges, "dyadic"):
             pass
         assert own == {layer.path: vars(layer.module).get("forward") for layer in layers}
 
@@ -93,7 +95,7 @@ def test_weights_normalisation_and_bias_learn_through_the_rounding():
     for norm in norms_of(layers):
         norm.eval()
     losses = []
-    with quick_convolutions(net), fake_int8(layers, ranges):
+    with quick_convolutions(net), fake_int8(layers, ranges, "dyadic"):
         for _ in range(20):
             loss = functional.cross_entropy(net(images), labels)
             rate.zero_grad()
