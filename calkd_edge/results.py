@@ -29,6 +29,7 @@ from calkd_edge.records import (
     Predictions,
     Quality,
 )
+from calkd_edge.release.conclusions import IN_FLOAT32
 from calkd_edge.release.evidence import Evidence
 from calkd_edge.stages.calibrate import IN_FLOAT, LINT
 from calkd_edge.stages.executed import ENGINE
@@ -170,9 +171,9 @@ def _chosen(calibrated_folder: Path) -> tuple[str, ...]:
     images = f"on {told['images']:,} calibration images"
     whole = f"{100 * told['drop_all_int8']:.1f} points of top-1 {images}"
     if not names:
-        change = f"{-100 * told['drop_all_int8']:+.1f} points {images}"
+        change = f"{0.0 - 100 * told['drop_all_int8']:+.1f} points {images}"
         return (f"all {told['layers']} layers are in int8: that changes top-1 by {change}",)
-    kept = f"{len(names)} of {told['layers']} layers stay in float32 ({', '.join(names)})"
+    kept = f"{len(names)} of {told['layers']} layers {IN_FLOAT32} ({', '.join(names)})"
     return (f"{kept}: all in int8 lost {whole}, these lose {100 * told['drop']:.1f}",)
 
 

@@ -13,6 +13,9 @@ from calkd_edge.release.evidence import Evidence, labels_of, paired, same_studen
 INT8_INSTRUCTIONS = frozenset(
     {"avx512_vnni", "avx512vnni", "avx_vnni", "avxvnni", "amx_int8", "asimddp", "dotprod", "i8mm"}
 )
+IN_FLOAT32 = "stay in float32"
+"""In the note of a file whose quantizer left layers as they were."""
+
 FP16_INSTRUCTIONS = frozenset({"avx512_fp16", "amx_fp16", "asimdhp", "fphp"})
 
 
@@ -100,7 +103,7 @@ def _why_not_faster(m: Measurement, facts: DeviceFacts | None) -> str | None:
 def _floats_cost(own: Evidence, evidence: Sequence[Evidence], name: str) -> list[str]:
     """What the layers that stayed in float32 cost in time, against the same student all in int8."""
     m = own.measurement
-    if m.precision != "int8_mixed" or m.latency_ms is None or own.emulated:
+    if not any(IN_FLOAT32 in note for note in m.notes) or m.latency_ms is None or own.emulated:
         return []
     place = (m.model, "int8", m.device, m.runtime)
     calibrated = [one.measurement for one in evidence if one.measurement.calibrated]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -161,6 +162,19 @@ def test_slow_int8_is_explained_by_the_instructions_the_cpu_lacks(maker):
     said = int8_against_fp32(maker, p50=6.0, isa=("avx2", "avx512_vnni"))
     assert "VNNI" not in said
     assert "converting between int8 and float32" in said
+
+
+def test_layers_that_stay_in_float_are_said_to_cost_time_against_int8(maker):
+    p = maker.predictions(images=1000)
+    rows = [
+        maker.evidence(p, precision=name, p50=p50)
+        for name, p50 in (("fp32", 4.0), ("int8", 2.0), ("int8_mixed", 2.5))
+    ]
+    said = " ".join(conclusions(rows))
+    assert "what stays in float32" not in said  # nothing does
+    noted = rows[2].measurement.model_copy(update={"notes": ("3 of 53 layers stay in float32 (a, b, c)",)})
+    said = " ".join(conclusions([*rows[:2], replace(rows[2], measurement=noted)]))
+    assert "int8_mixed on local: what stays in float32 makes it take 1.25 of int8's time" in said
 
 
 def test_equal_speed_is_no_sure_gain_and_emulated_times_say_nothing(maker):
