@@ -31,7 +31,7 @@ def int8(
     progress: Progress = unheard,
     *,
     ranges: RangeMethod = "percentile",
-    scales: Scales = "dyadic",
+    scales: Scales = "free",
     images: Annotated[int, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """Static symmetric int8 by explicit Q/DQ, ranges from `images` training images."""

@@ -29,7 +29,7 @@ def int8_mixed(
     *,
     max_drop: Annotated[float, Field(ge=0, lt=1)] = 0.005,
     ranges: RangeMethod = "mse",
-    scales: Scales = "dyadic",
+    scales: Scales = "free",
     images: Annotated[int, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """int8 with as few layers left in float32 as keep top-1 within `max_drop` of float32's.

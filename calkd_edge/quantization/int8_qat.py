@@ -28,7 +28,7 @@ def int8_qat(
     epochs: Annotated[int, Field(ge=1)] | None = None,
     lr: PositiveFloat | None = None,
     ranges: RangeMethod = "mse",
-    scales: Scales = "dyadic",
+    scales: Scales = "free",
     images: Annotated[int, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """int8 with training: the student learns on while it rounds, for some epochs at a low rate.

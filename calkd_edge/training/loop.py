@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.sections import TrainingSection
@@ -155,7 +156,15 @@ def fabric_for(accelerator: str, autocast: str | None = None) -> Fabric:
         plugins=[] if autocast is None else [_Autocast(_MIXED[autocast], chosen)],
     )
     fabric.launch()
+    if world > 1:
+        atexit.register(_leave_group)
     return fabric
+
+
+def _leave_group() -> None:
+    """Leave the process group before the interpreter ends, which else may abort over its threads."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:

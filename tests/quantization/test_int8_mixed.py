@@ -87,7 +87,7 @@ def test_nothing_stays_in_float_where_int8_is_good_enough(net, labels):
     assert told["drop"] == told["drop_all_int8"] <= 0.9
     ranges = activation_ranges(net.proto, quantized_inputs(net.proto), net.images[:32], "min_max")
     del mixed.metadata_props[:]
-    plain = place_qdq(net.proto, ranges, scales="dyadic")
+    plain = place_qdq(net.proto, ranges)
     del plain.metadata_props[:]
     assert mixed == plain
 
