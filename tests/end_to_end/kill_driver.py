@@ -31,6 +31,8 @@ MUST = ("teacher", "soft-labels", "distill", "export", "predict", "report")
 TRAINED = ("teacher", "distill")
 OFTEN = ("teacher", "distill", "distill", "export", "predict")
 OFTEN_IN_SMOKE = ("export", "predict")
+"""Kinds that come several times in a run; of the others a smoke run has one each, over in a moment."""
+
 POLL_S = 0.002
 STALLED_S = 3600.0
 
@@ -132,7 +134,8 @@ class Driver:
         if kind in TRAINED and self.hits[kind]:
             self._wait_for_an_epoch(event, process, since)
         if kind != "report":
-            self._wait(self.draw.uniform(0.0, 0.2), event, process, since)
+            longest = 0.2 if kind in OFTEN_IN_SMOKE else 0.04
+            self._wait(self.draw.uniform(0.0, longest), event, process, since)
         if not self._still(event, process, since):
             return False
         alone = kind == "predict" and self.hits[kind] % 2 == 0
