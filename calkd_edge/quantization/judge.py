@@ -43,7 +43,7 @@ class Judge:
     labels: np.ndarray
 
     def ask(self, model: onnx.ModelProto) -> Answers:
-        """What a graph says, with no optimization: int8 comes out as on any device that is exact."""
+        """What a graph says, each node computed as it is written."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
