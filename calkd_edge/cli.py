@@ -74,6 +74,9 @@ def compress(
     reuse_measurements: Annotated[
         bool, typer.Option("--reuse-measurements", help="Keep latencies older than the recipe allows.")
     ] = False,
+    debug_parity: Annotated[
+        bool, typer.Option("--debug-parity", help="Hold exported files against torch layer by layer.")
+    ] = False,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -102,6 +105,7 @@ def compress(
         smoke=smoke,
         allow_undecided=allow_undecided,
         reuse_measurements=reuse_measurements,
+        debug_parity=debug_parity,
         plugins=plugins,
     )
     say("recipe {}", where)

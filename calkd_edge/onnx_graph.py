@@ -70,6 +70,10 @@ class GraphView:
         self.initializers[unique] = tensor
         return unique
 
+    def overwrite(self, name: str, values: np.ndarray) -> None:
+        """Give a stored tensor other values, for every node that reads it."""
+        self.initializers[name].CopyFrom(numpy_helper.from_array(np.asarray(values, order="C"), name))
+
     def replace_nodes(self, nodes: Sequence[onnx.NodeProto]) -> None:
         """Put `nodes` in the place of the graph's, in their order, and drop what none of them reads."""
         kept = list(nodes)
@@ -114,6 +118,8 @@ class GraphView:
         kept = [tensor for tensor in self.graph.initializer if tensor.name in read]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)
+        self.initializers.clear()  # they are other objects now
+        self.initializers.update({tensor.name: tensor for tensor in self.graph.initializer})
 
 
 def _waits(node: onnx.NodeProto, waiting: Sequence[onnx.NodeProto]) -> bool:

@@ -22,6 +22,7 @@ class Options:
         smoke: whether the recipe is the smoke variant.
         allow_undecided: whether an undecided release gets a bundle.
         reuse_measurements: whether a latency older than the recipe allows is kept.
+        debug_parity: whether exported files are held against torch layer by layer.
         plugins: module -> SHA-256 of its file.
     """
 
@@ -35,4 +36,5 @@ class Options:
     smoke: bool = False
     allow_undecided: bool = False
     reuse_measurements: bool = False
+    debug_parity: bool = False
     plugins: Mapping[str, str] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from calkd_edge import expected
+from calkd_edge.agent import packages
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.checked import Checked, check
 from calkd_edge.devices.session import open_session
@@ -32,6 +33,7 @@ from calkd_edge.planned import Plan
 from calkd_edge.publishing import manifest_facts, write_bundle_if_allowed, write_release
 from calkd_edge.recipe import DeviceSection, Recipe
 from calkd_edge.records import DeviceFacts, Report
+from calkd_edge.stages import parity
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ def probe(recipe: Recipe, skipped: Sequence[str] = ()) -> dict[str, DeviceFacts]
         if device.name in found and device.runtime not in found[device.name].runtimes:
             raise DeviceError(
                 f"{device.name}: its Python cannot import {device.runtime}",
-                remedy=f"Install it there: python3 -m pip install {device.runtime}",
+                remedy=f"Install it there: python3 -m pip install {packages.RUNTIMES[device.runtime][0]}",
             )
     return found
 
@@ -95,7 +97,7 @@ def make_plan(recipe: Recipe, where: str, options: Options) -> tuple[Plan, dict[
     checked = check(recipe, where)
     check_skipped(recipe, options.skipped_devices)
     facts = probe(recipe, options.skipped_devices)
-    return Planner(checked, facts, options.accelerator, options.plugins).plan(), facts
+    return Planner(checked, facts, options.accelerator, options.plugins, options.debug_parity).plan(), facts
 
 
 def check_skipped(recipe: Recipe, skipped: Sequence[str]) -> None:
@@ -151,7 +153,7 @@ def compress(
     if long_run is not None:
         told(long_run)
     runner = Runner(store, watcher, manifest_facts, options.processes)
-    brought, errors = bring_all(plan, runner)
+    brought, errors = bring_all(plan, runner, told)
     report = write_release(plan, facts, store, brought, errors, options)
     bundle = write_bundle_if_allowed(plan, report, brought, options)
     return Release(report, options.out, bundle, errors)
@@ -239,7 +241,9 @@ def renew(plan: Plan, store: Store, options: Options) -> None:
                 store.discard(stage)
 
 
-def bring_all(plan: Plan, runner: Runner) -> tuple[dict[str, Brought], dict[str, CalkdError]]:
+def bring_all(
+    plan: Plan, runner: Runner, told: Callable[[str], None]
+) -> tuple[dict[str, Brought], dict[str, CalkdError]]:
     """Bring every stage; a device that fails on the way takes only its own rows with it."""
     brought: dict[str, Brought] = {}
     errors: dict[str, CalkdError] = {}
@@ -248,6 +252,8 @@ def bring_all(plan: Plan, runner: Runner) -> tuple[dict[str, Brought], dict[str,
             continue
         try:
             brought[stage.fingerprint] = runner.bring(stage)
+            if stage.path == f"{parity.__name__}:run":
+                told(parity.sentence(stage.name, brought[stage.fingerprint].folder))
             if stage is plan.data:
                 expected.check_disk(plan, runner.store)
         except DeviceError as failed:

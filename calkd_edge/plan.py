@@ -5,17 +5,18 @@ teacher:  prepare -> teacher -> export -> predict raw -> calibrate -> predict ->
 student:                                                  |-> distill -> export -> quantize[p]
                                                                 |-> qat -> export -> quantize[int8_qat]
           quantize[p] -> predict raw[p]@d -> calibrate[p] -> predict[p]@d -> evaluate[p]@d, benchmark[p]@d
-          (a device that compiles: build@d before each predict)
+          (a device that compiles: build@d before each predict; one whose file is made here: convert;
+          on request, parity behind each export)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from calkd_edge.agent.runtimes import COMPILED
+from calkd_edge.agent.runtimes import COMPILED, CONVERTED
 from calkd_edge.checked import Checked
 from calkd_edge.engine.stage import Stage
 from calkd_edge.plan_training import Maker, Trainings, versions
@@ -28,8 +29,11 @@ from calkd_edge.stages import (
     build,
     calibrate,
     compare,
+    convert,
     evaluate,
     evaluate_corrupted,
+    export,
+    parity,
     predict,
     predict_corrupted,
     quantize,
@@ -47,12 +51,14 @@ class Planner:
         devices: what the probe saw, by device name.
         accelerator: where to train; never part of a fingerprint.
         plugins: module -> SHA-256 of its file; part of every fingerprint that rests on code of one's own.
+        debug_parity: whether exported files are held against torch layer by layer.
     """
 
     checked: Checked
     devices: Mapping[str, DeviceFacts]
     accelerator: str
     plugins: Mapping[str, str]
+    debug_parity: bool = False
 
     @property
     def make(self) -> Maker:
@@ -92,7 +98,19 @@ class Planner:
         asked = [] if stored is None else [stored]
         order = [data, taught, *teacher_row.stages[:2], *asked, student, exported]
         order += [stage for row in measured for stage in (*row.calibrate.ancestors(), *row.stages)]
-        return Plan(self.checked, in_order(order), measured, data, taught, student, control)
+        stages = self._with_parity(in_order(order)) if self.debug_parity else in_order(order)
+        return Plan(self.checked, stages, measured, data, taught, student, control)
+
+    def _with_parity(self, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+        """The stages, and behind each export one that holds its file against torch; nothing rests on it."""
+        order: list[Stage] = []
+        for stage in stages:
+            order.append(stage)
+            if stage.path == f"{export.__name__}:run":
+                inputs = {**stage.inputs, "file": stage}
+                name = stage.name.replace("export-", "parity-")
+                order.append(self.make(name, parity.run, {"versions": versions("onnxruntime")}, inputs))
+        return tuple(order)
 
     def _quantize(
         self, exported: Stage, data: Stage, what: str, precision: str, settings: Mapping[str, Any]
@@ -191,8 +209,16 @@ class Planner:
         return self.make(f"{name}@{device.name}", predict.run, params, inputs)
 
     def _run_there(self, model: Stage, device: DeviceSection, data: Stage) -> dict[str, Stage]:
-        """What a stage reads that runs a model's file on a device: where that compiles, its engine too."""
+        """What a stage reads that runs a model's file on a device: where that compiles, its engine too.
+
+        A file that the host converts is the same for every device.
+        """
         inputs = {"model": model, "data": data}
+        if device.runtime in CONVERTED:
+            made_with = versions("ai-edge-litert", "onnx", "onnxruntime")
+            params = {"runtime": device.runtime, "seed": self.checked.recipe.seed, "versions": made_with}
+            name = model.name.replace("quantize-", "raw-").replace("calibrate-", "")
+            inputs["converted"] = self.make(f"convert-{name}", convert.run, params, dict(inputs))
         if device.runtime in COMPILED:
             name = model.name.replace("quantize-", "raw-").replace("calibrate-", "")
             params = self._on(device)

@@ -37,11 +37,13 @@ STUDENTS: dict[str, tuple[str, dict[str, Any]]] = {
 RANGES = ("min_max", "percentile", "mse", "entropy")
 KINDS: dict[str, dict[str, Any]] = {
     "fp16": {"name": "fp16"},
-    **{f"int8 {ranges}, free": {"name": "int8", "ranges": ranges, "scales": "free"} for ranges in RANGES},
-    **{f"int8 {ranges}": {"name": "int8", "ranges": ranges, "scales": "dyadic"} for ranges in RANGES},
-    "int8_mixed": {"name": "int8_mixed", "scales": "dyadic"},
-    "int8_qat, free": {"name": "int8_qat", "scales": "free", "epochs": 3},
-    "int8_qat": {"name": "int8_qat", "scales": "dyadic", "epochs": 3},
+    **{f"int8, {ranges}": {"name": "int8", "ranges": ranges} for ranges in RANGES},
+    "int8, mse, biases as they are": {"name": "int8", "ranges": "mse", "correct_bias": False},
+    "int8, mse, equalised": {"name": "int8", "ranges": "mse", "equalise": True},
+    "int8, mse, dyadic": {"name": "int8", "ranges": "mse", "scales": "dyadic"},
+    "int8_mixed": {"name": "int8_mixed"},
+    "int8_qat": {"name": "int8_qat", "epochs": 3},
+    "int8_qat, dyadic": {"name": "int8_qat", "scales": "dyadic", "epochs": 3},
 }
 
 

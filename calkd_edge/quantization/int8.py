@@ -1,28 +1,19 @@
-"""Static int8 as explicit Q/DQ, in the one placement that TensorRT 10 and 11 accept.
-
-Every Conv and Gemm reads its activation through QuantizeLinear -> DequantizeLinear and its weight through the
-DequantizeLinear of a stored int8 tensor. Symmetric, zero points 0, one scale per activation, one per output
-channel
-of a weight, weights within [-127, 127], biases in float. Quantization stands after an activation function.
-"""
+"""Static int8 without training, as explicit Q/DQ; see calkd_edge.quantization.placement."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Annotated
 
-import numpy as np
 import onnx
-from onnx import helper
 from pydantic import Field
 
-from calkd_edge.onnx_graph import GraphView, attribute, copy_of
+from calkd_edge.quantization.bias_correction import with_corrected_biases
+from calkd_edge.quantization.equalise import equalised
 from calkd_edge.quantization.magnitudes import RangeMethod
+from calkd_edge.quantization.placement import place_qdq, quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges
-from calkd_edge.quantization.scales import LARGEST, Scales, activation_scale, on_grid, weight_scales
+from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, unheard
-
-QUANTIZED = ("Conv", "Gemm")
 
 
 def int8(
@@ -32,97 +23,18 @@ def int8(
     *,
     ranges: RangeMethod = "percentile",
     scales: Scales = "free",
+    equalise: bool = False,
+    correct_bias: bool = True,
     images: Annotated[int, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
-    """Static symmetric int8 by explicit Q/DQ, ranges from `images` training images."""
-    found = activation_ranges(model, quantized_inputs(model), source.training(images), ranges, progress)
-    return place_qdq(model, found, scales=scales)
+    """Static symmetric int8 by explicit Q/DQ, ranges from `images` training images.
 
-
-def quantized_inputs(model: onnx.ModelProto) -> list[str]:
-    """Names of the activations that a Conv or Gemm reads, each once, in graph order."""
-    return list(dict.fromkeys(node.input[0] for node in model.graph.node if node.op_type in QUANTIZED))
-
-
-def layer_names(model: onnx.ModelProto) -> list[str]:
-    """The names of all Convs and Gemms that would become int8, which are those of their weights."""
-    stored = {tensor.name for tensor in model.graph.initializer}
-    heavy = [node for node in model.graph.node if node.op_type in QUANTIZED]
-    return list(dict.fromkeys(node.input[1] for node in heavy if node.input[1] in stored))
-
-
-def place_qdq(
-    model: onnx.ModelProto,
-    ranges: dict[str, float],
-    in_float: Collection[str] = (),
-    scales: Scales = "free",
-) -> onnx.ModelProto:
-    """A copy of a float32 model with Q/DQ on every Conv and Gemm.
-
-    Args:
-        model: weights must be stored in the graph.
-        ranges: r of the symmetric range [-r, r] of each activation that a Conv or Gemm reads.
-        in_float: names of layers to leave as they are.
-        scales: free, or dyadic: see calkd_edge.quantization.scales.
+    `equalise` first evens out the channels between two convolutions; `correct_bias` last moves the biases so
+    that the mean of what each layer returns is float32's.
     """
-    quantized = copy_of(model)
-    view = GraphView.of(quantized)
-    nodes: list[onnx.NodeProto] = []
-    dequantized: dict[str, str] = {}
-    for node in view.graph.node:
-        is_stored = node.op_type in QUANTIZED and node.input[1] in view.initializers
-        if is_stored and node.input[1] not in in_float:
-            activation = node.input[0]
-            scale = activation_scale(ranges[activation], scales)
-            if activation not in dequantized:
-                nodes += _activation_pair(view, activation, scale, dequantized)
-            nodes.append(_weight_dequantize(view, node, scale, scales))
-            node.input[0] = dequantized[activation]
-            node.input[1] = nodes[-1].output[0]
-        nodes.append(node)
-    view.replace_nodes(nodes)
-    onnx.checker.check_model(quantized, full_check=True)
-    return quantized
-
-
-def _activation_pair(
-    view: GraphView, name: str, value: float, dequantized: dict[str, str]
-) -> list[onnx.NodeProto]:
-    scale = view.store(f"{name}_scale", np.array(value, dtype=np.float32))
-    zero = view.store(f"{name}_zero_point", np.array(0, dtype=np.int8))
-    dequantized[name] = f"{name}_dequantized"
-    return [
-        helper.make_node("QuantizeLinear", [name, scale, zero], [f"{name}_quantized"], f"quantize_{name}"),
-        helper.make_node(
-            "DequantizeLinear", [f"{name}_quantized", scale, zero], [dequantized[name]], f"dequantize_{name}"
-        ),
-    ]
-
-
-def _weight_dequantize(
-    view: GraphView, node: onnx.NodeProto, of_activation: float, scales: Scales
-) -> onnx.NodeProto:
-    weight = view.array(node.input[1]).astype(np.float64)
-    if node.op_type == "Gemm" and attribute(node, "transB", 0) != 1:
-        weight = weight.T
-        _set_transposed(node)
-    has_bias = len(node.input) > 2 and node.input[2] in view.initializers
-    bias = view.array(node.input[2]) if has_bias else None
-    scale = weight_scales(weight, bias, of_activation, scales)
-    if bias is not None and scales == "dyadic":
-        node.input[2] = view.store(f"{node.input[2]}_on_grid", on_grid(bias, of_activation, scale))
-    column = scale.astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1))
-    integers = np.clip(np.rint(weight / column), -LARGEST, LARGEST).astype(np.int8)
-    name = f"{node.name or node.output[0]}_weight"
-    inputs = [
-        view.store(f"{name}_int8", integers),
-        view.store(f"{name}_scale", scale),
-        view.store(f"{name}_zero_point", np.zeros(len(scale), dtype=np.int8)),
-    ]
-    return helper.make_node("DequantizeLinear", inputs, [f"{name}_dequantized"], f"dequantize_{name}", axis=0)
-
-
-def _set_transposed(node: onnx.NodeProto) -> None:
-    kept = [item for item in node.attribute if item.name != "transB"]
-    del node.attribute[:]
-    node.attribute.extend([*kept, helper.make_attribute("transB", 1)])
+    seen = source.training(images)
+    if equalise:
+        model = equalised(model, seen)
+    found = activation_ranges(model, quantized_inputs(model), seen, ranges, progress)
+    quantized = place_qdq(model, found, scales=scales)
+    return with_corrected_biases(quantized, model, seen, scales, progress) if correct_bias else quantized

@@ -21,10 +21,22 @@ def int8_fp16(
     *,
     ranges: RangeMethod = "percentile",
     scales: Scales = "dyadic",
+    equalise: bool = False,
+    correct_bias: bool = True,
     images: Annotated[int, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """As int8, with everything between the quantized layers in float16; the logits stay in float32.
 
     Scales become float16 with it, where dyadic ones keep their value and free ones are rounded.
     """
-    return fp16(int8(model, source, progress, ranges=ranges, scales=scales, images=images), source)
+    quantized = int8(
+        model,
+        source,
+        progress,
+        ranges=ranges,
+        scales=scales,
+        equalise=equalise,
+        correct_bias=correct_bias,
+        images=images,
+    )
+    return fp16(quantized, source)

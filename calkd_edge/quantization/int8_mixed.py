@@ -11,9 +11,11 @@ import onnx
 from pydantic import Field
 
 from calkd_edge.onnx_graph import set_metadata
-from calkd_edge.quantization.int8 import layer_names, place_qdq, quantized_inputs
+from calkd_edge.quantization.bias_correction import with_corrected_biases
+from calkd_edge.quantization.equalise import equalised
 from calkd_edge.quantization.judge import Answers, Judge
 from calkd_edge.quantization.magnitudes import RangeMethod
+from calkd_edge.quantization.placement import layer_names, place_qdq, quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, unheard
@@ -30,38 +32,48 @@ def int8_mixed(
     max_drop: Annotated[float, Field(ge=0, lt=1)] = 0.005,
     ranges: RangeMethod = "mse",
     scales: Scales = "free",
+    equalise: bool = False,
+    correct_bias: bool = True,
     images: Annotated[int, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """int8 with as few layers left in float32 as keep top-1 within `max_drop` of float32's.
 
     Judged by every second calibration image, of which `max_drop` is a share; the calibration of confidence is
-    then fitted on the others. A layer's worth is what the NLL falls by when it alone stays in float32.
+    then fitted on the others. A layer's worth is what the NLL falls by when it alone stays in float32, all
+    biases being as they are; a choice is judged with its biases corrected.
     """
-    found = activation_ranges(model, quantized_inputs(model), source.training(images), ranges, progress)
+    seen = source.training(images)
+    plain = equalised(model, seen) if equalise else model
+    found = activation_ranges(plain, quantized_inputs(plain), seen, ranges, progress)
     judge = Judge(*source.judging())
     reference = judge.ask(model)
-    layers = layer_names(model)
+    layers = layer_names(plain)
 
-    def answers(in_float: Sequence[str]) -> Answers:
-        return judge.ask(place_qdq(model, found, frozenset(in_float), scales))
+    def placed(in_float: Sequence[str]) -> onnx.ModelProto:
+        return place_qdq(plain, found, frozenset(in_float), scales)
 
-    whole = answers(())
+    def made(in_float: Sequence[str]) -> onnx.ModelProto:
+        quantized = placed(in_float)
+        return with_corrected_biases(quantized, plain, seen, scales) if correct_bias else quantized
+
+    whole = judge.ask(made(()))
     worth: dict[str, float] = {}
     kept: list[str] = []
     if whole.drop_from(reference) > max_drop:
-        worth = _worth(layers, whole, answers, progress)
-        kept = _fewest(worth, lambda chosen: answers(chosen).drop_from(reference) <= max_drop)
-    mixed = place_qdq(model, found, frozenset(kept), scales)
-    last = answers(kept)
+        worth = _worth(layers, lambda in_float: judge.ask(placed(in_float)), progress)
+        kept = _fewest(worth, lambda chosen: judge.ask(made(chosen)).drop_from(reference) <= max_drop)
+    mixed = made(kept)
+    last = judge.ask(mixed)
     told = _told(kept, worth, len(layers), len(judge.labels), whole, last, reference)
     set_metadata(mixed, {CHOICE: json.dumps(told)})
     return mixed
 
 
 def _worth(
-    layers: Sequence[str], whole: Answers, answers: Callable[[Sequence[str]], Answers], progress: Progress
+    layers: Sequence[str], answers: Callable[[Sequence[str]], Answers], progress: Progress
 ) -> dict[str, float]:
     """By layer, what the NLL falls by when it alone stays in float32; the largest first."""
+    whole = answers(())
     found = {}
     for done, layer in enumerate(layers):
         found[layer] = whole.nll - answers([layer]).nll

@@ -10,8 +10,8 @@ from pydantic import Field, PositiveFloat
 
 from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_graph import metadata, set_metadata
-from calkd_edge.quantization.int8 import QUANTIZED, place_qdq, quantized_inputs
 from calkd_edge.quantization.magnitudes import RangeMethod
+from calkd_edge.quantization.placement import QUANTIZED, place_qdq, quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, unheard

@@ -6,7 +6,7 @@ with the float32 graph in ONNX Runtime on the host; nothing that ships is measur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -33,18 +33,52 @@ def activation_ranges(
         names: values to look at.
         images: uint8 [N, 3, H, W].
         method: see Magnitudes.
-        progress: called with images read and images to read.
+        progress: called with batches read and batches to read.
     """
+    found = Magnitudes(names, method)
+    runs = -(-len(images) // IMAGES_PER_RUN)
+    for this_pass in range(found.passes):
+        for number, batch in enumerate(_batches(model, names, images)):
+            for name, values in batch.items():
+                found.see(this_pass, name, values)
+            progress(this_pass * runs + number + 1, found.passes * runs)
+    return found.ranges()
+
+
+def channel_maxima(model: onnx.ModelProto, names: Sequence[str], images: np.ndarray) -> dict[str, np.ndarray]:
+    """The largest magnitude in each channel of each named value [N, C, H, W]: [C] >= 0."""
+    found: dict[str, np.ndarray] = {}
+    for batch in _batches(model, names, images):
+        for name, values in batch.items():
+            largest = np.abs(values).max((0, 2, 3)).astype(np.float64)
+            found[name] = np.maximum(found.get(name, 0.0), largest)
+    return found
+
+
+def channel_means(model: onnx.ModelProto, names: Sequence[str], images: np.ndarray) -> dict[str, np.ndarray]:
+    """The mean of each channel of each named value [N, C, ...]: float64 [C]."""
+    found: dict[str, np.ndarray] = {}
+    for batch in _batches(model, names, images):
+        for name, values in batch.items():
+            found[name] = found.get(name, 0.0) + image_means(values).sum(0)
+    return {name: total / len(images) for name, total in found.items()}
+
+
+def image_means(values: np.ndarray) -> np.ndarray:
+    """The mean of each channel of each image, float64 [N, C], of values [N, C, ...]."""
+    means: np.ndarray = values.reshape(*values.shape[:2], -1).mean(2, dtype=np.float64)
+    return means
+
+
+def _batches(
+    model: onnx.ModelProto, names: Sequence[str], images: np.ndarray
+) -> Iterator[dict[str, np.ndarray]]:
+    """The named values of some images at a time."""
     session = _session(model, names)
     feed = session.get_inputs()[0].name
-    found = Magnitudes(names, method)
-    for this_pass in range(found.passes):
-        for start in range(0, len(images), IMAGES_PER_RUN):
-            batch = np.ascontiguousarray(images[start : start + IMAGES_PER_RUN])
-            for name, values in zip(names, session.run(list(names), {feed: batch}), strict=True):
-                found.see(this_pass, name, values)
-            progress(this_pass * len(images) + start + len(batch), found.passes * len(images))
-    return found.ranges()
+    for start in range(0, len(images), IMAGES_PER_RUN):
+        batch = np.ascontiguousarray(images[start : start + IMAGES_PER_RUN])
+        yield dict(zip(names, session.run(list(names), {feed: batch}), strict=True))
 
 
 def _session(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:

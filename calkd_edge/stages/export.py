@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
+import onnx
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
+from calkd_edge.errors import StageFailed
 from calkd_edge.export.onnx_export import export_onnx, reference_logits
 from calkd_edge.models import image_model
+from calkd_edge.models.image_model import ImageModel
 from calkd_edge.quantization import int8_qat
+from calkd_edge.stages import parity
 from calkd_edge.stages.qat import RANGES
 
 VERSION = 1
@@ -42,5 +47,20 @@ def run(job: Job) -> None:
     export_onnx(model, description.image_shape, target, opset=job.params["opset"], metadata=metadata)
     job.progress(1, 2)
     images, _, indices = Prepared.open(job.inputs["data"]).arrays("calibration", REFERENCE_IMAGES)
+    refuse_departing(model, target, images[: parity.IMAGES])
     np.savez(job.out / "reference.npz", logits=reference_logits(model, images), indices=indices)
     job.progress(2, 2)
+
+
+def refuse_departing(model: ImageModel, file: Path, images: np.ndarray) -> None:
+    """Stop at a file that says another thing than its model, here and before anything is measured with it.
+
+    Raises:
+        StageFailed: with the first layer that departs.
+    """
+    rows = parity.layer_parity(model, onnx.load(file), images)
+    if rows[-1].departs:
+        raise StageFailed(
+            f"the exported file departs from torch: {parity.summary(rows)}",
+            remedy="Do not ship it. Another version of torch or onnxscript may export that layer rightly.",
+        )

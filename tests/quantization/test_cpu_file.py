@@ -10,7 +10,8 @@ from onnx import TensorProto
 from calkd_edge.onnx_graph import GraphView, copy_of
 from calkd_edge.quantization import cpu
 from calkd_edge.quantization.cpu import derive_for_cpu
-from calkd_edge.quantization.int8 import int8, place_qdq
+from calkd_edge.quantization.int8 import int8
+from calkd_edge.quantization.placement import place_qdq
 from calkd_edge.quantization.source import Images
 
 NETS = [

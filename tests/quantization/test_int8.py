@@ -13,8 +13,9 @@ from onnx import TensorProto
 
 from calkd_edge.onnx_graph import GraphView, attribute, copy_of
 from calkd_edge.quantization import QUANTIZERS
-from calkd_edge.quantization.int8 import int8, place_qdq, quantized_inputs
+from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.magnitudes import BINS
+from calkd_edge.quantization.placement import place_qdq, quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.source import Images
 

@@ -11,10 +11,9 @@ import pytest
 from onnx import numpy_helper
 
 from calkd_edge.onnx_graph import copy_of, metadata
-from calkd_edge.quantization.int8 import place_qdq, quantized_inputs
+from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.int8_mixed import CHOICE, _fewest, int8_mixed
 from calkd_edge.quantization.judge import Answers, Judge
-from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.source import Images
 
 
@@ -80,14 +79,15 @@ def source(net, labels):
     return Images(lambda count: net.images[:count], lambda: (net.images, labels))
 
 
-def test_nothing_stays_in_float_where_int8_is_good_enough(net, labels):
-    mixed = int8_mixed(net.proto, source(net, labels), max_drop=0.9, ranges="min_max", images=32)
+@pytest.mark.parametrize("correct_bias", [True, False])
+def test_nothing_stays_in_float_where_int8_is_good_enough(net, labels, correct_bias):
+    settings = {"ranges": "min_max", "images": 32, "correct_bias": correct_bias}
+    mixed = int8_mixed(net.proto, source(net, labels), max_drop=0.9, **settings)
     told = json.loads(metadata(mixed)[CHOICE])
     assert told["in_float"] == []
     assert told["drop"] == told["drop_all_int8"] <= 0.9
-    ranges = activation_ranges(net.proto, quantized_inputs(net.proto), net.images[:32], "min_max")
+    plain = int8(net.proto, source(net, labels), **settings)
     del mixed.metadata_props[:]
-    plain = place_qdq(net.proto, ranges)
     del plain.metadata_props[:]
     assert mixed == plain
 
@@ -109,6 +109,15 @@ def test_the_layer_that_int8_breaks_stays_in_float(fragile, net, execute):
     assert floats == kept
     said = execute(mixed, net.images, simulate=True)["logits"]
     assert (np.argmax(said, axis=1) == right).mean() == pytest.approx(1 - told["drop"])
+
+
+def test_equalising_saves_the_layer_that_int8_breaks(fragile, net, execute):
+    model, _ = fragile
+    right = np.argmax(execute(model, net.images)["logits"], axis=1)
+    settings = {"max_drop": 0.1, "ranges": "min_max", "images": 32}
+    told = json.loads(metadata(int8_mixed(model, source(net, right), equalise=True, **settings))[CHOICE])
+    assert told["in_float"] == []
+    assert told["drop"] <= 0.1
 
 
 def test_no_drop_at_all_can_always_be_kept(net, labels):

@@ -16,8 +16,8 @@ from torch.nn import functional
 from calkd_edge.export.onnx_export import export_onnx
 from calkd_edge.models import MODELS
 from calkd_edge.onnx_graph import metadata
-from calkd_edge.quantization.int8 import quantized_inputs
 from calkd_edge.quantization.int8_qat import RANGES, int8_qat
+from calkd_edge.quantization.placement import quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.source import Images
 from calkd_edge.training.fake_int8 import fake_int8, layers_of, norms_of, ranges_of

@@ -1,0 +1,64 @@
+"""parity: an exported file against torch, layer by layer; nothing rests on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from calkd_edge.data.prepared import Prepared
+from calkd_edge.engine.stage import Job
+from calkd_edge.export.parity import LayerParity, by_layer
+from calkd_edge.models import image_model
+from calkd_edge.models.image_model import ImageModel
+from calkd_edge.training.fake_int8 import layers_of
+
+VERSION = 1
+"""Raised by hand when what this stage writes changes."""
+
+IMAGES = 64
+PARITY = "parity.json"
+
+
+def run(job: Job) -> None:
+    """Write parity.json: each layer of the model, and by how much the file departs from torch there."""
+    model, _ = image_model.load(job.inputs["model"])
+    images = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES)[0]
+    rows = layer_parity(model, onnx.load(job.inputs["file"] / "model.onnx"), images)
+    told = [{**asdict(row), "departs": row.departs} for row in rows]
+    (job.out / PARITY).write_text(json.dumps(told, indent=1), encoding="utf-8")
+
+
+def layer_parity(model: ImageModel, file: onnx.ModelProto, images: np.ndarray) -> list[LayerParity]:
+    """Each layer of an exported model on the same images, in the file's order, and the logits last."""
+    layers = layers_of(model, torch.from_numpy(np.ascontiguousarray(images[:8])))
+    return by_layer(model, [(layer.path, layer.norm or layer.module) for layer in layers], file, images)
+
+
+def sentence(what: str, folder: Path) -> str:
+    """What a reader should know of a finished stage."""
+    rows = [
+        LayerParity(row["layer"], row["difference"], row["largest"])
+        for row in json.loads((folder / PARITY).read_text(encoding="utf-8"))
+    ]
+    return f"{what}: {summary(rows)}; {folder / PARITY}"
+
+
+def summary(rows: Sequence[LayerParity]) -> str:
+    """Which layer is the first that departs, or how near all of them are."""
+    first = next((row for row in rows if row.departs), None)
+    if first is None:
+        worst = max(rows, key=lambda row: row.relative)
+        return (
+            f"all {len(rows) - 1} layers and the logits agree with torch, the farthest by "
+            f"{worst.relative:.1e} of its largest value ({worst.layer})"
+        )
+    return (
+        f"the first layer that departs from torch is {first.layer}: {first.difference:.3g} where its largest "
+        f"value is {first.largest:.3g}"
+    )

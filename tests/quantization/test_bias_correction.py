@@ -1,0 +1,121 @@
+"""Bias correction: means of layers agree with float32's afterwards, and nothing but biases has changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from one_layer import one_conv
+
+from calkd_edge.onnx_graph import GraphView, copy_of
+from calkd_edge.quantization.bias_correction import Pieces, with_corrected_biases
+from calkd_edge.quantization.placement import place_qdq, quantized_inputs
+from calkd_edge.quantization.ranges import activation_ranges
+
+
+@pytest.fixture(scope="module", params=["mobilenet_v2", "shufflenet_v2"])
+def net(request, exported):
+    return exported(request.param)
+
+
+def placed(net, scales="free"):
+    ranges = activation_ranges(net.proto, quantized_inputs(net.proto), net.images, "percentile")
+    return place_qdq(net.proto, ranges, scales=scales)
+
+
+def layers(model):
+    return [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+
+
+def simulated(model, images, names):
+    shown = copy_of(model)
+    del shown.graph.output[:]
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(shown.SerializeToString(), options, ["CPUExecutionProvider"])
+    return dict(zip(names, session.run(names, {session.get_inputs()[0].name: images}), strict=True))
+
+
+def channel_means(values):
+    return values.astype(np.float64).mean((0, *range(2, values.ndim)))
+
+
+def test_each_layer_returns_float32s_mean_afterwards(net):
+    quantized = placed(net)
+    names = [node.output[0] for node in layers(net.proto)]
+    corrected = with_corrected_biases(quantized, net.proto, net.images, "free")
+    wanted, before, after = (
+        simulated(model, net.images, names) for model in (net.proto, quantized, corrected)
+    )
+    off = 0.0
+    for name in names:
+        spread = wanted[name].std()
+        np.testing.assert_allclose(
+            channel_means(after[name]), channel_means(wanted[name]), atol=1e-3 * spread
+        )
+        off = max(off, np.abs(channel_means(before[name]) - channel_means(wanted[name])).max() / spread)
+    assert off > 1e-2  # rounding alone had moved them
+
+
+def test_only_biases_change(net):
+    quantized = placed(net)
+    corrected = with_corrected_biases(quantized, net.proto, net.images, "free")
+    assert [node.op_type for node in corrected.graph.node] == [node.op_type for node in quantized.graph.node]
+    biases = {node.input[2] for node in layers(quantized)}
+    view, own = GraphView.of(quantized), GraphView.of(corrected)
+    for name in view.initializers.keys() - biases:
+        np.testing.assert_array_equal(own.array(name), view.array(name))
+    assert all((own.array(name) != view.array(name)).any() for name in biases)
+
+
+def test_dyadic_biases_stay_on_their_grid(net):
+    corrected = with_corrected_biases(placed(net, "dyadic"), net.proto, net.images, "dyadic")
+    view = GraphView.of(corrected)
+    for node in layers(corrected):
+        activation, weight = (view.array(view.producer[name].input[1]) for name in node.input[:2])
+        steps = view.array(node.input[2]).astype(np.float64) / (float(activation) * weight.astype(np.float64))
+        np.testing.assert_array_equal(steps, np.rint(steps))
+
+
+def test_a_layer_without_bias_gets_one_and_a_layer_in_float_keeps_its_own():
+    rng = np.random.default_rng(0)
+    model = one_conv(rng.normal(0, 1, (3, 2, 1, 1)).astype(np.float32), np.ones(3, np.float32))
+    bare = copy_of(model)
+    del bare.graph.node[1].input[2:]
+    images = rng.normal(0.3, 1, (64, 2, 4, 4)).astype(np.float32)
+    quantized = place_qdq(bare, {"h": 2.0})
+    corrected = with_corrected_biases(quantized, bare, images, "free")
+    conv = layers(corrected)[0]
+    assert len(conv.input) == 3
+    found, wanted = (simulated(one, images, ["logits"])["logits"] for one in (corrected, bare))
+    np.testing.assert_allclose(channel_means(found), channel_means(wanted), atol=1e-6)
+    untouched = with_corrected_biases(model, model, images, "free")
+    assert untouched.SerializeToString() == model.SerializeToString()
+
+
+def test_a_bias_that_two_layers_share_is_corrected_for_each():
+    rng = np.random.default_rng(1)
+    model = one_conv(rng.normal(0, 1, (2, 2, 1, 1)).astype(np.float32), np.ones(2, np.float32))
+    graph = model.graph
+    second = copy_of(model).graph.node[1]
+    second.input[0], second.output[0] = "logits", "twice"
+    graph.node.append(second)
+    graph.output[0].name = "twice"
+    images = rng.normal(0.3, 1, (64, 2, 4, 4)).astype(np.float32)
+    corrected = with_corrected_biases(place_qdq(model, {"h": 2.0, "logits": 3.0}), model, images, "free")
+    first, last = layers(corrected)
+    assert first.input[2] != last.input[2]
+    names = ["logits", "twice"]
+    found, wanted = (simulated(one, images, names) for one in (corrected, model))
+    for name in names:
+        np.testing.assert_allclose(channel_means(found[name]), channel_means(wanted[name]), atol=1e-6)
+
+
+def test_pieces_compute_what_the_whole_graph_computes(net):
+    quantized = placed(net)
+    whole = simulated(quantized, net.images, [node.output[0] for node in layers(quantized)])
+    pieces = Pieces(quantized, net.images)
+    for node in layers(quantized):
+        np.testing.assert_array_equal(pieces.up_to(node), whole[node.output[0]])
