@@ -12,14 +12,13 @@ from typing import Any, Literal
 
 from torch import nn
 
-from calkd_edge.agent.runtimes import RUNTIMES, known_options
+from calkd_edge.agent.runtimes import CONVERTED, RUNTIMES, known_options
 from calkd_edge.calibration import CALIBRATORS
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
 from calkd_edge.data.source import Dataset
-from calkd_edge.devices import DEVICES
 from calkd_edge.errors import RecipeError, did_you_mean
-from calkd_edge.export import TEACHER_FILES
+from calkd_edge.export import TEACHER_FILES, litert
 from calkd_edge.losses import LOSSES
 from calkd_edge.losses.base import Context, Loss, TeacherEffect
 from calkd_edge.losses.objective import joined_effect
@@ -197,12 +196,13 @@ def _teacher_mode(recipe: Recipe, losses: list[Loss]) -> tuple[TeacherMode, str]
 
 def _check_devices(recipe: Recipe, where: str) -> None:
     for place, device in enumerate(recipe.devices):
-        DEVICES.load(device.name, where=f"{where}: devices[{place}].name")
         if device.runtime not in RUNTIMES:
             raise RecipeError(
                 f"{where}: devices[{place}].runtime: no runtime is named '{device.runtime}'",
                 remedy=f"{did_you_mean(device.runtime, RUNTIMES)}Valid: {', '.join(RUNTIMES)}.",
             )
+        if device.runtime in CONVERTED:
+            litert.installed()
         valid = sorted(set(known_options(device.runtime)) - set(TAKEN_OPTIONS))
         for key in device.options:
             if key not in valid:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calkd_edge.calibrate_cli import calibrate
+from calkd_edge.doctor_cli import doctor
 from calkd_edge.errors import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.add_typer(store_app, name="store")
 app.command()(calibrate)
 app.command()(lint)
+app.command()(doctor)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 PluginOption = Annotated[
@@ -81,7 +83,7 @@ def compress(
     as_json: JsonOption = False,
 ) -> None:
     """Run a recipe: teacher, calibration, student, export, int8, scores, gates, report, bundle."""
-    from calkd_edge import pipeline, recipe_text
+    from calkd_edge import recipe_text, targets
     from calkd_edge.options import Options
     from calkd_edge.plugins import load_plugins
     from calkd_edge.recipe import load_recipe
@@ -91,7 +93,7 @@ def compress(
         raise RecipeError(f"--accelerator {accelerator}: not known", remedy="Valid: auto, cpu, cuda.")
     plugins = load_plugins(plugin or ())
     where = str(recipe_text.find(recipe))
-    loaded = pipeline.with_devices(load_recipe(recipe, overrides or ()), device or ())
+    loaded = targets.with_devices(load_recipe(recipe, overrides or ()), device or ())
     chosen = smoke_variant(loaded) if smoke else loaded
     folder = (out or Path("runs") / chosen.name).resolve()
     options = Options(
@@ -101,7 +103,7 @@ def compress(
         processes=processes,
         fresh=fresh or (),
         skipped_devices=skip_device or (),
-        target_devices=[name.partition(":")[0] for name in device or ()],
+        target_devices=[targets.split_runtime(name)[0] for name in device or ()],
         smoke=smoke,
         allow_undecided=allow_undecided,
         reuse_measurements=reuse_measurements,

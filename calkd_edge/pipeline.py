@@ -6,16 +6,14 @@ In scope: what is done when, and what becomes of a failure. Out of scope: arithm
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from calkd_edge import expected
-from calkd_edge.agent import packages
+from calkd_edge import expected, targets
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.checked import Checked, check
-from calkd_edge.devices.session import open_session
 from calkd_edge.engine.runner import Brought, Runner, Watcher
 from calkd_edge.engine.store import Store
 from calkd_edge.errors import (
@@ -31,7 +29,7 @@ from calkd_edge.options import Options
 from calkd_edge.plan import Planner
 from calkd_edge.planned import Plan
 from calkd_edge.publishing import manifest_facts, write_bundle_if_allowed, write_release
-from calkd_edge.recipe import DeviceSection, Recipe
+from calkd_edge.recipe import Recipe
 from calkd_edge.records import DeviceFacts, Report
 from calkd_edge.stages import parity
 
@@ -69,25 +67,6 @@ class Release:
         return next((problem for problem in problems if problem.exit_code == gravest), None)
 
 
-def probe(recipe: Recipe, skipped: Sequence[str] = ()) -> dict[str, DeviceFacts]:
-    """What every device of a recipe is, asked before anything trains.
-
-    Raises:
-        DeviceError: one does not answer, or lacks the runtime the recipe asks for.
-    """
-    found = {}
-    for name in dict.fromkeys(device.name for device in recipe.devices if device.name not in skipped):
-        with open_session(name) as session:
-            found[name] = session.probe()
-    for device in recipe.devices:
-        if device.name in found and device.runtime not in found[device.name].runtimes:
-            raise DeviceError(
-                f"{device.name}: its Python cannot import {device.runtime}",
-                remedy=f"Install it there: python3 -m pip install {packages.RUNTIMES[device.runtime][0]}",
-            )
-    return found
-
-
 def make_plan(recipe: Recipe, where: str, options: Options) -> tuple[Plan, dict[str, DeviceFacts]]:
     """The plan of a recipe and the facts of its devices; nothing is run.
 
@@ -95,29 +74,11 @@ def make_plan(recipe: Recipe, where: str, options: Options) -> tuple[Plan, dict[
         CalkdError: the recipe, a device or the environment does not allow it.
     """
     checked = check(recipe, where)
-    check_skipped(recipe, options.skipped_devices)
-    facts = probe(recipe, options.skipped_devices)
-    return Planner(checked, facts, options.accelerator, options.plugins, options.debug_parity).plan(), facts
-
-
-def check_skipped(recipe: Recipe, skipped: Sequence[str]) -> None:
-    """Refuse to skip a device that is not there, or the one the calibration is fitted on.
-
-    Raises:
-        RecipeError: with the devices that may be skipped.
-    """
-    names = list(dict.fromkeys(device.name for device in recipe.devices))
-    for name in skipped:
-        if name not in names:
-            raise RecipeError(
-                f"--skip-device {name}: the recipe has no such device",
-                remedy=f"{did_you_mean(name, names)}Devices: {', '.join(names)}.",
-            )
-        if name == recipe.calibrate.on:
-            raise RecipeError(
-                f"--skip-device {name}: the calibration is fitted on what it answers (calibrate.on)",
-                remedy="Name another device there: --set calibrate.on=NAME.",
-            )
+    targets.check_skipped(recipe, options.skipped_devices)
+    places = targets.located(recipe, options.skipped_devices)
+    facts = targets.probe(recipe, places, options.skipped_devices)
+    planner = Planner(checked, facts, places, options.accelerator, options.plugins, options.debug_parity)
+    return planner.plan(), facts
 
 
 def compress(
@@ -263,14 +224,3 @@ def bring_all(
             errors[device] = failed
             log.error("%s: %s", stage.name, failed.message)
     return brought, errors
-
-
-def with_devices(recipe: Recipe, named: Sequence[str]) -> Recipe:
-    """The recipe with further devices, each NAME or NAME:RUNTIME, that it does not list already."""
-    added: list[DeviceSection] = []
-    for text in named:
-        name, _, runtime = text.partition(":")
-        device = DeviceSection(name=name, runtime=runtime or "onnxruntime")
-        if device not in (*recipe.devices, *added):
-            added.append(device)
-    return recipe.model_copy(update={"devices": (*recipe.devices, *added)})

@@ -49,6 +49,7 @@ class Planner:
     Attributes:
         checked: the recipe, its names looked up.
         devices: what the probe saw, by device name.
+        places: where the devices are, by name; never part of a fingerprint.
         accelerator: where to train; never part of a fingerprint.
         plugins: module -> SHA-256 of its file; part of every fingerprint that rests on code of one's own.
         debug_parity: whether exported files are held against torch layer by layer.
@@ -56,6 +57,7 @@ class Planner:
 
     checked: Checked
     devices: Mapping[str, DeviceFacts]
+    places: Mapping[str, Mapping[str, Any]]
     accelerator: str
     plugins: Mapping[str, str]
     debug_parity: bool = False
@@ -187,6 +189,7 @@ class Planner:
             predict_corrupted.run,
             {**self._on(device), **asked},
             self._run_there(model, device, data),
+            places=self._place(device),
         )
         scored = {
             "bins": BINS,
@@ -206,7 +209,7 @@ class Planner:
     ) -> Stage:
         params = {**self._on(device), "splits": dict(splits), "seed": self.checked.recipe.seed}
         inputs = self._run_there(model, device, data)
-        return self.make(f"{name}@{device.name}", predict.run, params, inputs)
+        return self.make(f"{name}@{device.name}", predict.run, params, inputs, places=self._place(device))
 
     def _run_there(self, model: Stage, device: DeviceSection, data: Stage) -> dict[str, Stage]:
         """What a stage reads that runs a model's file on a device: where that compiles, its engine too.
@@ -222,7 +225,13 @@ class Planner:
         if device.runtime in COMPILED:
             name = model.name.replace("quantize-", "raw-").replace("calibrate-", "")
             params = self._on(device)
-            inputs["engine"] = self.make(f"build-{name}@{device.name}", build.run, params, {"model": model})
+            inputs["engine"] = self.make(
+                f"build-{name}@{device.name}",
+                build.run,
+                params,
+                {"model": model},
+                places=self._place(device),
+            )
         return inputs
 
     def _benchmark(self, name: str, model: Stage, data: Stage, device: DeviceSection) -> Stage:
@@ -236,7 +245,18 @@ class Planner:
             "load": benchmark.load_of(section),
         }
         inputs = self._run_there(model, device, data)
-        return self.make(f"benchmark-{name}@{device.name}", benchmark.run, params, inputs, measures=True)
+        return self.make(
+            f"benchmark-{name}@{device.name}",
+            benchmark.run,
+            params,
+            inputs,
+            places=self._place(device),
+            measures=True,
+        )
+
+    def _place(self, device: DeviceSection) -> dict[str, Any]:
+        """Where a stage finds its device; another address of the same board changes no result."""
+        return {"device": dict(self.places[device.name])}
 
     def _on(self, device: DeviceSection) -> dict[str, Any]:
         """What of a device a result depends on; its clocks and temperatures are on record instead."""

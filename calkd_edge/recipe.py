@@ -69,11 +69,22 @@ class BenchmarkSection(Section):
 
 
 class DeviceSection(Section):
-    """A device by name, the runtime to use on it, and what that runtime is opened and built with."""
+    """A device by name, the runtime to use on it, and what that runtime is opened and built with.
+
+    `host` (what ssh takes), `port` and `python` say where it is, in place of the user's inventory.
+    """
 
     name: str
     runtime: str = "onnxruntime"
     options: dict[str, Json] = Field(default_factory=dict)
+    host: str | None = None
+    port: int | None = Field(None, ge=1, le=65535)
+    python: str | None = None
+
+    @property
+    def own_place(self) -> dict[str, Any]:
+        """What the recipe itself says of where it is."""
+        return self.model_dump(include={"host", "port", "python"}, exclude_none=True)
 
     @property
     def label(self) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import loopback_board
 import numpy as np
 import onnx
 import onnxruntime
@@ -78,3 +79,20 @@ def arm64(tmp_path_factory) -> Path:
     if missing():
         pytest.skip(missing())
     return arm64_python(tmp_path_factory.mktemp("arm64"))
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory) -> Iterator[loopback_board.Board]:
+    """A board behind a real sshd on loopback."""
+    if loopback_board.missing():
+        pytest.skip(loopback_board.missing())
+    board = loopback_board.start(tmp_path_factory.mktemp("board"))
+    yield board
+    board.stop()
+
+
+@pytest.fixture
+def board(sshd, monkeypatch) -> loopback_board.Board:
+    """That board, and an ssh in the PATH that knows it."""
+    monkeypatch.setenv("PATH", f"{sshd.client}:{os.environ['PATH']}")
+    return sshd

@@ -5,16 +5,27 @@ Exit status 0 with a reply that holds the result, or 1 with a reply that holds a
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 import traceback
 from typing import Any
 
-from calkd_edge.agent import PROTOCOL, engine, latency, predict, probe
+from calkd_edge.agent import PROTOCOL
 from calkd_edge.agent.problem import AgentProblem
 
-VERBS = {"probe": probe.run, "build": engine.build, "predict": predict.run, "time": latency.run}
+VERBS = {
+    "probe": "probe.run",
+    "build": "engine.build",
+    "predict": "predict.run",
+    "time": "latency.run",
+    "doctor": "doctor.run",
+}
+"""Verb -> its function, imported when it is asked for: `doctor` works where numpy is missing."""
+
+UNEXPECTED = "This is unexpected; the log holds the board's traceback."
+REMEDY = f"{sys.executable} lacks it; the command that installs it: calkd-edge doctor --device DEVICE"
 
 
 def main(argv: list[str]) -> int:
@@ -32,7 +43,9 @@ def main(argv: list[str]) -> int:
                 "the job speaks protocol {}, this agent {}".format(job.get("protocol"), PROTOCOL),
                 "Use the agent that belongs to the host's calkd-edge.",
             )
-        reply: dict[str, Any] = VERBS[verb](job)
+        module, _, function = VERBS[verb].partition(".")
+        work = getattr(importlib.import_module("calkd_edge.agent." + module), function)
+        reply: dict[str, Any] = work(job)
     except AgentProblem as problem:
         reply, status = {"error": problem.message, "remedy": problem.remedy}, 1
     except MemoryError:
@@ -44,7 +57,7 @@ def main(argv: list[str]) -> int:
     except Exception as problem:  # the host must learn of anything that went wrong here
         reply = {
             "error": f"{type(problem).__name__}: {problem}",
-            "remedy": "This is unexpected; the log holds the board's traceback.",
+            "remedy": REMEDY if isinstance(problem, ModuleNotFoundError) else UNEXPECTED,
             "traceback": traceback.format_exc(),
         }
         status = 1

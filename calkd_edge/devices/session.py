@@ -19,11 +19,11 @@ from pydantic import ValidationError
 
 from calkd_edge.agent import PROTOCOL
 from calkd_edge.agent.progress import PREFIX
-from calkd_edge.devices import DEVICES
 from calkd_edge.devices.agent_zip import agent_name, agent_zip
 from calkd_edge.devices.base import Device
+from calkd_edge.devices.inventory import device_at, place_of
 from calkd_edge.errors import DeviceError
-from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json
+from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json, MachineFacts
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def _unheard(done: int, total: int) -> None:
 
 
 PROBE_TIMEOUT_S = 60.0
+DOCTOR_TIMEOUT_S = 120.0
 RUN_TIMEOUT_S = 4 * 3600.0
 
 
@@ -81,6 +82,21 @@ class Session:
         except ValidationError as wrong:
             raise DeviceError(
                 f"{self.device.name}: the probe's reply is not understood: {wrong}",
+                remedy="Use the agent that belongs to this calkd-edge.",
+            ) from wrong
+
+    def doctor(self, folder: str = ".") -> MachineFacts:
+        """Everything it tells about itself; `folder` is where free space is asked for.
+
+        Raises:
+            DeviceError: it does not answer, or not in this protocol.
+        """
+        reply = self._do("doctor", {"folder": folder}, (), timeout_s=DOCTOR_TIMEOUT_S)
+        try:
+            return MachineFacts.model_validate(reply)
+        except ValidationError as wrong:
+            raise DeviceError(
+                f"{self.device.name}: what doctor found is not understood: {wrong}",
                 remedy="Use the agent that belongs to this calkd-edge.",
             ) from wrong
 
@@ -227,11 +243,11 @@ class Session:
             ) from broken
 
 
-def open_session(name: str) -> Session:
-    """A session on the device of that name.
+def open_session(name: str, place: Mapping[str, Any] | None = None) -> Session:
+    """A session on the device of that name, at a place that `place_of` gave, or where it is known to be.
 
     Raises:
-        RecipeError: no device has it.
+        RecipeError: no device has that name.
+        DeviceError: nobody says where it is.
     """
-    device: Device = DEVICES.load(name)(name)
-    return Session(device)
+    return Session(device_at(name, place_of(name) if place is None else place))

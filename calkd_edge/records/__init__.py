@@ -8,6 +8,16 @@ softmax.
 
 from calkd_edge.records.base import BoolArray, FloatArray, IntArray, Json, Record
 from calkd_edge.records.calibration import Affine, Calibration, FitStatus, FoldProof
+from calkd_edge.records.doctor import (
+    ClockFacts,
+    DoctorReport,
+    Interpreter,
+    Jetson,
+    MachineFacts,
+    Runnable,
+    Symptom,
+)
+from calkd_edge.records.energy import Energy
 from calkd_edge.records.lint import Compilation, Finding, Lint, Severity, Target
 from calkd_edge.records.predictions import Predictions
 from calkd_edge.records.quality import AtThreshold, ConfidenceFigures, Estimate, Quality, ReliabilityBin
@@ -51,8 +61,11 @@ __all__ = [
     "AtThreshold",
     "BoolArray",
     "Calibration",
+    "ClockFacts",
     "ConfidenceFigures",
     "DeviceFacts",
+    "DoctorReport",
+    "Energy",
     "Estimate",
     "FitStatus",
     "FloatArray",
@@ -60,8 +73,11 @@ __all__ = [
     "GateOutcome",
     "GateResult",
     "IntArray",
+    "Interpreter",
+    "Jetson",
     "Json",
     "LatencySummary",
+    "MachineFacts",
     "Measurement",
     "Percentile",
     "PlannedStage",
@@ -70,5 +86,7 @@ __all__ = [
     "Record",
     "ReliabilityBin",
     "Report",
+    "Runnable",
+    "Symptom",
     "Verdict",
 ]

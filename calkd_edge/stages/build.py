@@ -16,7 +16,7 @@ def run(job: Job) -> None:
     """Write model.engine, and built.json: its SHA-256 and size, TensorRT's version, options and warnings."""
     params = job.params
     path = executed_file(job.inputs["model"], params["runtime"])
-    with open_session(params["device"]) as session:
+    with open_session(params["device"], job.places["device"]) as session:
         built = session.build(path, job.out / ENGINE, options=params["options"])
     (job.out / BUILT).write_text(json.dumps(built, indent=1), encoding="utf-8")
     job.progress(1, 1)

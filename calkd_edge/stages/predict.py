@@ -27,7 +27,7 @@ def run(job: Job) -> None:
     whole = np.concatenate(list(rows.values()))
     images = job.scratch / "images.npy"
     np.save(images, prepared.images[whole])
-    with open_session(params["device"]) as session:
+    with open_session(params["device"], job.places["device"]) as session:
         outputs, options = session.predict(
             ran.path,
             images,
@@ -58,4 +58,6 @@ def run(job: Job) -> None:
     }
     if ran.built is not None:
         told["built"] = ran.built
+    if ran.converted is not None:
+        told["converted"] = ran.converted
     (job.out / "executed.json").write_text(json.dumps(told, indent=1), encoding="utf-8")

@@ -33,7 +33,7 @@ def run(job: Job) -> None:
     asked = [(name, severity) for name in params["corruptions"] for severity in SEVERITIES]
     images = job.scratch / "images.npy"
     _write(images, prepared.images[chosen], asked, params["seed"])
-    with open_session(params["device"]) as session:
+    with open_session(params["device"], job.places["device"]) as session:
         outputs, _ = session.predict(
             ran.path,
             images,

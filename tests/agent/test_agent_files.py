@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from calkd_edge import agent
 from calkd_edge.agent import PROTOCOL
+from calkd_edge.agent.__main__ import VERBS
 from calkd_edge.devices.agent_zip import agent_name, agent_zip
 
 ROOT = Path(agent.__file__).parent
@@ -114,7 +116,7 @@ def test_package_comes_from_the_zip_alone(pyz):
 
 
 def test_zip_is_small_whole_and_the_same_every_time(pyz):
-    assert len(agent_zip()) < 25_000
+    assert len(agent_zip()) < 40_000
     agent_zip.cache_clear()
     assert agent_zip() == pyz.read_bytes()
     with zipfile.ZipFile(pyz) as archive:
@@ -164,7 +166,33 @@ def test_wrong_command_line_prints_usage(pyz, arguments):
     command = [sys.executable, str(pyz), *arguments]
     done = subprocess.run(command, env=clean(), capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "usage: build|predict|probe|time" in done.stderr
+    assert f"usage: {'|'.join(sorted(VERBS))}" in done.stderr
+
+
+def test_every_verb_has_a_function():
+    for name in VERBS.values():
+        module, _, function = name.partition(".")
+        assert callable(getattr(importlib.import_module(f"calkd_edge.agent.{module}"), function))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_doctor_runs_without_numpy(pyz, version, tmp_path):
+    """A bare venv, as a board may have it: what says what is missing must not need it."""
+    python = interpreters().get(version)
+    if python is None:
+        pytest.skip(f"no Python {version} here; name one in CALKD_PYTHONS")
+    subprocess.run([python, "-m", "venv", "--without-pip", str(tmp_path / "bare")], env=clean(), check=True)
+    bare = str(tmp_path / "bare" / "bin" / "python")
+    done, reply = run(pyz, "doctor", {"protocol": PROTOCOL}, python=bare)
+    assert done.returncode == 0, done.stderr
+    running = reply["interpreters"][0]
+    assert running["version"].startswith(version)
+    assert running["venv"]
+    assert "numpy" not in running["packages"]
+    done, reply = run(pyz, "probe", {"protocol": PROTOCOL}, python=bare)
+    assert done.returncode == 1
+    assert "No module named 'numpy'" in reply["error"]
+    assert "calkd-edge doctor" in reply["remedy"]
 
 
 @pytest.mark.parametrize("protocol", [0, PROTOCOL + 1, None, "1"])

@@ -8,9 +8,11 @@ import sys
 import numpy as np
 import onnxruntime
 import pytest
+from jetson_roots import plant, zones
 
-from calkd_edge.agent import probe
+from calkd_edge.agent import board, probe
 from calkd_edge.agent.latency import measure, warm_up
+from calkd_edge.agent.place import Place
 from calkd_edge.records import DeviceFacts
 
 X86 = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx2 fma f16c\n"
@@ -27,8 +29,9 @@ ORIN = "processor\t: 0\nFeatures\t: fp asimd asimddp asimdhp\nCPU implementer\t:
         ("something else\n", None),
     ],
 )
-def test_l4t_release_is_read(text, wanted):
-    assert probe.l4t(text) == wanted
+def test_l4t_release_is_read(tmp_path, text, wanted):
+    plant(tmp_path, {"/etc/nv_tegra_release": text})
+    assert board.l4t(Place(str(tmp_path))) == wanted
 
 
 @pytest.mark.parametrize(
@@ -45,12 +48,12 @@ def test_power_mode_is_what_nvpmodel_says(tmp_path, monkeypatch, script, wanted)
     stub.write_text(f'#!/bin/sh\n[ "$1" = -q ] || exit 9\n{script}\n', encoding="utf-8")
     stub.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    assert probe.power_mode() == wanted
+    assert board.power_mode(Place()) == wanted
 
 
 def test_no_nvpmodel_means_no_power_mode(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert probe.power_mode() is None
+    assert board.power_mode(Place()) is None
 
 
 @pytest.mark.parametrize(
@@ -63,13 +66,15 @@ def test_no_nvpmodel_means_no_power_mode(tmp_path, monkeypatch):
         ("aarch64", "", False),
     ],
 )
-def test_board_played_by_another_processor_is_noticed(machine, cpuinfo, wanted):
-    assert probe.is_emulated(machine, cpuinfo) is wanted
+def test_board_played_by_another_processor_is_noticed(tmp_path, machine, cpuinfo, wanted):
+    plant(tmp_path, {"/proc/cpuinfo": cpuinfo})
+    assert board.is_emulated(Place(str(tmp_path), machine)) is wanted
 
 
 @pytest.mark.parametrize(("cpuinfo", "wanted"), [(X86, "AMD EPYC"), (ORIN, "0xd42")])
-def test_processor_is_named(cpuinfo, wanted):
-    assert probe.cpu_name(cpuinfo) == wanted
+def test_processor_is_named(tmp_path, cpuinfo, wanted):
+    plant(tmp_path, {"/proc/cpuinfo": cpuinfo})
+    assert board.cpu_name(Place(str(tmp_path))) == wanted
 
 
 def test_facts_of_this_machine_are_a_valid_record():
@@ -89,9 +94,22 @@ def test_state_is_plain_json():
     assert all(-50 < value < 200 for value in state["temperatures_c"].values())
 
 
+def test_state_of_a_board_has_a_clock_for_each_core(tmp_path):
+    for core, clock in ((0, "729600"), (1, "off"), (2, "1728000"), (10, "1728001")):
+        plant(tmp_path, {f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq": clock + "\n"})
+    plant(tmp_path, {"/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "schedutil\n"})
+    plant(tmp_path, zones(("cpu-thermal", "44156"), ("cv0-thermal", ""), ("outdoors", "-5500")))
+    state = probe.state(Place(str(tmp_path)))
+    assert state["clocks_mhz"] == [729.6, 1728.0, 1728.001]
+    assert state["governor"] == "schedutil"
+    assert state["temperatures_c"] == {"cpu-thermal": pytest.approx(44.156), "outdoors": -5.5}
+
+
 def test_unreadable_file_is_empty(tmp_path):
-    assert probe.read(str(tmp_path / "none")) == ""
-    assert probe.read(str(tmp_path)) == ""
+    place = Place(str(tmp_path))
+    (tmp_path / "folder").mkdir()
+    assert place.read("/none") == place.read("/folder") == ""
+    assert place.number("/none") is None
 
 
 class Counting:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from calkd_edge.agent import probe
+from calkd_edge.agent import board
+from calkd_edge.agent.place import Place
 from calkd_edge.agent.problem import AgentProblem
 
 VNNI = frozenset({"avx512_vnni", "avx_vnni"})
@@ -103,6 +104,6 @@ class OnnxRuntime:
 
     def _config(self) -> dict[str, str]:
         entries = {"session.intra_op.allow_spinning": "0"}
-        if platform.machine() in ("x86_64", "AMD64") and not VNNI & set(probe.isa()):
+        if platform.machine() in ("x86_64", "AMD64") and not VNNI & set(board.isa(Place())):
             entries["session.x64quantprecision"] = "1"
         return entries

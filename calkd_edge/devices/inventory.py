@@ -1,0 +1,181 @@
+"""From a device's name to the device: a recipe's entry, the user's inventory, USER@HOST, or a profile.
+
+The inventory is ~/.config/calkd-edge/devices.yaml (under XDG_CONFIG_HOME where that is set):
+
+    jetson:
+      host: user@10.0.0.5
+      python: /usr/bin/python3
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ConfigDict, Field, ValidationError
+
+from calkd_edge.agent import board
+from calkd_edge.agent.place import Place
+from calkd_edge.devices import DEVICES
+from calkd_edge.devices.base import Device
+from calkd_edge.devices.connection import Address
+from calkd_edge.devices.ssh import Ssh
+from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
+from calkd_edge.records import Record
+from calkd_edge.registry import recipe_error
+
+HOST = re.compile(r"(?:ssh://)?(?P<host>[^\s@:/]+@[^\s@:/]+)(?::(?P<port>\d+))?/?")
+
+
+class DeviceEntry(Record):
+    """Where a board is and which Python runs the agent there.
+
+    `host` is what ssh takes: USER@ADDRESS or a name of its config; left out, it is this machine.
+    """
+
+    model_config = ConfigDict(str_strip_whitespace=True)
+    host: str | None = Field(None, min_length=1)
+    port: int | None = Field(None, ge=1, le=65535)
+    python: str | None = Field(None, min_length=1)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A kind of board.
+
+    Attributes:
+        title: in words.
+        python: the interpreter that has the runtimes there.
+        runtime: what to run models with.
+        machines: names that `uname -m` may give there.
+        jetson: whether it must be a Jetson.
+    """
+
+    title: str
+    python: str
+    runtime: str
+    machines: tuple[str, ...]
+    jetson: bool = False
+
+    def is_this_machine(self) -> bool:
+        """Whether we stand on such a board."""
+        here = platform.machine() in self.machines
+        return here and (board.l4t(Place()) is not None or not self.jetson)
+
+
+PROFILES = {
+    "jetson": Profile("a Jetson Orin or Thor", "/usr/bin/python3", "tensorrt", ("aarch64",), jetson=True),
+    "raspberrypi": Profile("a Raspberry Pi", "python3", "onnxruntime", ("aarch64", "armv7l")),
+    "arm64": Profile("an ARM board", "python3", "onnxruntime", ("aarch64",)),
+    "x86": Profile("an x86 machine", "python3", "onnxruntime", ("x86_64", "AMD64")),
+}
+
+
+def place_of(name: str, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Where a device is, as plain values: an entry of a recipe, of the inventory, USER@HOST, or this machine.
+
+    Args:
+        name: as a recipe or the command line gives it.
+        own: what the recipe itself says: host, port, python; an empty mapping says nothing.
+
+    Raises:
+        RecipeError: no device has that name, or its entry is wrong.
+        DeviceError: it is a profile's name, and neither this machine nor the inventory has such a board.
+    """
+    said = {key: value for key, value in (own or {}).items() if value is not None}
+    if said:
+        return {**_with_profile(name), **said}
+    entries = inventory()
+    if name in entries:
+        return {**_with_profile(name), **entries[name].model_dump(exclude_none=True)}
+    if name in DEVICES:
+        return {}
+    address = HOST.fullmatch(name)
+    if address:
+        port = address["port"]
+        return {"host": address["host"], **({} if port is None else {"port": int(port)})}
+    if name in PROFILES:
+        if PROFILES[name].is_this_machine():
+            return {}
+        raise DeviceError(
+            f"{name}: this machine is not {PROFILES[name].title}, and no inventory says where one is",
+            remedy=f"Put these lines into {inventory_path()}:\n{_example(name)}",
+        )
+    known = [*DEVICES.names(), *entries, *PROFILES]
+    raise RecipeError(
+        f"no device is named '{name}'",
+        remedy=f"{did_you_mean(name, known)}Known: {', '.join(dict.fromkeys(known))}. A board is USER@HOST, "
+        f"or an entry of {inventory_path()}:\n{_example(name)}",
+    )
+
+
+def device_at(name: str, place: Mapping[str, Any]) -> Device:
+    """The device of that name at a place that `place_of` gave."""
+    host, python = place.get("host"), place.get("python")
+    if host is not None:
+        return Ssh(name, Address(host, place.get("port")), python=python or "python3")
+    device: Device = DEVICES.load(name if name in DEVICES else "local")(name)
+    if python is not None:
+        device.python = python
+    return device
+
+
+def runtime_of(name: str) -> str:
+    """The runtime that a device's profile runs models with."""
+    return PROFILES[name].runtime if name in PROFILES else "onnxruntime"
+
+
+def inventory_path() -> Path:
+    """Where the user's inventory is, or would be."""
+    config = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(config) / "calkd-edge" / "devices.yaml"
+
+
+def inventory() -> dict[str, DeviceEntry]:
+    """The user's devices by name; none where there is no file.
+
+    Raises:
+        RecipeError: the file cannot be read or says something it may not.
+    """
+    path = inventory_path()
+    try:
+        stamp = path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return {}
+    return _read(path, stamp)
+
+
+@cache
+def _read(path: Path, stamp: int) -> dict[str, DeviceEntry]:
+    """The entries of an inventory file, as it is at that time."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as wrong:
+        raise RecipeError(f"{path}: cannot be read: {wrong}", remedy="Correct that file.") from wrong
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise RecipeError(
+            f"{path}: this is not a list of devices by name", remedy=f"Write:\n{_example('jetson')}"
+        )
+    found = {}
+    for name, entry in tree.items():
+        try:
+            found[name] = DeviceEntry.model_validate(entry or {})
+        except ValidationError as wrong:
+            raise recipe_error(wrong, where=f"{path}: {name}", valid=[*DeviceEntry.model_fields]) from None
+    return found
+
+
+def _with_profile(name: str) -> dict[str, Any]:
+    return {"python": PROFILES[name].python} if name in PROFILES else {}
+
+
+def _example(name: str) -> str:
+    python = PROFILES[name].python if name in PROFILES else "python3"
+    return f"  {name}:\n    host: USER@ADDRESS\n    python: {python}"

@@ -1,0 +1,35 @@
+"""calkd-edge doctor: what a device is, what will run on it, what it lacks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from calkd_edge.errors import EnvironmentProblem
+
+
+def doctor(
+    device: Annotated[str, typer.Option("--device", help="Where to look.")] = "local",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+) -> None:
+    """Look at a device: what it is, which precisions will run on which runtime, what is missing.
+
+    Exit 5 where it does not answer, 6 where nothing there can run a model.
+    """
+    from calkd_edge.devices.session import open_session
+    from calkd_edge.doctor import examine
+    from calkd_edge.doctor_screen import show
+
+    with open_session(device) as session:
+        report = examine(device, session.doctor())
+    if as_json:
+        print(report.model_dump_json(indent=1))
+    else:
+        show(report)
+    if not report.usable:
+        lacking = next((one for one in report.symptoms if one.kind == "missing" and one.remedy), None)
+        raise EnvironmentProblem(
+            f"{device}: nothing there can run a model{f': {lacking.what}' if lacking else ''}",
+            remedy=lacking.remedy if lacking else "See above for what keeps each runtime from it.",
+        )

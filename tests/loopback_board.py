@@ -1,0 +1,149 @@
+"""A stand-in board: a real sshd on loopback, whose sessions see a home of their own and one chosen Python."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def missing() -> str:
+    """What this machine lacks for it, as a sentence; empty when nothing."""
+    lacking = [name for name in ("sshd", "ssh", "ssh-keygen") if find(name) is None]
+    return f"there is no {' and no '.join(lacking)}: apt-get install openssh-server" if lacking else ""
+
+
+def find(name: str) -> str | None:
+    """The path of a command; sshd is often outside of a user's PATH."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
+@dataclass
+class Board:
+    """A running sshd.
+
+    Attributes:
+        folder: holds its keys and settings, the home of its sessions, its commands.
+        port: on 127.0.0.1.
+        server: the process.
+    """
+
+    folder: Path
+    port: int
+    server: subprocess.Popen[bytes]
+
+    host = "board"
+    """Its name in the configuration of the ssh in `client`."""
+
+    @property
+    def home(self) -> Path:
+        """Where a session finds itself."""
+        return self.folder / "home"
+
+    @property
+    def cache(self) -> Path:
+        """What calkd-edge keeps there."""
+        return self.home / ".cache/calkd-edge"
+
+    @property
+    def client(self) -> Path:
+        """A folder for PATH, with an ssh that knows the board, its key and ours."""
+        return self.folder / "client"
+
+    def cut(self) -> None:
+        """Kill every open session, as a pulled cable does."""
+        for child in children(self.server.pid):
+            for process in (*children(child), child):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it with all its sessions."""
+        self.cut()
+        self.server.terminate()
+        self.server.wait(10)
+
+
+def start(folder: Path, python: Path | None = None, machine: str | None = None) -> Board:
+    """A board in an empty folder.
+
+    Args:
+        folder: for everything of it.
+        python: what its python3 is; this Python where none is given.
+        machine: what its `uname -m` says, where that is another.
+    """
+    for name in ("home", "bin", "client"):
+        (folder / name).mkdir()
+    for key in ("host_key", "user_key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
+    _script(folder / "bin/python3", f'exec {shlex.quote(str(python or sys.executable))} "$@"')
+    if machine is not None:
+        _script(folder / "bin/uname", f'[ "$1" = -m ] && echo {machine} || exec /usr/bin/uname "$@"')
+    _script(
+        folder / "shell",
+        f"cd {folder}/home && exec env -i HOME={folder}/home USER=board PATH={folder}/bin:/usr/bin:/bin "
+        'sh -c "$SSH_ORIGINAL_COMMAND"',
+    )
+    port = _free_port()
+    (folder / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\n"
+        f"AuthorizedKeysFile {folder}/user_key.pub\nStrictModes no\nUsePAM no\n"
+        f"PasswordAuthentication no\nKbdInteractiveAuthentication no\nForceCommand {folder}/shell\n",
+        encoding="utf-8",
+    )
+    host_key = (folder / "host_key.pub").read_text(encoding="utf-8")
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}", encoding="utf-8")
+    (folder / "ssh_config").write_text(
+        f"Host {Board.host}\n HostName 127.0.0.1\n Port {port}\n IdentityFile {folder}/user_key\n"
+        f" IdentitiesOnly yes\n UserKnownHostsFile {folder}/known_hosts\n GlobalKnownHostsFile /dev/null\n",
+        encoding="utf-8",
+    )
+    _script(folder / "client/ssh", f'exec {find("ssh")} -F {folder}/ssh_config "$@"')
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    with (folder / "sshd.log").open("wb") as log:
+        server = subprocess.Popen(
+            [str(find("sshd")), "-D", "-e", "-f", str(folder / "sshd_config")],
+            stdin=subprocess.DEVNULL,
+            stderr=log,
+        )
+    board = Board(folder, port, server)
+    _wait_until_it_listens(board)
+    return board
+
+
+def children(pid: int) -> list[int]:
+    """The processes that one started and that still run."""
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+def _script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_it_listens(board: Board) -> None:
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", board.port)) == 0:
+                return
+        if board.server.poll() is not None:
+            break
+        time.sleep(0.1)
+    raise RuntimeError((board.folder / "sshd.log").read_text(encoding="utf-8"))
