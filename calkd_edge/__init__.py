@@ -5,6 +5,7 @@ Public names are loaded when they are first used, so that importing the package 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -23,6 +24,9 @@ _PUBLIC = {
 
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605  # names are looked up in __getattr__
 __version__ = "0.1.0"
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+"""ONNX Runtime from 1.32 on sends what it counts unless this is set before it is loaded; on the host too."""
 
 
 def __getattr__(name: str) -> Any:

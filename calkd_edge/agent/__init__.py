@@ -4,5 +4,11 @@ In scope: looking at the machine, running a model file over images, timing it. O
 calibration, torch, onnx, and the rest of this package; it is shipped as one small zip.
 """
 
+import os
+
 PROTOCOL = 1
 """Version of the jobs and replies that cross between host and board."""
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+"""From 1.32 on, ONNX Runtime otherwise leaves an identifier in the home folder, and sends what it counts from
+the very process that is timed (microsoft/onnxruntime#27379). It is read once, when the runtime is loaded."""

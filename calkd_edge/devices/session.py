@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,14 +41,19 @@ def _unheard(done: int, total: int) -> None:
 PROBE_TIMEOUT_S = 60.0
 DOCTOR_TIMEOUT_S = 120.0
 RUN_TIMEOUT_S = 4 * 3600.0
+TRACE = "trace.npz"
 
 
 @dataclass(frozen=True)
 class TimedRun:
-    """One process' latency: samples in nanoseconds, in order, and what the agent said about the run."""
+    """One process' latency: samples in nanoseconds, in order, and what the agent said about the run.
+
+    `trace`, where asked for: starts_ns and late_ns of each run; times_ns, values, columns of sensors.
+    """
 
     samples_ns: IntArray
     reply: Mapping[str, Any]
+    trace: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Session:
@@ -65,7 +70,11 @@ class Session:
         self._jobs = 0
 
     def __enter__(self) -> Session:
-        self._put_bytes(agent_zip(), self._agent)
+        try:
+            self._put_bytes(agent_zip(), self._agent)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -159,14 +168,21 @@ class Session:
         options: Mapping[str, Json],
         load: Mapping[str, Json],
         progress: Progress = _unheard,
+        trace: bool = False,
     ) -> TimedRun:
-        """Latency of one image at a time in a fresh process; `load` holds the warm-up and the minima."""
+        """Latency of one image at a time in a fresh process.
+
+        `load` holds the warm-up and the minima, and where asked a rate and telemetry: see the agent.
+        """
         self.device.put(model, model.name)
         self.device.put(images, "images.npy")
         job: dict[str, Any] = {"model": model.name, "images": "images.npy", "samples": "samples.npy"}
         job.update(load, runtime=runtime, options=dict(options))
+        if trace:
+            job["trace"] = TRACE
         reply = self._do("time", job, _TIME_REPLY, timeout_s=RUN_TIMEOUT_S, progress=progress)
-        return TimedRun(self._fetch_arrays("samples.npy"), reply)
+        told = self._fetch_arrays(TRACE) if trace else {}
+        return TimedRun(self._fetch_arrays("samples.npy"), reply, told)
 
     def _do(
         self,

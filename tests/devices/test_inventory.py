@@ -1,0 +1,160 @@
+"""From names to devices: whose word counts, and what each wrong name or entry is told."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+
+from calkd_edge.devices import inventory
+from calkd_edge.devices.inventory import PROFILES, device_at, inventory_path, place_of, runtime_of
+from calkd_edge.devices.local import Local
+from calkd_edge.devices.ssh import Ssh
+from calkd_edge.errors import DeviceError, RecipeError
+from calkd_edge.recipe import DeviceSection
+from calkd_edge.targets import split_runtime
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    return tmp_path
+
+
+def written(text):
+    inventory_path().parent.mkdir(parents=True, exist_ok=True)
+    inventory_path().write_text(text, encoding="utf-8")
+
+
+def test_the_inventory_says_where_a_board_is():
+    written("board:\n  host: user@10.0.0.5\n  port: 2222\n  python: /opt/python3\n")
+    assert place_of("board") == {"host": "user@10.0.0.5", "port": 2222, "python": "/opt/python3"}
+    device = device_at("board", place_of("board"))
+    assert isinstance(device, Ssh)
+    assert (device.name, device.python) == ("board", "/opt/python3")
+
+
+def test_a_recipe_stands_above_the_inventory_and_the_inventory_above_a_profile():
+    written("jetson:\n  host: user@inventory\n")
+    assert place_of("jetson") == {"host": "user@inventory", "python": "/usr/bin/python3"}
+    assert place_of("jetson", {"host": "user@recipe", "python": None}) == {
+        "host": "user@recipe",
+        "python": "/usr/bin/python3",
+    }
+    section = DeviceSection(name="jetson", host="user@recipe", python="py")
+    assert place_of("jetson", section.own_place) == {"host": "user@recipe", "python": "py"}
+
+
+def test_an_inventory_that_changes_is_read_anew():
+    written("board: {host: a@b}\n")
+    assert place_of("board")["host"] == "a@b"
+    written("board: {host: c@d, port: 1}\n")
+    assert place_of("board") == {"host": "c@d", "port": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("user@10.0.0.5", {"host": "user@10.0.0.5"}),
+        ("user@board.local:2222", {"host": "user@board.local", "port": 2222}),
+        ("ssh://user@board:22", {"host": "user@board", "port": 22}),
+        ("ssh://user@board/", {"host": "user@board"}),
+    ],
+)
+def test_user_at_host_needs_no_inventory(name, place):
+    assert place_of(name) == place
+
+
+def test_local_is_this_machine_and_may_have_another_python():
+    assert place_of("local") == {}
+    device = device_at("local", {"python": "/usr/bin/python3"})
+    assert isinstance(device, Local)
+    assert device.python == "/usr/bin/python3"
+    device.close()
+
+
+@pytest.mark.parametrize("name", sorted(PROFILES))
+def test_a_kind_of_board_is_this_machine_where_it_is_one(name, monkeypatch):
+    profile = PROFILES[name]
+    monkeypatch.setattr(platform, "machine", lambda: profile.machines[0])
+    monkeypatch.setattr(inventory.board, "l4t", lambda place: "36.4.3")
+    assert place_of(name) == {}
+    assert isinstance(device_at(name, {}), Local)
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(DeviceError) as problem:
+        place_of(name)
+    assert problem.value.exit_code == 5
+    lines = problem.value.remedy.splitlines()
+    assert str(inventory_path()) in lines[0]
+    assert lines[1:] == [f"  {name}:", "    host: USER@ADDRESS", f"    python: {profile.python}"]
+
+
+def test_an_arm_machine_is_no_jetson(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(inventory.board, "l4t", lambda place: None)
+    assert place_of("arm64") == {}
+    with pytest.raises(DeviceError, match="not a Jetson"):
+        place_of("jetson")
+
+
+def test_the_lines_of_the_remedy_are_an_inventory():
+    with pytest.raises((DeviceError, RecipeError)) as problem:
+        place_of("jetson")
+    written("\n".join(problem.value.remedy.splitlines()[1:]))
+    assert place_of("jetson") == {"host": "USER@ADDRESS", "python": "/usr/bin/python3"}
+
+
+def test_a_name_that_nothing_knows_is_told_what_is_near():
+    written("orin-lab: {host: a@b}\n")
+    with pytest.raises(RecipeError, match="no device is named 'orin-lub'") as problem:
+        place_of("orin-lub")
+    assert "Did you mean 'orin-lab'?" in problem.value.remedy
+    assert "local" in problem.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("board: {hosts: a@b}\n", "unknown key 'hosts'"),
+        ("board: {host: a@b, port: 0}\n", "port"),
+        ("board: {host: a@b, port: 70000}\n", "port"),
+        ("board: {host: ''}\n", "host"),
+        ("- board\n", "not a list of devices by name"),
+        ("1: {host: a@b}\n", "not a list of devices by name"),
+        ("board: [\n", "cannot be read"),
+        ("board: just text\n", "board"),
+    ],
+)
+def test_a_wrong_inventory_is_refused_with_its_place(text, said):
+    written(text)
+    with pytest.raises(RecipeError) as problem:
+        place_of("board")
+    assert said in problem.value.message
+    assert str(inventory_path()) in problem.value.message
+
+
+def test_an_empty_inventory_is_none():
+    written("")
+    assert inventory.inventory() == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "runtime"),
+    [
+        ("jetson", "jetson", ""),
+        ("jetson:tensorrt", "jetson", "tensorrt"),
+        ("local:openvino", "local", "openvino"),
+        ("user@host", "user@host", ""),
+        ("user@host:2222", "user@host:2222", ""),
+        ("user@host:2222:tensorrt", "user@host:2222", "tensorrt"),
+        ("ssh://user@host", "ssh://user@host", ""),
+        ("local:opnvino", "local", "opnvino"),
+    ],
+)
+def test_a_runtime_is_told_from_a_port(text, name, runtime):
+    assert split_runtime(text) == (name, runtime)
+
+
+def test_each_kind_of_board_has_its_runtime():
+    assert runtime_of("jetson") == "tensorrt"
+    assert {runtime_of(name) for name in ("local", "raspberrypi", "arm64", "x86", "a@b")} == {"onnxruntime"}
