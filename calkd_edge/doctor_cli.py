@@ -11,12 +11,18 @@ from calkd_edge.errors import EnvironmentProblem
 
 def doctor(
     device: Annotated[str, typer.Option("--device", help="Where to look.")] = "local",
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Remove all that was ever sent there, then stop.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:
     """Look at a device: what it is, which precisions will run on which runtime, what is missing.
 
     Exit 5 where it does not answer, 6 where nothing there can run a model.
     """
+    if clean:
+        _clean(device)
+        return
     from calkd_edge.devices.session import open_session
     from calkd_edge.doctor import examine
     from calkd_edge.doctor_screen import show
@@ -33,3 +39,18 @@ def doctor(
             f"{device}: nothing there can run a model{f': {lacking.what}' if lacking else ''}",
             remedy=lacking.remedy if lacking else "See above for what keeps each runtime from it.",
         )
+
+
+def _clean(device: str) -> None:
+    """Take away what a board's cache holds; a device that is this machine has none."""
+    from calkd_edge.devices.inventory import device_at, place_of
+    from calkd_edge.devices.ssh import Ssh
+    from calkd_edge.screen import say
+
+    found = device_at(device, place_of(device))
+    if isinstance(found, Ssh):
+        found.clean()
+        say("  {}: what was sent there is removed", device)
+    else:
+        say("  {}: nothing is kept on this machine", device)
+    found.close()
