@@ -142,3 +142,38 @@ def test_another_address_of_the_same_board_makes_nothing_anew(tiny, board, inven
         assert all(command_stages(tiny, *REACH).values())
     finally:
         config.write_text(text)
+
+
+def test_doctor_looks_at_a_board_and_cleans_up_there(board, inventory):
+    done = command("doctor", "--device", "board", "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert report["device"] == "board"
+    assert {"runtime": "onnxruntime", "precision": "int8", "runs": True}.items() <= next(
+        line for line in report["runnable"] if (line["runtime"], line["precision"]) == ("onnxruntime", "int8")
+    ).items()
+    assert board.cache.exists()
+    assert command("doctor", "--device", "board", "--clean").code == 0
+    assert not board.cache.exists()
+
+
+def test_doctor_whose_cable_is_cut_says_so(board, inventory):
+    stop = threading.Event()
+
+    def watch():
+        while not stop.is_set():
+            if list(board.cache.glob("sessions/*/pid")):
+                board.cut()
+                return
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        done = command("doctor", "--device", "board")
+    finally:
+        stop.set()
+        thread.join()
+    assert done.code == 5
+    assert "the connection to board broke" in done.err
+    assert command("doctor", "--device", "board").code == 0
