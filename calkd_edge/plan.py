@@ -19,6 +19,7 @@ from typing import Any
 from calkd_edge.agent.runtimes import COMPILED, CONVERTED
 from calkd_edge.checked import Checked
 from calkd_edge.engine.stage import Stage
+from calkd_edge.latency import PROCESSES
 from calkd_edge.plan_training import Maker, Trainings, versions
 from calkd_edge.planned import Measured, Model, Plan, in_order
 from calkd_edge.quantization import CHOOSING, TRAINED
@@ -241,7 +242,7 @@ class Planner:
             "threads": section.threads,
             "seed": self.checked.recipe.seed,
             "profile": section.profile,
-            "processes": benchmark.PROCESSES[section.profile],
+            "processes": PROCESSES[section.profile],
             "load": benchmark.load_of(section),
         }
         inputs = self._run_there(model, device, data)

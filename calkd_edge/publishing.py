@@ -123,7 +123,7 @@ def publish_models(rows: Sequence[Measured], folders: Mapping[str, Path], target
     for row in rows:
         if row.calibrate.fingerprint in folders and row.model != "control":  # made to compare with
             wanted.update(results.model_files(row, folders))
-    for stale in (*target.glob("*.onnx"), *target.glob("*.engine")):
+    for stale in (path for kind in ("onnx", "engine", "tflite") for path in target.glob(f"*.{kind}")):
         if stale.name not in wanted:
             stale.unlink()
     for name, source in wanted.items():

@@ -32,7 +32,7 @@ from calkd_edge.records import (
 from calkd_edge.release.conclusions import IN_FLOAT32
 from calkd_edge.release.evidence import Evidence
 from calkd_edge.stages.calibrate import IN_FLOAT, LINT
-from calkd_edge.stages.executed import ENGINE
+from calkd_edge.stages.executed import CONVERTED, ENGINE
 
 GOLDEN_IMAGES = 16
 
@@ -73,7 +73,7 @@ def evidence_of(row: Measured, folders: Mapping[str, Path], facts: DeviceFacts) 
             calibration=calibration if calibrated else None,
             latency_ms=latency if calibrated else None,
             size_bytes=executed["size_bytes"],
-            notes=(*_built(executed), *_notes(folders[row.calibrate.fingerprint], calibrated)),
+            notes=(*_made(executed), *_notes(folders[row.calibrate.fingerprint], calibrated)),
         )
         predictions = Predictions.load(scored / predictions_name)
         found.append(Evidence(measurement, predictions, facts.emulated))
@@ -151,9 +151,14 @@ def _notes(calibrated_folder: Path, calibrated: bool) -> tuple[str, ...]:
     return (parted, *said)
 
 
-def _built(executed: Mapping[str, Any]) -> tuple[str, ...]:
-    """How an engine came to be."""
-    built = executed.get("built")
+def _made(executed: Mapping[str, Any]) -> tuple[str, ...]:
+    """How an engine or a converted file came to be."""
+    built, converted = executed.get("built"), executed.get("converted")
+    if converted is not None:
+        gap = f"by {converted['max_logit_difference']:.2g} in a logit on {converted['images']} images"
+        return (
+            f"made of the ONNX file: they differ {gap}, and agree on {converted['agreement']:.1%} of them",
+        )
     if built is None:
         return ()
     warnings = f", with {len(built['warnings'])} warnings" if built["warnings"] else ""
@@ -202,9 +207,12 @@ def evidence_file(row: Measured, folders: Mapping[str, Path]) -> str:
 
 
 def model_files(row: Measured, folders: Mapping[str, Path]) -> dict[str, Path]:
-    """Published name -> file, for the canonical file of a precision and the one derived from it."""
+    """Published name -> file, for the canonical file of a precision and those made of it."""
     folder = folders[row.calibrate.fingerprint]
     files = {file_name(row, path.name): path for path in sorted(folder.glob("model*.onnx"))}
+    converted = row.final.inputs.get("converted")
+    if converted is not None and converted.fingerprint in folders:
+        files[file_name(row, CONVERTED)] = folders[converted.fingerprint] / CONVERTED
     engine = row.final.inputs.get("engine")
     if engine is not None and engine.fingerprint in folders:
         files[file_name(row, ENGINE)] = folders[engine.fingerprint] / ENGINE

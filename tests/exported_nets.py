@@ -20,6 +20,12 @@ SETTINGS = {
     "mobilenet_v2": {"width": 0.5},
     "shufflenet_v2": {"width": 0.5},
     "mobilenet_v3_small": {},
+    "mobilenet_v1": {"width": 0.5},
+    "mobilenet_v3_large": {},
+    "resnet50": {},
+    "shufflenet_v1": {},
+    "vgg8": {},
+    "wrn_16_1": {},
 }
 
 

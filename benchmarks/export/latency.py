@@ -31,6 +31,7 @@ from torch import nn
 
 from calkd_edge.agent import probe
 from calkd_edge.agent.runtimes import open_runtime
+from calkd_edge.export.litert import convert
 from calkd_edge.export.onnx_export import export_onnx
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8 import int8
@@ -45,6 +46,10 @@ PAIRS = (
     ("ours, int8, ONNX Runtime", "ours, fp32, ONNX Runtime"),
     ("ours, fp32, OpenVINO", "convert_model, OpenVINO"),
     ("ours, int8, OpenVINO", "ours, fp32, OpenVINO"),
+    ("ours, fp32, LiteRT", "ours, fp32, ONNX Runtime"),
+    ("ours, int8, LiteRT", "ours, fp32, LiteRT"),
+    ("ours, int8, LiteRT", "ours, int8, ONNX Runtime"),
+    ("ours, int8, LiteRT", "ours, fp32, ONNX Runtime"),
 )
 Contender = Callable[[np.ndarray], Any]
 
@@ -88,6 +93,10 @@ def contenders(net: nn.Module, size: int, threads: int, folder: Path) -> dict[st
         "ours, fp32, OpenVINO": open_runtime("openvino", str(ours), own).__enter__().infer,
         "ours, int8, OpenVINO": open_runtime("openvino", str(folder / "int8.onnx"), own).__enter__().infer,
     }
+    for name, model in (("fp32", onnx.load(ours)), ("int8", canonical)):
+        path = folder / f"{name}.tflite"
+        path.write_bytes(convert(model))
+        made[f"ours, {name}, LiteRT"] = open_runtime("litert", str(path), own).__enter__().infer
     return made
 
 
@@ -152,20 +161,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--nets", nargs="+", default=list(NETS))
     parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only", default="", help="contenders whose names hold this")
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
     facts = probe.run({})
     told: dict[str, Any] = {"cpu": facts["cpu"], "isa": facts["isa"], "rounds": options.rounds, "runs": {}}
     for name in options.nets:
-        for threads in (1, 2):
+        for threads in options.threads:
             with tempfile.TemporaryDirectory() as folder:
                 made = contenders(settled(name, options.size), options.size, threads, Path(folder))
+                made = {one: run for one, run in made.items() if options.only in one}
                 found = rounds(made, options.size, options.rounds)
             key = f"{name} {options.size}, threads {threads}"
-            pairs = {f"{own} / {other}": ratio(found[own], found[other]) for own, other in PAIRS}
+            present = [pair for pair in PAIRS if found.keys() >= set(pair)]
+            pairs = {f"{own} / {other}": ratio(found[own], found[other]) for own, other in present}
             own = [one for one in found if one.startswith("ours")]
             fastest = min(own, key=lambda one: float(np.median(found[one])))
-            for other in ("torch eager", "torch.compile"):
+            for other in [one for one in ("torch eager", "torch.compile") if one in found]:
                 pairs[f"fastest ({fastest}) / {other}"] = ratio(found[fastest], found[other])
             medians = {one: float(np.median(values)) for one, values in found.items()}
             told["runs"][key] = {"median_ms": medians, "ratios": pairs}

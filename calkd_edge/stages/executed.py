@@ -16,6 +16,9 @@ MOST_IMAGES_PER_RUN = 100
 ENGINE, BUILT = "model.engine", "built.json"
 """What the stage build leaves: an engine, and how it came to be."""
 
+CONVERTED, PARITY = "model.tflite", "converted.json"
+"""What the stage convert leaves: a file for another runtime, and how near it is to the ONNX file."""
+
 
 @dataclass(frozen=True)
 class Executed:
@@ -26,17 +29,24 @@ class Executed:
         options: of the runtime that opens it.
         built: how it was compiled on the device; None for a file that is run as it is.
         images_per_run: as many as it takes at once; None for any number.
+        converted: how near it is to the ONNX file it was made of; None for a file that was not converted.
     """
 
     path: Path
     options: dict[str, Any]
     built: dict[str, Any] | None = None
     images_per_run: int | None = None
+    converted: dict[str, Any] | None = None
 
 
 def executed(job: Job) -> Executed:
     """What a job that predicts or measures is to run."""
     options = dict(job.params["options"])
+    if "converted" in job.inputs:
+        folder = job.inputs["converted"]
+        facts = json.loads((folder / PARITY).read_text(encoding="utf-8"))
+        sealed = {**options, "sha256": facts["sha256"]}
+        return Executed(folder / CONVERTED, sealed, images_per_run=1, converted=facts)
     if "engine" not in job.inputs:
         return Executed(executed_file(job.inputs["model"], job.params["runtime"], options), options)
     built = json.loads((job.inputs["engine"] / BUILT).read_text(encoding="utf-8"))

@@ -14,9 +14,12 @@ from calkd_edge.agent.problem import AgentProblem
 Images = Any
 """A numpy array, uint8 [N, 3, H, W]; numpy's own types need a newer Python than some boards have."""
 
-RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
+RUNTIMES = ("litert", "onnxruntime", "openvino", "tensorrt")
 COMPILED = ("tensorrt",)
 """Runtimes that run an engine, which is built on the device from the ONNX file."""
+
+CONVERTED = ("litert",)
+"""Runtimes that run a file which the host made of the ONNX file."""
 
 
 class Runtime(Protocol):
@@ -39,6 +42,8 @@ def known_options(name: str) -> dict[str, Any]:
         from calkd_edge.agent.engine import DEFAULTS
     elif name == "openvino":
         from calkd_edge.agent.runtimes.openvino_ import DEFAULTS
+    elif name == "litert":
+        from calkd_edge.agent.runtimes.ai_edge_litert_ import DEFAULTS
     else:
         from calkd_edge.agent.runtimes.onnxruntime_ import DEFAULTS
     return dict(DEFAULTS)
@@ -54,6 +59,10 @@ def open_runtime(name: str, model: str, options: dict[str, Any]) -> Runtime:
         from calkd_edge.agent.runtimes.openvino_ import OpenVino
 
         return OpenVino(model, options)
+    if name == "litert":
+        from calkd_edge.agent.runtimes.ai_edge_litert_ import LiteRT
+
+        return LiteRT(model, options)
     if name == "tensorrt":
         from calkd_edge.agent.runtimes.tensorrt_ import TensorRT
 

@@ -1,0 +1,84 @@
+"""LiteRT on the CPU (XNNPACK), one image a run, on a file that the host converted from the ONNX file.
+
+The file is held against its SHA-256 before it is opened: LiteRT reads past the end of some damaged ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from calkd_edge.agent.problem import AgentProblem
+
+DEFAULTS: dict[str, Any] = {"threads": 1, "sha256": None}
+"""sha256: what the file must have; None for a file that nobody has described."""
+
+
+class LiteRT:
+    """One file, its memory laid out.
+
+    Args:
+        model: path of the .tflite file.
+        options: threads, sha256; see DEFAULTS.
+    """
+
+    def __init__(self, model: str, options: dict[str, Any]) -> None:
+        self.model = model
+        self.options = dict(DEFAULTS, **options)
+        unknown = sorted(set(self.options) - set(DEFAULTS))
+        if unknown:
+            raise AgentProblem("litert: unknown option {}".format(", ".join(unknown)), "Remove it.")
+        self.interpreter: Any = None
+
+    def __enter__(self) -> LiteRT:
+        try:
+            import ai_edge_litert
+            from ai_edge_litert.interpreter import Interpreter
+        except (ImportError, OSError) as missing:  # OSError: a library of another machine
+            raise AgentProblem(
+                f"ai_edge_litert cannot be imported by this Python: {missing}",
+                "Install it there: python3 -m pip install --user ai-edge-litert",
+            ) from missing
+        with open(self.model, "rb") as handle:
+            content = handle.read()
+        found = hashlib.sha256(content).hexdigest()
+        if self.options["sha256"] not in (None, found):
+            raise AgentProblem(
+                "{} is not the file that was converted: its SHA-256 is {}, wanted {}".format(
+                    self.model, found[:16], str(self.options["sha256"])[:16]
+                ),
+                "Copy it to this device again.",
+            )
+        self.version = getattr(ai_edge_litert, "__version__", "unknown")
+        try:
+            self.interpreter = Interpreter(model_content=content, num_threads=int(self.options["threads"]))
+            self.interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as refused:
+            raise AgentProblem(
+                f"litert {self.version} refuses {self.model}: {refused}",
+                "Convert it again, or upgrade ai-edge-litert on this device.",
+            ) from refused
+        (given,) = self.interpreter.get_input_details()
+        self.input, self.shape = given["index"], tuple(int(size) for size in given["shape"])
+        self.outputs = {one["name"]: one["index"] for one in self.interpreter.get_output_details()}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.interpreter = None
+
+    def infer(self, images: Any) -> dict[str, Any]:
+        """Every output by name for uint8 images [1, 3, H, W]."""
+        if images.shape != self.shape:
+            raise AgentProblem(
+                f"{list(images.shape)} is not what the file takes, {list(self.shape)}",
+                "Give one image a run: images_per_run = 1.",
+            )
+        self.interpreter.set_tensor(self.input, images)
+        self.interpreter.invoke()
+        return {name: np.array(self.interpreter.get_tensor(place)) for name, place in self.outputs.items()}
+
+    def session_options(self) -> dict[str, Any]:
+        """What the file was opened with."""
+        return dict(self.options, litert=self.version)

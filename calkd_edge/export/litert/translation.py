@@ -1,0 +1,166 @@
+"""What is known while a graph is translated: which value is which tensor, and what may be fused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+
+from calkd_edge.errors import StageFailed
+from calkd_edge.export.litert.file import LiteFile
+from calkd_edge.export.litert.layout import Value, as_it_is
+from calkd_edge.onnx_graph import GraphView, attribute
+
+REMEDY = "Leave litert out of devices for this model, or take another student."
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Stored int8 numbers, and a scale for each row or one for all.
+
+    Attributes:
+        values: as ONNX has them, output channels first.
+        scale: [] or [O].
+    """
+
+    values: np.ndarray
+    scale: np.ndarray
+
+
+@dataclass
+class Translation:
+    """One graph on its way into a file.
+
+    Attributes:
+        view: of the graph.
+        shapes: of every value.
+        file: what is written.
+        values: float values that exist as tensors.
+        integers: int8 values that exist as tensors, by the name of what QuantizeLinear gives.
+        pending: name of a dequantized activation -> name in `integers`; made a float when something asks.
+        weights: stored int8 weights by the name of what their DequantizeLinear gives.
+        done: names of values that another node's operator makes already.
+    """
+
+    view: GraphView
+    shapes: dict[str, tuple[int, ...]]
+    file: LiteFile = field(default_factory=LiteFile)
+    values: dict[str, Value] = field(default_factory=dict)
+    integers: dict[str, Value] = field(default_factory=dict)
+    pending: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, Weight] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+
+    def is_stored(self, name: str) -> bool:
+        """Whether the graph holds these numbers."""
+        return name in self.view.initializers
+
+    def array(self, name: str) -> np.ndarray:
+        """Stored numbers, floats as float32."""
+        values = self.view.array(name)
+        return values.astype(np.float32) if values.dtype.kind == "f" else values
+
+    def value(self, name: str) -> Value:
+        """A value as float32 (or an image as uint8), dequantized now if nothing asked for that before."""
+        if name in self.pending and name not in self.values:
+            source = self.integers[self.pending[name]]
+            made = self.new(name, source.shape, source.order)
+            self.file.operator("DEQUANTIZE", [source.tensor], [made.tensor], "DequantizeOptions")
+        if name not in self.values and self.is_stored(name):
+            values = self.array(name)
+            number = self.file.constant(name, values)
+            self.values[name] = Value(number, values.shape, as_it_is(values.ndim), str(values.dtype))
+        return self.values[name]
+
+    def new(
+        self, name: str, shape: tuple[int, ...], order: tuple[int, ...], *, scale: float | None = None
+    ) -> Value:
+        """A tensor that an operator is about to make: int8 where it has a scale, else float32."""
+        lies = tuple(shape[axis] for axis in order)
+        kind = "float32" if scale is None else "int8"
+        made = Value(self.file.tensor(name, lies, kind, scale=scale), shape, order, kind, scale)
+        (self.values if scale is None else self.integers)[name] = made
+        return made
+
+    def numbers(self, name: str, values: np.ndarray) -> int:
+        """A stored tensor of the file, named after a value of the graph."""
+        return self.file.constant(name, np.asarray(values))
+
+    def code(self, enumeration: str, name: str) -> int:
+        """A number of the schema."""
+        return int(getattr(getattr(self.file.schema, enumeration), name))
+
+    def only_reader(self, name: str) -> onnx.NodeProto | None:
+        """The one node that reads a value that the graph does not return; None where there is no such one."""
+        readers = self.view.consumers[name]
+        return readers[0] if len(readers) == 1 and not self.view.is_output(name) else None
+
+    def activated(self, name: str) -> tuple[str, str]:
+        """The activation function that alone reads a value, and what that gives; ("NONE", name) without."""
+        reader = self.only_reader(name)
+        kind = None if reader is None else activation(self, reader)
+        if reader is None or kind is None:
+            return "NONE", name
+        self.done.add(reader.output[0])
+        return kind, reader.output[0]
+
+    def quantized_next(self, name: str) -> onnx.NodeProto | None:
+        """The QuantizeLinear that alone reads a value, behind an activation function or not."""
+        reader = self.only_reader(name)
+        if reader is not None and activation(self, reader) is not None:
+            reader = self.only_reader(reader.output[0])
+        return reader if reader is not None and reader.op_type == "QuantizeLinear" else None
+
+
+def activation(translation: Translation, node: onnx.NodeProto) -> str | None:
+    """The name of an activation function that LiteRT's layers take with them, or None."""
+    if node.op_type == "Relu":
+        return "RELU"
+    if node.op_type != "Clip":
+        return None
+    ends = limits(translation, node)
+    return {(0.0, 6.0): "RELU6", (0.0, np.inf): "RELU", (-1.0, 1.0): "RELU_N1_TO_1"}.get(ends)
+
+
+def limits(translation: Translation, node: onnx.NodeProto) -> tuple[float, float]:
+    """Where a Clip ends."""
+    named = [*node.input[1:], "", ""][:2]
+    if any(name and not translation.is_stored(name) for name in named):
+        raise refused(node, "its limits are computed")
+    low, high = (
+        float(translation.array(name)) if name else end
+        for name, end in zip(named, (-np.inf, np.inf), strict=True)
+    )
+    largest = float(np.finfo(np.float16).max)
+    return (-np.inf if low <= -largest else low, np.inf if high >= largest else high)
+
+
+def refused(node: onnx.NodeProto, why: str) -> StageFailed:
+    """What to raise about a node that has no counterpart."""
+    name = node.name or (node.output[0] if node.output else "")
+    return StageFailed(f"LiteRT: {node.op_type} '{name}' cannot be converted: {why}", remedy=REMEDY)
+
+
+def number_of(node: onnx.NodeProto, name: str, default: float) -> float:
+    """An attribute that is a number."""
+    return float(attribute(node, name, default))  # type: ignore[arg-type]  # ONNX says so
+
+
+def numbers_of(node: onnx.NodeProto, name: str, default: list[int]) -> list[int]:
+    """An attribute that is a list of integers."""
+    found: Any = attribute(node, name, default)
+    return [int(one) for one in found]
+
+
+def check_symmetric(translation: Translation, node: onnx.NodeProto) -> None:
+    """Refuse what is quantized around anything but 0.
+
+    Raises:
+        StageFailed: naming the node.
+    """
+    stored = len(node.input) > 2 and translation.is_stored(node.input[2])
+    zero = translation.view.array(node.input[2]) if stored else None
+    if zero is None or zero.dtype != np.int8 or zero.any():
+        raise refused(node, "it is not symmetric int8: give the canonical file, not one derived from it")

@@ -1,0 +1,73 @@
+"""convert: the canonical file as a runtime that takes no ONNX wants it, made here and held against it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from calkd_edge.agent.problem import AgentProblem
+from calkd_edge.agent.runtimes import open_runtime
+from calkd_edge.data.prepared import Prepared
+from calkd_edge.engine.stage import Job
+from calkd_edge.errors import StageFailed
+from calkd_edge.export.litert import convert
+from calkd_edge.export.litert.parity import FLOATS, Agreement, agreement
+from calkd_edge.onnx_graph import metadata
+from calkd_edge.records import FloatArray
+from calkd_edge.stages.executed import CONVERTED, PARITY
+from calkd_edge.stages.quantize import CANONICAL
+
+VERSION = 1
+"""Raised by hand when what this stage writes changes."""
+
+IMAGES = 256
+
+
+def run(job: Job) -> None:
+    """Write model.tflite, and converted.json: its SHA-256, and how near its answers are to the ONNX file's.
+
+    Raises:
+        StageFailed: an operator has no counterpart, or the two say different things.
+    """
+    source, target = job.inputs["model"] / CANONICAL, job.out / CONVERTED
+    model = onnx.load(source)
+    content = convert(model)
+    target.write_bytes(content)
+    images = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES, job.params["seed"])[0]
+    # As the graph is written: what ONNX Runtime makes quicker it rounds otherwise.
+    wanted = _logits("onnxruntime", source, images, len(images), {"optimization": "none"})
+    found = _logits(job.params["runtime"], target, images, 1, {})
+    near = agreement(found, wanted, exact=metadata(model).get("precision") in FLOATS)
+    facts = {"sha256": hashlib.sha256(content).hexdigest(), "images": len(images), **near._asdict()}
+    _check(near, len(images))
+    (job.out / PARITY).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    job.progress(1, 1)
+
+
+def _check(near: Agreement, images: int) -> None:
+    if not near.sound:
+        allowed = "" if near.allowed is None else f" (allowed {near.allowed:.3g})"
+        raise StageFailed(
+            f"the converted file differs from the ONNX file by {near.max_logit_difference:.3g} in a logit"
+            f"{allowed}, by {near.apart:.2%} of the logits on average, on {images} images; the slope between "
+            f"them is {near.slope:.4f}, {near.changed} answers changed that are no near ties",
+            remedy="Do not ship it: take another runtime on that device, and report the model.",
+        )
+
+
+def _logits(
+    runtime: str, path: Path, images: np.ndarray, size: int, options: dict[str, object]
+) -> FloatArray:
+    try:
+        with open_runtime(runtime, str(path), options) as opened:
+            parts = [
+                opened.infer(np.ascontiguousarray(images[start : start + size]))["logits"]
+                for start in range(0, len(images), size)
+            ]
+    except AgentProblem as refused:
+        raise StageFailed(refused.message, remedy=refused.remedy) from refused
+    return np.concatenate(parts)
