@@ -17,14 +17,15 @@ from calkd_edge.calibration import CALIBRATORS
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
 from calkd_edge.data.source import Dataset
-from calkd_edge.errors import RecipeError, did_you_mean
+from calkd_edge.devices.inventory import place_of
+from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
 from calkd_edge.export import TEACHER_FILES, litert
 from calkd_edge.losses import LOSSES
 from calkd_edge.losses.base import Context, Loss, TeacherEffect
 from calkd_edge.losses.objective import joined_effect
 from calkd_edge.models import MODELS, pretrained
 from calkd_edge.quantization import QUANTIZERS
-from calkd_edge.recipe import Recipe
+from calkd_edge.recipe import DeviceSection, Recipe
 from calkd_edge.records import Affine
 from calkd_edge.registry import Registry
 from calkd_edge.release import gates
@@ -196,6 +197,7 @@ def _teacher_mode(recipe: Recipe, losses: list[Loss]) -> tuple[TeacherMode, str]
 
 def _check_devices(recipe: Recipe, where: str) -> None:
     for place, device in enumerate(recipe.devices):
+        _check_name(device, f"{where}: devices[{place}].name")
         if device.runtime not in RUNTIMES:
             raise RecipeError(
                 f"{where}: devices[{place}].runtime: no runtime is named '{device.runtime}'",
@@ -223,6 +225,16 @@ def _check_devices(recipe: Recipe, where: str) -> None:
                 f"{where}: gates[{place}].device: '{gate.device}' is not among {', '.join(known)}",
                 remedy=f"{did_you_mean(gate.device, known)}Or add it with --device {gate.device}.",
             )
+
+
+def _check_name(device: DeviceSection, where: str) -> None:
+    """Refuse a device that nothing knows; where one is, is asked when it is needed."""
+    try:
+        place_of(device.name, device.own_place)
+    except RecipeError as unknown:
+        raise RecipeError(f"{where}: {unknown.message}", remedy=unknown.remedy) from unknown
+    except DeviceError:
+        return
 
 
 def _check_teacher(recipe: Recipe, where: str) -> None:

@@ -16,6 +16,7 @@ from exported_nets import ExportedNet, blobs, settled
 from hypothesis import settings as hypothesis_settings
 from tiny_run import RECIPE, TinyRun, command, written
 
+from calkd_edge.devices import ssh
 from calkd_edge.export.onnx_export import export_onnx, reference_logits
 
 # The same examples in every run, so that a failure is of the change at hand; `make test-all` draws new ones.
@@ -92,7 +93,8 @@ def sshd(tmp_path_factory) -> Iterator[loopback_board.Board]:
 
 
 @pytest.fixture
-def board(sshd, monkeypatch) -> loopback_board.Board:
+def board(sshd, monkeypatch) -> Iterator[loopback_board.Board]:
     """That board, and an ssh in the PATH that knows it."""
     monkeypatch.setenv("PATH", f"{sshd.client}:{os.environ['PATH']}")
-    return sshd
+    yield sshd
+    ssh.disconnect()

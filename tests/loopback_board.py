@@ -72,6 +72,34 @@ class Board:
         self.server.wait(10)
 
 
+class Client:
+    """A folder for PATH, with an ssh that has a key of its own and knows one board.
+
+    Args:
+        folder: where to put it.
+        port: of the board, on 127.0.0.1.
+        accepted: the board's file of accepted keys; ours is written there.
+    """
+
+    def __init__(self, folder: Path, port: int, accepted: Path) -> None:
+        self.folder, self.hosts, self.port = folder / "client", folder / "known_hosts", port
+        self.folder.mkdir()
+        key = folder / "user_key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        accepted.write_text(key.with_suffix(".pub").read_text(encoding="utf-8"), encoding="utf-8")
+        config = folder / "ssh_config"
+        config.write_text(
+            f"Host {Board.host}\n HostName 127.0.0.1\n Port {port}\n IdentityFile {key}\n"
+            f" IdentitiesOnly yes\n UserKnownHostsFile {self.hosts}\n GlobalKnownHostsFile /dev/null\n",
+            encoding="utf-8",
+        )
+        _script(self.folder / "ssh", f'exec {find("ssh")} -F {config} "$@"')
+
+    def knows(self, host_key: str) -> None:
+        """The board's public key, as ssh-keygen wrote it."""
+        self.hosts.write_text(f"[127.0.0.1]:{self.port} {host_key}", encoding="utf-8")
+
+
 def start(folder: Path, python: Path | None = None, machine: str | None = None) -> Board:
     """A board in an empty folder.
 
@@ -80,10 +108,11 @@ def start(folder: Path, python: Path | None = None, machine: str | None = None) 
         python: what its python3 is; this Python where none is given.
         machine: what its `uname -m` says, where that is another.
     """
-    for name in ("home", "bin", "client"):
+    for name in ("home", "bin"):
         (folder / name).mkdir()
-    for key in ("host_key", "user_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "host_key")], check=True
+    )
     _script(folder / "bin/python3", f'exec {shlex.quote(str(python or sys.executable))} "$@"')
     if machine is not None:
         _script(folder / "bin/uname", f'[ "$1" = -m ] && echo {machine} || exec /usr/bin/uname "$@"')
@@ -92,21 +121,15 @@ def start(folder: Path, python: Path | None = None, machine: str | None = None) 
         f"cd {folder}/home && exec env -i HOME={folder}/home USER=board PATH={folder}/bin:/usr/bin:/bin "
         'sh -c "$SSH_ORIGINAL_COMMAND"',
     )
-    port = _free_port()
+    port = free_port()
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\n"
-        f"AuthorizedKeysFile {folder}/user_key.pub\nStrictModes no\nUsePAM no\n"
+        f"AuthorizedKeysFile {folder}/accepted_keys\nStrictModes no\nUsePAM no\n"
         f"PasswordAuthentication no\nKbdInteractiveAuthentication no\nForceCommand {folder}/shell\n",
         encoding="utf-8",
     )
-    host_key = (folder / "host_key.pub").read_text(encoding="utf-8")
-    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}", encoding="utf-8")
-    (folder / "ssh_config").write_text(
-        f"Host {Board.host}\n HostName 127.0.0.1\n Port {port}\n IdentityFile {folder}/user_key\n"
-        f" IdentitiesOnly yes\n UserKnownHostsFile {folder}/known_hosts\n GlobalKnownHostsFile /dev/null\n",
-        encoding="utf-8",
-    )
-    _script(folder / "client/ssh", f'exec {find("ssh")} -F {folder}/ssh_config "$@"')
+    client = Client(folder, port, folder / "accepted_keys")
+    client.knows((folder / "host_key.pub").read_text(encoding="utf-8"))
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
     with (folder / "sshd.log").open("wb") as log:
@@ -116,7 +139,7 @@ def start(folder: Path, python: Path | None = None, machine: str | None = None) 
             stderr=log,
         )
     board = Board(folder, port, server)
-    _wait_until_it_listens(board)
+    wait_until_it_listens(server, port, folder / "sshd.log")
     return board
 
 
@@ -131,19 +154,25 @@ def _script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _wait_until_it_listens(board: Board) -> None:
+def wait_until_it_listens(server: subprocess.Popen[bytes], port: int, log: Path | None = None) -> None:
+    """Until a server takes connections on loopback.
+
+    Raises:
+        RuntimeError: it ended, or took more than ten seconds.
+    """
     for _ in range(100):
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", board.port)) == 0:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        if board.server.poll() is not None:
+        if server.poll() is not None:
             break
         time.sleep(0.1)
-    raise RuntimeError((board.folder / "sshd.log").read_text(encoding="utf-8"))
+    raise RuntimeError(log.read_text(encoding="utf-8") if log is not None else "it does not listen")

@@ -233,6 +233,12 @@ def connection_to(name: str, place: Address) -> Connection:
     return _OPEN[place]
 
 
+def disconnect() -> None:
+    """Close all connections of this process; the end of the process does so too."""
+    while _OPEN:
+        _OPEN.popitem()[1].close()
+
+
 def _patience(size: int) -> float:
     """Seconds that a transfer may take."""
     return 60.0 + size / SLOWEST_BYTES_PER_S

@@ -234,7 +234,7 @@ def test_an_unknown_host_key_is_refused(board, monkeypatch):
 
 
 def test_a_key_that_is_not_accepted_is_told(board):
-    accepted = board.folder / "user_key.pub"
+    accepted = board.folder / "accepted_keys"
     text = accepted.read_text()
     accepted.write_text("")
     try:
