@@ -38,7 +38,7 @@ _ONNXRUNTIME: tuple[Rule, ...] = (
     cpu.rounded_biases,
     cpu.not_fused,
     quantized.scales,
-    quantized.half_quantized,
+    cpu.half_quantized,
     quantized.float_layers,
     graph.numbers,
     graph.junk,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import onnx
+from onnx import TensorProto
+
+from calkd_edge.lint import quantized
 from calkd_edge.lint.looked import WEIGHTED, Looked, Seen, named
 from calkd_edge.lint.quantized import ACTIVATIONS
 
@@ -36,6 +40,29 @@ def rounded_biases(looked: Looked) -> Iterator[Seen]:
             yield Seen(
                 "warning", named(node), message, f"{DERIVE} Its int32 bias is in the file that is scored."
             )
+
+
+def half_quantized(looked: Looked) -> Iterator[Seen]:
+    """A layer of which only the activation or only the weight is quantized, unless its weight is stored int8.
+
+    Such a weight, made float by Cast and Mul, is how the derived file has layers that must run in float.
+    """
+    meant = {named(node) for node in looked.nodes if _is_stored_int8(looked, node)}
+    for seen in quantized.half_quantized(looked):
+        if seen.node not in meant:
+            yield seen
+
+
+def _is_stored_int8(looked: Looked, node: onnx.NodeProto) -> bool:
+    """Whether a layer's weight is Mul(Cast(stored int8), stored scale)."""
+    scaled = looked.view.producer.get(node.input[1]) if len(node.input) > 1 else None
+    cast = (
+        looked.view.producer.get(scaled.input[0]) if scaled is not None and scaled.op_type == "Mul" else None
+    )
+    if scaled is None or cast is None or cast.op_type != "Cast" or scaled.input[1] not in looked.constants:
+        return False
+    stored = looked.view.initializers.get(cast.input[0])
+    return stored is not None and stored.data_type == TensorProto.INT8
 
 
 def not_fused(looked: Looked) -> Iterator[Seen]:

@@ -1,12 +1,14 @@
 """The int8 file that ONNX Runtime's CPU runs well, derived from the canonical one after folding.
 
-Four changes. What a convolution returns is quantized before its activation function, which then works on the
+Five changes. What a convolution returns is quantized before its activation function, which then works on the
 integers: this changes nothing, since rounding is monotone, and lets the convolution be fused. Activations are
 uint8 around 128 in place of int8 around 0: the same values, and what is fused on x86. No two Q/DQ nodes
 share an initializer: ONNX Runtime 1.32 cannot open such a file with exact products on x86. Biases of
-convolutions become int32, as the kernels want them; this rounds, and is the only change that can move a
-result. A Gemm's bias becomes an Add of its own, since ONNX Runtime would round it too. TensorRT refuses such
-a file.
+convolutions that run in integers become int32, as the kernels want them; this rounds, and is the only change
+that can move a result. A Gemm's bias becomes an Add of its own, since ONNX Runtime would round it too. A
+convolution that cannot run in integers, since its result is not quantized before something else reads it,
+gets its weight from a Cast and a Mul in place of DequantizeLinear: the same float32 numbers, which ONNX
+Runtime then computes once when it opens the file and not in every run. TensorRT refuses such a file.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ def derive_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
         return derived
     _unsigned_activations(GraphView.of(derived))
     _quantize_before_activations(GraphView.of(derived))
+    _weights_of_float_layers(GraphView.of(derived))
     _integer_biases(GraphView.of(derived))
     _unshare(GraphView.of(derived))
     onnx.checker.check_model(derived, full_check=True)
@@ -102,6 +105,35 @@ def _fusible_quantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto |
     if computed or view.is_output(node.input[0]) or view.is_output(node.output[0]):
         return None
     return after[0] if alone and len(after) == 1 and after[0].op_type == "QuantizeLinear" else None
+
+
+def _weights_of_float_layers(view: GraphView) -> None:
+    """Dequantize weights by what ONNX Runtime folds when it opens a file, where no integer kernel runs."""
+    nodes: list[onnx.NodeProto] = []
+    for node in view.graph.node:
+        dequantize = view.producer.get(node.input[1]) if node.op_type == "Conv" else None
+        if dequantize is None or dequantize.op_type != "DequantizeLinear" or _in_integers(view, node):
+            nodes.append(node)
+            continue
+        stored, scale = view.initializers[dequantize.input[0]], view.array(dequantize.input[1])
+        column = view.store(f"{stored.name}_column", scale.reshape(-1, *[1] * (len(stored.dims) - 1)))
+        as_float, weight = view.unique(f"{stored.name}_cast"), view.unique(f"{stored.name}_weight")
+        nodes += [
+            helper.make_node("Cast", [stored.name], [as_float], as_float, to=TensorProto.FLOAT),
+            helper.make_node("Mul", [as_float, column], [weight], weight),
+        ]
+        node.input[1] = weight
+        nodes.append(node)
+    read = {name for node in nodes for name in node.input}
+    is_left = [node.op_type != "DequantizeLinear" or node.output[0] in read for node in nodes]
+    view.replace_nodes([node for node, left in zip(nodes, is_left, strict=True) if left])
+
+
+def _in_integers(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a convolution's result goes to one QuantizeLinear and nowhere else."""
+    after = view.consumers[node.output[0]]
+    alone = len(after) == 1 and not view.is_output(node.output[0])
+    return alone and after[0].op_type == "QuantizeLinear"
 
 
 def _integer_biases(view: GraphView) -> None:

@@ -24,7 +24,7 @@ from calkd_edge.quantization.int8_mixed import CHOICE
 from calkd_edge.records import Calibration, Lint, Predictions
 from calkd_edge.stages.quantize import CANONICAL, FITTING, FOR_CPU
 
-VERSION = 4
+VERSION = 5
 """Raised by hand when what this stage writes changes."""
 
 LINT = "lint.json"

@@ -15,7 +15,7 @@ from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.source import Images
 
-VERSION = 4
+VERSION = 5
 """Raised by hand when what this stage writes changes."""
 
 JUDGING, FITTING = slice(0, None, 2), slice(1, None, 2)
