@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from runs import Study, Wanted, packaged, top1_difference
+from study import Study, Wanted, packaged, top1_difference
 
 STUDENTS = ("mobilenet_cifar100_short", "shufflenet_cifar100_short")
 SEEDS = (17, 18)

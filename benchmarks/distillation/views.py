@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runs import Study, Wanted, packaged, top1_difference
 from scipy import stats
+from study import Study, Wanted, packaged, top1_difference
 
 VIEWS = (1, 4, 15, 60)
 SEEDS = (17, 18, 19)
