@@ -5,6 +5,10 @@ of `calkd-edge compress`, scored on all 10,000 test images. Drops are paired wit
 Some hours on two cores for the trainings, then half a minute a kind; what is finished is not done again.
 
     python benchmarks/quantization/kinds.py --store DIR --root CIFAR100_DIR
+    python benchmarks/quantization/kinds.py --store DIR --times
+
+The second, on a machine that does nothing else, times the files of the first in blocks that take turns, with
+ONNX Runtime and one thread, one image at a time, each against its student in float32.
 """
 
 from __future__ import annotations
@@ -13,13 +17,19 @@ import argparse
 import json
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import onnx
 import yaml
 
+from calkd_edge.agent.runtimes import Runtime, open_runtime
 from calkd_edge.intervals.proportions import tango
+from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.records import Predictions
 from calkd_edge.scores import top1
 
@@ -34,6 +44,7 @@ STUDENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "MobileNetV3-small": ("mobilenet_cifar100_short", {"name": "mobilenet_v3_small"}),
     "ShuffleNetV2 x0.5": ("shufflenet_cifar100_short", {"name": "shufflenet_v2", "width": 0.5}),
 }
+ROUNDS, BLOCK_S = 24, 0.25
 RANGES = ("min_max", "percentile", "mse", "entropy")
 KINDS: dict[str, dict[str, Any]] = {
     "fp16": {"name": "fp16"},
@@ -59,9 +70,14 @@ def recipe_of(student: str, precision: dict[str, Any], root: str | None) -> dict
     return tree
 
 
+def folder_of(student: str, kind: str, store: Path) -> Path:
+    """Where a run leaves its report and models."""
+    return store / "runs" / f"{student}-{kind}".replace(" ", "_").replace(",", "")
+
+
 def run(student: str, kind: str, options: argparse.Namespace) -> dict[str, Any]:
     """One kind of one student, by the command line, and what came of it."""
-    out = options.store / "runs" / f"{student}-{kind}".replace(" ", "_").replace(",", "")
+    out = folder_of(student, kind, options.store)
     out.mkdir(parents=True, exist_ok=True)
     recipe = out / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(recipe_of(student, KINDS[kind], options.root)), encoding="utf-8")
@@ -114,6 +130,48 @@ def figures(store: Path, out: Path, precision: str) -> dict[str, Any]:
     }
 
 
+def times(student: str, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """By kind: the median milliseconds of one image, and its ratio to float32's with a 95 % interval."""
+    files = {kind: folder_of(student, kind, options.store) / "models" for kind in KINDS}
+    files = {kind: folder for kind, folder in files.items() if folder.is_dir()}
+    images = np.random.default_rng(0).integers(0, 256, (64, 1, 3, 32, 32), dtype=np.uint8)
+    with TemporaryDirectory() as scratch, ExitStack() as opened:
+        runtimes = {}
+        for kind, folder in {"fp32": next(iter(files.values())), **files}.items():
+            model = onnx.load(folder / f"student.{KINDS.get(kind, {'name': kind})['name']}.onnx")
+            is_quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+            path = Path(scratch) / f"{len(runtimes)}.onnx"
+            onnx.save(derive_for_cpu(model) if is_quantized else model, path)
+            runtimes[kind] = opened.enter_context(open_runtime("onnxruntime", str(path), {"threads": 1}))
+        generator = np.random.default_rng(1)
+        blocks: dict[str, list[float]] = {kind: [] for kind in runtimes}
+        for number in range(ROUNDS + 1):
+            for kind in generator.permutation(list(runtimes)):
+                taken = block(runtimes[kind], images)
+                if number:  # the first is a warm-up
+                    blocks[kind].append(taken)
+    plain = np.array(blocks["fp32"])
+    picks = generator.integers(0, ROUNDS, (2000, ROUNDS))
+    found = {}
+    for kind, values in blocks.items():
+        own = np.array(values)
+        low, high = np.quantile(np.median(own[picks], 1) / np.median(plain[picks], 1), [0.025, 0.975])
+        ratio = {"value": float(np.median(own) / np.median(plain)), "low": float(low), "high": float(high)}
+        found[kind] = {"p50_ms": float(np.median(own)), "ratio": ratio}
+    return found
+
+
+def block(runtime: Runtime, images: np.ndarray) -> float:
+    """The median milliseconds of one image, over a quarter of a second."""
+    taken, end = [], time.perf_counter() + BLOCK_S
+    while time.perf_counter() < end:
+        for image in images:
+            begun = time.perf_counter_ns()
+            runtime.infer(image)
+            taken.append(time.perf_counter_ns() - begun)
+    return float(np.median(taken)) / 1e6
+
+
 def told(student: str, kind: str, row: dict[str, Any]) -> str:
     """A row as a line of the table in the documentation."""
     drop = row["top1_drop"]
@@ -137,9 +195,15 @@ def main() -> None:
     parser.add_argument("--root", default=None, help="holds CIFAR-100; downloaded when left out")
     parser.add_argument("--students", nargs="+", default=list(STUDENTS), choices=list(STUDENTS))
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--times", action="store_true", help="only time what is there")
     options = parser.parse_args()
     known = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
     for student in options.students:
+        if options.times:
+            known[student]["times"] = times(student, options)
+            RESULT.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+            print(student, json.dumps(known[student]["times"], indent=1), flush=True)
+            continue
         for kind in options.kinds:
             if kind not in known.setdefault(student, {}):
                 known[student][kind] = run(student, kind, options)

@@ -4,11 +4,16 @@
 2. Every gate at its limit: how often it passes a model whose true figure is exactly the limit, nominally in 5
    of 100 samples.
 
+3. The bounds of latency percentiles, each at 99 %, on series of 5,000 runs: independent ones, ones that
+   resemble their neighbours, ones of a machine that changes between two clocks. Apart; half a minute. With
+   but 20 slow spells in a series they hold less often than they say: so few cannot tell how long spells are.
+
 A regime is a population of logits of C classes, made too sharp or left as they are: the chance to be right is
 known for each image, so the population's ECE is known as well. Draws are samples of it. Writes its result
 beside itself; some ten minutes.
 
     python benchmarks/statistics/coverage.py
+    python benchmarks/statistics/coverage.py --percentiles
 """
 
 from __future__ import annotations
@@ -18,11 +23,12 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
+from scipy import optimize, signal, special, stats
 
 from calkd_edge import intervals, metrics
 
@@ -208,11 +214,124 @@ def false_passes(name: str) -> dict[str, Any]:
     return found
 
 
+RUNS = 5000
+SERIES_DRAWN = 5000
+SHARES = (0.5, 0.9, 0.95, 0.99)
+KEPT = 0.6
+SLOW_SHARE, SLOWER = 0.2, 1.3
+"""A machine is at its slow clock so much of the time, and takes so much longer there."""
+
+Series = Callable[[np.random.Generator], np.ndarray]
+
+
+def independent(generator: np.random.Generator) -> np.ndarray:
+    """[RUNS] milliseconds that know nothing of each other."""
+    return 1 + generator.gamma(2.0, 0.1, RUNS)
+
+
+def neighbours(generator: np.random.Generator) -> np.ndarray:
+    """[RUNS] whose logarithm keeps KEPT of what the last one was off."""
+    drawn = generator.standard_normal(RUNS)
+    drawn[0] /= np.sqrt(1 - KEPT**2)
+    return np.exp(0.1 * signal.lfilter([1], [1, -KEPT], drawn))
+
+
+def two_clocks(dwell: int, generator: np.random.Generator) -> np.ndarray:
+    """[RUNS] at a fast and a slow clock, in spells of random length; slow ones have `dwell` runs or so."""
+    leaves = np.array([SLOW_SHARE / (1 - SLOW_SHARE), 1.0]) / dwell
+    state, states = int(generator.random() < SLOW_SHARE), np.empty(0, dtype=np.int64)
+    while len(states) < RUNS:
+        states = np.append(states, np.full(generator.geometric(leaves[state]), state))
+        state = 1 - state
+    return np.where(states[:RUNS], SLOWER, 1.0) * (1 + generator.gamma(2.0, 0.05, RUNS))
+
+
+def _gamma_cdf(value: float, scale: float) -> float:
+    return float(stats.gamma.cdf(value - 1, 2.0, scale=scale))
+
+
+def _two_clocks_cdf(value: float) -> float:
+    slow = SLOW_SHARE * _gamma_cdf(value / SLOWER, 0.05)
+    return (1 - SLOW_SHARE) * _gamma_cdf(value, 0.05) + slow
+
+
+def _true_quantile(cdf: Callable[[float], float], share: float) -> float:
+    return float(optimize.brentq(lambda value: cdf(value) - share, 0.2, 5.0))
+
+
+SERIES: dict[str, tuple[Series, Callable[[float], float], float]] = {
+    "independent": (independent, lambda value: _gamma_cdf(value, 0.1), 0.985),
+    f"AR(1) {KEPT}": (
+        neighbours,
+        lambda value: float(stats.norm.cdf(np.log(value) / 0.1 * np.sqrt(1 - KEPT**2))),
+        0.98,
+    ),
+    "two clocks, 100 slow spells": (partial(two_clocks, 10), _two_clocks_cdf, 0.98),
+    "two clocks, 20 slow spells": (partial(two_clocks, 50), _two_clocks_cdf, 0.98),
+}
+"""By name: how it is drawn, its distribution, and how often a bound at 99 % is to hold."""
+
+
+def percentile_coverage() -> dict[str, Any]:
+    """How often each bound of each percentile holds, of SERIES_DRAWN series and where it is printed."""
+    found: dict[str, Any] = {}
+    for number, (name, (draw, cdf, wanted)) in enumerate(SERIES.items()):
+        generator = np.random.default_rng([13, number])
+        true = [_true_quantile(cdf, share) for share in SHARES]
+        above, below, carried = (np.zeros(len(SHARES), dtype=np.int64) for _ in range(3))
+        for _ in range(SERIES_DRAWN):
+            series = draw(generator)
+            for place, share in enumerate(SHARES):
+                bounds = intervals.quantile_bounds(series, share, level=0.99)
+                if bounds.value is not None and bounds.low is not None and bounds.high is not None:
+                    carried[place] += 1
+                    above[place] += bounds.high >= true[place]
+                    below[place] += bounds.low <= true[place]
+        found[name] = {
+            "wanted": wanted,
+            "percentiles": {
+                f"p{100 * share:.0f}": {
+                    "true_ms": round(true[place], 5),
+                    "printed": float(carried[place]) / SERIES_DRAWN,
+                    "upper_covers": _share_of(above[place], carried[place]),
+                    "lower_covers": _share_of(below[place], carried[place]),
+                }
+                for place, share in enumerate(SHARES)
+            },
+        }
+    return found
+
+
+def _share_of(count: int, draws: int) -> dict[str, float] | None:
+    if not draws:
+        return None
+    bounds = stats.binomtest(int(count), int(draws)).proportion_ci(0.99, "exact")
+    told = {"value": count / draws, "low": bounds.low, "high": bounds.high}
+    return {name: round(float(value), 5) for name, value in told.items()}
+
+
+def percentiles() -> None:
+    """The third simulation, and whether it holds what was promised."""
+    found = percentile_coverage()
+    result = {"draws": SERIES_DRAWN, "runs": RUNS, "level": 0.99, "series": found}
+    place = Path(__file__).with_name("percentiles.json")
+    place.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for name, one in found.items():
+        for percentile, told in one["percentiles"].items():
+            both = [told[f"{side}_covers"]["value"] for side in ("upper", "lower") if told["printed"]]
+            short = "" if min(both) >= one["wanted"] else f"  below {one['wanted']}"
+            print(f"{name:28} {percentile}  printed {told['printed']:.3f}  upper, lower {both}{short}")
+
+
 def main() -> None:
     """Both simulations, then whether they hold what was promised."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--percentiles", action="store_true", help="Only those of latency.")
     options = parser.parse_args()
+    if options.percentiles:
+        percentiles()
+        return
     with ProcessPoolExecutor(options.processes) as pool:
         rows = list(pool.map(coverage_of, REGIMES))
         gates = dict(zip(GATES, pool.map(false_passes, GATES), strict=True))
