@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from tiny_run import command, journal
+from tiny_run import command, journal, recipe_with, written
 
 from calkd_edge.records import Predictions
 
@@ -177,3 +177,16 @@ def test_doctor_whose_cable_is_cut_says_so(board, inventory):
     assert done.code == 5
     assert "the connection to board broke" in done.err
     assert command("doctor", "--device", "board").code == 0
+
+
+def test_a_recipe_may_name_the_board_itself_and_calibrate_on_it(tiny, board, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    changes = {"devices": [{"name": "lab", "host": board.host}], "calibrate": {"on": "lab"}}
+    recipe = written(tmp_path, recipe_with(**changes))
+    done = command("compress", "--recipe", recipe, "--store", tiny.store, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert {row["device"] for row in report["measurements"]} == {"lab"}
+    stages = [line["stage"] for line in report["plan"]]
+    assert not [stage for stage in stages if stage.endswith("@local")]
+    assert "predict-raw-student-int8@lab" in stages
