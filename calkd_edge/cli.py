@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calkd_edge.benchmark_cli import benchmark
 from calkd_edge.calibrate_cli import calibrate
 from calkd_edge.doctor_cli import doctor
 from calkd_edge.errors import (
@@ -44,6 +45,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(store_app, name="store")
+app.command()(benchmark)
 app.command()(calibrate)
 app.command()(lint)
 app.command()(doctor)

@@ -1,18 +1,43 @@
-"""From raw samples to the latency that a report may print: percentiles with bounds, and a histogram.
+"""How long is measured, and from raw samples to the latency that a report may print.
 
-In scope: summarising. Out of scope: timing (the agent does), gating.
+In scope: profiles, percentiles with bounds, a histogram. Out of scope: timing (the agent does), gating.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from calkd_edge.intervals import worst_quantile
-from calkd_edge.records import FloatArray, LatencySummary, Percentile
+from calkd_edge.records import FloatArray, IntArray, LatencySummary, Percentile
 
 HISTOGRAM_BINS = 60
+SOAK_WINDOW_S, SOAK_WINDOWS = 60.0, 6
+"""A soak's first and last minute are compared; where it is shorter than so many, its first and last part."""
+
+LOADS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "min_runs": 1000,
+        "min_seconds": 3.0,
+        "warmup_min_runs": 50,
+        "warmup_min_seconds": 1.0,
+        "warmup_max_seconds": 5.0,
+        "warmup_window_seconds": 0.25,
+    },
+    "standard": {
+        "min_runs": 1024,
+        "min_seconds": 60.0,
+        "warmup_min_runs": 50,
+        "warmup_min_seconds": 2.0,
+        "warmup_max_seconds": 60.0,
+        "warmup_window_seconds": 1.0,
+    },
+}
+LOADS["certify"] = {**LOADS["standard"], "min_seconds": 600.0}
+PROCESSES = {"quick": 1, "standard": 3, "certify": 3}
+"""By profile: warm-up and minima of one process, and how many there are."""
 
 
 def latency_summary(
@@ -37,7 +62,7 @@ def latency_summary(
         load_ms: time to open the model.
         first_ms: time of the first inference after that.
         threads: of the runtime.
-        profile: quick or standard.
+        profile: one of PROCESSES.
         measured_at: ISO 8601, UTC.
     """
     percentiles = {}
@@ -70,3 +95,22 @@ def latency_summary(
         histogram_edges_ms=tuple(map(float, edges)),
         histogram_counts=tuple(map(int, counts)),
     )
+
+
+def tail(processes: Sequence[FloatArray]) -> Percentile:
+    """The worst process' p99 in milliseconds, None where the effective number of runs cannot carry it."""
+    bounds = worst_quantile(processes, 0.99)
+    return Percentile(value=bounds.value, low=bounds.low, high=bounds.high)
+
+
+def ends_of(starts_ns: IntArray, seconds: float) -> tuple[IntArray, IntArray, float]:
+    """Which runs began in the first and which in the last window of a soak, and the window's seconds.
+
+    Args:
+        starts_ns: [N] when each run began; ascending.
+        seconds: of the whole.
+    """
+    window_s = min(SOAK_WINDOW_S, seconds / SOAK_WINDOWS)
+    since = (starts_ns - starts_ns[0]) / 1e9
+    first, last = since < window_s, since >= since[-1] - window_s
+    return np.flatnonzero(first), np.flatnonzero(last), window_s

@@ -182,7 +182,8 @@ class Session:
             job["trace"] = TRACE
         reply = self._do("time", job, _TIME_REPLY, timeout_s=RUN_TIMEOUT_S, progress=progress)
         told = self._fetch_arrays(TRACE) if trace else {}
-        return TimedRun(self._fetch_arrays("samples.npy"), reply, told)
+        samples = told.pop("samples_ns") if trace else self._fetch_arrays("samples.npy")
+        return TimedRun(samples, reply, told)
 
     def _do(
         self,

@@ -7,6 +7,18 @@ softmax.
 """
 
 from calkd_edge.records.base import BoolArray, FloatArray, IntArray, Json, Record
+from calkd_edge.records.benchmark import (
+    AgainstBaseline,
+    Benchmark,
+    OnDevice,
+    Paced,
+    Ratio,
+    Soak,
+    SpentSeconds,
+    TimedFile,
+    TimedSource,
+    Worth,
+)
 from calkd_edge.records.calibration import Affine, Calibration, FitStatus, FoldProof
 from calkd_edge.records.doctor import (
     ClockFacts,
@@ -42,6 +54,16 @@ from calkd_edge.records.release import (
 from calkd_edge.records.repair import FileEnd, Repair, RepairedFile
 
 __all__ = [
+    "AgainstBaseline",
+    "Benchmark",
+    "OnDevice",
+    "Paced",
+    "Ratio",
+    "Soak",
+    "SpentSeconds",
+    "TimedFile",
+    "TimedSource",
+    "Worth",
     "ComparedMethod",
     "Comparison",
     "Corrupted",

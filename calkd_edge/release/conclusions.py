@@ -64,7 +64,7 @@ def _precision_pays(own: Evidence, fp32: Measurement, name: str, facts: DeviceFa
     span = f"{value:.2f} of the time, between {low:.2f} and {high:.2f}"
     if high < 1:
         return [f"{name} pays: p50 {times} in fp32 ({span}), and {share}."]
-    why = _why_not_faster(m, facts)
+    why = why_not_faster(m.precision, m.runtime, facts)
     verdict = "does not pay in time: it is slower" if low > 1 else "shows no sure gain in time"
     return [f"{name} {verdict}, p50 {times} in fp32 ({span}); {share}.{f' {why}' if why else ''}"]
 
@@ -84,18 +84,19 @@ def _ratio(own: LatencySummary, fp32: LatencySummary) -> tuple[float, float, flo
     return (a.value / b.value, a.low / b.high, a.high / b.low) if b.low > 0 else None
 
 
-def _why_not_faster(m: Measurement, facts: DeviceFacts | None) -> str | None:
-    if facts is None or not m.runtime.startswith("onnxruntime"):
+def why_not_faster(precision: str, runtime: str, facts: DeviceFacts | None) -> str | None:
+    """What of a device keeps a precision from being faster than fp32, as a sentence; None: not known."""
+    if facts is None or not runtime.startswith("onnxruntime"):
         return None
     has = {name.lower() for name in facts.isa}
-    if m.precision.startswith("int8"):
+    if precision.startswith("int8"):
         if not has & INT8_INSTRUCTIONS:
             return "The reason: this CPU has no VNNI or dot-product int8 instructions."
         return (
             "This CPU has int8 instructions, so a lack of them is not the reason; a profile of the runtime "
             "would show what it spends on converting between int8 and float32 and on layers in float32."
         )
-    if m.precision == "fp16" and not has & FP16_INSTRUCTIONS:
+    if precision == "fp16" and not has & FP16_INSTRUCTIONS:
         return "The reason: this CPU has no fp16 arithmetic, so fp16 runs as float32 after a cast."
     return None
 

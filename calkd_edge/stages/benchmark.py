@@ -12,7 +12,7 @@ import numpy as np
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.devices.session import TimedRun, open_session
 from calkd_edge.engine.stage import Job
-from calkd_edge.latency import latency_summary
+from calkd_edge.latency import LOADS, latency_summary
 from calkd_edge.recipe import BenchmarkSection
 from calkd_edge.records import LatencySummary
 from calkd_edge.stages.executed import executed
@@ -22,26 +22,6 @@ VERSION = 1
 
 IMAGES = 64
 """Real test images, in turn: never zeros, and few enough to lie in memory."""
-
-LOADS: dict[str, dict[str, Any]] = {
-    "quick": {
-        "min_runs": 1000,
-        "min_seconds": 3.0,
-        "warmup_min_runs": 50,
-        "warmup_min_seconds": 1.0,
-        "warmup_max_seconds": 5.0,
-        "warmup_window_seconds": 0.25,
-    },
-    "standard": {
-        "min_runs": 1024,
-        "min_seconds": 60.0,
-        "warmup_min_runs": 50,
-        "warmup_min_seconds": 2.0,
-        "warmup_max_seconds": 60.0,
-        "warmup_window_seconds": 1.0,
-    },
-}
-PROCESSES = {"quick": 1, "standard": 3}
 
 
 def run(job: Job) -> None:

@@ -1,0 +1,172 @@
+"""From the runs of one file to its line in benchmark.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from calkd_edge.benchmarking.ratios import ratio
+from calkd_edge.benchmarking.timing import Contender
+from calkd_edge.devices.session import TimedRun
+from calkd_edge.energy import energy
+from calkd_edge.engine.store import sha256_of
+from calkd_edge.intervals import worst_quantile
+from calkd_edge.latency import ends_of, tail
+from calkd_edge.records import (
+    Energy,
+    FloatArray,
+    Measurement,
+    OnDevice,
+    Paced,
+    Percentile,
+    Soak,
+    TimedFile,
+)
+from calkd_edge.stages.benchmark import summarise
+
+
+def milliseconds(runs: Sequence[TimedRun]) -> list[FloatArray]:
+    """A series for each process."""
+    return [np.asarray(one.samples_ns / 1e6) for one in runs]
+
+
+def timed_file(
+    one: Contender,
+    runs: list[TimedRun],
+    *,
+    emulated: bool,
+    profile: str,
+    threads: int,
+    rate_hz: float | None,
+    soak_s: float | None,
+    measured: Measurement | None,
+) -> TimedFile:
+    """What is told of a file; nothing that speaks of speed where the device is emulated.
+
+    Args:
+        one: the file.
+        runs: of its processes.
+        emulated: whether the device is.
+        profile: that was asked for.
+        threads: of the runtime.
+        rate_hz: ticks a second; None where runs followed back to back.
+        soak_s: seconds of a long run, None where it was none.
+        measured: what the run's report says of the precision.
+    """
+    quality = measured.quality if measured else None
+    replies = [run.reply for run in runs]
+    timing: dict[str, Any] = dict.fromkeys(("latency_ms", "p99", "infer_ms", "paced", "soak", "energy"))
+    if not emulated:
+        timing["latency_ms"] = summarise(runs, {"threads": threads, "profile": profile})
+        timing["p99"] = tail(milliseconds(runs))
+        timing["infer_ms"] = on_device(runs)
+        timing["paced"] = None if rate_hz is None else paced(runs, rate_hz)
+        timing["soak"] = None if soak_s is None else soak(runs[0], soak_s)
+        timing["energy"] = most_energy(runs)
+    return TimedFile(
+        precision=one.precision,
+        file=one.name,
+        sha256=sha256_of(one.path),
+        source_sha256=one.source_sha256,
+        size_bytes=one.path.stat().st_size,
+        session_options=replies[0]["session_options"],
+        built=one.built,
+        emulated=emulated,
+        **timing,
+        peak_memory_bytes=max(reply["peak_memory_bytes"] for reply in replies),
+        throttled=tuple(dict.fromkeys(name for run in runs for name in throttled(run.trace))),
+        top1=quality.top1 if quality else None,
+        ece=quality.ece if quality else None,
+    )
+
+
+def on_device(runs: Sequence[TimedRun]) -> OnDevice | None:
+    """What the runtime itself says of each run, of the worst process; None where it does not tell."""
+    series = [np.asarray(run.trace["device_ms"]) for run in runs]
+    if not all(len(each) for each in series):
+        return None
+    return OnDevice(p50=_percentile(series, 0.5), p95=_percentile(series, 0.95))
+
+
+def paced(runs: Sequence[TimedRun], rate_hz: float) -> Paced:
+    """How a schedule was kept, over all processes."""
+    began = [run.trace["starts_ns"] + run.trace["late_ns"] for run in runs]
+    gaps = sum(len(times) - 1 for times in began)
+    seconds = sum(float(times[-1] - times[0]) / 1e9 for times in began)
+    late = np.concatenate([run.trace["late_ns"] for run in runs]) / 1e6
+    missed = sum(int(run.reply["missed"]) for run in runs)
+    return Paced(
+        rate_hz=rate_hz,
+        held_hz=gaps / seconds if gaps else rate_hz,
+        ticks=len(late) + missed,
+        missed=missed,
+        late_p95_ms=float(np.quantile(late, 0.95)),
+        late_max_ms=float(late.max()),
+    )
+
+
+def soak(run: TimedRun, seconds: float) -> Soak:
+    """The first window against the last."""
+    first, last, window_s = ends_of(run.trace["starts_ns"], seconds)
+    series = milliseconds([run])[0]
+    zones = _columns(run.trace, "temperature_c.")
+    hottest = [float(np.nanmax(values)) for values in zones.values() if np.isfinite(values).any()]
+    return Soak(
+        seconds=seconds,
+        window_s=window_s,
+        first=_percentile([series[first]], 0.5),
+        last=_percentile([series[last]], 0.5),
+        ratio=ratio([series[last]], [series[first]], paired=True),
+        hottest_c=max(hottest, default=None),
+    )
+
+
+def most_energy(runs: Sequence[TimedRun]) -> Energy | None:
+    """Energy of the process that used most by inference; None where no power could be read."""
+    found = [one for one in map(_energy, runs) if one is not None]
+    return max(found, key=lambda one: one.joules_per_inference or 0.0, default=None)
+
+
+def _energy(run: TimedRun) -> Energy | None:
+    """Of the timed runs, the mean power of the rests before and after taken off."""
+    idle = [(int(begin), int(end)) for begin, end in run.reply["idle_ns"]]
+    if "columns" not in run.trace or not idle:
+        return None
+    begin, end = run.reply["window_ns"]
+    samples = run.trace["times_ns"], run.trace["values"], [str(name) for name in run.trace["columns"]]
+    used = energy(*samples, (begin, end), inferences=len(run.samples_ns))
+    rests = [rest.mean_w for rest in (energy(*samples, window) for window in idle) if rest is not None]
+    if used is None or not rests:
+        return used
+    idle_w = float(np.mean(rests))
+    net = (used.mean_w - idle_w) * used.seconds
+    by_inference = net / len(run.samples_ns)
+    return used.model_copy(
+        update={"idle_w": idle_w, "net_joules": net, "net_joules_per_inference": by_inference}
+    )
+
+
+def throttled(trace: Mapping[str, Any]) -> list[str]:
+    """Counters of throttling that rose while a process ran, and what slowed the machine down meanwhile."""
+    found = []
+    for name, values in _columns(trace, "events.").items():
+        seen = values[np.isfinite(values)]
+        if len(seen) and seen.max() > seen[0]:
+            found.append(f"{name} +{seen.max() - seen[0]:.0f}")
+    for name, values in _columns(trace, "throttled.").items():
+        if (values[np.isfinite(values)] > 0).any():
+            found.append(name)
+    return found
+
+
+def _columns(trace: Mapping[str, Any], kind: str) -> dict[str, FloatArray]:
+    names = [str(name) for name in trace.get("columns", ())]
+    chosen = [(place, name) for place, name in enumerate(names) if name.startswith(kind)]
+    return {name.removeprefix(kind): trace["values"][:, place] for place, name in chosen}
+
+
+def _percentile(series: Sequence[FloatArray], share: float) -> Percentile:
+    bounds = worst_quantile(series, share)
+    return Percentile(value=bounds.value, low=bounds.low, high=bounds.high)

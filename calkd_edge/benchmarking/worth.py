@@ -1,0 +1,132 @@
+"""Is a precision worth it on this device? Time, energy and size against what it costs in accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from calkd_edge.benchmarking.ratios import ratio
+from calkd_edge.records import DeviceFacts, FloatArray, Ratio, Report, TimedFile, Worth
+from calkd_edge.release import numbers
+from calkd_edge.release.conclusions import why_not_faster
+
+PRACTICAL = 1.05
+"""A change in time below this is none that a product feels."""
+
+PLAIN = "fp32"
+
+
+def worth(
+    files: Sequence[TimedFile],
+    samples: Mapping[str, Sequence[FloatArray]],
+    *,
+    runtime: str,
+    facts: DeviceFacts,
+    report: Report | None,
+) -> tuple[tuple[Worth, ...], str | None]:
+    """A verdict on each precision against fp32, and the one to take; None where nothing can be said.
+
+    Args:
+        files: all of one device.
+        samples: milliseconds by precision, a series for each process, timed in turns.
+        runtime: that ran them.
+        facts: of the device.
+        report: of the run, for its gates.
+    """
+    plain = next((one for one in files if one.precision == PLAIN), None)
+    if plain is None:
+        return (), None
+    found = tuple(
+        _worth(one, plain, samples, runtime, facts, report) for one in files if one.precision != PLAIN
+    )
+    paying = [one for one in found if one.worth == "yes" and one.ratio is not None]
+    if paying:
+        return found, min(paying, key=lambda one: one.ratio.value if one.ratio else 1.0).precision
+    return found, PLAIN if found and all(one.worth == "no" for one in found) else None
+
+
+def _worth(
+    own: TimedFile,
+    plain: TimedFile,
+    samples: Mapping[str, Sequence[FloatArray]],
+    runtime: str,
+    facts: DeviceFacts,
+    report: Report | None,
+) -> Worth:
+    size_ratio = own.size_bytes / plain.size_bytes
+    size = f"its file is {size_ratio:.2f} of the size"
+    if own.emulated:
+        reason = f"{size}; this device is emulated: nothing is claimed of its speed"
+        return _verdict(own, "emulated", None, size_ratio, None, reason)
+    found = ratio(samples[own.precision], samples[PLAIN], paired=True)
+    energy_ratio = _energy_ratio(own, plain)
+    facts_told = [_times(own, plain, found), size]
+    if energy_ratio is not None:
+        facts_told.append(f"it takes {energy_ratio:.2f} of the energy an inference (module rails, idle off)")
+    facts_told += _accuracy(own, plain)
+    told = "; ".join(facts_told)
+    failed = _failed_gates(own.precision, report)
+    if failed:
+        said = f"a gate failed: {failed[0]}; {told}"
+        return _verdict(own, "no", found, size_ratio, energy_ratio, said)
+    if found.high < 1 and found.value <= 1 / PRACTICAL:
+        return _verdict(own, "yes", found, size_ratio, energy_ratio, told)
+    why = why_not_faster(own.precision, runtime, facts)
+    told = f"{told}. {why}" if why else told
+    if found.low > 1:
+        said = f"it is slower; {told}"
+    elif found.low > 1 / PRACTICAL:
+        said = f"it gains less than 5 % of the time; {told}"
+    else:
+        said = f"the runs do not decide whether it gains 5 %; {told}"
+        return _verdict(own, "undecided", found, size_ratio, energy_ratio, said)
+    return _verdict(own, "no", found, size_ratio, energy_ratio, said)
+
+
+def _verdict(
+    own: TimedFile,
+    said: str,
+    found: Ratio | None,
+    size_ratio: float,
+    energy_ratio: float | None,
+    reason: str,
+) -> Worth:
+    return Worth(
+        precision=own.precision,
+        worth=said,
+        ratio=found,
+        size_ratio=size_ratio,
+        energy_ratio=energy_ratio,
+        reason=reason,
+    )
+
+
+def span(found: Ratio) -> str:
+    """A ratio of times in words."""
+    return f"{found.value:.2f} of the time, between {found.low:.2f} and {found.high:.2f}"
+
+
+def _times(own: TimedFile, plain: TimedFile, found: Ratio) -> str:
+    medians = [one.latency_ms.p50.value if one.latency_ms else None for one in (own, plain)]
+    return f"p50 {' against '.join(map(numbers.milliseconds, medians))} in {PLAIN} ({span(found)})"
+
+
+def _accuracy(own: TimedFile, plain: TimedFile) -> list[str]:
+    """What the run's report says of both, in words."""
+    told = []
+    for name, ours, theirs in (("top-1", own.top1, plain.top1), ("ECE", own.ece, plain.ece)):
+        if ours is not None and theirs is not None:
+            told.append(f"{name} {numbers.percent(ours.value)} against {numbers.percent(theirs.value)}")
+    return told
+
+
+def _energy_ratio(own: TimedFile, plain: TimedFile) -> float | None:
+    used = [one.energy.net_joules_per_inference if one.energy else None for one in (own, plain)]
+    if used[0] is None or used[1] is None or used[0] <= 0 or used[1] <= 0:
+        return None
+    return used[0] / used[1]
+
+
+def _failed_gates(precision: str, report: Report | None) -> list[str]:
+    named = f"student {precision} on "
+    gates = report.gates if report else ()
+    return [one.metric for one in gates if one.result == "failed" and one.measurement.startswith(named)]

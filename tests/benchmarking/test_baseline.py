@@ -1,0 +1,103 @@
+"""What may be compared with an earlier benchmark, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from benchmark_world import FACTS, benchmark
+
+from calkd_edge.benchmarking.baseline import Baseline, check_comparable, judged, read_baseline
+from calkd_edge.errors import RecipeError
+from calkd_edge.records import Ratio
+
+NOW = {
+    "facts": FACTS,
+    "runtime": "tensorrt",
+    "version": "10.3.0",
+    "threads": 1,
+    "rate_hz": None,
+    "precisions": ["fp32", "int8"],
+}
+
+
+def compared(tmp_path, *, then=None, now=None):
+    baseline = Baseline(tmp_path / "benchmark.json", benchmark(**(then or {})))
+    return check_comparable(baseline, **{**NOW, **(now or {})})
+
+
+def facts(**changed):
+    return FACTS.model_copy(update=changed)
+
+
+def test_alike_is_comparable_and_the_common_precisions_are_named(tmp_path):
+    assert compared(tmp_path) == ["fp32", "int8"]
+    assert compared(tmp_path, now={"precisions": ["int8", "fp16"]}) == ["int8"]
+    assert compared(tmp_path, now={"version": "10.16.1"}) == ["fp32", "int8"], "same major version"
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "words"),
+    [
+        ({"scope": "infer"}, {}, "scope e2e, there infer"),
+        ({}, {"facts": facts(power_mode="MAXN")}, "power mode MAXN, there 15W"),
+        ({}, {"facts": facts(power_mode=None)}, "power mode None, there 15W"),
+        ({}, {"facts": facts(board="another board")}, "board another board, there a board"),
+        ({}, {"facts": facts(cpu="another")}, "processor aarch64 another"),
+        ({"runtime": "onnxruntime"}, {}, "runtime tensorrt, there onnxruntime"),
+        ({"runtime_version": "11.4.1"}, {}, "tensorrt 10.3.0, there 11.4.1: another major version"),
+        ({"threads": 2}, {}, "threads 1, there 2"),
+        ({"rate_hz": 30.0}, {}, "rate back to back, there 30 Hz"),
+        ({}, {"rate_hz": 30.0}, "rate 30 Hz, there back to back"),
+        ({}, {"precisions": ["fp16"]}, "it has fp32, int8, not fp16"),
+        ({}, {"facts": facts(emulated=True)}, "emulated"),
+        ({"facts": facts(emulated=True)}, {}, "emulated"),
+    ],
+)
+def test_what_differs_is_refused_by_name(tmp_path, then, now, words):
+    with pytest.raises(RecipeError) as refused:
+        compared(tmp_path, then=then, now=now)
+    assert words in refused.value.message
+    assert "benchmark.json" in refused.value.message
+    assert refused.value.remedy
+    assert refused.value.exit_code == 2
+
+
+def test_all_that_differs_is_said_at_once(tmp_path):
+    with pytest.raises(RecipeError, match=r"power mode .*threads .*rate"):
+        compared(tmp_path, now={"facts": facts(power_mode="MAXN"), "threads": 4, "rate_hz": 10.0})
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "verdict", "words"),
+    [
+        (1.08, 1.1, 1.12, "worse", "1.10 of the time"),
+        (0.8, 0.85, 0.9, "better", "0.85 of the time"),
+        (1.01, 1.03, 1.04, "inconclusive", "no difference of 5 %"),
+        (1.01, 1.04, 1.08, "inconclusive", "do not decide"),
+        (0.9, 1.2, 1.5, "inconclusive", "do not decide"),
+        (0.99, 1.0, 1.01, "inconclusive", "no difference of 5 %"),
+    ],
+)
+def test_verdict_needs_an_interval_without_one_and_a_change_that_is_felt(low, value, high, verdict, words):
+    found = judged("int8", Ratio(value=value, low=low, high=high, processes=3), interleaved=True)
+    assert found.verdict == verdict
+    assert words in found.reason
+
+
+def test_no_benchmark_is_a_usage_error(tmp_path):
+    with pytest.raises(RecipeError, match="No such file"):
+        read_baseline(tmp_path / "missing.json")
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps({"name": "tiny"}))
+    with pytest.raises(RecipeError, match="is no benchmark"):
+        read_baseline(path)
+    newer = json.loads(benchmark().model_dump_json()) | {"schema_version": 2}
+    path.write_text(json.dumps(newer))
+    with pytest.raises(RecipeError, match="schema_version"):
+        read_baseline(path)
+
+
+def test_folder_names_its_json(tmp_path):
+    (tmp_path / "benchmark.json").write_text(benchmark().model_dump_json())
+    assert read_baseline(tmp_path).told == benchmark()
