@@ -48,7 +48,9 @@ def quantile_bounds(samples: ArrayLike, q: float, *, level: float = LEVEL) -> Qu
     """The q-quantile of a series in time order, with binomial order-statistic bounds at its effective size.
 
     The value is the smallest sample with at least q of all at or below it. At 95 % a bound above p95 needs 59
-    effective samples (1 - .95^59 > .95), above p50 needs 5.
+    effective samples (1 - .95^59 > .95), above p50 needs 5. How much a series resembles itself is asked at
+    the value, and once more at each bound: slow spells may show at one and not at the other. The smallest
+    effective size counts.
 
     Raises:
         ValueError: no samples, one that is not finite, or q outside 0..1.
@@ -62,20 +64,30 @@ def quantile_bounds(samples: ArrayLike, q: float, *, level: float = LEVEL) -> Qu
     n = len(ordered)
     value = float(ordered[max(math.ceil(q * n - 1e-9), 1) - 1])
     effective = effective_size(series > value)
-    m = max(1, math.floor(effective + 1e-9))
+    low, high = _bounds(ordered, effective, q, level)
+    sizes = [effective_size(series > bound) for bound in (low, high) if bound is not None]
+    if sizes and min(sizes) < effective:
+        effective = min(sizes)
+        low, high = _bounds(ordered, effective, q, level)
+    carried = low is not None and high is not None
+    return QuantileBounds(
+        value if carried else None,
+        None if low is None else min(low, value),
+        None if high is None else max(high, value),
+        effective,
+    )
+
+
+def _bounds(ordered: Floats, effective: float, q: float, level: float) -> tuple[float | None, float | None]:
+    """The order statistics that bound a quantile, were it taken from `effective` independent samples."""
+    n, m = len(ordered), max(1, math.floor(effective + 1e-9))
     cumulative = _binomial_cdf(m, q)
     stretch = (n + 1) / (m + 1)
     lower_ranks = np.flatnonzero(1 - cumulative[:m] >= level)  # P(X >= r) for r = index + 1
     upper_ranks = np.flatnonzero(cumulative[:m] >= level)  # P(X <= s - 1) for s = index + 1
-    low = None if not len(lower_ranks) else ordered[max(math.floor((lower_ranks[-1] + 1) * stretch), 1) - 1]
-    high = None if not len(upper_ranks) else ordered[min(math.ceil((upper_ranks[0] + 1) * stretch), n) - 1]
-    carried = low is not None and high is not None
-    return QuantileBounds(
-        value if carried else None,
-        None if low is None else min(float(low), value),
-        None if high is None else max(float(high), value),
-        effective,
-    )
+    low = None if not len(lower_ranks) else max(math.floor((lower_ranks[-1] + 1) * stretch), 1) - 1
+    high = None if not len(upper_ranks) else min(math.ceil((upper_ranks[0] + 1) * stretch), n) - 1
+    return None if low is None else float(ordered[low]), None if high is None else float(ordered[high])
 
 
 def _binomial_cdf(n: int, q: float) -> Floats:
