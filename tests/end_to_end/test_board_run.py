@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import threading
 import time
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from tiny_run import command, journal, recipe_with, written
 
+from calkd_edge.devices import ssh
 from calkd_edge.records import Predictions
 
 REACH = ("--device", "board")
@@ -190,3 +193,29 @@ def test_a_recipe_may_name_the_board_itself_and_calibrate_on_it(tiny, board, tmp
     stages = [line["stage"] for line in report["plan"]]
     assert not [stage for stage in stages if stage.endswith("@local")]
     assert "predict-raw-student-int8@lab" in stages
+
+
+@pytest.mark.parametrize(("spare", "said"), [(-700, "its disk is full"), (12, "No space left")])
+def test_a_board_whose_disk_is_full_says_what_to_do(tiny, board, inventory, tmp_path, spare, said):
+    """Full before the images have arrived, and full when the agent writes what it found; `spare` in KiB."""
+    fresh = (*REACH, "--fresh", "predict-student-fp32@board")
+    assert tiny.again(tmp_path / "out", *REACH).code == 0
+    shutil.rmtree(board.cache)
+    assert tiny.again(tmp_path / "out", *fresh).code == 0
+    needed = sum(-(-path.stat().st_size // 4096) * 4 for path in board.cache.glob("files/*"))
+    shutil.rmtree(board.cache)
+    board.cache.mkdir()
+    mounted = ["mount", "-t", "tmpfs", "-o", f"size={needed + spare}k", "tmpfs", str(board.cache)]
+    if subprocess.run(mounted, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small disk can only be mounted by root")
+    try:
+        full = tiny.again(tmp_path / "out", *fresh)
+    finally:
+        ssh.disconnect()
+        subprocess.run(["umount", str(board.cache)], check=True)
+    assert full.code == 5
+    assert said in full.err
+    assert "Free space" in full.err
+    assert "--clean" in full.err
+    assert command("store", "check", "--store", tiny.store).code == 0
+    assert tiny.again(tmp_path / "out", *REACH).code == 0
