@@ -16,7 +16,8 @@ from exported_nets import ExportedNet, blobs, settled
 from hypothesis import settings as hypothesis_settings
 from tiny_run import RECIPE, TinyRun, command, written
 
-from calkd_edge.devices import ssh
+from calkd_edge.devices import DEVICES, ssh
+from calkd_edge.devices.base import Device
 from calkd_edge.export.onnx_export import export_onnx, reference_logits
 
 # The same examples in every run, so that a failure is of the change at hand; `make test-all` draws new ones.
@@ -98,3 +99,17 @@ def board(sshd, monkeypatch) -> Iterator[loopback_board.Board]:
     monkeypatch.setenv("PATH", f"{sshd.client}:{os.environ['PATH']}")
     yield sshd
     ssh.disconnect()
+
+
+@pytest.fixture
+def device() -> Iterator[Callable[[str, Callable[[str], Device]], None]]:
+    """device(name, make): register a device of the test's own for its duration."""
+    added: list[str] = []
+
+    def add(name: str, make: Callable[[str], Device]) -> None:
+        DEVICES.add(name, make)
+        added.append(name)
+
+    yield add
+    for name in added:
+        del DEVICES._added[name]

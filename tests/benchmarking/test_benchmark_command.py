@@ -20,7 +20,6 @@ from onnx import TensorProto, helper
 from PIL import Image
 from tiny_run import command
 
-from calkd_edge.devices import DEVICES
 from calkd_edge.devices.local import Local
 from calkd_edge.engine.store import sha256_of
 from calkd_edge.latency import LOADS
@@ -32,20 +31,6 @@ def short(monkeypatch):
     """Seconds become fractions of them."""
     for name in ("quick", "standard"):
         monkeypatch.setitem(LOADS, name, SHORT)
-
-
-@pytest.fixture
-def device():
-    """device(name, make): register a device of the test's own for its duration."""
-    added = []
-
-    def add(name, make):
-        DEVICES.add(name, make)
-        added.append(name)
-
-    yield add
-    for name in added:
-        del DEVICES._added[name]
 
 
 @pytest.fixture

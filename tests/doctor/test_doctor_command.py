@@ -12,26 +12,11 @@ import onnxruntime
 import pytest
 from tiny_run import command
 
-from calkd_edge.devices import DEVICES
 from calkd_edge.devices.local import Local
 from calkd_edge.devices.session import Session
 from calkd_edge.doctor import examine
 from calkd_edge.errors import DeviceError
 from calkd_edge.records import DoctorReport
-
-
-@pytest.fixture
-def device():
-    """device(name, make): register a device of the test's own for its duration."""
-    added = []
-
-    def add(name, make):
-        DEVICES.add(name, make)
-        added.append(name)
-
-    yield add
-    for name in added:
-        del DEVICES._added[name]
 
 
 def test_doctor_shows_this_machine():

@@ -14,8 +14,8 @@ from rich.console import Console
 from calkd_edge.agent import doctor
 from calkd_edge.agent.interpreters import interpreters
 from calkd_edge.agent.place import Place
+from calkd_edge.commands.doctor_screen import show
 from calkd_edge.doctor import examine
-from calkd_edge.doctor_screen import show
 from calkd_edge.records import DoctorReport, Interpreter, MachineFacts
 
 CASES = list(MACHINES)

@@ -50,10 +50,10 @@ def benchmark(
 ) -> None:
     """Time every precision of a run on a device, side by side; say whether int8 is worth it there."""
     begun = time.perf_counter()
-    from calkd_edge import benchmark_screen
     from calkd_edge.benchmarking.benchmark import Asked, write
     from calkd_edge.benchmarking.benchmark import benchmark as timed
     from calkd_edge.benchmarking.sources import newest_run
+    from calkd_edge.commands import benchmark_screen
     from calkd_edge.devices.inventory import runtime_of
     from calkd_edge.latency import PROCESSES
     from calkd_edge.screen import say

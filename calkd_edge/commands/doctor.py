@@ -23,9 +23,9 @@ def doctor(
     if clean:
         _clean(device)
         return
+    from calkd_edge.commands.doctor_screen import show
     from calkd_edge.devices.session import open_session
     from calkd_edge.doctor import examine
-    from calkd_edge.doctor_screen import show
 
     with open_session(device) as session:
         report = examine(device, session.doctor())
