@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import importlib
 import json
-import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from board_pythons import VERSIONS, clean, interpreters
 
 from calkd_edge import agent
 from calkd_edge.agent import PROTOCOL
@@ -20,7 +20,6 @@ from calkd_edge.devices.agent_zip import agent_name, agent_zip
 
 ROOT = Path(agent.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
-VERSIONS = ("3.8", "3.10", "3.12")
 
 
 @pytest.fixture
@@ -28,11 +27,6 @@ def pyz(tmp_path) -> Path:
     path = tmp_path / agent_name()
     path.write_bytes(agent_zip())
     return path
-
-
-def clean() -> dict[str, str]:
-    """An environment from which this project cannot be imported by accident."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COV"))}
 
 
 def run(pyz, verb, job, *, python=sys.executable, folder=None):
@@ -131,21 +125,6 @@ def test_zip_is_small_whole_and_the_same_every_time(pyz):
 def test_name_follows_the_content(pyz):
     assert pyz.name.startswith("calkd-agent-")
     assert pyz.suffix == ".pyz"
-
-
-def interpreters() -> dict[str, str]:
-    """Python by version: from CALKD_PYTHONS (a colon-separated list of paths), else from pyenv."""
-    found = {}
-    listed = [path for path in os.environ.get("CALKD_PYTHONS", "").split(":") if path]
-    for version in VERSIONS:
-        for path in [*listed, *map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))]:
-            code = "import sys; print('%d.%d' % sys.version_info[:2])"
-            done = subprocess.run(
-                [path, "-c", code], env=clean(), capture_output=True, text=True, check=False
-            )
-            if done.stdout.strip() == version:
-                found.setdefault(version, path)
-    return found
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -1,0 +1,43 @@
+"""The agent's work under the Pythons of boards: the same answers, timed, over the whole road."""
+
+from __future__ import annotations
+
+import subprocess
+
+import numpy as np
+import pytest
+from board_pythons import VERSIONS, clean, interpreters
+
+from calkd_edge.devices.session import open_session
+from calkd_edge.latency import LOADS
+
+SHORT = {**LOADS["quick"], "min_runs": 20, "min_seconds": 0.1, "warmup_max_seconds": 0.3}
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def python(request):
+    """A Python of that version with numpy and ONNX Runtime."""
+    found = interpreters().get(request.param)
+    if found is None:
+        pytest.skip(f"no Python {request.param} here; name one in CALKD_PYTHONS")
+    imports = [found, "-c", "import numpy, onnxruntime"]
+    if subprocess.run(imports, env=clean(), capture_output=True, check=False).returncode:
+        pytest.skip(f"{found} has no numpy or no ONNX Runtime; name one that has in CALKD_PYTHONS")
+    return request.param, found
+
+
+def test_each_verb_works_there(python, exported, tmp_path):
+    version, path = python
+    net = exported("resnet8")
+    np.save(tmp_path / "images.npy", net.images)
+    where = {"runtime": "onnxruntime", "options": {"threads": 1}}
+    with open_session("local", {"python": path}) as session:
+        facts = session.probe()
+        outputs, _ = session.predict(net.path, tmp_path / "images.npy", **where)
+        timed = session.time(net.path, tmp_path / "images.npy", load=SHORT, **where)
+        machine = session.doctor()
+    assert facts.python.startswith(version)
+    np.testing.assert_allclose(outputs["logits"], net.reference, atol=1e-4)
+    assert len(timed.samples_ns) >= 20
+    assert (timed.samples_ns > 0).all()
+    assert machine.interpreters[0].version.startswith(version)
