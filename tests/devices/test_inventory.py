@@ -11,6 +11,7 @@ from calkd_edge.devices.inventory import PROFILES, device_at, inventory_path, pl
 from calkd_edge.devices.local import Local
 from calkd_edge.devices.ssh import Ssh
 from calkd_edge.errors import DeviceError, RecipeError
+from calkd_edge.listing import listed
 from calkd_edge.recipe import DeviceSection
 from calkd_edge.targets import split_runtime
 
@@ -158,3 +159,12 @@ def test_a_runtime_is_told_from_a_port(text, name, runtime):
 def test_each_kind_of_board_has_its_runtime():
     assert runtime_of("jetson") == "tensorrt"
     assert {runtime_of(name) for name in ("local", "raspberrypi", "arm64", "x86", "a@b")} == {"onnxruntime"}
+
+
+def test_the_list_of_devices_has_inventory_and_kinds():
+    written("jetson: {host: a@b}\npi: {}\n")
+    listed_ones = {entry["name"]: entry["summary"] for entry in listed("devices")}
+    assert set(listed_ones) == {"local", "jetson", "pi", "raspberrypi", "arm64", "x86"}
+    assert listed_ones["jetson"] == "a@b, of your inventory"
+    assert listed_ones["pi"] == "this machine, of your inventory"
+    assert "onnxruntime by default" in listed_ones["arm64"]
