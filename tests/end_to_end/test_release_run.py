@@ -209,7 +209,7 @@ def test_training_in_two_processes_ends_as_a_release_and_is_written_down(tmp_pat
     assert done.code == 0, done.err
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["environment"]["processes"] == 2
-    assert "batch normalisation is per process" in done.err
+    assert "batch normalisation is synchronised" in done.err
 
 
 def test_training_with_every_choice_at_once_runs_and_resumes_from_the_store(tmp_path):
