@@ -114,16 +114,16 @@ def list_names(
 
 
 @app.command()
-def schema(kind: Annotated[str, typer.Argument(help="recipe or report.")]) -> None:
-    """Print the JSON schema of a recipe or of report.json."""
+def schema(kind: Annotated[str, typer.Argument(help="recipe, report or benchmark.")]) -> None:
+    """Print the JSON schema of a recipe, of report.json or of benchmark.json."""
     import json
 
     from calkd_edge.recipe import Recipe
-    from calkd_edge.records import Report
+    from calkd_edge.records import Benchmark, Report
 
-    known: dict[str, Any] = {"recipe": Recipe, "report": Report}
+    known: dict[str, Any] = {"recipe": Recipe, "report": Report, "benchmark": Benchmark}
     if kind not in known:
-        raise RecipeError(f"there is no schema of '{kind}'", remedy="Valid: recipe, report.")
+        raise RecipeError(f"there is no schema of '{kind}'", remedy=f"Valid: {', '.join(known)}.")
     print(json.dumps(known[kind].model_json_schema(mode="serialization"), indent=1))
 
 

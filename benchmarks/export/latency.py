@@ -3,10 +3,12 @@
 The same student with settled random weights (a kernel's time does not depend on them). Default paths: torch
 eager; torch.compile; a plain torch.onnx.export in ONNX Runtime as it comes; ONNX Runtime's default static
 quantization of that; OpenVINO's own conversion of the torch module, as it comes (in bfloat16 where the CPU
-has that) and in float32. Each contender runs blocks of a quarter of a second, in an order that is drawn anew
-each round; a ratio is of medians of blocks, its interval from 2,000 bootstrap samples of rounds.
+has that) and in float32. Each contender runs a block of a tenth of a second a round, in an order that is
+drawn anew each round. Every ten rounds all are opened anew: how fast a file runs depends by some per cent on
+where in memory it came to lie. A ratio is the median over rounds of the ratio of both blocks' medians, its
+interval from 2,000 bootstrap samples of openings.
 
-    python benchmarks/export/latency.py [--rounds 40] [--nets mobilenet_v2 shufflenet_v2]
+    python benchmarks/export/latency.py [--rounds 120] [--nets mobilenet_v2 shufflenet_v2]
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from calkd_edge.quantization.source import Images
 
 RESULT = Path(__file__).with_suffix(".json")
 NETS = ("mobilenet_v2", "shufflenet_v2")
-BLOCK_S, IMAGES = 0.25, 64
+BLOCK_S, IMAGES, ROUNDS_OPEN = 0.1, 64, 10
 PAIRS = (
     ("ours, fp32, ONNX Runtime", "torch.onnx.export, ONNX Runtime"),
     ("ours, int8, ONNX Runtime", "quantize_static, ONNX Runtime"),
@@ -56,6 +58,7 @@ HINT = str(openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT"))
 AS_IT_COMES = {"inference_precision": "bf16" if "bfloat16" in HINT else "f32"}
 """What OpenVINO computes float32 in where nobody says otherwise."""
 Contender = Callable[[np.ndarray], Any]
+Opening = Callable[[], Contender]
 
 
 class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
@@ -69,43 +72,43 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
         return next(self.feeds, None)
 
 
-def contenders(net: nn.Module, size: int, threads: int, folder: Path) -> dict[str, Contender]:
-    """What takes one image [1, 3, H, W] and answers, by name."""
+def contenders(net: nn.Module, size: int, threads: int, folder: Path) -> dict[str, Opening]:
+    """By name, what opens something that takes one image [1, 3, H, W] and answers."""
     others = pictures(IMAGES, size, 12)
     example = torch.from_numpy(others[:1])
-    plain, ours = folder / "plain.onnx", folder / "ours.onnx"
+    plain, static = folder / "plain.onnx", folder / "static.onnx"
+    ours, exact, derived = folder / "ours.onnx", folder / "int8.onnx", folder / "int8.cpu.onnx"
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
     torch.onnx.export(net, (example,), str(plain), dynamo=True, verbose=False, **names)
-    quantize_static(str(plain), str(folder / "static.onnx"), Reader(others))
+    quantize_static(str(plain), str(static), Reader(others))
     export_onnx(net, (3, size, size), ours, opset=20, metadata={})
     canonical = int8(onnx.load(ours), Images(lambda count: others[:count]), scales="dyadic")
-    onnx.save(canonical, folder / "int8.onnx")
-    onnx.save(derive_for_cpu(canonical), folder / "int8.cpu.onnx")
+    onnx.save(canonical, exact)
+    onnx.save(derive_for_cpu(canonical), derived)
+    for name, model in (("fp32", onnx.load(ours)), ("int8", canonical)):
+        (folder / f"{name}.tflite").write_bytes(convert(model))
     torch.set_num_threads(threads)
     compiled = torch.compile(net)
-    own = {"threads": threads}
-    made: dict[str, Contender] = {
-        "torch eager": partial(_by_torch, net),
-        "torch.compile": partial(_by_torch, compiled),
-        "torch.onnx.export, ONNX Runtime": _as_it_comes(plain, threads),
-        "quantize_static, ONNX Runtime": _as_it_comes(folder / "static.onnx", threads),
-        "ours, fp32, ONNX Runtime": open_runtime("onnxruntime", str(ours), own).__enter__().infer,
-        "ours, int8, ONNX Runtime": open_runtime("onnxruntime", str(folder / "int8.cpu.onnx"), own)
-        .__enter__()
-        .infer,
-        "convert_model, OpenVINO": _converted(net, example, threads),
-        "convert_model, OpenVINO in f32": _converted(net, example, threads, "f32"),
-        "ours, fp32, OpenVINO": open_runtime("openvino", str(ours), own).__enter__().infer,
-        "ours, fp32, OpenVINO as it comes": open_runtime("openvino", str(ours), {**own, **AS_IT_COMES})
-        .__enter__()
-        .infer,
-        "ours, int8, OpenVINO": open_runtime("openvino", str(folder / "int8.onnx"), own).__enter__().infer,
+    converted = openvino.convert_model(net, example_input=example)
+
+    def by_us(runtime: str, path: Path, **options: Any) -> Opening:
+        return lambda: open_runtime(runtime, str(path), {"threads": threads, **options}).__enter__().infer
+
+    return {
+        "torch eager": lambda: partial(_by_torch, net),
+        "torch.compile": lambda: partial(_by_torch, compiled),
+        "torch.onnx.export, ONNX Runtime": partial(_as_it_comes, plain, threads),
+        "quantize_static, ONNX Runtime": partial(_as_it_comes, static, threads),
+        "ours, fp32, ONNX Runtime": by_us("onnxruntime", ours),
+        "ours, int8, ONNX Runtime": by_us("onnxruntime", derived),
+        "convert_model, OpenVINO": partial(_converted, converted, threads),
+        "convert_model, OpenVINO in f32": partial(_converted, converted, threads, "f32"),
+        "ours, fp32, OpenVINO": by_us("openvino", ours),
+        "ours, fp32, OpenVINO as it comes": by_us("openvino", ours, **AS_IT_COMES),
+        "ours, int8, OpenVINO": by_us("openvino", exact),
+        "ours, fp32, LiteRT": by_us("litert", folder / "fp32.tflite"),
+        "ours, int8, LiteRT": by_us("litert", folder / "int8.tflite"),
     }
-    for name, model in (("fp32", onnx.load(ours)), ("int8", canonical)):
-        path = folder / f"{name}.tflite"
-        path.write_bytes(convert(model))
-        made[f"ours, {name}, LiteRT"] = open_runtime("litert", str(path), own).__enter__().infer
-    return made
 
 
 def _by_torch(net: nn.Module, image: np.ndarray) -> Any:
@@ -121,10 +124,7 @@ def _as_it_comes(path: Path, threads: int) -> Contender:
     return lambda image: session.run(None, {"images": image})
 
 
-def _converted(
-    net: nn.Module, example: torch.Tensor, threads: int, precision: str | None = None
-) -> Contender:
-    model = openvino.convert_model(net, example_input=example)
+def _converted(model: openvino.Model, threads: int, precision: str | None = None) -> Contender:
     settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if precision is not None:
         settings["INFERENCE_PRECISION_HINT"] = precision
@@ -144,32 +144,35 @@ def block(run: Contender, images: list[np.ndarray]) -> float:
     return float(np.median(taken)) / 1e6
 
 
-def rounds(made: dict[str, Contender], size: int, count: int) -> dict[str, np.ndarray]:
+def rounds(openings: dict[str, Opening], size: int, count: int) -> dict[str, np.ndarray]:
     """By contender, the median of each of its blocks, [count] in milliseconds."""
     whole = pictures(IMAGES, size, 13)
     images = [whole[place : place + 1] for place in range(IMAGES)]
-    for run in made.values():
-        block(run, images)
     generator = np.random.default_rng(0)
-    found: dict[str, list[float]] = {name: [] for name in made}
-    for _ in range(count):
+    found: dict[str, list[float]] = {name: [] for name in openings}
+    for number in range(count):
+        if number % ROUNDS_OPEN == 0:
+            made = {}  # what was open is closed before anything is opened anew
+            made = {name: opening() for name, opening in openings.items()}
+            for run in made.values():
+                block(run, images)
         for name in generator.permutation(list(made)):
             found[name].append(block(made[name], images))
     return {name: np.array(values) for name, values in found.items()}
 
 
 def ratio(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """Of medians, with a 95 % interval over rounds."""
-    generator = np.random.default_rng(1)
-    picks = generator.integers(0, len(own), (2000, len(own)))
-    low, high = np.quantile(np.median(own[picks], 1) / np.median(other[picks], 1), [0.025, 0.975])
-    return {"value": float(np.median(own) / np.median(other)), "low": float(low), "high": float(high)}
+    """Median over rounds, whose slow minutes meet both alike; what was opened together is drawn together."""
+    groups = np.stack(np.split(own / other, len(own) // ROUNDS_OPEN))
+    picks = np.random.default_rng(1).integers(0, len(groups), (2000, len(groups)))
+    low, high = np.quantile(np.median(groups[picks].reshape(2000, -1), axis=1), [0.025, 0.975])
+    return {"value": float(np.median(groups)), "low": float(low), "high": float(high)}
 
 
 def main() -> None:
     """Every net and number of threads; the result is written as it grows."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=120, help="a multiple of ten")
     parser.add_argument("--nets", nargs="+", default=list(NETS))
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])

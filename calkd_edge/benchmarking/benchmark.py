@@ -149,6 +149,7 @@ def _timed(
             precisions=list(source.folders),
         )
     begun = time.perf_counter()
+    unproven = source.unproven(asked.runtime)
     same: dict[str, Any] = {"runtime": asked.runtime, "threads": asked.threads}
     own = [contender(source, one, session, work, **same) for one in source.folders]
     theirs: list[Contender] = []
@@ -206,7 +207,7 @@ def _timed(
             recommended=recommended,
             baseline=None if earlier is None else str(earlier.path),
             against=_against(common, recorded, runs),
-            warnings=cautions(runs, files, facts),
+            warnings=cautions(runs, files, facts, here=f"{asked.device}:{asked.runtime}", unproven=unproven),
             seconds=_seconds(asked.begun, building, runs),
             measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             samples_sha256="",

@@ -10,12 +10,39 @@ from calkd_edge.records import DeviceFacts, TimedFile
 
 
 def cautions(
-    runs: Mapping[str, Sequence[TimedRun]], files: Sequence[TimedFile], facts: DeviceFacts
+    runs: Mapping[str, Sequence[TimedRun]],
+    files: Sequence[TimedFile],
+    facts: DeviceFacts,
+    *,
+    here: str,
+    unproven: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Sentences for the reader: clocks, other work, warm-up, throttling, missed ticks."""
-    if facts.emulated:
-        return ("this device is emulated: the files run there, how fast says nothing, so it is not told",)
+    """Sentences for the reader, most telling first.
+
+    Args:
+        runs: by key, each process.
+        files: that were timed.
+        facts: of the device.
+        here: DEVICE:RUNTIME.
+        unproven: precisions whose file was converted for this benchmark.
+    """
     said = []
+    elsewhere = sorted({one.measured_on for one in files if one.measured_on not in (None, here)})
+    if elsewhere:
+        said.append(
+            f"accuracy and confidence are those of {', '.join(map(str, elsewhere))}: "
+            f"compress --device {here} measures them here"
+        )
+    if unproven:
+        said.append(
+            f"{', '.join(unproven)}: converted for this benchmark, its answers were not held against the "
+            "ONNX file's; a recipe with this device and runtime does that"
+        )
+    if facts.emulated:
+        return (
+            *said,
+            "this device is emulated: the files run there, how fast says nothing, so it is not told",
+        )
     replies = {key: [one.reply for one in several] for key, several in runs.items()}
     first = next(iter(replies.values()))[0]
     floating = ["cores" if name.startswith("cpu") else name for name in first["floating"]]

@@ -79,6 +79,7 @@ def timed_file(
         throttled=tuple(dict.fromkeys(name for run in runs for name in throttled(run.trace))),
         top1=quality.top1 if quality else None,
         ece=quality.ece if quality else None,
+        measured_on=f"{measured.device}:{measured.runtime}" if measured else None,
     )
 
 

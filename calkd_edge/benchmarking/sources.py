@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from calkd_edge.agent.runtimes import CONVERTED as TAKES_CONVERTED
 from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
+from calkd_edge.export.litert import convert
 from calkd_edge.onnx_file import read_onnx
 from calkd_edge.onnx_graph import metadata
 from calkd_edge.records import Measurement, Report, TimedSource
@@ -63,8 +64,10 @@ class Source:
     def runs(self, precision: str, device: str, runtime: str) -> tuple[Path, dict[str, Any]]:
         """The one file of a precision that a runtime executes, and what the run's recipe opens it with.
 
+        One that the runtime wants converted and that no run made is converted here.
+
         Raises:
-            RecipeError: the runtime needs a file that was not made.
+            StageFailed: an operator has no counterpart in that runtime.
         """
         devices: Any = self.report.recipe.get("devices") if self.report else None
         there = [one for one in devices or () if (one["name"], one["runtime"]) == (device, runtime)]
@@ -73,11 +76,15 @@ class Source:
         if runtime not in TAKES_CONVERTED:
             return executed_file(folder, runtime, options), options
         if not (folder / CONVERTED).is_file():
-            raise RecipeError(
-                f"{self.told.path} holds no {precision} file for {runtime}",
-                remedy=f"Let a run make one: calkd-edge compress --recipe RECIPE --device local:{runtime}",
-            )
+            (folder / CONVERTED).write_bytes(convert(read_onnx(folder / CANONICAL)))
         return folder / CONVERTED, options
+
+    def unproven(self, runtime: str) -> tuple[str, ...]:
+        """Precisions whose file for a runtime is yet to be made, so that no run has held its answers."""
+        needs = runtime in TAKES_CONVERTED
+        return tuple(
+            one for one, folder in self.folders.items() if needs and not (folder / CONVERTED).is_file()
+        )
 
 
 def newest_run(root: Path) -> Path:

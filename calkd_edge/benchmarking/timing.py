@@ -84,7 +84,7 @@ def contender(
     Where the runtime compiles, its engine is built on the device.
 
     Raises:
-        RecipeError: the runtime needs a file that was not made.
+        StageFailed: the file cannot be converted for the runtime.
         DeviceError: the engine cannot be built.
     """
     path, options = source.runs(precision, session.device.name, runtime)

@@ -116,6 +116,8 @@ def _accuracy(own: TimedFile, plain: TimedFile) -> list[str]:
     for name, ours, theirs in (("top-1", own.top1, plain.top1), ("ECE", own.ece, plain.ece)):
         if ours is not None and theirs is not None:
             told.append(f"{name} {numbers.percent(ours.value)} against {numbers.percent(theirs.value)}")
+    if told and own.measured_on is not None:
+        told[-1] += f" (on {own.measured_on})"
     return told
 
 

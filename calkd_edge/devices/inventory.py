@@ -5,6 +5,7 @@ The inventory is ~/.config/calkd-edge/devices.yaml (under XDG_CONFIG_HOME where 
     jetson:
       host: user@10.0.0.5
       python: /usr/bin/python3
+      runtime: tensorrt
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from calkd_edge.agent import board
 from calkd_edge.agent.place import Place
+from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.devices import DEVICES
 from calkd_edge.devices.base import Device
 from calkd_edge.devices.connection import Address
@@ -37,13 +39,22 @@ HOST = re.compile(r"(?:ssh://)?(?P<host>[^\s@:/]+@[^\s@:/]+)(?::(?P<port>\d+))?/
 class DeviceEntry(Record):
     """Where a board is and which Python runs the agent there.
 
-    `host` is what ssh takes: USER@ADDRESS or a name of its config; left out, it is this machine.
+    `host` is what ssh takes: USER@ADDRESS or a name of its config; left out, it is this machine. `runtime` is
+    what --device takes where it names none.
     """
 
     model_config = ConfigDict(str_strip_whitespace=True)
     host: str | None = Field(None, min_length=1)
     port: int | None = Field(None, ge=1, le=65535)
     python: str | None = Field(None, min_length=1)
+    runtime: str | None = None
+
+    @field_validator("runtime")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None and value not in RUNTIMES:
+            raise ValueError(f"{did_you_mean(value, RUNTIMES)}Valid: {', '.join(RUNTIMES)}")
+        return value
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,7 @@ def place_of(name: str, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return {**_with_profile(name), **said}
     entries = inventory()
     if name in entries:
-        return {**_with_profile(name), **entries[name].model_dump(exclude_none=True)}
+        return {**_with_profile(name), **entries[name].model_dump(exclude_none=True, exclude={"runtime"})}
     if name in DEVICES:
         return {}
     address = HOST.fullmatch(name)
@@ -128,7 +139,14 @@ def device_at(name: str, place: Mapping[str, Any]) -> Device:
 
 
 def runtime_of(name: str) -> str:
-    """The runtime that a device's profile runs models with."""
+    """What runs models on a device: as the inventory says, else as is usual on its kind of board.
+
+    Raises:
+        RecipeError: the inventory cannot be read.
+    """
+    entry = inventory().get(name)
+    if entry is not None and entry.runtime is not None:
+        return entry.runtime
     return PROFILES[name].runtime if name in PROFILES else "onnxruntime"
 
 

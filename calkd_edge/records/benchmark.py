@@ -79,6 +79,7 @@ class TimedFile(Record):
     throttled: tuple[str, ...] = Field(description="counters that rose and states that were on meanwhile")
     top1: Estimate | None
     ece: Estimate | None
+    measured_on: str | None = Field(None, description="DEVICE:RUNTIME whose answers top1 and ece score")
 
 
 class Worth(Record):

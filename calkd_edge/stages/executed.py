@@ -1,4 +1,4 @@
-"""Which one file of a precision a runtime executes, and with which options."""
+"""Which one file of a precision a runtime executes, with which options, and what it answers on a device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calkd_edge.devices.session import open_session
 from calkd_edge.engine.stage import Job
+from calkd_edge.records import FloatArray, Json
 from calkd_edge.stages.quantize import CANONICAL, FOR_CPU
 
 CPU = "CPUExecutionProvider"
@@ -52,6 +54,24 @@ def executed(job: Job) -> Executed:
     built = json.loads((job.inputs["engine"] / BUILT).read_text(encoding="utf-8"))
     most = min(MOST_IMAGES_PER_RUN, int(built["options"]["max_images"]))
     return Executed(job.inputs["engine"] / ENGINE, {**options, "sha256": built["sha256"]}, built, most)
+
+
+def answers(job: Job, ran: Executed, images: Path) -> tuple[dict[str, FloatArray], dict[str, Json]]:
+    """Every output by name for uint8 images [N, 3, H, W] in a .npy, on the job's device; the options used.
+
+    The images are removed.
+    """
+    with open_session(job.params["device"], job.places["device"]) as session:
+        found = session.predict(
+            ran.path,
+            images,
+            runtime=job.params["runtime"],
+            options=ran.options,
+            images_per_run=ran.images_per_run,
+            progress=job.progress,
+        )
+    images.unlink()
+    return found
 
 
 def executed_file(folder: Path, runtime: str, options: Mapping[str, Any] | None = None) -> Path:

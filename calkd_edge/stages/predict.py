@@ -7,12 +7,11 @@ import json
 import numpy as np
 
 from calkd_edge.data.prepared import Prepared
-from calkd_edge.devices.session import open_session
 from calkd_edge.engine.stage import Job
 from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import StageFailed
 from calkd_edge.records import Predictions
-from calkd_edge.stages.executed import executed
+from calkd_edge.stages.executed import answers, executed
 
 VERSION = 1
 """Raised by hand when what this stage writes changes."""
@@ -27,16 +26,7 @@ def run(job: Job) -> None:
     whole = np.concatenate(list(rows.values()))
     images = job.scratch / "images.npy"
     np.save(images, prepared.images[whole])
-    with open_session(params["device"], job.places["device"]) as session:
-        outputs, options = session.predict(
-            ran.path,
-            images,
-            runtime=params["runtime"],
-            options=ran.options,
-            images_per_run=ran.images_per_run,
-            progress=job.progress,
-        )
-    images.unlink()
+    outputs, options = answers(job, ran, images)
     if not {"logits", "probabilities"} <= outputs.keys():
         raise StageFailed(
             f"{ran.path.name} returns {', '.join(outputs)}, not logits and probabilities",

@@ -10,10 +10,9 @@ import numpy as np
 from calkd_edge.data.corruptions import SEVERITIES, corrupted
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.data.source import ImageArray
-from calkd_edge.devices.session import open_session
 from calkd_edge.engine.stage import Job
 from calkd_edge.records import Predictions
-from calkd_edge.stages.executed import executed
+from calkd_edge.stages.executed import answers, executed
 
 VERSION = 1
 """Raised by hand when what this stage writes changes."""
@@ -33,16 +32,7 @@ def run(job: Job) -> None:
     asked = [(name, severity) for name in params["corruptions"] for severity in SEVERITIES]
     images = job.scratch / "images.npy"
     _write(images, prepared.images[chosen], asked, params["seed"])
-    with open_session(params["device"], job.places["device"]) as session:
-        outputs, _ = session.predict(
-            ran.path,
-            images,
-            runtime=params["runtime"],
-            options=ran.options,
-            images_per_run=ran.images_per_run,
-            progress=job.progress,
-        )
-    images.unlink()
+    outputs, _ = answers(job, ran, images)
     for place, (name, severity) in enumerate(asked):
         rows = slice(place * len(chosen), (place + 1) * len(chosen))
         found = Predictions(

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import onnx
 import pytest
@@ -90,6 +91,17 @@ def test_json_is_the_record_that_was_written(tiny, tmp_path):
     assert done.code == 0, done.err
     assert Benchmark.model_validate_json(done.out) == told(out)
     assert told(out).worth == (), "there is no fp32 to hold it against"
+
+
+def test_its_schema_takes_it(tiny, tmp_path):
+    schema = json.loads(command("schema", "benchmark").out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    done = command("benchmark", tiny.out, "--precision", "fp32", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    tree = json.loads((tmp_path / "out/benchmark.json").read_text())
+    jsonschema.validate(tree, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**tree, "files": "none"}, schema)
 
 
 def test_processes_take_turns(tiny, tmp_path):
@@ -201,7 +213,6 @@ def test_newest_run_is_taken_and_named(tiny, tmp_path, monkeypatch):
         (["--soak", "5h"], "to 3 h"),
         (["--rate", "0"], "--rate 0"),
         (["--device", "moon"], "no device is named 'moon'"),
-        (["--device", "local:litert"], "no fp32 file for litert"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(tiny, tmp_path, arguments, words):
@@ -217,6 +228,18 @@ def test_what_is_no_model_is_a_usage_error(tmp_path, name):
     done = command("benchmark", tmp_path / name, "--out", tmp_path / "out")
     assert done.code == 2
     assert "MODEL.onnx or bundle.zip" in " ".join(done.err.split())
+
+
+def test_a_file_for_litert_is_made_where_no_run_made_one(tiny, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    out = tmp_path / "out"
+    done = command("benchmark", tiny.out, "--device", "local:litert", "--out", out)
+    assert done.code == 0, done.err
+    found = told(out)
+    assert [one.file for one in found.files] == ["student.fp32.tflite", "student.int8.tflite"]
+    assert all(one.latency_ms.samples >= 200 for one in found.files)
+    assert "accuracy and confidence are those of local:onnxruntime" in found.warnings[0]
+    assert "fp32, int8: converted for this benchmark" in found.warnings[1]
 
 
 def test_device_without_the_runtime_exits_5(tiny, tmp_path):

@@ -19,6 +19,7 @@ def test_half_the_time_is_worth_it_and_the_reason_tells_price_and_gain():
         file("fp32", top1=Estimate(value=0.72, low=0.7, high=0.74), energy=energy(0.010, 0.004)),
         file("int8", 1.0, top1=Estimate(value=0.71, low=0.69, high=0.73), energy=energy(0.006, 0.001)),
     ]
+    files = [one.model_copy(update={"measured_on": "pi:litert"}) for one in files]
     (found,), best = judged(files, {"fp32": 2.0, "int8": 1.0})
     assert found.worth == "yes"
     assert best == "int8"
@@ -26,7 +27,7 @@ def test_half_the_time_is_worth_it_and_the_reason_tells_price_and_gain():
     assert found.size_ratio == pytest.approx(0.3)
     for part in ("p50 1.02 ms against 2.0", "0.30 of the size", "0.25 of the energy", "module rails"):
         assert part in found.reason
-    assert "top-1 71.0 % against 72.0 %" in found.reason
+    assert "top-1 71.0 % against 72.0 % (on pi:litert)" in found.reason
 
 
 @pytest.mark.parametrize(

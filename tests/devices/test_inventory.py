@@ -120,6 +120,7 @@ def test_a_name_that_nothing_knows_is_told_what_is_near():
         ("board: {host: a@b, port: 0}\n", "port"),
         ("board: {host: a@b, port: 70000}\n", "port"),
         ("board: {host: ''}\n", "host"),
+        ("board: {host: a@b, runtime: onnxruntme}\n", "Did you mean 'onnxruntime'?"),
         ("- board\n", "not a list of devices by name"),
         ("1: {host: a@b}\n", "not a list of devices by name"),
         ("board: [\n", "cannot be read"),
@@ -159,6 +160,12 @@ def test_a_runtime_is_told_from_a_port(text, name, runtime):
 def test_each_kind_of_board_has_its_runtime():
     assert runtime_of("jetson") == "tensorrt"
     assert {runtime_of(name) for name in ("local", "raspberrypi", "arm64", "x86", "a@b")} == {"onnxruntime"}
+
+
+def test_the_inventory_says_what_runs_models():
+    written("jetson: {host: a@b, runtime: onnxruntime}\npi: {host: a@b}\n")
+    assert (runtime_of("jetson"), runtime_of("pi")) == ("onnxruntime", "onnxruntime")
+    assert "runtime" not in place_of("jetson"), "where it is does not change with it"
 
 
 def test_the_list_of_devices_has_inventory_and_kinds():

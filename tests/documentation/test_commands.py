@@ -7,8 +7,10 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import loopback_board
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +20,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(<!-- not run: [^>]+-->\n)?```sh\n(.*?)```", re.S)
 FULL_PROTOCOL = re.compile(r"--recipe (mobilenet|shufflenet)_cifar100\.yaml")
 RUN_BY_CI = {"make quickstart", "make test"}
+BY_ADDRESS = re.compile(r"user@10\.0\.0\.5(:\d+)?")
+"""The board of the examples; like `jetson`, the emulated one takes its place."""
 
 
 def commands() -> list[str]:
@@ -62,16 +66,37 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def jetson(arm64: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Variables with which `jetson` is an emulated arm64 board behind sshd, which has no TensorRT."""
+    if loopback_board.missing():
+        pytest.skip(loopback_board.missing())
+    folder = tmp_path_factory.mktemp("jetson")
+    board = loopback_board.start(folder, python=arm64, machine="aarch64")
+    config = folder / "config" / "calkd-edge"
+    config.mkdir(parents=True)
+    (config / "devices.yaml").write_text(
+        f"jetson: {{host: {board.host}, python: python3, runtime: onnxruntime}}\n", encoding="utf-8"
+    )
+    path = f"{board.client}:{os.environ['PATH']}"
+    yield {**os.environ, "PATH": path, "XDG_CONFIG_HOME": str(folder / "config")}
+    board.stop()
+
+
 @pytest.mark.documentation
 @pytest.mark.parametrize("command", [c for c in commands() if c not in RUN_BY_CI])
-def test_command_works_as_written(command: str, workshop: Path) -> None:
-    run = command
+def test_command_works_as_written(command: str, workshop: Path, request: pytest.FixtureRequest) -> None:
+    run, variables = BY_ADDRESS.sub("jetson", command), dict(os.environ)
     if FULL_PROTOCOL.search(run):
         if "CALKD_CIFAR100" not in os.environ:
             pytest.skip("CALKD_CIFAR100 names no folder with CIFAR-100")
         run += f" --smoke --set data.root={shlex.quote(os.environ['CALKD_CIFAR100'])}"
-    if "runs/quickstart" in run and not (workshop / "runs" / "quickstart").exists():
+    needs_run = "runs/quickstart" in run or run.startswith("calkd-edge benchmark --device")
+    if needs_run and not (workshop / "runs" / "quickstart").exists():
         pytest.skip("make quickstart has not been run in this checkout")
+    if "--device jetson" in run:
+        variables = request.getfixturevalue("jetson")
+        print("substituted: jetson is an emulated board")
     if run != command:
         print(f"substituted: {command} -> {run}")
     words = shlex.split(run)
@@ -79,6 +104,7 @@ def test_command_works_as_written(command: str, workshop: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "calkd_edge", *words[1:]],
         cwd=workshop,
+        env=variables,
         capture_output=True,
         text=True,
         check=False,

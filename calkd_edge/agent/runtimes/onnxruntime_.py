@@ -9,8 +9,6 @@ from __future__ import annotations
 import platform
 from typing import Any
 
-import numpy as np
-
 from calkd_edge.agent import board
 from calkd_edge.agent.place import Place
 from calkd_edge.agent.problem import AgentProblem
@@ -22,7 +20,10 @@ DEFAULTS: dict[str, Any] = {
     "providers": ["CPUExecutionProvider"],
     "optimization": "all",
     "disabled_optimizers": [],
+    "spinning": True,
 }
+"""spinning: threads wait awake for their next piece of work, as ONNX Runtime has it where nobody says
+otherwise; one thread has none to wait for."""
 
 
 class OnnxRuntime:
@@ -30,7 +31,8 @@ class OnnxRuntime:
 
     Args:
         model: path of the .onnx file.
-        options: threads, providers, optimization ("all" or "none"), disabled_optimizers; see DEFAULTS.
+        options: threads, providers, optimization ("all" or "none"), disabled_optimizers, spinning; see
+            DEFAULTS.
     """
 
     def __init__(self, model: str, options: dict[str, Any]) -> None:
@@ -84,7 +86,7 @@ class OnnxRuntime:
                 "Repair the provider on this device, or name the one that works.",
             )
         self.version = onnxruntime.__version__
-        self.input = self.session.get_inputs()[0]
+        self.feed = self.session.get_inputs()[0].name
         self.outputs = [output.name for output in self.session.get_outputs()]
         return self
 
@@ -93,8 +95,7 @@ class OnnxRuntime:
 
     def infer(self, images: Any) -> dict[str, Any]:
         """Every output by name for uint8 images [N, 3, H, W]."""
-        values = self.session.run(self.outputs, {self.input.name: images})
-        return {name: np.asarray(value) for name, value in zip(self.outputs, values)}
+        return dict(zip(self.outputs, self.session.run(self.outputs, {self.feed: images})))
 
     def session_options(self) -> dict[str, Any]:
         """What the session was made with."""
@@ -103,7 +104,7 @@ class OnnxRuntime:
         return recorded
 
     def _config(self) -> dict[str, str]:
-        entries = {"session.intra_op.allow_spinning": "0"}
+        entries = {"session.intra_op.allow_spinning": "1" if self.options["spinning"] else "0"}
         if platform.machine() in ("x86_64", "AMD64") and not VNNI & set(board.isa(Place())):
             entries["session.x64quantprecision"] = "1"
         return entries
