@@ -27,7 +27,7 @@ IDLE_S = 120
 SSH_FAILED = 255
 COMMAND_S = 60.0
 PIECE = 1 << 18
-SOCKET = "s"
+SOCKET, LOG = "s", "log"
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,9 @@ class Connection:
         # A short path: that of a socket has at most some hundred characters.
         self._folder = Path(tempfile.mkdtemp(prefix="calkd-"))
         socket = self._folder / SOCKET
+        log = ("-E", str(self._folder / LOG))  # in the background it says nothing anywhere else
         with tempfile.TemporaryFile() as said:
-            command = self._ssh("-M", "-N", "-f", "-S", str(socket), "-o", f"ControlPersist={IDLE_S}")
+            command = self._ssh("-M", "-N", "-f", "-S", str(socket), *log, "-o", f"ControlPersist={IDLE_S}")
             try:
                 status = subprocess.run(
                     command,
@@ -160,7 +161,7 @@ class Connection:
             except subprocess.TimeoutExpired:
                 status = SSH_FAILED
             said.seek(0)
-            words = said.read().decode("utf-8", "replace").strip()
+            words = f"{said.read().decode('utf-8', 'replace')}\n{self._logged()}".strip()
         if status != 0:
             raise self._unreachable(words)
         return socket
@@ -194,9 +195,17 @@ class Connection:
             remedy=f"See that it is on and that this works: {self._by_hand()} true",
         )
 
+    def _logged(self) -> str:
+        """What the shared connection itself has said."""
+        if self._folder is None:
+            return ""
+        with contextlib.suppress(OSError):
+            return (self._folder / LOG).read_text(encoding="utf-8", errors="replace").strip()
+        return ""
+
     def _lost(self, words: bytes) -> DeviceError:
+        lines = f"{words.decode('utf-8', 'replace').strip()}\n{self._logged()}".strip().splitlines()
         self.close()
-        lines = words.decode("utf-8", "replace").strip().splitlines()
         return DeviceError(
             f"{self.name}: the connection to {self.place} broke: {lines[-1] if lines else 'closed'}",
             remedy="See cable and board, then run again: what is finished is kept and not sent anew.",

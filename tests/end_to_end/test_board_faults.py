@@ -129,13 +129,13 @@ def gone(pid: int) -> bool:
 
 
 def struck(work: Work, board: Board, tiny: TinyRun, fault: Callable[[int], None]) -> tuple[Done, int]:
-    """The command with the fault in the middle; what it must not have done, it has not."""
+    """The command with the fault in the middle; it leaves no file that a whole run does not leave."""
     before = work.files()
     with Strike(board, work.verb, fault) as strike:
         broken = work.begin()
     assert strike.agent is not None, f"the agent was not seen at {work.verb}: {broken.err}"
     assert broken.code == 5, broken.err
-    assert work.files() == before, "nothing half written"
+    assert work.files() <= before, "nothing half written"
     assert command("store", "check", "--store", tiny.store).code == 0
     return broken, strike.agent
 

@@ -68,8 +68,8 @@ class OpenVino:
         if self.given is None or self.given.shape != images.shape or self.given.dtype != images.dtype:
             self.given = np.empty_like(images)
             self.request.set_input_tensor(self.tensor(self.given, shared_memory=True))
-        # Copied into memory that it already knows: taking note of other memory costs it more than a layer of a
-        # small model. Its results live in memory that the next run writes to: the caller gets copies.
+        # Copied into memory that it knows already: taking note of other memory costs it more than a layer of
+        # a small model. Its results live in memory that the next run writes to: the caller gets copies.
         self.given[...] = images
         found = self.request.infer(share_outputs=True)
         return {name: np.array(value) for name, value in zip(self.outputs, found.values())}
