@@ -17,13 +17,16 @@ ISA_FLAGS = (
     "avx512_vnni",
     "avx_vnni",
     "avx512_fp16",
+    "avx512_bf16",
     "amx_int8",
+    "amx_bf16",
     "asimddp",
     "asimdhp",
     "i8mm",
+    "bf16",
     "sve",
 )
-"""Processor flags that decide how int8 and fp16 run."""
+"""Processor flags that decide how int8, fp16 and bfloat16 run."""
 
 CPU_KEYS = ("model name", "Model", "CPU part", "Hardware")
 LIBRARIES = ("libnvinfer", "libcudart", "libnvdla_compiler")

@@ -164,6 +164,7 @@ class Connection:
             words = f"{said.read().decode('utf-8', 'replace')}\n{self._logged()}".strip()
         if status != 0:
             raise self._unreachable(words)
+        (self._folder / LOG).write_bytes(b"")  # what it greeted with is no reason for what happens later
         return socket
 
     def _ssh(self, *options: str) -> list[str]:

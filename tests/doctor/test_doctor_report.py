@@ -459,6 +459,15 @@ def test_litert_is_a_runtime_that_nobody_must_have(told):
     assert gains(found, "litert") == {"fp32": None, "fp16": False, "int8": True}
 
 
+@pytest.mark.parametrize(
+    ("isa", "told_of"), [(("avx2", "amx_bf16"), True), (("bf16",), True), (("avx2",), False)]
+)
+def test_bfloat16_is_told_where_the_processor_has_it(told, isa, told_of):
+    found = examine("board", changed(with_packages(told("laptop"), openvino="2026.4.1"), isa=isa))
+    (line,) = [one for one in found.runnable if (one.runtime, one.precision) == ("openvino", "fp32")]
+    assert ("inference_precision: bf16" in line.why) == told_of
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_report_is_its_json(report, name):
     found = report(name)
