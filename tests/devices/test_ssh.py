@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -176,10 +177,13 @@ def test_a_transfer_that_breaks_leaves_nothing_half_here_and_resumes(board, tmp_
     fetched = tmp_path / "there" / "large.npy"
     fetched.parent.mkdir()
     stop = threading.Event()
+    sessions = children(board.server.pid)  # looked up beforehand: 64 MB are soon there
 
     def cut_when_it_grows():
         while not stop.is_set() and not list(fetched.parent.glob(".large*")):
             time.sleep(0.001)
+        for process in sessions:
+            os.kill(process, signal.SIGKILL)
         board.cut()
 
     watcher = threading.Thread(target=cut_when_it_grows)
