@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import os
 import signal
@@ -171,19 +172,20 @@ def test_a_connection_that_breaks_says_so_and_the_next_one_works(board, device, 
 
 def test_a_transfer_that_breaks_leaves_nothing_half_here_and_resumes(board, tmp_path):
     path = tmp_path / "large.npy"
-    path.write_bytes(os.urandom(64 << 20))
+    path.write_bytes(os.urandom(128 << 20))
     device = Ssh("jetson", Address(board.host))
     device.put(path, "large.npy")
     fetched = tmp_path / "there" / "large.npy"
     fetched.parent.mkdir()
     stop = threading.Event()
-    sessions = children(board.server.pid)  # looked up beforehand: 64 MB are soon there
+    sessions = children(board.server.pid)  # looked up beforehand: the file is soon there
 
     def cut_when_it_grows():
-        while not stop.is_set() and not list(fetched.parent.glob(".large*")):
+        while not stop.is_set() and not any(part.stat().st_size for part in fetched.parent.glob(".large*")):
             time.sleep(0.001)
         for process in sessions:
-            os.kill(process, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         board.cut()
 
     watcher = threading.Thread(target=cut_when_it_grows)
