@@ -24,7 +24,7 @@ from calkd_edge.agent import probe
 from calkd_edge.devices.agent_zip import agent_zip
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
-import loopback_board  # noqa: E402
+import loopback_board  # noqa: E402  # found by the line above
 
 RESULT = Path(__file__).with_suffix(".json")
 LIMITS_S = {"local": 3.0, "board": 6.0}

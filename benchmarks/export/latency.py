@@ -179,6 +179,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="contenders whose names hold this")
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
+    if options.rounds < 1 or options.rounds % ROUNDS_OPEN:
+        parser.error(f"--rounds {options.rounds}: not a multiple of {ROUNDS_OPEN}")
     facts = probe.run({})
     told: dict[str, Any] = {"cpu": facts["cpu"], "isa": facts["isa"], "rounds": options.rounds, "runs": {}}
     for name in options.nets:

@@ -23,7 +23,6 @@ ISA_FLAGS = (
     "asimddp",
     "asimdhp",
     "i8mm",
-    "bf16",
     "sve",
 )
 """Processor flags that decide how int8, fp16 and bfloat16 run."""

@@ -17,7 +17,7 @@ def cautions(
     here: str,
     unproven: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Sentences for the reader, most telling first.
+    """Sentences for the reader.
 
     Args:
         runs: by key, each process.

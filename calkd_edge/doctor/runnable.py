@@ -8,7 +8,7 @@ from calkd_edge.records import Jetson, MachineFacts, Runnable
 
 VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 DOTS = frozenset({"asimddp", "i8mm"})
-BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+BF16 = frozenset({"avx512_bf16", "amx_bf16"})
 X86 = ("x86_64", "AMD64")
 CPU_PRECISIONS = ("fp32", "fp16", "int8")
 GPU_PRECISIONS = ("fp32", "fp16", "int8", "int8_fp16")
@@ -52,7 +52,7 @@ def _openvino(facts: MachineFacts) -> list[Runnable]:
     absent, version = _absent(facts, "openvino")
     pays = True if VNNI & set(facts.isa) or "amx_int8" in facts.isa else None
     half = "computed in float32, unless inference_precision asks for f16 and the processor has it"
-    brief = "this processor has bfloat16: inference_precision: bf16 in a recipe's options is often faster"
+    brief = "in float32; this processor has bfloat16, which inference_precision: bf16 asks for"
     why = brief if BF16 & set(facts.isa) else ""
     return [
         _line("openvino", version, "fp32", not absent, None, absent or why),

@@ -460,7 +460,7 @@ def test_litert_is_a_runtime_that_nobody_must_have(told):
 
 
 @pytest.mark.parametrize(
-    ("isa", "told_of"), [(("avx2", "amx_bf16"), True), (("bf16",), True), (("avx2",), False)]
+    ("isa", "told_of"), [(("avx2", "amx_bf16"), True), (("avx512_bf16",), True), (("avx2",), False)]
 )
 def test_bfloat16_is_told_where_the_processor_has_it(told, isa, told_of):
     found = examine("board", changed(with_packages(told("laptop"), openvino="2026.4.1"), isa=isa))
