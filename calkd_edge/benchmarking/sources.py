@@ -46,10 +46,9 @@ class Source:
     bundle: Path | None = None
 
     def name_of(self, precision: str, path: Path) -> str:
-        """The published name of a file in a precision's folder."""
-        if self.report is None:
-            return Path(self.told.path).name
-        return path.name.replace("model.", _prefix(precision), 1)
+        """The published name of a file in a precision's folder; of a lone file, its own or what it became."""
+        prefix = f"{Path(self.told.path).stem}." if self.report is None else _prefix(precision)
+        return path.name.replace("model.", prefix, 1)
 
     def measurement(self, precision: str, device: str, runtime: str) -> Measurement | None:
         """What the run's report says of a precision: on this device, else on any."""

@@ -242,6 +242,24 @@ def test_a_file_for_litert_is_made_where_no_run_made_one(tiny, tmp_path):
     assert "fp32, int8: converted for this benchmark" in found.warnings[1]
 
 
+def test_a_lone_file_for_litert_is_made_again_as_a_baseline_and_keeps_its_name(tiny, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    model = tmp_path / "net.v2.onnx"
+    shutil.copyfile(tiny.out / "models" / "student.int8.onnx", model)
+    asked = ("benchmark", model, "--device", "local:litert", "--out")
+    assert command(*asked, tmp_path / "old").code == 0
+    done = command(*asked, tmp_path / "new", "--baseline", tmp_path / "old")
+    assert done.code == 0, done.err
+    (old,), (new,) = told(tmp_path / "old").files, told(tmp_path / "new").files
+    assert (new.file, new.precision) == ("net.v2.tflite", "int8")
+    assert new.source_sha256 == old.source_sha256
+    (verdict,) = told(tmp_path / "new").against
+    assert verdict.interleaved, "the earlier file is converted again, the same to the byte"
+    model.write_bytes((tiny.out / "models" / "student.fp32.onnx").read_bytes())
+    done = command(*asked, tmp_path / "other", "--baseline", tmp_path / "old")
+    assert done.code == 2, "it holds another precision now"
+
+
 def test_device_without_the_runtime_exits_5(tiny, tmp_path):
     done = command("benchmark", tiny.out, "--device", "local:tensorrt", "--out", tmp_path / "out")
     if done.code == 0:
