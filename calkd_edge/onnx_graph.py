@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from calkd_edge.errors import RecipeError
+
 METADATA_PREFIX = "calkd_edge."
 
 
@@ -168,5 +170,19 @@ def metadata(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def class_names(model: onnx.ModelProto) -> tuple[str, ...]:
-    """The class names in the metadata; empty when there are none."""
-    return tuple(json.loads(metadata(model).get("classes", "[]")))
+    """The class names in the metadata; empty when there are none.
+
+    Raises:
+        RecipeError: what stands there is no list of names.
+    """
+    text = metadata(model).get("classes", "[]")
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RecipeError(
+            f"the class names in the file's metadata cannot be read: {text[:80]!r}",
+            remedy=f"Remove its entry {METADATA_PREFIX}classes, or fetch the file again.",
+        )
+    return tuple(names)

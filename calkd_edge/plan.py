@@ -6,7 +6,7 @@ student:                                                  |-> distill -> export 
                                                                 |-> qat -> export -> quantize[int8_qat]
           quantize[p] -> predict raw[p]@d -> calibrate[p] -> predict[p]@d -> evaluate[p]@d, benchmark[p]@d
           (a device that compiles: build@d before each predict; one whose file is made here: convert;
-          on request, parity behind each export)
+          what rounds to integers: simulate before evaluate; on request, parity behind each export)
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from calkd_edge.stages import (
     predict,
     predict_corrupted,
     quantize,
+    simulate,
 )
 
 BINS = 15
@@ -156,7 +157,12 @@ class Planner:
             f"evaluate-{name}@{device.name}",
             evaluate.run,
             {"bins": BINS, "seed": recipe.seed, "thresholds": list(recipe.thresholds)},
-            {"calibration": calibrated, "raw": raw, "final": final},
+            {
+                "calibration": calibrated,
+                "raw": raw,
+                "final": final,
+                **self._simulated(name, calibrated, data),
+            },
         )
         timed = self._benchmark(name, calibrated, data, device)
         shifted = compared = None
@@ -165,6 +171,14 @@ class Planner:
             compared = self._compare(name, at_home, held_out=precision in CHOOSING)
         row = (raw, calibrated, final, scored, timed, shifted, compared)
         return Measured(model, precision, device, *row)
+
+    def _simulated(self, name: str, model: Stage, data: Stage) -> dict[str, Stage]:
+        """What a file that rounds to integers says as it is written: the same for every device."""
+        if name.endswith(("-fp32", "-fp16")):
+            return {}
+        params = {"seed": self.checked.recipe.seed, "versions": versions("onnxruntime")}
+        inputs = {"model": model, "data": data}
+        return {"simulated": self.make(f"simulate-{name}", simulate.run, params, inputs)}
 
     def _compare(self, name: str, predictions: Stage, *, held_out: bool) -> Stage | None:
         """Other maps on the same calibration images; none of them ships."""

@@ -31,12 +31,14 @@ class Measured:
     def stages(self) -> tuple[Stage, ...]:
         """In the order of work; calibrate rests on the calibration device's raw predictions."""
         corrupted = () if self.corrupted is None else (*self.corrupted.inputs.values(), self.corrupted)
+        simulated = (self.evaluate.inputs["simulated"],) if "simulated" in self.evaluate.inputs else ()
         compared = () if self.compare is None else (self.compare,)
         return (
             self.raw,
             self.calibrate,
             *compared,
             self.final,
+            *simulated,
             self.evaluate,
             *corrupted,
             self.benchmark,

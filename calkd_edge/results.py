@@ -73,10 +73,11 @@ def evidence_of(row: Measured, folders: Mapping[str, Path], facts: DeviceFacts) 
             calibration=calibration if calibrated else None,
             latency_ms=latency if calibrated else None,
             size_bytes=executed["size_bytes"],
+            emulated=facts.emulated,
             notes=(*_made(executed), *_notes(folders[row.calibrate.fingerprint], calibrated)),
         )
         predictions = Predictions.load(scored / predictions_name)
-        found.append(Evidence(measurement, predictions, facts.emulated))
+        found.append(Evidence(measurement, predictions))
     return found
 
 
@@ -152,17 +153,23 @@ def _notes(calibrated_folder: Path, calibrated: bool) -> tuple[str, ...]:
 
 
 def _made(executed: Mapping[str, Any]) -> tuple[str, ...]:
-    """How an engine or a converted file came to be."""
-    built, converted = executed.get("built"), executed.get("converted")
+    """How an engine or a converted file came to be, and whether int8 is executed as it is written."""
+    said = []
+    built, converted, simulated = (executed.get(key) for key in ("built", "converted", "simulated"))
     if converted is not None:
-        gap = f"by {converted['max_logit_difference']:.2g} in a logit on {converted['images']} images"
-        return (
-            f"made of the ONNX file: they differ {gap}, and agree on {converted['agreement']:.1%} of them",
-        )
-    if built is None:
-        return ()
-    warnings = f", with {len(built['warnings'])} warnings" if built["warnings"] else ""
-    return (f"built on the device by TensorRT {built['tensorrt']} in {built['seconds']:.0f} s{warnings}",)
+        said.append(f"made of the ONNX file: {_near(converted)}")
+    if built is not None:
+        warnings = f", with {len(built['warnings'])} warnings" if built["warnings"] else ""
+        how = f"by TensorRT {built['tensorrt']} in {built['seconds']:.0f} s{warnings}"
+        said.append(f"built on the device {how}")
+    if simulated is not None:
+        said.append(f"executed on the device, and simulated as written: {_near(simulated)}")
+    return tuple(said)
+
+
+def _near(two: Mapping[str, Any]) -> str:
+    gap = f"{two['max_logit_difference']:.2g} in a logit on {two['images']:,} images"
+    return f"they differ by {gap}, and agree on {two['agreement']:.1%} of them"
 
 
 def _chosen(calibrated_folder: Path) -> tuple[str, ...]:

@@ -127,11 +127,12 @@ def show_report(report: Report) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     for name in ("model", "top-1 %", "NLL", "ECE % ≤", "T", "p50 ms", "p95 ms", "size", "verdict"):
         table.add_column(name, overflow="fold")
-    several = len({(m.device, m.runtime) for m in report.measurements}) > 1
+    places = {(m.device, m.runtime) for m in report.measurements}
+    told = len(places) > 1 or any(m.emulated for m in report.measurements)
     for row, measurement in zip(rows(report), report.measurements, strict=True):
         if not measurement.calibrated and measurement.model == "student":
             continue
-        name = row.model + ("" if measurement.calibrated else " raw") + (f" {row.device}" if several else "")
+        name = row.model + ("" if measurement.calibrated else " raw") + (f" {row.device}" if told else "")
         style = STYLES.get(row.verdict, "")
         verdict = f"[{style}]{row.verdict}[/{style}]" if style else row.verdict
         figures = [row.top1, row.nll, row.ece, row.temperature, row.p50, row.p95, row.size]

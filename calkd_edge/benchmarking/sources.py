@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -23,6 +24,7 @@ from calkd_edge.stages.executed import CONVERTED, executed_file
 from calkd_edge.stages.quantize import CANONICAL
 
 REPORT, MODELS, BUNDLE = "report.json", "models", "bundle.zip"
+PLAIN_NAME = re.compile(r"\w[\w .+-]{0,60}", re.ASCII)
 WAYS = (
     "Name one: calkd-edge benchmark RUN, MODEL.onnx or bundle.zip; a run is made by calkd-edge compress "
     "--recipe RECIPE."
@@ -155,6 +157,7 @@ def _bundle(path: Path, work: Path, precisions: Sequence[str]) -> Source:
 def _file(path: Path, work: Path, precisions: Sequence[str]) -> Source:
     model = read_onnx(path)
     precision = metadata(model).get("precision") or "as given"
+    _check_names([precision], path)
     _known(precisions, [precision], path)
     folder = work / precision
     folder.mkdir(parents=True)
@@ -180,8 +183,19 @@ def _report(content: bytes, where: Path) -> Report:
 def _chosen(report: Report, wanted: Sequence[str], where: Path) -> list[str]:
     """The precisions to time, in the report's order."""
     there = list(dict.fromkeys(one.precision for one in report.measurements if one.model == "student"))
+    _check_names(there, where)
     _known(wanted, there, where)
     return [precision for precision in there if precision in wanted or not wanted]
+
+
+def _check_names(precisions: Sequence[str], where: Path) -> None:
+    """What a file says of itself becomes a folder's name: only a plain word may."""
+    for name in precisions:
+        if not PLAIN_NAME.fullmatch(name):
+            raise RecipeError(
+                f"{where}: it calls its precision {name[:80]!r}, which is no name of one",
+                remedy="This calkd-edge never writes such a name: do not trust where the file comes from.",
+            )
 
 
 def _known(wanted: Sequence[str], there: Sequence[str], where: Path) -> None:
@@ -200,7 +214,7 @@ def _prefix(precision: str) -> str:
 def _targets(names: Iterable[str], precision: str, folder: Path) -> list[tuple[str, Path]]:
     """Published names of a precision's files, and where each goes; engines fit one device and stay."""
     folder.mkdir(parents=True)
-    own = [name for name in names if name.startswith(_prefix(precision))]
+    own = [name for name in names if name.startswith(_prefix(precision)) and Path(name).name == name]
     return [
         (name, folder / name.replace(_prefix(precision), "model.", 1))
         for name in own

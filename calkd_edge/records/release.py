@@ -61,7 +61,10 @@ class DeviceFacts(Record):
 
 
 class Measurement(Record):
-    """One model in one precision on one device: the file that ran, its quality and its latency."""
+    """One model in one precision on one device: the file that ran, its quality and its latency.
+
+    `latency_ms` of an emulated device is kept, and says nothing about speed.
+    """
 
     model: Literal["teacher", "student", "control"]
     precision: str
@@ -76,6 +79,7 @@ class Measurement(Record):
     calibration: Calibration | None
     latency_ms: LatencySummary | None
     size_bytes: int
+    emulated: bool = False
     notes: tuple[str, ...] = ()
 
     @property

@@ -81,7 +81,8 @@ def write_bundle(
 def verify_bundle(path: Path) -> list[str]:
     """Everything that is wrong with a bundle, as sentences; empty when it is sound.
 
-    Reads every byte: missing, altered and surplus files, a checksum list that disagrees, a newer schema.
+    Reads every byte: missing, altered and surplus files, names that lead out of a folder, a checksum list
+    that disagrees, a newer schema.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -198,6 +199,7 @@ def _problems(archive: zipfile.ZipFile) -> list[str]:
             f"the bundle has schema version {version}, newer than {BUNDLE_SCHEMA_VERSION}: upgrade calkd-edge"
         ]
     problems = [f"{name} is in the bundle twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    problems += [f"{name!r} is no name of a bundle's file" for name in names if not _is_safe(name)]
     problems += [f"{name} is missing" for name in sorted({*listed, SUMS} - set(names))]
     problems += [
         f"{name} is surplus: the manifest does not list it" for name in sorted(_surplus(names, listed))

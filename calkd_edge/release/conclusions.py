@@ -8,6 +8,7 @@ from dataclasses import replace
 from calkd_edge import intervals, scores
 from calkd_edge.records import DeviceFacts, LatencySummary, Measurement
 from calkd_edge.release import numbers
+from calkd_edge.release.elsewhere import answers_elsewhere
 from calkd_edge.release.evidence import Evidence, labels_of, paired, same_student_in_fp32
 
 INT8_INSTRUCTIONS = frozenset(
@@ -41,6 +42,7 @@ def conclusions(
                 )
                 said += _temperature_moved(m, reference.measurement, names[id(m)])
             said += _floats_cost(one, evidence, names[id(m)])
+    said += answers_elsewhere(evidence, list(names.values()))
     said += _teacher_calibration_bought(evidence)
     released = [m for m in measurements if m.model != "control"]
     said += _calibration_helped(released, names)
@@ -51,7 +53,7 @@ def conclusions(
 def _precision_pays(own: Evidence, fp32: Measurement, name: str, facts: DeviceFacts | None) -> list[str]:
     m = own.measurement
     share = f"its file is {m.size_bytes / fp32.size_bytes:.2f} of the size" if fp32.size_bytes else ""
-    if own.emulated or (facts is not None and facts.emulated):
+    if m.emulated:
         return [f"{name}: {share}; its times come from an emulated device and say nothing about speed."]
     if m.latency_ms is None or fp32.latency_ms is None:
         return [f"{name}: {share}; it was not timed against fp32."]
@@ -104,7 +106,7 @@ def why_not_faster(precision: str, runtime: str, facts: DeviceFacts | None) -> s
 def _floats_cost(own: Evidence, evidence: Sequence[Evidence], name: str) -> list[str]:
     """What the layers that stayed in float32 cost in time, against the same student all in int8."""
     m = own.measurement
-    if not any(IN_FLOAT32 in note for note in m.notes) or m.latency_ms is None or own.emulated:
+    if not any(IN_FLOAT32 in note for note in m.notes) or m.latency_ms is None or m.emulated:
         return []
     place = (m.model, "int8", m.device, m.runtime)
     calibrated = [one.measurement for one in evidence if one.measurement.calibrated]

@@ -20,12 +20,10 @@ class Evidence:
     Attributes:
         measurement: the figures.
         predictions: what the measured file said on the test split; None where nothing was predicted.
-        emulated: whether the device is emulated, so that its times mean nothing.
     """
 
     measurement: Measurement
     predictions: Predictions | None = None
-    emulated: bool = False
 
 
 class Pair(NamedTuple):

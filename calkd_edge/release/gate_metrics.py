@@ -89,7 +89,7 @@ def _latency(field: str) -> Reader:
         if latency is None:
             return Reading(None, why="its latency was not measured")
         found: Percentile = getattr(latency, field)
-        if own.emulated:
+        if own.measurement.emulated:
             return Reading(
                 found.value, found.low, found.high, latency.effective_samples, "emulated", decides=False
             )

@@ -90,10 +90,10 @@ def confidences(report: Report) -> list[Figure]:
 
 
 def latencies(report: Report) -> list[Figure]:
-    """Latency distributions of whatever was timed."""
+    """Latency distributions of whatever was timed where a time says something about speed."""
     out = []
     for m, label in zip(report.measurements, labels_of(report.measurements), strict=True):
-        summary = m.latency_ms
+        summary = None if m.emulated else m.latency_ms
         drawn = figures.latency(summary, title=f"Latency of {label}") if summary else ""
         if summary is None or not drawn:
             continue

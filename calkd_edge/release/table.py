@@ -9,6 +9,7 @@ from calkd_edge.release import numbers
 from calkd_edge.release.evidence import labels_of
 
 COLUMNS = ("model", "calibrated", "device", "top-1", "NLL", "ECE", "T", "p50", "p95", "size", "gates")
+EMULATED = "emulated"
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,13 @@ class Row:
         label: the measurement's name, as gates use it.
         model: model and precision.
         calibrated: yes or no.
-        device: device and runtime.
+        device: device and runtime, and whether the device is emulated.
         top1: value [low, high] in per cent.
         nll: in nats.
         ece: value and its upper bound, in per cent.
         temperature: T ± standard error.
-        p50: median latency.
-        p95: 95th percentile of latency.
+        p50: median latency; EMULATED where a time would say nothing about speed.
+        p95: 95th percentile of latency, likewise.
         size: of the file.
         verdict: the worst outcome among its gates.
     """
@@ -75,15 +76,15 @@ def _row(m: Measurement, label: str, gates: tuple[GateResult, ...]) -> Row:
         label=label,
         model=f"{m.model} {m.precision}",
         calibrated="yes" if m.calibrated else "no",
-        device=f"{m.device} · {m.runtime}",
+        device=f"{m.device} · {m.runtime}{f', {EMULATED}' if m.emulated else ''}",
         top1=numbers.estimate(quality.top1 if quality else None, "share"),
         nll=numbers.nats(quality.nll.value if quality else None),
         ece=numbers.MISSING
         if quality is None
         else f"{numbers.percent(quality.ece.value)} ≤ {numbers.percent(quality.ece.high)}",
         temperature=numbers.temperature(shown.temperature, error) if shown else numbers.MISSING,
-        p50=numbers.percentile(latency.p50 if latency else None),
-        p95=numbers.percentile(latency.p95 if latency else None),
+        p50=EMULATED if m.emulated else numbers.percentile(latency.p50 if latency else None),
+        p95=EMULATED if m.emulated else numbers.percentile(latency.p95 if latency else None),
         size=numbers.size(m.size_bytes),
         verdict=_worst([gate.result for gate in gates if gate.measurement == label]),
     )

@@ -6,20 +6,17 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
 import onnx
 
-from calkd_edge.agent.problem import AgentProblem
-from calkd_edge.agent.runtimes import open_runtime
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.litert import convert
-from calkd_edge.export.litert.parity import FLOATS, Agreement, agreement
+from calkd_edge.export.agreement import FLOATS, Agreement, agreement
 from calkd_edge.onnx_graph import metadata
-from calkd_edge.records import FloatArray
 from calkd_edge.stages.executed import CONVERTED, PARITY
 from calkd_edge.stages.quantize import CANONICAL
+from calkd_edge.stages.simulate import AS_WRITTEN, answers_here
 
 VERSION = 1
 """Raised by hand when what this stage writes changes."""
@@ -38,9 +35,8 @@ def run(job: Job) -> None:
     content = convert(model)
     target.write_bytes(content)
     images = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES, job.params["seed"])[0]
-    # As the graph is written: what ONNX Runtime makes quicker it rounds otherwise.
-    wanted = _logits("onnxruntime", source, images, len(images), {"optimization": "none"})
-    found = _logits(job.params["runtime"], target, images, 1, {})
+    wanted = answers_here("onnxruntime", source, images, len(images), AS_WRITTEN)
+    found = answers_here(job.params["runtime"], target, images, 1, {})
     near = agreement(found, wanted, exact=metadata(model).get("precision") in FLOATS)
     facts = {"sha256": hashlib.sha256(content).hexdigest(), "images": len(images), **near._asdict()}
     _check(near, len(images))
@@ -57,17 +53,3 @@ def _check(near: Agreement, images: int) -> None:
             f"them is {near.slope:.4f}, {near.changed} answers changed that are no near ties",
             remedy="Do not ship it: take another runtime on that device, and report the model.",
         )
-
-
-def _logits(
-    runtime: str, path: Path, images: np.ndarray, size: int, options: dict[str, object]
-) -> FloatArray:
-    try:
-        with open_runtime(runtime, str(path), options) as opened:
-            parts = [
-                opened.infer(np.ascontiguousarray(images[start : start + size]))["logits"]
-                for start in range(0, len(images), size)
-            ]
-    except AgentProblem as refused:
-        raise StageFailed(refused.message, remedy=refused.remedy) from refused
-    return np.concatenate(parts)

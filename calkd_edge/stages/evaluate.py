@@ -1,27 +1,41 @@
-"""evaluate: score what the shipped file answered on the test split, and prove its fold; opens no device."""
+"""evaluate: score what the shipped file answered on the test split, and prove it; opens no device.
+
+Proven are the fold, and that a rounded file answers on its device as it does in simulation.
+"""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
 from calkd_edge.engine.stage import Job
+from calkd_edge.errors import StageFailed
+from calkd_edge.export.agreement import agreement
 from calkd_edge.export.proof import check_probabilities, prove
 from calkd_edge.metrics import quality
 from calkd_edge.records import Calibration, Predictions
+from calkd_edge.release.evidence import paired
+from calkd_edge.stages.simulate import SIMULATED
 
-VERSION = 2
+VERSION = 3
 """Raised by hand when what this stage writes changes."""
 
 
 def run(job: Job) -> None:
-    """Write predictions and quality, calibrated and not, and calibration.json with its proof."""
+    """Write predictions and quality, calibrated and not, and calibration.json with its proof.
+
+    Raises:
+        StageFailed: the fold is not what was fitted, or the device answers otherwise than the file says.
+    """
     text = (job.inputs["calibration"] / "calibration.json").read_text(encoding="utf-8")
     calibration = Calibration.model_validate_json(text)
     raw = Predictions.load(job.inputs["raw"] / "calibration.npz")
     folded = Predictions.load(job.inputs["final"] / "calibration.npz")
     executed = json.loads((job.inputs["final"] / "executed.json").read_text(encoding="utf-8"))
+    if "simulated" in job.inputs:
+        executed["simulated"] = as_simulated(folded, Predictions.load(job.inputs["simulated"] / SIMULATED))
     proof = prove(raw, folded, calibration, another_build="built" in executed)
     found = Predictions.load(job.inputs["final"] / "test.npz")
     check_probabilities(found)
@@ -43,3 +57,27 @@ def run(job: Job) -> None:
     proven = calibration.model_copy(update={"proof": proof})
     (job.out / "calibration.json").write_text(proven.model_dump_json(indent=1), encoding="utf-8")
     (job.out / "executed.json").write_text(json.dumps(executed, indent=1), encoding="utf-8")
+
+
+def as_simulated(found: Predictions, simulated: Predictions) -> dict[str, Any]:
+    """How near a device's answers are to the file's simulation, on the images that both saw.
+
+    Raises:
+        StageFailed: they say different things: int8 products that saturate, a fallback, another rounding.
+    """
+    pair = paired(found, simulated)
+    if pair is None:
+        raise StageFailed(
+            "the device answered none of the images of the simulation",
+            remedy="This is a defect of calkd-edge: please report it.",
+        )
+    near = agreement(pair.own, pair.reference, exact=False)
+    if not near.sound:
+        raise StageFailed(
+            f"on its device the file answers otherwise than it says: by {near.max_logit_difference:.3g} "
+            f"in a logit, {near.apart:.2%} of the logits on average, on {len(pair.labels)} calibration "
+            f"images; the slope between them is {near.slope:.4f}, and {near.changed} answers changed that "
+            "are no near ties",
+            remedy="Do not ship it there: its runtime computes int8 in another way. Take another runtime.",
+        )
+    return {"images": len(pair.labels), **near._asdict()}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import jsonschema
@@ -21,9 +23,12 @@ from onnx import TensorProto, helper
 from PIL import Image
 from tiny_run import command
 
+from calkd_edge.benchmarking.sources import open_source
 from calkd_edge.devices.local import Local
 from calkd_edge.engine.store import sha256_of
+from calkd_edge.errors import CalkdError, RecipeError
 from calkd_edge.latency import LOADS
+from calkd_edge.onnx_graph import set_metadata
 from calkd_edge.records import Benchmark
 
 
@@ -145,6 +150,56 @@ def test_damaged_bundle_and_changed_model_are_refused(tiny, tmp_path):
     assert done.code == 6
     assert "is not the file that the report measured" in " ".join(done.err.split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["../../out", "/{folder}/out", "a/b", "..", "int8\nnever"])
+def test_a_file_cannot_choose_where_its_copy_is_written(exported, tmp_path, name):
+    claimed = name.format(folder=tmp_path)
+    model = onnx.load(exported("resnet20").path)
+    set_metadata(model, {"precision": claimed})
+    onnx.save(model, tmp_path / "hostile.onnx")
+    work = tmp_path / "a" / "work"
+    work.mkdir(parents=True)
+    with pytest.raises(RecipeError, match="no name of one"):
+        open_source(tmp_path / "hostile.onnx", work)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "hostile.onnx", "work"]
+
+
+def sealed(path: Path, content: dict[str, bytes]) -> Path:
+    """A bundle whose manifest and sums are in order: whoever wrote its files could write these too."""
+    manifest = json.loads(content["manifest.json"])
+    files = {name: data for name, data in content.items() if name not in ("manifest.json", "SHA256SUMS")}
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    manifest["files"] = {name: {"sha256": sums[name], "bytes": len(data)} for name, data in files.items()}
+    files["manifest.json"] = json.dumps(manifest).encode()
+    sums["manifest.json"] = hashlib.sha256(files["manifest.json"]).hexdigest()
+    files["SHA256SUMS"] = "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_a_bundle_cannot_choose_where_its_files_are_written(tiny, tmp_path):
+    with zipfile.ZipFile(tiny.out / "bundle.zip") as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    work = tmp_path / "a" / "work"
+    work.mkdir(parents=True)
+    open_source(sealed(tmp_path / "bundle.zip", content), work)  # in order as it is
+    report = json.loads(content["report.json"])
+    for row in report["measurements"]:
+        row["precision"] = row["precision"].replace("int8", "../../int8")
+    hostile = {
+        "is no name of a bundle's file": {"student.fp32.x/../../../out.onnx": content["student.fp32.onnx"]},
+        "is no name of one": {"report.json": json.dumps(report).encode()},
+    }
+    for words, change in hostile.items():
+        shutil.rmtree(work)
+        work.mkdir()
+        with pytest.raises(CalkdError, match=words):
+            open_source(sealed(tmp_path / "bundle.zip", {**content, **change}), work)
+        outside = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_relative_to(work)]
+        assert outside == [tmp_path / "bundle.zip"]
 
 
 def test_bare_file_runs_on_noise_that_is_said_to_be_noise(exported, tmp_path):

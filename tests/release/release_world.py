@@ -82,8 +82,9 @@ class Maker:
             calibration=calibration(temperature, status, len(predictions.labels)) if calibrated else None,
             latency_ms=latency(p50) if p50 is not None and calibrated else None,
             size_bytes=size,
+            emulated=emulated,
         )
-        return Evidence(measurement, predictions, emulated)
+        return Evidence(measurement, predictions)
 
 
 def scored(predictions: Predictions) -> Quality:

@@ -24,6 +24,7 @@ from calkd_edge.records import Affine, Calibration, Predictions
 from calkd_edge.stages import soft_labels
 from calkd_edge.stages.distill import Distillation, SoftLabels, applied
 from calkd_edge.stages.epochs import Epochs
+from calkd_edge.stages.evaluate import as_simulated
 from calkd_edge.stages.executed import executed_file
 from calkd_edge.training.loop import Batch
 
@@ -101,6 +102,39 @@ def test_probabilities_that_are_not_the_softmax_of_the_logits_are_refused():
         proof.check_probabilities(off)
     with pytest.raises(StageFailed, match="no probabilities"):
         proof.check_probabilities(Predictions(sound.logits, sound.labels, sound.indices))
+
+
+# --- evaluate: int8 as it is written ------------------------------------------------------------------
+
+
+def test_a_device_that_rounds_a_little_otherwise_is_told_by_how_much():
+    near = LOGITS + np.random.default_rng(3).normal(0, 0.02, LOGITS.shape).astype(np.float32)
+    told = as_simulated(predictions(near), predictions(LOGITS[10:], first=10))
+    assert told["images"] == 30, "those that both saw"
+    assert told["max_logit_difference"] == pytest.approx(np.abs(near - LOGITS)[10:].max(), rel=1e-5)
+    assert told["agreement"] == (near.argmax(1) == LOGITS.argmax(1))[10:].mean()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda z: np.minimum(z, np.float32(4)),
+        lambda z: z * np.float32(1.05),
+        lambda z: z + np.random.default_rng(4).normal(0, 1, z.shape),
+        lambda z: np.where(np.arange(6) == 2, np.nan, z),
+    ],
+    ids=["saturated", "another scale", "noise", "NaN"],
+)
+def test_a_device_that_does_not_compute_what_the_file_says_is_refused(broken):
+    with pytest.raises(StageFailed, match="answers otherwise than it says") as refused:
+        as_simulated(predictions(broken(LOGITS)), predictions(LOGITS))
+    assert "Do not ship it there" in refused.value.remedy
+
+
+def test_int8_is_simulated_and_held_against_it_in_every_run(tiny):
+    for row in json.loads((tiny.out / "report.json").read_text())["measurements"]:
+        said = [note for note in row["notes"] if "simulated as written: they differ by" in note]
+        assert len(said) == (row["precision"] == "int8")
 
 
 # --- soft labels ---------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""Whether a converted file says what its ONNX file says: the very same in float32, else but for rounding."""
+"""Whether two files, or two ways to run one, say the same: in float32 to its digits, else but for rounding.
+
+A converted file is held against its ONNX file so, and what a device executes against its simulation.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +52,11 @@ class Agreement(NamedTuple):
 
 
 def agreement(found: FloatArray, wanted: FloatArray, *, exact: bool) -> Agreement:
-    """The logits [N, C] of a converted file against those of the ONNX file.
+    """Logits [N, C] against those that they should be.
 
     Args:
-        found: of the converted file.
-        wanted: of the ONNX file.
+        found: of the converted file, or as executed.
+        wanted: of the ONNX file, or as simulated.
         exact: whether both compute in float32 on the same numbers, so that only sums may end differently.
     """
     own, other = found.astype(np.float64), wanted.astype(np.float64)
