@@ -23,8 +23,11 @@ def located(recipe: Recipe, skipped: Sequence[str] = ()) -> dict[str, dict[str, 
         RecipeError: a name that nothing knows.
         DeviceError: a kind of board of which nobody says where one is.
     """
+    wanted: dict[str, list[str]] = {}
+    for device in recipe.devices:
+        wanted.setdefault(device.name, []).append(device.runtime)
     return {
-        device.name: place_of(device.name, device.own_place)
+        device.name: place_of(device.name, device.own_place, runtimes=wanted[device.name])
         for device in recipe.devices
         if device.name not in skipped
     }
@@ -43,12 +46,29 @@ def probe(
         with open_session(name, places[name]) as session:
             found[name] = session.probe()
     for device in recipe.devices:
-        if device.name in found and device.runtime not in found[device.name].runtimes:
-            raise DeviceError(
-                f"{device.name}: its Python cannot import {device.runtime}",
-                remedy=f"Install it there: python3 -m pip install {packages.RUNTIMES[device.runtime][0]}",
-            )
+        if device.name in found:
+            check_runtime(device.name, device.runtime, found[device.name])
     return found
+
+
+def check_runtime(name: str, runtime: str, facts: DeviceFacts) -> None:
+    """See that the Python that runs the agent has what runs models.
+
+    Raises:
+        DeviceError: it has not; with how it comes there.
+    """
+    if runtime in facts.runtimes:
+        return
+    remedy = f"Install it there: python3 -m pip install {packages.RUNTIMES.get(runtime, (runtime,))[0]}"
+    if runtime == "tensorrt" and facts.l4t is not None:
+        remedy = (
+            "On a Jetson it comes with JetPack, for the system's Python: sudo apt install "
+            "python3-libnvinfer, and python: /usr/bin/python3 in the inventory"
+        )
+    raise DeviceError(
+        f"{name}: its Python {facts.python} cannot import {runtime}",
+        remedy=f"{remedy}. calkd-edge doctor --device {name} shows which of its Pythons has what.",
+    )
 
 
 def check_skipped(recipe: Recipe, skipped: Sequence[str]) -> None:

@@ -15,7 +15,8 @@ from calkd_edge.agent.runtimes import open_runtime
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """Write every output of the model for every image to job["outputs"] (.npz, one array a name).
 
-    The job holds: model, images (.npy uint8 [N, 3, H, W]), runtime, options, images_per_run, outputs.
+    The job holds: model, images (.npy uint8 [N, 3, H, W]), runtime, options, images_per_run, outputs. A model
+    that takes a fixed number at once gets that many, the last image again where images run out.
     """
     images = np.load(job["images"], mmap_mode="r", allow_pickle=False)
     size = int(job.get("images_per_run", 100))
@@ -24,10 +25,14 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     progress = Progress()
     parts: dict[str, list[Any]] = {}
     with open_runtime(job["runtime"], job["model"], job["options"]) as runtime:
+        size = runtime.fixed or size
         for start in range(0, len(images), size):
-            outputs = runtime.infer(np.ascontiguousarray(images[start : start + size]))
-            for name, values in outputs.items():
-                parts.setdefault(name, []).append(values)
+            given = np.ascontiguousarray(images[start : start + size])
+            count = len(given)
+            if runtime.fixed and count < size:
+                given = given[np.minimum(np.arange(size), count - 1)]
+            for name, values in runtime.infer(given).items():
+                parts.setdefault(name, []).append(values[:count])
             progress.tell(min(start + size, len(images)), len(images))
         settings = runtime.session_options()
     # numpy.savez takes names as arguments, and an output may have the name of one of its own.

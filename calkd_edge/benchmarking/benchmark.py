@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from calkd_edge.agent import packages
 from calkd_edge.agent.runtimes import COMPILED
 from calkd_edge.benchmarking.baseline import (
     NAME,
@@ -30,11 +29,13 @@ from calkd_edge.benchmarking.ratios import ratio
 from calkd_edge.benchmarking.sources import Source, open_source
 from calkd_edge.benchmarking.timing import Contender, Watch, contender, load_of, time_in_turns
 from calkd_edge.benchmarking.worth import worth
+from calkd_edge.devices.inventory import place_of
 from calkd_edge.devices.session import Session, TimedRun, open_session
 from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import DeviceError
 from calkd_edge.records import AgainstBaseline, Benchmark, FloatArray, SpentSeconds
 from calkd_edge.release.atomic import replacing
+from calkd_edge.targets import check_runtime
 
 Runs = Mapping[str, list[TimedRun]]
 
@@ -85,26 +86,30 @@ def benchmark(path: Path, asked: Asked, watch: Watch) -> tuple[Benchmark, Runs]:
         source = open_source(path, work / "files", asked.precisions)
         images, told = _images(source, asked)
         np.save(work / "images.npy", images)
-        with open_session(asked.device) as session:
-            found = _timed(source, work, asked, session, earlier, watch, told)
+        place = place_of(asked.device, runtimes=[asked.runtime])
+        with open_session(asked.device, place) as session:
+            found, runs = _timed(source, work, asked, session, earlier, watch, told)
             if asked.clean and hasattr(session.device, "clean"):
-                session.device.clean()
-    return found
+                try:
+                    session.device.clean()
+                except DeviceError as lost:  # what was measured is not thrown away for that
+                    said = (*found.warnings, f"its cache was not emptied: {lost.message}")
+                    found = found.model_copy(update={"warnings": said})
+    return found, runs
 
 
 def write(found: Benchmark, runs: Runs, out: Path) -> Benchmark:
-    """Write benchmark.npz and benchmark.json into `out`, each whole or not at all; the record as written."""
+    """Write benchmark.npz and benchmark.json into `out`, both whole or neither; the record as written."""
     arrays: dict[str, Any] = {}
     for key, several in runs.items():
         for number, run in enumerate(several):
             arrays[SAMPLES_OF.format(key, number)] = run.samples_ns
             arrays.update({f"{key}.{name}.{number}": values for name, values in run.trace.items()})
-    with replacing(out / SAMPLES) as temporary:
-        with temporary.open("wb") as handle:
+    with replacing(out / NAME) as text, replacing(out / SAMPLES) as samples:
+        with samples.open("wb") as handle:
             np.savez(handle, **arrays)
-        written = found.model_copy(update={"samples_sha256": sha256_of(temporary)})
-    with replacing(out / NAME) as temporary:
-        temporary.write_text(written.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        written = found.model_copy(update={"samples_sha256": sha256_of(samples)})
+        text.write_text(written.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return written
 
 
@@ -129,12 +134,7 @@ def _timed(
     images: str,
 ) -> tuple[Benchmark, Runs]:
     facts = session.probe()
-    if asked.runtime not in facts.runtimes:
-        package = packages.RUNTIMES.get(asked.runtime, (asked.runtime,))[0]
-        raise DeviceError(
-            f"{asked.device}: its Python cannot import {asked.runtime}",
-            remedy=f"Install it there: python3 -m pip install {package}",
-        )
+    check_runtime(asked.device, asked.runtime, facts)
     version = facts.runtimes[asked.runtime]
     threads = None if asked.runtime in COMPILED else asked.threads
     common: list[str] = []
@@ -188,7 +188,9 @@ def _timed(
         for one in own
     )
     samples = {one.key: milliseconds(runs[one.key]) for one in own}
-    verdicts, recommended = worth(files, samples, runtime=asked.runtime, facts=facts, report=source.report)
+    verdicts, recommended = worth(
+        files, samples, device=asked.device, runtime=asked.runtime, facts=facts, report=source.report
+    )
     return (
         Benchmark(
             source=source.told,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from calkd_edge.benchmarking.ratios import ratio
-from calkd_edge.records import DeviceFacts, FloatArray, Ratio, Report, TimedFile, Worth
+from calkd_edge.records import DeviceFacts, FloatArray, GateResult, Ratio, Report, TimedFile, Worth
 from calkd_edge.release import numbers
 from calkd_edge.release.conclusions import why_not_faster
 
@@ -13,12 +13,22 @@ PRACTICAL = 1.05
 """A change in time below this is none that a product feels."""
 
 PLAIN = "fp32"
+MOST_TOP1_LOST, MOST_ECE_GAINED = 0.01, 0.02
+"""Against fp32, where the recipe gates nothing of the kind: a file that costs more is not worth its speed."""
+
+ROUNDING = 1e-9
+GATED = {
+    "top-1": ("top1", "top1_drop", "top1_drop_from_teacher"),
+    "ECE": ("ece", "nll_rise", "coverage_shift", "precision_shift"),
+}
+"""Gates by which a recipe says itself how much a precision may cost."""
 
 
 def worth(
     files: Sequence[TimedFile],
     samples: Mapping[str, Sequence[FloatArray]],
     *,
+    device: str,
     runtime: str,
     facts: DeviceFacts,
     report: Report | None,
@@ -28,6 +38,7 @@ def worth(
     Args:
         files: all of one device.
         samples: milliseconds by precision, a series for each process, timed in turns.
+        device: its name.
         runtime: that ran them.
         facts: of the device.
         report: of the run, for its gates.
@@ -36,7 +47,9 @@ def worth(
     if plain is None:
         return (), None
     found = tuple(
-        _worth(one, plain, samples, runtime, facts, report) for one in files if one.precision != PLAIN
+        _worth(one, plain, samples, runtime, facts, _gates(one.precision, device, runtime, report))
+        for one in files
+        if one.precision != PLAIN
     )
     paying = [one for one in found if one.worth == "yes" and one.ratio is not None]
     if paying:
@@ -50,7 +63,7 @@ def _worth(
     samples: Mapping[str, Sequence[FloatArray]],
     runtime: str,
     facts: DeviceFacts,
-    report: Report | None,
+    gates: Sequence[GateResult],
 ) -> Worth:
     size_ratio = own.size_bytes / plain.size_bytes
     size = f"its file is {size_ratio:.2f} of the size"
@@ -64,10 +77,10 @@ def _worth(
         facts_told.append(f"it takes {energy_ratio:.2f} of the energy an inference (module rails, idle off)")
     facts_told += _accuracy(own, plain)
     told = "; ".join(facts_told)
-    failed = _failed_gates(own.precision, report)
-    if failed:
-        said = f"a gate failed: {failed[0]}; {told}"
-        return _verdict(own, "no", found, size_ratio, energy_ratio, said)
+    costs = [f"a gate failed: {gate.metric}" for gate in gates if gate.result == "failed"]
+    costs += _costs_too_much(own, plain, {gate.metric for gate in gates})
+    if costs:
+        return _verdict(own, "no", found, size_ratio, energy_ratio, f"{costs[0]}; {told}")
     if found.high < 1 and found.value <= 1 / PRACTICAL:
         return _verdict(own, "yes", found, size_ratio, energy_ratio, told)
     why = why_not_faster(own.precision, runtime, facts)
@@ -128,7 +141,22 @@ def _energy_ratio(own: TimedFile, plain: TimedFile) -> float | None:
     return used[0] / used[1]
 
 
-def _failed_gates(precision: str, report: Report | None) -> list[str]:
-    named = f"student {precision} on "
-    gates = report.gates if report else ()
-    return [one.metric for one in gates if one.result == "failed" and one.measurement.startswith(named)]
+def _costs_too_much(own: TimedFile, plain: TimedFile, gated: set[str]) -> list[str]:
+    """What it loses against fp32 beyond what anybody would give for speed, in words."""
+    told = []
+    if own.top1 is not None and plain.top1 is not None and not gated & set(GATED["top-1"]):
+        lost = plain.top1.value - own.top1.value
+        if lost > MOST_TOP1_LOST + ROUNDING:
+            told.append(f"it loses {100 * lost:.1f} points of top-1")
+    if own.ece is not None and plain.ece is not None and not gated & set(GATED["ECE"]):
+        gained = own.ece.value - plain.ece.value
+        if gained > MOST_ECE_GAINED + ROUNDING:
+            told.append(f"its ECE is {100 * gained:.1f} points higher")
+    return told
+
+
+def _gates(precision: str, device: str, runtime: str, report: Report | None) -> list[GateResult]:
+    """The gates on that file, on this device alone."""
+    name = f"student {precision} on {device}"
+    here = (name, f"{name}:{runtime}")
+    return [one for one in (report.gates if report else ()) if one.measurement in here]

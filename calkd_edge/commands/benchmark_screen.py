@@ -27,6 +27,8 @@ STYLES = {
     "emulated": "cyan",
 }
 COLUMNS = ("precision", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "load ms", "first ms", "memory", "size")
+ANSWERS = ("top-1 %", "ECE %")
+"""Where a run's report says them."""
 
 
 class Watcher:
@@ -104,10 +106,11 @@ def _head(found: Benchmark) -> Iterable[str]:
 def _table(found: Benchmark) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     energy = any(one.energy is not None for one in found.files)
-    for name in (*COLUMNS, *(("mJ",) if energy else ())):
+    scored = any(one.top1 is not None for one in found.files)
+    for name in (*COLUMNS, *(("mJ",) if energy else ()), *(ANSWERS if scored else ())):
         table.add_column(name, overflow="fold", no_wrap=name == "precision")
     for one in found.files:
-        more = (_millijoules(one),) if energy else ()
+        more = (*((_millijoules(one),) if energy else ()), *(_answers(one) if scored else ()))
         table.add_row(escape(one.precision), *_times(one), _memory(one), numbers.size(one.size_bytes), *more)
     return table
 
@@ -128,6 +131,13 @@ def _cell(each: Percentile) -> str:
 
 def _memory(one: TimedFile) -> str:
     return numbers.MISSING if one.peak_memory_bytes is None else numbers.size(one.peak_memory_bytes)
+
+
+def _answers(one: TimedFile) -> tuple[str, str]:
+    """Accuracy and confidence, as the run measured them."""
+    told = (one.top1, one.ece)
+    values = [numbers.percent(each.value if each else None).removesuffix(" %") for each in told]
+    return values[0], values[1]
 
 
 def _millijoules(one: TimedFile) -> str:

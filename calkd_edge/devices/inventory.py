@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
-from calkd_edge.agent import board
+from calkd_edge.agent import board, packages
 from calkd_edge.agent.place import Place
 from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.devices import DEVICES
@@ -80,6 +81,11 @@ class Profile:
         here = platform.machine() in self.machines
         return here and (board.l4t(Place()) is not None or not self.jetson)
 
+    def python_here(self, runtimes: Sequence[str] = ()) -> dict[str, str]:
+        """Its interpreter on this machine, where the one that runs us lacks a runtime; else nothing."""
+        lacks = set(runtimes or [self.runtime]) - set(packages.runtimes())
+        return {"python": self.python} if lacks and shutil.which(self.python) else {}
+
 
 PROFILES = {
     "jetson": Profile("a Jetson Orin or Thor", "/usr/bin/python3", "tensorrt", ("aarch64",), jetson=True),
@@ -89,36 +95,40 @@ PROFILES = {
 }
 
 
-def place_of(name: str, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def place_of(
+    name: str, own: Mapping[str, Any] | None = None, *, runtimes: Sequence[str] = ()
+) -> dict[str, Any]:
     """Where a device is, as plain values: an entry of a recipe, of the inventory, USER@HOST, or this machine.
 
     Args:
         name: as a recipe or the command line gives it.
-        own: what the recipe itself says: host, port, python; an empty mapping says nothing.
+        own: what the recipe itself says: host, port, python. A host there stands above the whole inventory.
+        runtimes: that are wanted there; those of its kind of board where none is named.
 
     Raises:
         RecipeError: no device has that name, or its entry is wrong.
         DeviceError: it is a profile's name, and neither this machine nor the inventory has such a board.
     """
     said = {key: value for key, value in (own or {}).items() if value is not None}
-    if said:
-        return {**_with_profile(name), **said}
     entries = inventory()
-    if name in entries:
-        return {**_with_profile(name), **entries[name].model_dump(exclude_none=True, exclude={"runtime"})}
-    if name in DEVICES:
-        return {}
+    entry = entries.get(name)
+    if entry is not None and "host" not in said:
+        said = {**entry.model_dump(exclude_none=True, exclude={"runtime"}), **said}
     address = HOST.fullmatch(name)
-    if address:
+    if address and entry is None and "host" not in said:
         port = address["port"]
-        return {"host": address["host"], **({} if port is None else {"port": int(port)})}
+        said = {"host": address["host"], **({} if port is None else {"port": int(port)}), **said}
+    if "host" in said:
+        return {**_with_profile(name), **said}
     if name in PROFILES:
         if PROFILES[name].is_this_machine():
-            return {}
+            return {**PROFILES[name].python_here(runtimes), **said}
         raise DeviceError(
             f"{name}: this machine is not {PROFILES[name].title}, and no inventory says where one is",
             remedy=f"Put these lines into {inventory_path()}:\n{_example(name)}",
         )
+    if said or entry is not None or name in DEVICES:
+        return said
     known = [*DEVICES.names(), *entries, *PROFILES]
     raise RecipeError(
         f"no device is named '{name}'",

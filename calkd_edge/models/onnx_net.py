@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 RUNTIME = "ONNX Runtime"
@@ -20,7 +21,7 @@ class OnnxNet(nn.Module):
     x86 processors without VNNI (session.x64quantprecision).
 
     Args:
-        path: images uint8 [N, 3, H, W] -> logits [N, C].
+        path: uint8 images [N, 3, H, W] -> logits [N, C]; its input may have any name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,9 +35,19 @@ class OnnxNet(nn.Module):
         wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
         providers: Sequence[str] = [name for name in wanted if name in onnxruntime.get_available_providers()]
         self.session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        taken = self.session.get_inputs()[0]
+        self.feed, size = taken.name, taken.shape[0]
+        self.fixed = size if isinstance(size, int) else None
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, C] float32, on the images' accelerator, for uint8 images [B, 3, H, W]."""
         given = np.ascontiguousarray(images.cpu().numpy())
-        (logits,) = self.session.run(["logits"], {"images": given})
-        return torch.from_numpy(np.asarray(logits, dtype=np.float32)).to(images.device)
+        size = self.fixed or max(len(given), 1)
+        parts = [self._run(given[start : start + size], size) for start in range(0, len(given), size)]
+        return torch.from_numpy(np.concatenate(parts)).to(images.device)
+
+    def _run(self, images: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+        """Logits of up to `size` images; the last one is asked again where there are fewer."""
+        given = images if len(images) == size else images[np.minimum(np.arange(size), len(images) - 1)]
+        (logits,) = self.session.run(["logits"], {self.feed: given})
+        return np.asarray(logits[: len(images)], dtype=np.float32)

@@ -93,22 +93,8 @@ def predicted(runnable: onnx.ModelProto, given: inputs.Inputs, work: Path, threa
 
 def run_file(model: onnx.ModelProto, given: inputs.Inputs, work: Path, threads: int) -> dict[str, FloatArray]:
     """Every output of a file by name, one row for each input."""
-    path, asked = work / "runnable.onnx", np.load(given.path, mmap_mode="r")
+    path = work / "runnable.onnx"
     onnx.save(model, path)
-    stored = {tensor.name for tensor in model.graph.initializer}
-    only = next(value for value in model.graph.input if value.name not in stored)
-    at_once = int(only.type.tensor_type.shape.dim[0].dim_value)
-    source, count = given.path, len(asked)
-    if at_once and count % at_once:
-        source = work / "filled.npy"
-        rows = np.minimum(np.arange(-(-count // at_once) * at_once), count - 1)
-        np.save(source, asked[rows])
     with open_session("local") as session:
-        outputs, _ = session.predict(
-            path,
-            source,
-            runtime="onnxruntime",
-            options={"threads": threads},
-            images_per_run=at_once or None,
-        )
-    return {name: values[:count] for name, values in outputs.items()}
+        outputs, _ = session.predict(path, given.path, runtime="onnxruntime", options={"threads": threads})
+    return outputs

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from benchmark_world import FACTS, energy, file, series
 
 from calkd_edge.benchmarking.worth import worth
-from calkd_edge.records import Estimate
+from calkd_edge.records import Estimate, GateResult
 
 
 def judged(files, centres, facts=FACTS, runtime="onnxruntime", report=None):
     samples = {name: [series(centre, seed)] for seed, (name, centre) in enumerate(centres.items())}
-    return worth(files, samples, runtime=runtime, facts=facts, report=report)
+    return worth(files, samples, device="pi", runtime=runtime, facts=facts, report=report)
 
 
 def test_half_the_time_is_worth_it_and_the_reason_tells_price_and_gain():
@@ -50,10 +52,56 @@ def test_runs_that_do_not_decide_are_undecided():
     samples = {"fp32": [series(2.0, seed) for seed in range(3)]}
     samples["int8"] = [series(centre) for centre in (1.0, 2.5, 1.6)]
     (found,), best = worth(
-        [file(), file("int8", 1.7)], samples, runtime="onnxruntime", facts=FACTS, report=None
+        [file(), file("int8", 1.7)], samples, device="pi", runtime="onnxruntime", facts=FACTS, report=None
     )
     assert found.worth == "undecided"
     assert best is None
+
+
+def scored(top1: float, ece: float) -> list:
+    """fp32 at 72 % with an ECE of 1.5 %, and an int8 twice as fast."""
+    figures = {"fp32": (0.72, 0.015), "int8": (top1, ece)}
+    return [
+        file(
+            name,
+            centre,
+            top1=Estimate(value=figures[name][0], low=0, high=1),
+            ece=Estimate(value=figures[name][1], low=0, high=1),
+        )
+        for name, centre in (("fp32", 2.0), ("int8", 1.0))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("top1", "ece", "words"),
+    [(0.705, 0.015, "loses 1.5 points of top-1"), (0.72, 0.04, "ECE is 2.5 points higher")],
+)
+def test_twice_as_fast_is_not_worth_a_model_that_is_wrong_or_too_sure(top1, ece, words):
+    (found,), best = judged(scored(top1, ece), {"fp32": 2.0, "int8": 1.0})
+    assert (found.worth, best) == ("no", "fp32")
+    assert words in found.reason
+
+
+def gate(metric: str, result: str, measurement: str) -> GateResult:
+    edges = dict.fromkeys(("value", "low", "high"), 0.0)
+    told = {"metric": metric, "measurement": measurement, "result": result, "limit": "x", "sentence": "x"}
+    return GateResult.model_validate({**told, **edges, "level": 0.95})
+
+
+@pytest.mark.parametrize("place", ["pi", "pi:onnxruntime"])
+def test_the_recipes_own_gate_says_how_much_may_be_lost(place):
+    for result, verdict in (("passed", "yes"), ("failed", "no")):
+        report = SimpleNamespace(gates=(gate("top1_drop", result, f"student int8 on {place}"),))
+        (found,), _ = judged(scored(0.70, 0.015), {"fp32": 2.0, "int8": 1.0}, report=report)
+        assert found.worth == verdict
+    assert "a gate failed: top1_drop" in found.reason
+
+
+@pytest.mark.parametrize("place", ["local", "pi:litert", "pi2"])
+def test_a_gate_that_failed_elsewhere_says_nothing_here(place):
+    report = SimpleNamespace(gates=(gate("latency_p95_ms", "failed", f"student int8 on {place}"),))
+    (found,), _ = judged([file(), file("int8", 1.0)], {"fp32": 2.0, "int8": 1.0}, report=report)
+    assert found.worth == "yes"
 
 
 def test_emulated_device_is_told_and_no_ratio_is():

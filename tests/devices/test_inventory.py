@@ -79,7 +79,7 @@ def test_a_kind_of_board_is_this_machine_where_it_is_one(name, monkeypatch):
     profile = PROFILES[name]
     monkeypatch.setattr(platform, "machine", lambda: profile.machines[0])
     monkeypatch.setattr(inventory.board, "l4t", lambda place: "36.4.3")
-    assert place_of(name) == {}
+    assert place_of(name, runtimes=["onnxruntime"]) == {}, "the Python that runs us has it"
     assert isinstance(device_at(name, {}), Local)
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(DeviceError) as problem:
@@ -88,6 +88,41 @@ def test_a_kind_of_board_is_this_machine_where_it_is_one(name, monkeypatch):
     lines = problem.value.remedy.splitlines()
     assert str(inventory_path()) in lines[0]
     assert lines[1:] == [f"  {name}:", "    host: USER@ADDRESS", f"    python: {profile.python}"]
+
+
+def test_on_a_jetson_tensorrt_is_sought_where_jetpack_puts_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(inventory.board, "l4t", lambda place: "36.4.3")
+    monkeypatch.setattr(inventory.packages, "runtimes", lambda: {"onnxruntime": "1.23.0"})
+    monkeypatch.setattr(inventory.shutil, "which", lambda name: name)
+    assert place_of("jetson") == {"python": "/usr/bin/python3"}
+    assert place_of("jetson", runtimes=["tensorrt", "onnxruntime"]) == {"python": "/usr/bin/python3"}
+    assert place_of("jetson", {"python": "/opt/py"}) == {"python": "/opt/py"}
+    assert place_of("jetson", runtimes=["onnxruntime"]) == {}
+    monkeypatch.setattr(inventory.packages, "runtimes", lambda: {"tensorrt": "10.3.0"})
+    assert place_of("jetson") == {}
+
+
+@pytest.mark.parametrize("own", [{"python": "/opt/py"}, {"port": 22}])
+def test_a_board_without_an_address_is_never_this_machine_in_silence(own):
+    with pytest.raises(DeviceError, match="not a Jetson"):
+        place_of("jetson", own)
+    written("jetson: {runtime: onnxruntime, python: /usr/bin/python3}\n")
+    with pytest.raises(DeviceError, match="not a Jetson"):
+        place_of("jetson", own)
+    with pytest.raises(DeviceError, match="no inventory says where one is"):
+        place_of("jetson")
+
+
+def test_what_a_recipe_leaves_out_the_inventory_says():
+    written("board: {host: a@b, port: 2222, python: /usr/bin/python3}\n")
+    assert place_of("board", {"python": "/opt/py"}) == {"host": "a@b", "port": 2222, "python": "/opt/py"}
+    assert place_of("board", {"host": "c@d"}) == {"host": "c@d"}, "its port is of another machine"
+    assert place_of("c@d", {"python": "/opt/py"}) == {"host": "c@d", "python": "/opt/py"}
+
+
+def test_a_name_of_ones_own_with_a_python_is_this_machine():
+    assert place_of("second", {"python": "/opt/py"}) == {"python": "/opt/py"}
 
 
 def test_an_arm_machine_is_no_jetson(monkeypatch):

@@ -11,6 +11,9 @@ import torch
 from tiny_run import command
 from torch import nn
 
+from calkd_edge.export.adopt import adopted_file
+from calkd_edge.models.onnx_net import OnnxNet
+
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 NORMALISED = ("--mean", "0.4,0.5,0.6", "--std", "0.2,0.25,0.3")
 
@@ -36,15 +39,15 @@ class Plain(nn.Module):
         return scores
 
 
-def exported(model: nn.Module, path) -> None:
+def exported(model: nn.Module, path, *, fixed: int | None = None) -> None:
     torch.onnx.export(
         model.eval(),
-        (torch.zeros(2, 32, 32, 3),),
+        (torch.zeros(fixed or 2, 32, 32, 3),),
         path,
         dynamo=True,
         external_data=False,
         verbose=False,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamic_shapes=None if fixed else ({0: torch.export.Dim("batch")},),
     )
 
 
@@ -111,6 +114,28 @@ def test_foreign_file_is_scored_by_the_confidence_it_ships(plain, test_images, s
     assert found["top1"]["value"] == pytest.approx((probabilities.argmax(1) == labels).mean(), abs=1e-9)
     assert found["nll"]["value"] == pytest.approx(-np.log(own).mean(), rel=1e-4)
     assert found["mean_confidence"] == pytest.approx(probabilities.max(1).mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("fixed", [1, 7])
+def test_a_file_that_takes_a_fixed_number_of_images_scores_the_same(plain, tmp_path, fixed):
+    model, path = plain(1)
+    exported(model, tmp_path / "fixed.onnx", fixed=fixed)
+    wanted, found = (quality_of(one, *NORMALISED) for one in (path, tmp_path / "fixed.onnx"))
+    assert found["images"] == wanted["images"]
+    assert found["nll"]["value"] == pytest.approx(wanted["nll"]["value"], rel=1e-6)
+    assert found["top1"] == wanted["top1"]
+
+
+def test_such_a_file_teaches(plain, tmp_path):
+    model, _ = plain(0)
+    exported(model, tmp_path / "fixed.onnx", fixed=3)
+    adopted = adopted_file(tmp_path / "fixed.onnx", mean=MEAN, std=STD)
+    onnx.save(adopted.model, tmp_path / "adopted.onnx")
+    images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (10, 3, 32, 32), dtype=np.uint8))
+    scaled = (images.permute(0, 2, 3, 1) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+    with torch.no_grad():
+        wanted = model(scaled)
+    torch.testing.assert_close(OnnxNet(tmp_path / "adopted.onnx")(images), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_scores_are_printed_for_people_with_their_bounds(tiny):

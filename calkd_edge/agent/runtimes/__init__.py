@@ -2,6 +2,7 @@
 
 A runtime is a context manager with
     infer(images)       uint8 [N, 3, H, W] -> {output name: float32 array of the caller's own}
+    fixed               how many images it takes at once, no more and no fewer; None for any number
     session_options()   what it was opened with, as plain JSON, for the record
 """
 
@@ -24,6 +25,8 @@ CONVERTED = ("litert",)
 
 class Runtime(Protocol):
     """One model file, opened."""
+
+    fixed: int | None
 
     def __enter__(self) -> Runtime: ...
 

@@ -31,6 +31,7 @@ class LiteRT:
         if unknown:
             raise AgentProblem("litert: unknown option {}".format(", ".join(unknown)), "Remove it.")
         self.interpreter: Any = None
+        self.fixed: int | None = 1
 
     def __enter__(self) -> LiteRT:
         try:

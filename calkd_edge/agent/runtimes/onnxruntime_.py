@@ -15,9 +15,10 @@ from calkd_edge.agent.problem import AgentProblem
 
 VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 
+CPU = "CPUExecutionProvider"
 DEFAULTS: dict[str, Any] = {
     "threads": 1,
-    "providers": ["CPUExecutionProvider"],
+    "providers": [CPU],
     "optimization": "all",
     "disabled_optimizers": [],
     "spinning": True,
@@ -42,6 +43,7 @@ class OnnxRuntime:
         if unknown:
             raise AgentProblem("onnxruntime: unknown option {}".format(", ".join(unknown)), "Remove it.")
         self.session: Any = None
+        self.fixed: int | None = None
 
     def __enter__(self) -> OnnxRuntime:
         try:
@@ -76,9 +78,12 @@ class OnnxRuntime:
                 disabled_optimizers=list(self.options["disabled_optimizers"]) or None,
             )
         except Exception as refused:  # onnxruntime's own errors share no base class but Exception
+            falls_back = "fallback to CPU EP has been explicitly disabled" in str(refused)
             raise AgentProblem(
                 f"onnxruntime {onnxruntime.__version__} refuses {self.model}: {refused}",
-                "Check the file with: calkd-edge lint MODEL.onnx",
+                f"Some of it runs on the CPU alone: add {CPU} to options.providers if that may be so."
+                if falls_back
+                else "Check the file with: calkd-edge lint MODEL.onnx",
             ) from refused
         if self.session.get_providers()[: len(wanted)] != wanted:
             raise AgentProblem(
@@ -86,7 +91,9 @@ class OnnxRuntime:
                 "Repair the provider on this device, or name the one that works.",
             )
         self.version = onnxruntime.__version__
-        self.feed = self.session.get_inputs()[0].name
+        given = self.session.get_inputs()[0]
+        self.feed = given.name
+        self.fixed = given.shape[0] if given.shape and isinstance(given.shape[0], int) else None
         self.outputs = [output.name for output in self.session.get_outputs()]
         return self
 
@@ -105,6 +112,8 @@ class OnnxRuntime:
 
     def _config(self) -> dict[str, str]:
         entries = {"session.intra_op.allow_spinning": "1" if self.options["spinning"] else "0"}
+        if CPU not in self.options["providers"]:  # it would run there what the others do not take
+            entries["session.disable_cpu_ep_fallback"] = "1"
         if platform.machine() in ("x86_64", "AMD64") and not VNNI & set(board.isa(Place())):
             entries["session.x64quantprecision"] = "1"
         return entries

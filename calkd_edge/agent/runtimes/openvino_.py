@@ -28,6 +28,7 @@ class OpenVino:
             raise AgentProblem("openvino: unknown option {}".format(", ".join(unknown)), "Remove it.")
         self.request: Any = None
         self.given: Any = None
+        self.fixed: int | None = None
 
     def __enter__(self) -> OpenVino:
         try:
@@ -56,6 +57,8 @@ class OpenVino:
                 "openvino computes in {} instead of {}".format(self.used["INFERENCE_PRECISION_HINT"], wanted),
                 "Ask for a precision that this CPU has.",
             )
+        shape = compiled.inputs[0].get_partial_shape()
+        self.fixed = shape[0].get_length() if shape[0].is_static else None
         self.outputs = [output.get_any_name() for output in compiled.outputs]
         self.request = compiled.create_infer_request()
         return self

@@ -26,6 +26,7 @@ class TensorRT:
     def __init__(self, model: str, options: dict[str, Any]) -> None:
         self.model = model
         self.options = options_of(options)
+        self.fixed: int | None = None
 
     def __enter__(self) -> TensorRT:
         with open(self.model, "rb") as handle:
