@@ -35,6 +35,7 @@ from calkd_edge.stages.calibrate import IN_FLOAT, LINT
 from calkd_edge.stages.executed import CONVERTED, ENGINE
 
 GOLDEN_IMAGES = 16
+RUNTIME_NAMES = {"tensorrt": "TensorRT", "onnxruntime": "ONNX Runtime"}
 
 
 def evidence_of(row: Measured, folders: Mapping[str, Path], facts: DeviceFacts) -> list[Evidence]:
@@ -190,10 +191,14 @@ def _chosen(calibrated_folder: Path) -> tuple[str, ...]:
 
 
 def _linted(calibrated_folder: Path) -> tuple[str, ...]:
-    """What TensorRT would refuse the canonical file for."""
-    linted = json.loads((calibrated_folder / LINT).read_text(encoding="utf-8"))
-    errors = [error for one in linted for error in Lint.model_validate(one).errors]
-    return tuple(f"TensorRT would not run it: {one.message} (at {one.node or 'the file'})" for one in errors)
+    """What TensorRT would refuse the canonical file for, and ONNX Runtime the one that it runs."""
+    told: dict[str, list[str]] = {}
+    for record in json.loads((calibrated_folder / LINT).read_text(encoding="utf-8")):
+        linted = Lint.model_validate(record)
+        for one in linted.errors:
+            names = told.setdefault(f"{one.message} (at {one.node or 'the file'})", [])
+            names.append(RUNTIME_NAMES.get(linted.target, linted.target))
+    return tuple(f"{' and '.join(names)} would not run it: {what}" for what, names in told.items())
 
 
 def golden(row: Measured, folders: Mapping[str, Path], data: Path) -> dict[str, np.ndarray]:

@@ -3,6 +3,10 @@
 # docker run -p 2222:2222 -v ~/.ssh/id_ed25519.pub:/opt/board/authorized_keys:ro calkd-edge-board
 FROM python:3.11.13-slim-bookworm
 
+# As in constraints.txt.
+ARG NUMPY="2.4.6"
+ARG ONNXRUNTIME="1.32.0"
+
 # hadolint ignore=DL3008  # Debian keeps only the newest version of a release
 RUN apt-get update \
  && apt-get install -y --no-install-recommends openssh-server \

@@ -1,12 +1,14 @@
 #!/bin/sh
 # Make a stand-in board in a folder: docker/board.sh FOLDER. A Python with numpy and ONNX Runtime, and an sshd that
 # lets in the keys of FOLDER/authorized_keys and nobody else. Start it with FOLDER/start; it listens on PORT (2222).
+# NUMPY and ONNXRUNTIME are versions; left out, the newest that PYTHON can have.
 set -eu
 folder=$1
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 "${PYTHON:-python3}" -m venv ${VENV_ARGS:-} "$folder/python"
-"$folder/python/bin/pip" install --no-cache-dir --quiet "numpy${NUMPY:-}" "onnxruntime${ONNXRUNTIME:-}"
+"$folder/python/bin/pip" install --no-cache-dir --quiet \
+  "numpy${NUMPY:+==$NUMPY}" "onnxruntime${ONNXRUNTIME:+==$ONNXRUNTIME}"
 touch "$folder/authorized_keys"
 chmod 600 "$folder/authorized_keys"
 cat > "$folder/sshd_config" <<EOF

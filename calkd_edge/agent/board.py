@@ -27,6 +27,7 @@ ISA_FLAGS = (
 )
 """Processor flags that decide how int8, fp16 and bfloat16 run."""
 
+ARM, X86 = ("aarch64", "armv7l"), ("x86_64", "AMD64")
 CPU_KEYS = ("model name", "Model", "CPU part", "Hardware")
 LIBRARIES = ("libnvinfer", "libcudart", "libnvdla_compiler")
 FOLDERS = ("/usr/lib/*", "/usr/lib/*/*", "/usr/local/cuda*/lib*", "/usr/local/cuda*/targets/*/lib")
@@ -67,9 +68,24 @@ def isa(place: Place) -> list[str]:
 
 
 def is_emulated(place: Place) -> bool:
-    """Whether another processor plays this one: an ARM machine whose /proc/cpuinfo speaks of x86."""
-    x86 = re.search(r"^vendor_id\s*:", place.read("/proc/cpuinfo"), re.M) is not None
-    return place.machine in ("aarch64", "armv7l") and x86
+    """Whether another processor plays this one: /proc/cpuinfo speaks of the other kind, or qemu runs us."""
+    text = place.read("/proc/cpuinfo")
+    x86, arm = (re.search(rf"^{key}\s*:", text, re.M) is not None for key in ("vendor_id", "CPU implementer"))
+    if place.machine in ARM:
+        return x86 or (not place.root and _runs_under_qemu())
+    return place.machine in X86 and arm and not x86
+
+
+def _runs_under_qemu() -> bool:
+    """Whether the program that the kernel runs as this process is qemu.
+
+    From 8.2 on qemu writes an ARM machine's /proc/cpuinfo itself. It answers /proc/self/exe and /proc/PID/exe
+    in the program's name too, but leaves the same link of a thread to the kernel.
+    """
+    try:
+        return "qemu" in os.path.basename(os.readlink("/proc/thread-self/exe"))
+    except OSError:
+        return False
 
 
 def l4t(place: Place) -> str | None:
@@ -150,5 +166,6 @@ def in_container(place: Place) -> bool:
 
 def firmware_throttled(place: Place) -> int | None:
     """A Raspberry Pi's bits of what slowed it: 0-3 now, 16-19 since the start; under-voltage comes first."""
-    found = re.search(r"throttled=0x([0-9a-fA-F]{1,8})\b", place.run("vcgencmd", "get_throttled"))
+    told = place.run("vcgencmd", "get_throttled", timeout_s=2)
+    found = re.search(r"throttled=0x([0-9a-fA-F]{1,8})\b", told)
     return int(found.group(1), 16) if found else None

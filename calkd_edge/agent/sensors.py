@@ -1,8 +1,8 @@
 """What a machine can measure of itself: files, what they count, and what to call it.
 
-A sensor's value is the product of the whole numbers in its files, times a factor. Columns are named
-KIND.NAME: power_mw.VDD_IN, temperature_c.cpu-thermal, clock_mhz.gpu, events.oc1 (a count since the start),
-throttled.gpu-throttle-alert (a state: 0 is none).
+A sensor's value is the product of the whole numbers in its files, times a factor, or one bit of the
+hexadecimal number in its file. Columns are named KIND.NAME: power_mw.VDD_IN, temperature_c.cpu-thermal,
+clock_mhz.gpu, events.oc1 (a count since the start), throttled.gpu-throttle-alert (a state: 0 is none).
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ EMC = "/sys/kernel/debug/bpmp/debug/clk/emc"
 STEADY = ("performance", "userspace")
 """Governors that do not follow the load."""
 
+FIRMWARE = "/sys/devices/platform/soc*/*firmware/get_throttled"
+FIRMWARE_BITS = ("under-voltage", "capped-clock", "firmware-throttling", "soft-temperature-limit")
+"""What a Raspberry Pi's firmware tells by bits 0 to 3 of now, and by bits 16 to 19 of earlier."""
+
 
 class Sensor(NamedTuple):
     """One column of what is measured."""
@@ -25,6 +29,11 @@ class Sensor(NamedTuple):
     column: str
     files: tuple[str, ...]
     factor: float
+    bit: int | None = None
+
+    def number(self, text: str | bytes) -> int:
+        """What a file's text counts; raises ValueError where it is no number."""
+        return int(text) if self.bit is None else int(text, 16) >> self.bit & 1
 
 
 class Clock(NamedTuple):
@@ -41,10 +50,10 @@ def value(place: Place, sensor: Sensor) -> float | None:
     """What a sensor says now, or None."""
     found = sensor.factor
     for name in sensor.files:
-        number = place.number(name)
-        if number is None:
+        try:
+            found *= sensor.number(place.line(name)[:64])
+        except ValueError:
             return None
-        found *= number
     return found
 
 
@@ -135,6 +144,18 @@ def slowed(place: Place) -> list[Sensor]:
         if SLOWED.search(name):
             _add(found, Sensor("throttled." + name, (folder + "/cur_state",), 1.0))
     return found
+
+
+def firmware(place: Place) -> list[Sensor]:
+    """What slows a Raspberry Pi down, where the kernel hands on what its firmware says: now, and earlier."""
+    found = tuple(place.find(FIRMWARE)[:1])
+    return [Sensor(column, found, 1.0, bit) for column, bit in firmware_columns() if found]
+
+
+def firmware_columns() -> list[tuple[str, int]]:
+    """Columns of what a Raspberry Pi's firmware says, each with its bit."""
+    now = [("throttled." + name, bit) for bit, name in enumerate(FIRMWARE_BITS)]
+    return now + [("events." + name, 16 + bit) for bit, name in enumerate(FIRMWARE_BITS)]
 
 
 def _add(found: list[Sensor], sensor: Sensor) -> None:

@@ -1,6 +1,7 @@
 """Power, temperatures, clocks and throttling ten times a second, beside whatever else this process does.
 
 Files are opened once and read anew at each sample: some microseconds each, in which the interpreter is free.
+Where only a command tells of throttling, the first and the last sample have it and those between have gaps.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 
-from calkd_edge.agent import sensors
+from calkd_edge.agent import board, sensors
 from calkd_edge.agent.place import Place
 from calkd_edge.agent.tegrastats import Tegrastats
 
@@ -45,9 +46,10 @@ class Sampler:
         self.times_ns: list[int] = []
         self.rows: list[list[float]] = []
         self.source: str | None = None
-        self._open: list[tuple[list[int], float]] = []
+        self._open: list[tuple[list[int], sensors.Sensor]] = []
         self._stats: Tegrastats | None = None
         self._told: list[str] = []
+        self._asked: list[str] = []
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -60,16 +62,20 @@ class Sampler:
             rails = self._ask_tegrastats()
         rest = sensors.zones(self.place) + [clock.sensor for clock in sensors.clocks(self.place)]
         rest += sensors.events(self.place) + sensors.slowed(self.place)
-        opened = self._opened(rest)
-        self.columns = tuple(opened + rails if self.source == "tegrastats" else rails + opened)
-        self._sample()
+        firmware = self._opened(sensors.firmware(self.place))
+        opened = firmware + self._opened(rest)
+        bits = [] if firmware else self._ask_firmware()
+        self._asked = [column for column, _ in sensors.firmware_columns()] if bits else []
+        opened = opened + rails if self.source == "tegrastats" else rails + opened
+        self.columns = tuple(opened + self._asked)
+        self._sample(bits)
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._done.set()
         self._thread.join()
-        self._sample()
+        self._sample(self._ask_firmware() if self._asked else ())
         self._close()
         if self._stats is not None:
             self._stats.__exit__()
@@ -89,22 +95,24 @@ class Sampler:
             # A sample that came late moves none of those behind it, and is not made up for.
             due += self.period_s * max(1, -((due - time.perf_counter()) // self.period_s))
 
-    def _sample(self) -> None:
+    def _sample(self, bits: Sequence[float] = ()) -> None:
         begun = time.perf_counter_ns()
         row = self._read()
         if self._stats is not None:
             fresh = begun - self._stats.heard_ns < STALE_NS
             latest = self._stats.latest if fresh else {}
             row += [latest.get(name, NAN) for name in self._told]
+        row += bits or [NAN] * len(self._asked)
         self.times_ns.append((begun + time.perf_counter_ns()) // 2)
         self.rows.append(row)
 
     def _read(self) -> list[float]:
         row = []
-        for places, value in self._open:
+        for places, sensor in self._open:
+            value = sensor.factor
             try:
                 for place in places:
-                    value *= int(os.pread(place, 64, 0))
+                    value *= sensor.number(os.pread(place, 64, 0))
             except (OSError, ValueError):
                 value = NAN
             row.append(value)
@@ -122,7 +130,7 @@ class Sampler:
                 for place in places:
                     os.close(place)
                 continue
-            self._open.append((places, sensor.factor))
+            self._open.append((places, sensor))
             names.append(sensor.column)
         return names
 
@@ -137,6 +145,11 @@ class Sampler:
         if self._told:
             self.source = "tegrastats"
         return self._told
+
+    def _ask_firmware(self) -> list[float]:
+        """What a Raspberry Pi's firmware says now, by a command that takes some milliseconds; else empty."""
+        said = board.firmware_throttled(self.place)
+        return [] if said is None else [float(said >> bit & 1) for _, bit in sensors.firmware_columns()]
 
     def _close(self) -> None:
         for places, _ in self._open:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from calkd_edge.errors import EnvironmentProblem
+from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
 
 
 def doctor(
@@ -18,8 +18,9 @@ def doctor(
 ) -> None:
     """Look at a device: what it is, which precisions will run on which runtime, what is missing.
 
-    Exit 5 where it does not answer, 6 where nothing there can run a model.
+    Exit 2 where no device has that name, 5 where it does not answer, 6 where nothing there can run a model.
     """
+    device = _without_runtime(device)
     if clean:
         _clean(device)
         return
@@ -39,6 +40,24 @@ def doctor(
             f"{device}: nothing there can run a model{f': {lacking.what}' if lacking else ''}",
             remedy=lacking.remedy if lacking else "See above for what keeps each runtime from it.",
         )
+
+
+def _without_runtime(device: str) -> str:
+    """The name alone of what other commands take: what there is to see does not depend on the runtime.
+
+    Raises:
+        RecipeError: no runtime has that name.
+    """
+    from calkd_edge.agent.runtimes import RUNTIMES
+    from calkd_edge.targets import split_runtime
+
+    name, runtime = split_runtime(device)
+    if runtime and runtime not in RUNTIMES:
+        raise RecipeError(
+            f"--device {device}: no runtime is named '{runtime}'",
+            remedy=f"{did_you_mean(runtime, RUNTIMES)}Valid: {', '.join(RUNTIMES)}.",
+        )
+    return name
 
 
 def _clean(device: str) -> None:

@@ -3,19 +3,22 @@
 On the board, under ~/.cache/calkd-edge (or where its XDG_CACHE_HOME says):
     files/SHA256    what was sent, once for all sessions; a transfer that was cut goes on where it stopped
     sessions/ID     one session's folder, removed when it closes
-Nothing else is written there, nothing is installed, nothing needs root.
+Nothing else is written there, nothing is installed, nothing needs root. A board may lose its power: a file is
+on its disk before it gets its name, and each session looks at the content of what it takes from the cache. A
+shell there may greet whoever comes: what a command is asked for is the last that it prints.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from calkd_edge.devices.connection import Address, Connection
+from calkd_edge.devices.connection import PIECE, Address, Connection
 from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import CalkdError, DeviceError
 
@@ -44,10 +47,11 @@ class Ssh:
         self._connection = connection_to(name, place)
         self._session = secrets.token_hex(8)
         self._begun = False
+        self._verified: set[str] = set()
         self.output = ""
 
     def put(self, source: Path, target: str) -> None:
-        """Bring a file into the session's folder; what the board's cache has is not sent again.
+        """Bring a file into the session's folder; what the board's cache has whole is not sent again.
 
         Raises:
             DeviceError: the board cannot be reached, its disk is full, or the file arrives changed.
@@ -58,9 +62,9 @@ class Ssh:
             self._send_small(source, target)
             return
         name = sha256_of(source)
-        if not self._linked(name, target):
+        if not self._linked(name, target, size):
             self._send(source, size, name)
-            if not self._linked(name, target):
+            if not self._linked(name, target, size):
                 raise DeviceError(
                     f"{self.name}: {target} was sent and is not there",
                     remedy="Another process may have cleaned the cache: run again.",
@@ -98,20 +102,22 @@ class Ssh:
         """Fetch a file of the session's folder; `target` is there whole, or not at all.
 
         Raises:
-            DeviceError: it is not there, or arrives changed.
+            DeviceError: it is not there, arrives changed, or its size is not understood.
         """
         self._begin()
         path = f"{self._work}/{shlex.quote(source)}"
-        status, listed = self._connection.run(f"sha256sum {path} && wc -c < {path}")
+        status, listed = self._connection.run(f"echo; sha256sum < {path} && wc -c < {path}")
         if status != 0:
             said = self.output[-2000:].strip() or _text(listed)
             remedy = self._free_space() if "No space left" in said else "See the log for what it printed."
             raise DeviceError(f"{self.name}: the agent left no {source}: {said}", remedy=remedy)
-        name, size = listed.split()[0].decode(), int(listed.split()[-1])
+        name, counted = self._last(rb"([0-9a-f]{64})\s+-?\s+([0-9]+)", listed)
+        size = int(counted)
         partial = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             with partial.open("wb") as handle:
                 status, _ = self._connection.run(f"cat {path}", timeout_s=_patience(size), receive=handle)
+            _keep_last(partial, size)
             if status != 0 or sha256_of(partial) != name:
                 raise DeviceError(
                     f"{self.name}: {source} arrived changed", remedy="Run again; else look at the connection."
@@ -159,31 +165,42 @@ class Ssh:
             )
         self._begun = True
 
-    def _linked(self, name: str, target: str) -> bool:
-        """Whether the cache has a file, which is then in the session's folder too."""
+    def _linked(self, name: str, target: str, size: int) -> bool:
+        """Whether the cache has a file, which is then in the session's folder too.
+
+        One whose content is not what its name says is removed. A session looks at a file's content once.
+        """
         stored, place = f"{ROOT}/files/{name}", f"{self._work}/{shlex.quote(target)}"
+        whole = f"{{ {_is(stored, name)} || {{ rm -f {stored}; false; }}; }} && "
         status, _ = self._connection.run(
-            f"[ -f {stored} ] && touch {stored} && (ln -f {stored} {place} || cp {stored} {place})"
+            f"[ -f {stored} ] && {'' if name in self._verified else whole}"
+            f"touch {stored} && (ln -f {stored} {place} || cp {stored} {place})",
+            timeout_s=_patience(size),
         )
+        if status == 0:
+            self._verified.add(name)
         return status == 0
 
     def _send(self, source: Path, size: int, name: str) -> None:
         """Send what the board lacks of a file, and name it by its content once all of it is there."""
         part = f"{ROOT}/files/{name}.part"
-        status, counted = self._connection.run(f"if [ -f {part} ]; then wc -c < {part}; else echo 0; fi")
-        there = int(counted) if status == 0 else 0
+        count = f"echo; if [ -f {part} ]; then wc -c < {part}; else echo 0; fi"
+        status, counted = self._connection.run(count)
+        there = int(self._last(rb"([0-9]+)", counted)[0]) if status == 0 else 0
         if there >= size:
             there = 0
             self._connection.run(f"rm -f {part}")
         with source.open("rb") as handle:
             handle.seek(there)
             status, said = self._connection.run(
-                f'cat >> {part} && [ "$(sha256sum < {part} | cut -c1-64)" = {name} ] '
+                # Without sync a name may outlive its content; an old one knows no files and writes out all.
+                f"cat >> {part} && {_is(part, name)} && {{ sync {part} || sync; }} "
                 f"&& mv -f {part} {ROOT}/files/{name}",
                 timeout_s=_patience(size - there),
                 send=handle,
             )
         if status == 0:
+            self._verified.add(name)
             return
         self._connection.run(f"rm -f {part}")
         if b"No space left" in said or b"quota" in said:
@@ -211,6 +228,20 @@ class Ssh:
                 remedy=self._free_space() if full else "See that ~/.cache there belongs to you.",
             )
 
+    def _last(self, wanted: bytes, printed: bytes) -> list[str]:
+        """The groups of what a command printed last, on lines of its own behind what its shell greeted with.
+
+        Raises:
+            DeviceError: it is not there.
+        """
+        found = re.search(rb"^\s*" + wanted + rb"\s*\Z", printed, re.M)
+        if found is None:
+            raise DeviceError(
+                f"{self.name}: what its shell prints is not understood: {_text(printed)!r}",
+                remedy="Let ~/.bashrc, ~/.profile and the like there print nothing where nobody types.",
+            )
+        return [group.decode() for group in found.groups()]
+
     def _free_space(self) -> str:
         return (
             "Free space there, or remove what was sent before: "
@@ -237,6 +268,25 @@ def disconnect() -> None:
     """Close all connections of this process; the end of the process does so too."""
     while _OPEN:
         _OPEN.popitem()[1].close()
+
+
+def _is(path: str, name: str) -> str:
+    """A shell's question whether a file there has the content that a name says."""
+    return f'[ "$(sha256sum < {path} | cut -c1-64)" = {name} ]'
+
+
+def _keep_last(path: Path, size: int) -> None:
+    """Take away what a shell printed before a file: all but its last `size` bytes."""
+    extra = path.stat().st_size - size
+    if extra <= 0:
+        return
+    with path.open("r+b") as whole:
+        for place in range(0, size, PIECE):
+            whole.seek(place + extra)
+            piece = whole.read(PIECE)
+            whole.seek(place)
+            whole.write(piece)
+        whole.truncate(size)
 
 
 def _patience(size: int) -> float:

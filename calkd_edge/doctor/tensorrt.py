@@ -11,9 +11,11 @@ OLDEST = (10,)
 JETSON_GAP = ((11, 0), (11, 4, 1))
 """Versions from the first up to the second run on no Jetson."""
 
-JETPACK_OF_11 = (7, 2, 2)
-HOSTS_OF_72 = (10, 16)
-"""JetPack 7.2's own TensorRT; older ones, in containers, want a library that it no longer has."""
+L4T_OF_11 = (39, 2, 2)
+"""Jetson Linux of JetPack 7.2.2; its releases compare, while not every release's JetPack is known."""
+
+L4T_OF_72, HOSTS_OF_72 = (39, 2), (10, 16)
+"""JetPack 7.2 and its own TensorRT; older ones, in containers, want a library that it no longer has."""
 
 BROKEN = (10, 2, 0)
 
@@ -65,19 +67,24 @@ def _version(facts: MachineFacts, jetson: Jetson | None) -> list[Symptom]:
     if JETSON_GAP[0] <= version < JETSON_GAP[1]:
         what = f"TensorRT {told} runs on no Jetson: of 11, 11.4.1 is the first that does"
         return [trap(what, "Use the TensorRT that JetPack brings: sudo apt install python3-libnvinfer")]
-    if version >= JETSON_GAP[1] and (version_of(jetson.jetpack) or JETPACK_OF_11) < JETPACK_OF_11:
-        what = f"TensorRT {told} needs JetPack 7.2.2 or later; this is {jetson.jetpack}"
+    if version >= JETSON_GAP[1] and (version_of(facts.l4t) or L4T_OF_11) < L4T_OF_11:
+        named = f"{jetson.jetpack} (L4T {facts.l4t})" if jetson.jetpack else f"L4T {facts.l4t}"
+        what = f"TensorRT {told} needs JetPack 7.2.2 or later; this is {named}"
         return [trap(what, "Use the TensorRT that JetPack brings: sudo apt install python3-libnvinfer")]
     return []
 
 
 def _lacks_dla_library(facts: MachineFacts, jetson: Jetson) -> bool:
-    """Whether `import tensorrt` asks for libnvdla_compiler.so in vain: on JetPack 6, or before 10.16."""
+    """Whether `import tensorrt` asks for libnvdla_compiler.so in vain.
+
+    It does on JetPack 6, and from 7.2 on in containers with a TensorRT before 10.16.
+    """
     if "libnvdla_compiler" in facts.libraries:
         return False
     generation = (version_of(jetson.jetpack) or (0,))[0]
-    version = version_of(tensorrt_of(facts))
-    return generation == 6 or (generation == 7 and facts.container and (version or HOSTS_OF_72) < HOSTS_OF_72)
+    without = generation == 7 and (version_of(facts.l4t) or (0,)) >= L4T_OF_72
+    version = version_of(tensorrt_of(facts)) or HOSTS_OF_72
+    return generation == 6 or (without and facts.container and version < HOSTS_OF_72)
 
 
 def _dla_library(jetson: Jetson) -> Symptom:
@@ -85,8 +92,8 @@ def _dla_library(jetson: Jetson) -> Symptom:
     if (version_of(jetson.jetpack) or (0,))[0] == 6:
         return trap(what, "sudo apt install nvidia-l4t-dla-compiler (on the host, where this is a container)")
     return trap(
-        f"{what}: JetPack 7.2 no longer has it, and containers made for older ones want it",
-        "Use the host's own TensorRT 10.16, or a container made for JetPack 7.2.",
+        f"{what}: from 7.2 on JetPack no longer has it, and containers made for older ones want it",
+        "Use the host's own TensorRT, or a container made for JetPack 7.2 or later.",
     )
 
 

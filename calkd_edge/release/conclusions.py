@@ -111,6 +111,10 @@ def _floats_cost(own: Evidence, evidence: Sequence[Evidence], name: str) -> list
     place = (m.model, "int8", m.device, m.runtime)
     calibrated = [one.measurement for one in evidence if one.measurement.calibrated]
     whole = next((one for one in calibrated if _place(one) == place), None)
+    if whole is None:
+        return [
+            f"{name}: what its layers in float32 cost in time is not known: int8 was not measured beside it."
+        ]
     ratio = None if whole is None or whole.latency_ms is None else _ratio(m.latency_ms, whole.latency_ms)
     if ratio is None:
         return []

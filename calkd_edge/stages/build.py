@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
+import onnx
+
 from calkd_edge.devices.session import open_session
 from calkd_edge.engine.stage import Job
+from calkd_edge.lint import lint
+from calkd_edge.stages.calibrate import refuse_errors
 from calkd_edge.stages.executed import BUILT, ENGINE, executed_file
 
 VERSION = 1
@@ -13,9 +17,14 @@ VERSION = 1
 
 
 def run(job: Job) -> None:
-    """Write model.engine, and built.json: its SHA-256 and size, TensorRT's version, options and warnings."""
+    """Write model.engine, and built.json: its SHA-256 and size, TensorRT's version, options and warnings.
+
+    Raises:
+        StageFailed: the file breaks a rule of TensorRT's, or one that TensorRT should have.
+    """
     params = job.params
     path = executed_file(job.inputs["model"], params["runtime"])
+    refuse_errors(lint(onnx.load(path), path, "tensorrt"))
     with open_session(params["device"], job.places["device"]) as session:
         built = session.build(path, job.out / ENGINE, options=params["options"])
     (job.out / BUILT).write_text(json.dumps(built, indent=1), encoding="utf-8")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import platform
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -64,11 +68,52 @@ def test_no_nvpmodel_means_no_power_mode(tmp_path, monkeypatch):
         ("aarch64", X86, True),
         ("armv7l", X86, True),
         ("aarch64", "", False),
+        ("x86_64", ORIN, True),
+        ("AMD64", ORIN, True),
+        ("x86_64", X86 + ORIN, False),
+        ("x86_64", "", False),
+        ("riscv64", ORIN, False),
     ],
 )
 def test_board_played_by_another_processor_is_noticed(tmp_path, machine, cpuinfo, wanted):
     plant(tmp_path, {"/proc/cpuinfo": cpuinfo})
     assert board.is_emulated(Place(str(tmp_path), machine)) is wanted
+
+
+class Told(Place):
+    """This machine, with a /proc/cpuinfo and a name of its processor that it was told."""
+
+    def __init__(self, cpuinfo, machine):
+        super().__init__("/", machine)
+        self.cpuinfo = cpuinfo
+
+    def read(self, name):
+        return self.cpuinfo if name == "/proc/cpuinfo" else super().read(name)
+
+
+def test_machine_is_not_emulated_only_because_it_is_an_arm_one():
+    assert not board.is_emulated(Told(ORIN, "aarch64"))
+
+
+def test_emulator_that_writes_the_processors_facts_itself_is_noticed(arm64):
+    """As qemu does from 8.2 on: /proc/cpuinfo speaks of ARM; an older one is made to."""
+    planted = arm64.parent / "root" / "proc" / "cpuinfo"
+    planted.parent.mkdir(exist_ok=True)
+    planted.write_text(ORIN, encoding="utf-8")
+    code = (
+        "import json, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from calkd_edge.agent import board\n"
+        "from calkd_edge.agent.place import Place\n"
+        "place = Place()\n"
+        "told = place.machine, 'vendor_id' in place.read('/proc/cpuinfo'), board.is_emulated(place)\n"
+        "print(json.dumps(told))"
+    )
+    try:
+        argv = [str(arm64), "-c", code, str(Path(board.__file__).parents[2])]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    finally:
+        shutil.rmtree(planted.parent)
+    assert json.loads(done.stdout) == ["aarch64", False, True]
 
 
 @pytest.mark.parametrize(("cpuinfo", "wanted"), [(X86, "AMD EPYC"), (ORIN, "0xd42")])

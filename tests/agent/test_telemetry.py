@@ -13,6 +13,7 @@ from jetson_roots import MACHINES, command, ina3221, plant, policy, zones
 
 from calkd_edge.agent.place import Place
 from calkd_edge.agent.telemetry import Sampler
+from calkd_edge.benchmarking.files import throttled
 
 
 def until(true, seconds=20.0):
@@ -98,7 +99,7 @@ def test_every_machine_is_sampled_in_columns_of_its_own(name, tmp_path):
         "orin_nano": ("power_mw.VDD_SOC", "temperature_c.tj-thermal", "events.oc3", "clock_mhz.gpu"),
         "agx_orin": ("power_mw.VDDQ_VDD2_1V8AO", "clock_mhz.emc", "clock_mhz.cpu8", "events.oc1"),
         "thor": ("power_mw.VIN", "clock_mhz.gpu", "clock_mhz.gpu-nvd-0"),
-        "raspberry_pi": ("throttled.cpufreq-cpu0", "clock_mhz.cpu0"),
+        "raspberry_pi": ("throttled.cpufreq-cpu0", "clock_mhz.cpu0", "throttled.under-voltage"),
         "laptop": ("events.package", "temperature_c.acpitz#2", "clock_mhz.cpu7"),
     }
     assert set(wanted[name]) <= set(sampler.columns)
@@ -126,6 +127,61 @@ def test_tegrastats_that_falls_silent_is_not_believed_for_long(tmp_path):
         until(lambda: math.isnan(sampler.rows[-1][0]))
     assert sampler.columns == ("power_mw.VDD_IN",)
     assert column(sampler, "power_mw.VDD_IN")[0] == 7.0
+
+
+@pytest.mark.parametrize("folder", ["soc/soc:firmware", "soc@107c000000/soc@107c000000:firmware"])
+def test_a_raspberry_pi_that_is_slowed_down_meanwhile_is_seen_without_a_command(tmp_path, folder):
+    name = f"/sys/devices/platform/{folder}/get_throttled"
+    plant(tmp_path, {name: "10000\n"})
+    command(tmp_path, "vcgencmd", f"touch {tmp_path}/asked; echo throttled=0xf000f")
+    place = Place(str(tmp_path))
+    with Sampler(place, 0.005) as sampler:
+        for text in ("50005\n", "d0008\n", "no number\n", "50000\n"):
+            count = len(sampler.rows)
+            write(place, name, text)
+            until(lambda count=count: len(sampler.rows) >= count + 2)
+    assert column(sampler, "throttled.under-voltage")[0] == 0.0
+    assert {0.0, 1.0} <= set(column(sampler, "throttled.under-voltage"))
+    assert any(math.isnan(value) for value in column(sampler, "throttled.under-voltage"))
+    assert set(throttled(sampler.arrays())) == {
+        "under-voltage",
+        "firmware-throttling",
+        "soft-temperature-limit",
+        "firmware-throttling +1",
+        "soft-temperature-limit +1",
+    }, "under-voltage before the first sample is no event"
+    assert not (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ("0x0", "0x0", []),
+        ("0x50000", "0x50000", []),
+        ("0x0", "0x50000", ["under-voltage +1", "firmware-throttling +1"]),
+        ("0x50000", "0x50005", ["under-voltage", "firmware-throttling"]),
+        ("0x0", "error", []),
+    ],
+)
+def test_a_raspberry_pis_command_is_asked_before_and_after_alone(tmp_path, before, after, found):
+    command(tmp_path, "vcgencmd", f'echo "$@" >> {tmp_path}/asked; echo throttled=$(cat {tmp_path}/bits)')
+    (tmp_path / "bits").write_text(before, encoding="utf-8")
+    with Sampler(Place(str(tmp_path)), 0.005) as sampler:
+        (tmp_path / "bits").write_text(after, encoding="utf-8")
+        until(lambda: len(sampler.rows) >= 4)
+    assert throttled(sampler.arrays()) == found
+    assert (tmp_path / "asked").read_text(encoding="utf-8") == "get_throttled\n" * 2
+    between = [value for row in sampler.rows[1:-1] for value in row]
+    assert len(between) >= 8
+    assert all(math.isnan(value) for value in between)
+    assert sampler.arrays()["values"].shape[1] == 8
+
+
+def test_a_command_that_tells_nothing_of_throttling_is_no_column(tmp_path):
+    command(tmp_path, "vcgencmd", "echo 'VCHI initialization failed'; exit 1")
+    with Sampler(Place(str(tmp_path)), 0.005) as sampler:
+        until(lambda: len(sampler.rows) >= 3)
+    assert sampler.columns == ()
 
 
 def test_sensor_that_cannot_be_read_now_is_a_gap_and_comes_back(tmp_path):

@@ -55,6 +55,39 @@ def test_an_image_copies_and_runs_only_what_is_there(image):
         assert os.access(DOCKER.parent / script, os.X_OK)
 
 
+PINS = r"^ARG (NUMPY|ONNXRUNTIME)=\"(\d+\.\d+\.\d+)\"$"
+
+
+@pytest.mark.parametrize("image", [path for path in IMAGES if "board.sh" in path.read_text()], ids=by_name)
+def test_a_board_installs_the_versions_that_its_image_names(image, tmp_path):
+    """With a Python whose venv has a pip that only writes down what it was asked."""
+    python = tmp_path / "python3"
+    pip = f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n'
+    python.write_text(
+        '#!/bin/sh\nfor venv in "$@"; do :; done\nmkdir -p "$venv/bin"\n'
+        f"printf '%s' '{pip}' > \"$venv/bin/pip\"\nchmod 755 \"$venv/bin/pip\"\n",
+        encoding="utf-8",
+    )
+    python.chmod(0o755)
+    text = image.read_text(encoding="utf-8")
+    behind = text[text.index("\nFROM ") :]  # an ARG before it is not known to what is run
+    pinned = dict(re.findall(PINS, behind[: behind.index("board.sh")], re.M))
+    environment = {"PATH": os.environ["PATH"], "PYTHON": str(python), **pinned}
+    subprocess.run([str(DOCKER / "board.sh"), str(tmp_path / "board")], env=environment, check=True)
+    asked = (tmp_path / "asked").read_text(encoding="utf-8").split()
+    wanted = [f"numpy=={pinned['NUMPY']}", f"onnxruntime=={pinned['ONNXRUNTIME']}"]
+    assert [word for word in asked[1:] if not word.startswith("-")] == wanted
+
+
+def test_the_stand_in_board_has_the_versions_of_the_constraints():
+    text = (DOCKER / "board.Dockerfile").read_text(encoding="utf-8")
+    constraints = (DOCKER.parent / "constraints.txt").read_text(encoding="utf-8")
+    held = dict(re.findall(r"^(numpy|onnxruntime)==(\S+) ; python_version == \"3\.11\"$", constraints, re.M))
+    assert re.search(r"^FROM python:3\.11\.", text, re.M)
+    assert {name.lower(): version for name, version in re.findall(PINS, text, re.M)} == held
+    assert len(held) == 2
+
+
 @pytest.mark.parametrize("script", sorted(DOCKER.glob("*.sh")), ids=by_name)
 def test_a_script_is_a_posix_shells(script):
     done = subprocess.run(["dash", "-n", str(script)], capture_output=True, text=True, check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ from tiny_run import command
 
 from calkd_edge.devices.local import Local
 from calkd_edge.devices.session import Session
+from calkd_edge.devices.ssh import disconnect
 from calkd_edge.doctor import examine
 from calkd_edge.errors import DeviceError
 from calkd_edge.records import DoctorReport
@@ -48,6 +50,44 @@ def test_unknown_device_is_a_usage_error():
     done = command("doctor", "--device", "moon")
     assert done.code == 2
     assert "no device is named 'moon'" in done.err
+
+
+@pytest.mark.parametrize("device", ["local:onnxruntime", "local:tensorrt"])
+def test_a_runtime_behind_the_name_is_taken_as_everywhere(device):
+    done = command("doctor", "--device", device, "--json")
+    assert done.code == 0, done.err
+    assert DoctorReport.model_validate_json(done.out).device == "local"
+    done = command("doctor", "--device", device, "--clean")
+    assert done.code == 0, done.err
+    assert "local: nothing is kept on this machine" in done.out + done.err
+
+
+def test_a_runtime_that_is_none_is_a_usage_error():
+    done = command("doctor", "--device", "user@10.0.0.5:2222:onyxruntime")
+    assert done.code == 2
+    assert "no runtime is named 'onyxruntime'" in done.err
+    assert "Did you mean 'onnxruntime'?" in done.err
+
+
+def test_a_kind_of_board_that_nobody_has_exits_5(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    done = command("doctor", "--device", "jetson:tensorrt")
+    assert done.code == 5
+    assert "no inventory says where one is" in " ".join(done.err.split())
+
+
+def test_a_board_with_a_port_and_a_runtime_is_reached_at_the_port(board):
+    config = board.folder / "ssh_config"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace(f" Port {board.port}\n", ""), encoding="utf-8")
+    try:
+        user = getpass.getuser()
+        done = command("doctor", "--device", f"{user}@{board.host}:{board.port}:onnxruntime", "--json")
+    finally:
+        config.write_text(text, encoding="utf-8")
+        disconnect()
+    assert done.code == 0, done.err
+    assert DoctorReport.model_validate_json(done.out).device == f"{user}@{board.host}:{board.port}"
 
 
 class Unreachable(Local):

@@ -232,13 +232,13 @@ def test_laptop(told, report):
         (
             "orin_nano",
             {"tensorrt": "11.4.1"},
-            "needs JetPack 7.2.2 or later; this is 6.2",
+            "needs JetPack 7.2.2 or later; this is 6.2 (L4T 36.4.3)",
             "python3-libnvinfer",
         ),
         (
             "agx_orin",
             {"tensorrt": "11.4.1"},
-            "needs JetPack 7.2.2 or later; this is 7.2",
+            "needs JetPack 7.2.2 or later; this is 7.2 (L4T 39.2.0)",
             "python3-libnvinfer",
         ),
         ("orin_nano", {"tensorrt": None}, "cannot import tensorrt", "sudo apt install python3-libnvinfer"),
@@ -261,6 +261,44 @@ def test_tensorrt_11_4_1_runs_where_it_may_and_has_dla_again(told):
     assert said(found, "trap") == []
 
 
+@pytest.mark.parametrize(
+    ("release", "jetpack", "runs_there"),
+    [
+        ("39.2.2", "7.2.2", True),
+        ("39.2.3", "7.x", True),
+        ("39.3.0", "7.x", True),
+        ("41.0.0", None, True),
+        (None, None, True),
+        ("39.2.1", "7.2.1", False),
+        ("38.5.0", "7.x", False),
+        ("38.4.0", "7.1", False),
+        ("37.0.0", None, False),
+        ("36.9.0", "6.x", False),
+    ],
+)
+def test_tensorrt_11_4_1_is_refused_by_older_releases_and_by_none_that_are_not_known_yet(
+    told, release, jetpack, runs_there
+):
+    facts = changed(with_packages(told("agx_orin"), tensorrt="11.4.1.9"), l4t=release)
+    libraries = {**facts.libraries, "libnvdla_compiler": ""}
+    found = examine("board", changed(facts, libraries=libraries))
+    assert found.jetson.jetpack == jetpack
+    assert set(runs(found, "tensorrt").values()) == {runs_there}
+    refused = [text for text in said(found, "trap") if "needs JetPack 7.2.2" in text]
+    assert len(refused) == (not runs_there)
+    assert all(f"L4T {release}" in text for text in refused)
+
+
+@pytest.mark.parametrize("container", [False, True])
+@pytest.mark.parametrize("release", ["38.2.1", "38.4.0"])
+def test_jetpack_7_0_and_7_1_run_their_own_tensorrt(told, release, container):
+    facts = with_packages(told("thor"), tensorrt="10.13.3.9")
+    found = examine("board", changed(facts, l4t=release, container=container))
+    assert "libnvdla_compiler" not in facts.libraries
+    assert all(runs(found, "tensorrt").values())
+    assert not [text for text in said(found, "trap") if "libnvdla_compiler" in text]
+
+
 def test_library_that_tensorrt_asks_for_on_jetpack_6_is_named(told):
     facts = told("orin_nano")
     without = {key: value for key, value in facts.libraries.items() if key != "libnvdla_compiler"}
@@ -271,8 +309,9 @@ def test_library_that_tensorrt_asks_for_on_jetpack_6_is_named(told):
 
 def test_old_container_on_jetpack_7_2_is_told_apart_from_a_new_one(told):
     facts = changed(told("agx_orin"), container=True)
-    old = examine("board", with_packages(facts, tensorrt="10.11.0"))
-    assert not any(runs(old, "tensorrt").values())
+    for release in ("39.2.0", "39.3.0"):
+        old = examine("board", changed(with_packages(facts, tensorrt="10.11.0"), l4t=release))
+        assert not any(runs(old, "tensorrt").values())
     assert "a container made for JetPack 7.2" in remedy(old, "containers made for older ones")
     new = examine("board", facts)
     assert all(runs(new, "tensorrt").values())

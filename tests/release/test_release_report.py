@@ -175,6 +175,8 @@ def test_layers_that_stay_in_float_are_said_to_cost_time_against_int8(maker):
     noted = rows[2].measurement.model_copy(update={"notes": ("3 of 53 layers stay in float32 (a, b, c)",)})
     said = " ".join(conclusions([*rows[:2], replace(rows[2], measurement=noted)]))
     assert "int8_mixed on local: what stays in float32 makes it take 1.25 of int8's time" in said
+    said = " ".join(conclusions([rows[0], replace(rows[2], measurement=noted)]))
+    assert "int8 was not measured beside it" in said
 
 
 def test_equal_speed_is_no_sure_gain_and_emulated_times_say_nothing(maker):
