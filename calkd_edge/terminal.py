@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from calkd_edge.release.table import rows
+from calkd_edge.release.table import EMULATED, rows
 
 if TYPE_CHECKING:
     from calkd_edge.engine.stage import Stage
@@ -127,12 +127,15 @@ def show_report(report: Report) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     for name in ("model", "top-1 %", "NLL", "ECE % ≤", "T", "p50 ms", "p95 ms", "size", "verdict"):
         table.add_column(name, overflow="fold")
-    places = {(m.device, m.runtime) for m in report.measurements}
-    told = len(places) > 1 or any(m.emulated for m in report.measurements)
+    several = len({(m.device, m.runtime) for m in report.measurements}) > 1
     for row, measurement in zip(rows(report), report.measurements, strict=True):
         if not measurement.calibrated and measurement.model == "student":
             continue
-        name = row.model + ("" if measurement.calibrated else " raw") + (f" {row.device}" if told else "")
+        name = (
+            row.model
+            + ("" if measurement.calibrated else " raw")
+            + (f" {row.device.removesuffix(f', {EMULATED}')}" if several else "")
+        )
         style = STYLES.get(row.verdict, "")
         verdict = f"[{style}]{row.verdict}[/{style}]" if style else row.verdict
         figures = [row.top1, row.nll, row.ece, row.temperature, row.p50, row.p95, row.size]

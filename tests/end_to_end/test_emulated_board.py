@@ -76,11 +76,21 @@ def test_without_a_gate_on_latency_it_passes_and_its_rows_are_marked(emulated, f
     for row in rows:
         assert row["quality"]["images"] == IMAGES
         assert row["latency_ms"]["samples"] >= 64
+        assert row["emulated"]
+        line = next(
+            line for line in done.out.splitlines() if line.startswith(f"student {row['precision']} board")
+        )
+        assert line.count("emulated") == 2, "in the place of both times"
+        name = f"Student {row['precision']} on board and local guess alike on"
+        assert any(sentence.startswith(name) for sentence in report["conclusions"])
+    assert not any(row["emulated"] for row in report["measurements"] if row["device"] != "board")
     told = [sentence for sentence in report["conclusions"] if "emulated" in sentence]
     assert told
     assert "say nothing about speed" in told[0]
-    assert "emulated" in (folder / "out/report.html").read_text()
-    assert "emulated" in done.out
+    page = (folder / "out/report.html").read_text()
+    assert page.count("board · onnxruntime, emulated") >= 2
+    assert "Latency of student fp32 on local" in page
+    assert "Latency of student fp32 on board" not in page
 
 
 def test_a_gate_on_latency_is_undecided_there(emulated, folder, monkeypatch):

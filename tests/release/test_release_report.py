@@ -184,6 +184,15 @@ def test_equal_speed_is_no_sure_gain_and_emulated_times_say_nothing(maker):
     assert "emulated device and say nothing about speed" in int8_against_fp32(maker, p50=1.0, emulated=True)
 
 
+def test_an_emulated_row_is_marked_and_shows_no_times(maker, report):
+    p = maker.predictions(images=100)
+    measured = [maker.evidence(p), maker.evidence(p, device="board", emulated=True)]
+    rows = table.rows(report.model_copy(update={"measurements": tuple(one.measurement for one in measured)}))
+    assert [row.device for row in rows] == ["local · onnxruntime", "board · onnxruntime, emulated"]
+    assert (rows[1].p50, rows[1].p95) == ("emulated", "emulated")
+    assert rows[0].p50.startswith("4.15 ms")
+
+
 def test_the_temperature_is_said_to_move_only_beyond_two_standard_errors(maker):
     assert "did not change the temperature measurably" in int8_against_fp32(maker, p50=4.0, temperature=1.42)
     assert "int8 changed the temperature" in int8_against_fp32(maker, p50=4.0, temperature=1.6)
