@@ -3,7 +3,8 @@
 In scope: what must hold before a file's numbers are touched. Out of scope: what the graph means.
 
 A file is data from outside. It may claim tensors larger than itself, name files elsewhere for its numbers, or
-describe values that no memory holds; each of these is refused before anything of that size is allocated.
+describe values that no memory holds; each of these is refused before anything of that size is allocated, the
+last as far as the graph tells it (calkd_edge.onnx_sizes).
 """
 
 from __future__ import annotations
@@ -17,12 +18,10 @@ from onnx import TensorProto
 from onnx.external_data_helper import load_external_data_for_tensor
 
 from calkd_edge.errors import RecipeError
+from calkd_edge.onnx_sizes import SizeProblem, check_sizes
 
 LARGEST_FILE = 2**31 - 1
 """Bytes: what protobuf can hold."""
-
-LARGEST_VALUE = 2**28
-"""Elements of one value for one image. A classifier's largest are some 2**20."""
 
 _WIDTHS = {
     **dict.fromkeys(("UINT2", "INT2"), 2),
@@ -47,7 +46,8 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     Sizes below zero of its inputs and outputs, by which some exporters say that a size is open, are left out.
 
     Raises:
-        RecipeError: there is no such file, it is no ONNX model, or it claims what it does not hold.
+        RecipeError: there is no such file, it is no ONNX model, it claims what it does not hold, or its
+            values are too large or of a size that nothing tells.
     """
     model = _decoded(path)
     folder, outside = path.parent.resolve(), 0
@@ -69,7 +69,11 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_value < 0:
                 dim.ClearField("value")
-    _check_values(model, path)
+    try:
+        check_sizes(model)
+    except SizeProblem as wrong:
+        remedy = "Export it for smaller images, with sizes that follow from the image's alone."
+        raise _refused(path, str(wrong), remedy) from wrong
     return model
 
 
@@ -170,20 +174,3 @@ def _check_external(tensor: onnx.TensorProto, size: int, folder: Path, path: Pat
             f"{offset:,} on, which has {place.stat().st_size:,}",
             "The files do not belong together, or one is cut short: fetch or export them anew.",
         )
-
-
-def _check_values(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse values that no memory would hold, as far as inference sees them."""
-    try:
-        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception:  # onnx raises its own kinds; the runtime will judge the graph
-        graph = model.graph
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.dim_value > 0]
-        elements = math.prod(dims)
-        if elements > LARGEST_VALUE:
-            raise _refused(
-                path,
-                f"'{value.name}' would have {elements:,} elements ({dims})",
-                f"Values end at {LARGEST_VALUE:,} elements here; export it for smaller images.",
-            )

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_run import command
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.onnx_file import LARGEST_VALUE, read_onnx
+from calkd_edge.onnx_file import read_onnx
+from calkd_edge.onnx_sizes import LARGEST_VALUE
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -84,10 +85,49 @@ def a_value_that_no_memory_holds() -> onnx.ModelProto:
     return model(shape, nodes=[helper.make_node("ConstantOfShape", ["w"], ["y"])])
 
 
+PIXELS = [
+    helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+    helper.make_node("Cast", ["most"], ["bright"], to=TensorProto.BOOL),
+    helper.make_node("Cast", ["most"], ["count"], to=TensorProto.INT64),
+    helper.make_node("Expand", ["count", "w"], ["counts"]),
+]
+"""What is computed of the pixels: a condition, and the sizes of a value."""
+
+
+def a_value_in_a_branch() -> onnx.ModelProto:
+    made = helper.make_tensor_value_info("filled", TensorProto.FLOAT, None)
+    branches = [
+        helper.make_graph([helper.make_node(kind, [given], ["filled"])], kind, [], [made])
+        for kind, given in (("ConstantOfShape", "w"), ("Identity", "x"))
+    ]
+    chosen = helper.make_node("If", ["bright"], ["y"], then_branch=branches[0], else_branch=branches[1])
+    return model(numpy_helper.from_array(np.array([2**17, 2**17]), "w"), nodes=[*PIXELS[:2], chosen])
+
+
+def a_value_in_a_function() -> onnx.ModelProto:
+    filled = model(
+        numpy_helper.from_array(np.array([2**17, 2**17]), "w"),
+        nodes=[helper.make_node("Fill", ["w"], ["y"], domain="own")],
+    )
+    opset, own = helper.make_opsetid("", 20), helper.make_opsetid("own", 1)
+    body = [helper.make_node("ConstantOfShape", ["a"], ["b"])]
+    filled.functions.append(helper.make_function("own", "Fill", ["a"], ["b"], body, [opset]))
+    filled.opset_import.append(own)
+    return filled
+
+
+def a_value_of_the_size_of_a_pixel() -> onnx.ModelProto:
+    nodes = [PIXELS[0], *PIXELS[2:], helper.make_node("ConstantOfShape", ["counts"], ["y"])]
+    return model(numpy_helper.from_array(np.array([2]), "w"), nodes=nodes)
+
+
 HOSTILE = {
     "4 GiB claimed": (four_gigabytes, "claims 4,294,967,296 bytes"),
     "a claim in a Constant": (a_claim_in_a_constant, "claims 8,796,093,022,208 bytes"),
     "a value of 4 TiB": (a_value_that_no_memory_holds, "would have 1,099,511,627,776 elements"),
+    "a value of 64 GiB in a branch": (a_value_in_a_branch, "would have 17,179,869,184 elements"),
+    "a value of 64 GiB in a function": (a_value_in_a_function, "would have 17,179,869,184 elements"),
+    "a value of the size of a pixel": (a_value_of_the_size_of_a_pixel, "nothing tells how large"),
     "an image of 2**40 pixels": (lambda: model(sizes=("n", 3, 2**20, 2**20)), "elements"),
     "fewer numbers than claimed": (
         lambda: model(TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4, 3], float_data=[1.0])),
@@ -135,7 +175,8 @@ def test_claims_that_do_not_hold_are_refused(name, folder):
 
 def test_refusing_costs_no_memory(folder):
     """The largest claims, each read in a process of its own."""
-    for name in ("4 GiB claimed", "a claim in a Constant", "a value of 4 TiB", "an image of 2**40 pixels"):
+    large = ("4 GiB claimed", "a claim in a Constant", "a value of 4 TiB", "an image of 2**40 pixels")
+    for name in (*large, "a value of 64 GiB in a branch", "a value of 64 GiB in a function"):
         path = saved(folder, HOSTILE[name][0]())
         script = f"""
             import resource

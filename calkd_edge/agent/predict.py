@@ -11,6 +11,9 @@ from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.agent.progress import Progress
 from calkd_edge.agent.runtimes import open_runtime
 
+MOST_IMAGES = 100
+"""How many are run at once where nobody says."""
+
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """Write every output of the model for every image to job["outputs"] (.npz, one array a name).
@@ -19,7 +22,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     that takes a fixed number at once gets that many, the last image again where images run out.
     """
     images = np.load(job["images"], mmap_mode="r", allow_pickle=False)
-    size = int(job.get("images_per_run", 100))
+    size = int(job.get("images_per_run", MOST_IMAGES))
     if size < 1:
         raise AgentProblem(f"{size} images a run", "Ask for at least one.")
     progress = Progress()

@@ -3,12 +3,16 @@
 Five changes. What a convolution returns is quantized before its activation function, which then works on the
 integers: this changes nothing, since rounding is monotone, and lets the convolution be fused. Activations are
 uint8 around 128 in place of int8 around 0: the same values, and what is fused on x86. No two Q/DQ nodes
-share an initializer: ONNX Runtime 1.32 cannot open such a file with exact products on x86. Biases of
-convolutions that run in integers become int32, as the kernels want them; this rounds, and is the only change
-that can move a result. A Gemm's bias becomes an Add of its own, since ONNX Runtime would round it too. A
-convolution that cannot run in integers, since its result is not quantized before something else reads it,
-gets its weight from a Cast and a Mul in place of DequantizeLinear: the same float32 numbers, which ONNX
-Runtime then computes once when it opens the file and not in every run. TensorRT refuses such a file.
+share an initializer: ONNX Runtime 1.32 opens no file in which two weights do, where it is to make exact
+products on x86. Biases of convolutions that run in integers become int32, as the kernels want them; this
+rounds, and is the only change that can move a result. A Gemm's bias becomes an Add of its own, since ONNX
+Runtime would round it too. A convolution that cannot run in integers, since its result is not quantized
+before something else reads it, gets its weight from a Cast and a Mul in place of DequantizeLinear: the same
+float32 numbers, which ONNX Runtime then computes once when it opens the file and not in every run. TensorRT
+refuses such a file.
+
+All of this holds for the form that calkd_edge.quantization.placement writes, and for no other: a quantized
+file of another maker is run as it is.
 """
 
 from __future__ import annotations
@@ -17,18 +21,25 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from calkd_edge.onnx_graph import GraphView, copy_of
+from calkd_edge.onnx_graph import GraphView, attribute, copy_of, read_inside
 
 MONOTONE = ("Relu", "Clip")
 OFFSET = 128
 INT32_LIMIT = 2.0**31 - 1
+OLDEST_OPSET = 13
+"""From here on a Q or DQ has an axis, and a Clip takes its ends as inputs, also of uint8."""
 
 
 def derive_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a canonical int8 model for ONNX Runtime's CPU provider; never give it to TensorRT.
 
     Where the rest is float16, nothing is fused there: such a file only loses its shared initializers.
+
+    Raises:
+        ValueError: the model is not in that form; see `is_canonical`.
     """
+    if not is_canonical(model):
+        raise ValueError("the model is not in the int8 form that place_qdq writes: run it as it is")
     derived = copy_of(model)
     view = GraphView.of(derived)
     if any(view.initializers[node.input[1]].data_type == TensorProto.FLOAT16 for node in _pairs(view)):
@@ -41,6 +52,80 @@ def derive_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
     _unshare(GraphView.of(derived))
     onnx.checker.check_model(derived, full_check=True)
     return derived
+
+
+def is_canonical(model: onnx.ModelProto) -> bool:
+    """Whether a model is int8 in the one form that `derive_for_cpu` can rely on.
+
+    Every QuantizeLinear makes int8 around a stored 0 by one stored scale, and only DequantizeLinears of the
+    same scale read it. Every other DequantizeLinear is of a stored int8 weight around 0, with one scale or
+    one for each place of its first axis. A Conv reads no other weight through a DequantizeLinear, and no
+    stored activation. A Gemm's bias is not scaled.
+    """
+    view = GraphView.of(model)
+    opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
+    pairs = _pairs(view)
+    return (
+        opset >= OLDEST_OPSET
+        and model.ir_version >= 4  # before, every stored number had to be an input as well
+        and any(node.op_type == "QuantizeLinear" for node in pairs)
+        and all(_is_symmetric(view, node) for node in pairs)
+        and all(_is_own_pair(view, node) if _is_quantize(node) else _is_own(view, node) for node in pairs)
+        and all(_is_own_layer(view, node) for node in view.graph.node)
+    )
+
+
+def _is_symmetric(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a Q or DQ is ONNX's own, with a stored scale and stored int8 zero points that are 0."""
+    plain = node.domain in ("", "ai.onnx") and {item.name for item in node.attribute} <= {"axis"}
+    if not plain or len(node.input) != 3 or any(name not in view.initializers for name in node.input[1:]):
+        return False
+    scale, zero = (view.initializers[name] for name in node.input[1:])
+    is_float = scale.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
+    return is_float and zero.data_type == TensorProto.INT8 and not view.array(zero.name).any()
+
+
+def _is_own_pair(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a QuantizeLinear has one scale and is read by DequantizeLinears of that scale alone."""
+    readers = view.consumers[node.output[0]]
+    one = not view.initializers[node.input[1]].dims and not view.initializers[node.input[2]].dims
+    alike = all(
+        reader.op_type == "DequantizeLinear"
+        and view.array(reader.input[1]).tobytes() == view.array(node.input[1]).tobytes()
+        for reader in readers
+    )
+    return one and bool(readers) and alike and not view.is_output(node.output[0])
+
+
+def _is_own(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a DequantizeLinear is of a pair, or of a stored weight with its scales along the first axis."""
+    source = view.producer.get(node.input[0])
+    if source is not None:
+        return _is_quantize(source)
+    stored = view.initializers.get(node.input[0])
+    if stored is None or stored.data_type != TensorProto.INT8 or not stored.dims:
+        return False
+    scales = list(view.initializers[node.input[1]].dims)
+    return not scales or (scales == [stored.dims[0]] and attribute(node, "axis", 1) in (0, -len(stored.dims)))
+
+
+def _is_own_layer(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a Conv dequantizes only stored weights and computed activations, a Gemm adds a plain bias."""
+    if node.op_type == "Gemm":
+        return attribute(node, "beta", 1.0) == 1.0
+    if node.op_type != "Conv":
+        return True
+    activation, weight = (view.producer.get(name) for name in node.input[:2])
+    return all(
+        maker is None
+        or maker.op_type != "DequantizeLinear"
+        or (maker.input[0] in view.initializers) == is_weight
+        for maker, is_weight in ((activation, False), (weight, True))
+    )
+
+
+def _is_quantize(node: onnx.NodeProto) -> bool:
+    return bool(node.op_type == "QuantizeLinear")
 
 
 def _pairs(view: GraphView) -> list[onnx.NodeProto]:
@@ -69,7 +154,7 @@ def _quantize_before_activations(view: GraphView) -> None:
             continue
         raw, (scale, zero) = node.input[0], after.input[1:]
         moved[after.output[0]] = after
-        integers = f"{raw}_quantized"
+        integers = view.unique(f"{raw}_quantized")
         nodes.append(helper.make_node("QuantizeLinear", [raw, scale, zero], [integers], f"quantize_{raw}"))
         limits = [
             view.store(f"{raw}_{name}", np.array(limit, dtype=np.uint8))
@@ -110,6 +195,7 @@ def _fusible_quantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto |
 def _weights_of_float_layers(view: GraphView) -> None:
     """Dequantize weights by what ONNX Runtime folds when it opens a file, where no integer kernel runs."""
     nodes: list[onnx.NodeProto] = []
+    replaced: set[str] = set()
     for node in view.graph.node:
         dequantize = view.producer.get(node.input[1]) if node.op_type == "Conv" else None
         if dequantize is None or dequantize.op_type != "DequantizeLinear" or _in_integers(view, node):
@@ -122,11 +208,12 @@ def _weights_of_float_layers(view: GraphView) -> None:
             helper.make_node("Cast", [stored.name], [as_float], as_float, to=TensorProto.FLOAT),
             helper.make_node("Mul", [as_float, column], [weight], weight),
         ]
+        replaced.add(node.input[1])
         node.input[1] = weight
         nodes.append(node)
-    read = {name for node in nodes for name in node.input}
-    is_left = [node.op_type != "DequantizeLinear" or node.output[0] in read for node in nodes]
-    view.replace_nodes([node for node, left in zip(nodes, is_left, strict=True) if left])
+    replaced -= {name for node in nodes for name in (*node.input, *read_inside(node))}
+    replaced -= {output.name for output in view.graph.output}
+    view.replace_nodes([node for node in nodes if not replaced.intersection(node.output)])
 
 
 def _in_integers(view: GraphView, node: onnx.NodeProto) -> bool:
@@ -147,15 +234,15 @@ def _integer_biases(view: GraphView) -> None:
             node.input[2] = dequantize.output[0]
         nodes.append(node)
         if node.op_type == "Gemm" and has_bias:
-            nodes.append(_separate_bias(node))
+            nodes.append(_separate_bias(view, node))
     view.replace_nodes(nodes)
 
 
-def _separate_bias(node: onnx.NodeProto) -> onnx.NodeProto:
+def _separate_bias(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto:
     """Take a Gemm's bias out into an Add behind it: in float, so that a folded calibration stays exact."""
     output, bias = node.output[0], node.input[2]
     del node.input[2:]
-    node.output[0] = f"{output}_before_bias"
+    node.output[0] = view.unique(f"{output}_before_bias")
     return helper.make_node("Add", [node.output[0], bias], [output], f"bias_of_{node.name or output}")
 
 
@@ -177,7 +264,9 @@ def _bias_dequantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto | 
         view.store(f"{name}_scale", scale),
         view.store(f"{name}_zero_point", np.zeros(len(bias), dtype=np.int32)),
     ]
-    return helper.make_node("DequantizeLinear", inputs, [f"{name}_dequantized"], f"dequantize_{name}", axis=0)
+    # By the stored name, which is unique also where nodes of another maker share theirs.
+    output = view.unique(inputs[0].replace("_int32", "_dequantized"))
+    return helper.make_node("DequantizeLinear", inputs, [output], f"dequantize_{name}", axis=0)
 
 
 def _unshare(view: GraphView) -> None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calkd_edge.agent.predict import MOST_IMAGES
 from calkd_edge.devices.session import open_session
 from calkd_edge.engine.stage import Job
 from calkd_edge.records import FloatArray, Json
 from calkd_edge.stages.quantize import CANONICAL, FOR_CPU
 
 CPU = "CPUExecutionProvider"
-MOST_IMAGES_PER_RUN = 100
 ENGINE, BUILT = "model.engine", "built.json"
 """What the stage build leaves: an engine, and how it came to be."""
 
@@ -52,7 +52,7 @@ def executed(job: Job) -> Executed:
     if "engine" not in job.inputs:
         return Executed(executed_file(job.inputs["model"], job.params["runtime"], options), options)
     built = json.loads((job.inputs["engine"] / BUILT).read_text(encoding="utf-8"))
-    most = min(MOST_IMAGES_PER_RUN, int(built["options"]["max_images"]))
+    most = min(MOST_IMAGES, int(built["options"]["max_images"]))
     return Executed(job.inputs["engine"] / ENGINE, {**options, "sha256": built["sha256"]}, built, most)
 
 

@@ -12,10 +12,10 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.onnx_graph import set_metadata
 from calkd_edge.quantization import QUANTIZERS
-from calkd_edge.quantization.cpu import derive_for_cpu
+from calkd_edge.quantization.cpu import derive_for_cpu, is_canonical
 from calkd_edge.quantization.source import Images
 
-VERSION = 5
+VERSION = 6
 """Raised by hand when what this stage writes changes."""
 
 JUDGING, FITTING = slice(0, None, 2), slice(1, None, 2)
@@ -25,7 +25,10 @@ CANONICAL, FOR_CPU = "model.onnx", "model.cpu.onnx"
 
 
 def run(job: Job) -> None:
-    """Write model.onnx, model.cpu.onnx where ONNX Runtime wants another file, and coverage.json."""
+    """Write model.onnx, model.cpu.onnx where ONNX Runtime wants another file, and coverage.json.
+
+    A file that was quantized elsewhere stays as its maker left it.
+    """
     prepared = Prepared.open(job.inputs["data"])
 
     def training(count: int) -> np.ndarray:
@@ -42,15 +45,10 @@ def run(job: Job) -> None:
     quantized: onnx.ModelProto = quantizer(model, source, job.progress, **job.params["settings"])
     set_metadata(quantized, {"precision": name})
     onnx.save(quantized, job.out / CANONICAL)
-    if has_qdq(quantized):
+    if is_canonical(quantized):
         onnx.save(derive_for_cpu(quantized), job.out / FOR_CPU)
     coverage = {**dict(Counter(node.op_type for node in quantized.graph.node)), **_weights(quantized)}
     (job.out / "coverage.json").write_text(json.dumps(coverage, indent=1, sort_keys=True), encoding="utf-8")
-
-
-def has_qdq(model: onnx.ModelProto) -> bool:
-    """Whether a file is explicitly quantized."""
-    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 
 def _weights(model: onnx.ModelProto) -> dict[str, int]:

@@ -18,7 +18,7 @@ from calkd_edge.records import Predictions
 IMAGES = 2000
 CHANGES = {
     "data": {"name": "synthetic", "calibration_images": 120, "test_images_per_class": IMAGES // 10},
-    "student": {"name": "mobilenet_v2", "width": 0.5},
+    "student": {"name": "mobilenet_v2", "width": 0.25},
     "evaluate": {"images": IMAGES, "corruptions": []},
     "precisions": [{"name": "fp32"}, {"name": "int8", "images": 32, "scales": "dyadic"}],
     "benchmark": {"min_runs": 64, "min_seconds": 0.1},

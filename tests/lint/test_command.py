@@ -6,7 +6,9 @@ import json
 
 import onnx
 import pytest
-from lint.graphs import BAD, GOOD, built
+from lint.graphs import BAD, GOOD, TAKEN_THOUGH_WRONG, built
+from onnxruntime.quantization import QuantType, quantize_static
+from quantized_elsewhere import GivenImages
 from tiny_run import command
 
 from calkd_edge.errors import StageFailed
@@ -69,10 +71,28 @@ def test_without_the_compiler_the_extra_is_named(tmp_path, monkeypatch):
 
 
 def test_a_run_stops_at_a_file_that_its_runtime_should_not_get(tmp_path):
-    model = built(GOOD["int8, per channel"])
-    with pytest.raises(StageFailed, match="not fit for onnxruntime: shared-numbers: dq: shares") as stopped:
+    model = built(TAKEN_THOUGH_WRONG["only the activation quantized"][0])
+    with pytest.raises(
+        StageFailed, match="not fit for onnxruntime: half-quantized: conv: the act"
+    ) as stopped:
         refuse_errors(lint(model, saved(tmp_path, model), "onnxruntime"))
-    assert "int8.cpu.onnx" in stopped.value.remedy
+    assert "Quantize its weight too" in stopped.value.remedy
+
+
+@pytest.mark.parametrize("activations", [QuantType.QInt8, QuantType.QUInt8])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_what_onnx_runtime_quantizes_itself_is_good_for_it(exported, activations, per_channel, tmp_path):
+    net = exported("resnet8")
+    quantize_static(
+        net.path,
+        tmp_path / "model.onnx",
+        GivenImages(net.images),
+        per_channel=per_channel,
+        activation_type=activations,
+        weight_type=QuantType.QInt8,
+    )
+    done = command("lint", tmp_path / "model.onnx", "--target", "onnxruntime")
+    assert done.code == 0, done.out
 
 
 def test_a_run_lints_what_it_ships(tiny):
