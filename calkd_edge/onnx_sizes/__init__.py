@@ -4,7 +4,7 @@ In scope: a walk along the nodes, through branches, bodies and functions, by ONN
 what follows from shapes computed on the way. Out of scope: running a graph, operators that are not ONNX's.
 """
 
-from calkd_edge.onnx_sizes.scope import LARGEST_AT_ONCE, LARGEST_VALUE, MOST_IMAGES, SizeProblem
+from calkd_edge.onnx_sizes.scope import LARGEST_AT_ONCE, LARGEST_VALUE, SizeProblem
 from calkd_edge.onnx_sizes.walk import check_sizes
 
-__all__ = ["LARGEST_AT_ONCE", "LARGEST_VALUE", "MOST_IMAGES", "SizeProblem", "check_sizes"]
+__all__ = ["LARGEST_AT_ONCE", "LARGEST_VALUE", "SizeProblem", "check_sizes"]

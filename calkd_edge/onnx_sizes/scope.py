@@ -11,13 +11,11 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TypeProto, helper
 
-from calkd_edge.agent.predict import MOST_IMAGES
-
 LARGEST_VALUE = 2**28
 """Elements of one value for one image. A classifier's largest are some 2**20, its weights some 2**27."""
 
 LARGEST_AT_ONCE = 2**31
-"""Elements of one value for MOST_IMAGES at once: 8 GiB in float32."""
+"""Elements of one value for as many images as predictions are made of at once: 8 GiB in float32."""
 
 _MOST_STEPS, _DEEPEST = 50_000, 64
 SMALL = 1024

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import onnx
 from onnx import AttributeProto, NodeProto, TypeProto
 
+from calkd_edge.agent.predict import MOST_IMAGES
 from calkd_edge.onnx_sizes.node import numbers, through_node
 from calkd_edge.onnx_sizes.scope import (
-    MOST_IMAGES,
     Scope,
     SizeProblem,
     is_whole,
