@@ -72,7 +72,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     try:
         check_sizes(model)
     except SizeProblem as wrong:
-        remedy = "Export it for smaller images, with sizes that follow from the image's alone."
+        remedy = "Export it for smaller images or fewer at once, its sizes following from the image's alone."
         raise _refused(path, str(wrong), remedy) from wrong
     return model
 

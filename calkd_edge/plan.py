@@ -22,7 +22,7 @@ from calkd_edge.engine.stage import Stage
 from calkd_edge.latency import PROCESSES
 from calkd_edge.plan_training import Maker, Trainings, versions
 from calkd_edge.planned import Measured, Model, Plan, in_order
-from calkd_edge.quantization import CHOOSING, TRAINED
+from calkd_edge.quantization import CHOOSING, ROUNDED, TRAINED
 from calkd_edge.recipe import DeviceSection
 from calkd_edge.records import DeviceFacts
 from calkd_edge.stages import (
@@ -161,7 +161,7 @@ class Planner:
                 "calibration": calibrated,
                 "raw": raw,
                 "final": final,
-                **self._simulated(name, calibrated, data),
+                **self._simulated(name, precision, calibrated),
             },
         )
         timed = self._benchmark(name, calibrated, data, device)
@@ -172,13 +172,14 @@ class Planner:
         row = (raw, calibrated, final, scored, timed, shifted, compared)
         return Measured(model, precision, device, *row)
 
-    def _simulated(self, name: str, model: Stage, data: Stage) -> dict[str, Stage]:
+    def _simulated(self, name: str, precision: str, calibrated: Stage) -> dict[str, Stage]:
         """What a file that rounds to integers says as it is written: the same for every device."""
-        if name.endswith(("-fp32", "-fp16")):
+        if precision not in ROUNDED:
             return {}
         params = {"seed": self.checked.recipe.seed, "versions": versions("onnxruntime")}
-        inputs = {"model": model, "data": data}
-        return {"simulated": self.make(f"simulate-{name}", simulate.run, params, inputs)}
+        inputs = {"model": calibrated, "data": calibrated.inputs["model"].inputs["data"]}
+        places = {"threads": self.checked.recipe.benchmark.threads}
+        return {"simulated": self.make(f"simulate-{name}", simulate.run, params, inputs, places=places)}
 
     def _compare(self, name: str, predictions: Stage, *, held_out: bool) -> Stage | None:
         """Other maps on the same calibration images; none of them ships."""

@@ -71,7 +71,7 @@ class BenchmarkSection(Section):
 class DeviceSection(Section):
     """A device by name, the runtime to use on it, and what that runtime is opened and built with.
 
-    `host` (what ssh takes), `port` and `python` say where it is, in place of the user's inventory.
+    `host` (what ssh takes), `port` and `python` say where it is, above the user's inventory.
     """
 
     name: str

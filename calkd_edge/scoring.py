@@ -16,6 +16,7 @@ from calkd_edge.errors import RecipeError
 from calkd_edge.export.adopt import Adopted, Triple, adopt, check_classes
 from calkd_edge.metrics import quality
 from calkd_edge.onnx_file import read_onnx
+from calkd_edge.onnx_sizes import images_at_once
 from calkd_edge.records import Quality
 
 
@@ -74,7 +75,11 @@ def evaluate_file(
         onnx.save(adopted.model, work / "model.onnx")
         with open_session("local") as session:
             outputs, _ = session.predict(
-                work / "model.onnx", work / "images.npy", runtime="onnxruntime", options={"threads": threads}
+                work / "model.onnx",
+                work / "images.npy",
+                runtime="onnxruntime",
+                options={"threads": threads},
+                images_per_run=images_at_once(adopted.model),
             )
     return quality(np.asarray(outputs["logits"], dtype=np.float32), labels, seed=seed)
 

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from calkd_edge.onnx_sizes import LARGEST_AT_ONCE, LARGEST_VALUE, SizeProblem, check_sizes
+from calkd_edge.onnx_sizes import LARGEST_AT_ONCE, LARGEST_VALUE, SizeProblem, check_sizes, images_at_once
 
 NODE = helper.make_node
 HUGE = np.array([2**17, 2**17])
@@ -190,7 +190,6 @@ LARGE = {
     "in a scan": in_a_scan,
     "in a function that another calls": in_a_function,
     "by an attribute of a function": by_an_attribute_of_a_function,
-    "only for many images": by_the_number_of_images,
     "a product of vectors": too_many_sums,
     "pads of a Conv": lambda: model(
         NODE("Conv", ["x", "w"], ["y"], pads=[2**17] * 4), w=np.ones((1, 3, 1, 1), np.float32)
@@ -263,17 +262,41 @@ def test_a_node_that_lacks_its_body_is_a_problem_of_the_file():
 
 
 @pytest.mark.parametrize(("factor", "fits"), [(1, True), (1.01, False)])
-def test_limits_are_for_one_image_and_for_a_hundred(factor, fits):
-    one, hundred = int(factor * LARGEST_VALUE), int(factor * LARGEST_AT_ONCE / 100)
-    for made in (
-        model(NODE("ConstantOfShape", ["s"], ["y"]), s=[one]),
-        model(NODE("Expand", ["x", "s"], ["y"]), sizes=("n", 1), s=[1, hundred]),
-    ):
-        if fits:
+def test_the_limit_is_for_one_image(factor, fits):
+    made = model(NODE("ConstantOfShape", ["s"], ["y"]), s=[int(factor * LARGEST_VALUE)])
+    if fits:
+        check_sizes(made)
+    else:
+        with pytest.raises(SizeProblem, match="would have"):
             check_sizes(made)
-        else:
-            with pytest.raises(SizeProblem, match="would have"):
-                check_sizes(made)
+
+
+@pytest.mark.parametrize(
+    ("by_image", "at_once"),
+    [
+        (LARGEST_AT_ONCE // 100, 100),
+        (LARGEST_AT_ONCE // 99, 10),
+        (LARGEST_AT_ONCE // 10, 10),
+        (LARGEST_VALUE, 1),
+    ],
+)
+def test_a_large_model_is_asked_for_fewer_images_at_once(by_image, at_once):
+    made = model(NODE("Expand", ["x", "s"], ["y"]), sizes=("n", 1), s=[1, by_image])
+    check_sizes(made)
+    assert images_at_once(made) == at_once
+
+
+def test_a_model_that_grows_with_the_number_of_images_gets_few():
+    assert images_at_once(by_the_number_of_images()) < 100
+
+
+def test_what_comes_of_another_makers_operator_is_not_judged():
+    nodes = (
+        NODE("Gelu", ["x"], ["g"], domain="com.microsoft"),
+        NODE("Shape", ["g"], ["shape"]),
+        NODE("Expand", ["token", "shape"], ["y"]),
+    )
+    check_sizes(model(*nodes, token=np.ones((1, 3, 1, 1), np.float32)))
 
 
 # --- what honest files hold -----------------------------------------------------------------------------

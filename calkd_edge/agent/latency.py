@@ -18,6 +18,7 @@ import numpy as np
 
 from calkd_edge.agent import probe, sensors
 from calkd_edge.agent.place import Place
+from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.agent.progress import Progress
 from calkd_edge.agent.runtimes import Images, Runtime, open_runtime
 from calkd_edge.agent.telemetry import Sampler
@@ -60,6 +61,11 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     begun = clock()
     with open_runtime(job["runtime"], job["model"], job["options"]) as runtime:
         loaded = clock()
+        if runtime.fixed not in (None, 1):
+            raise AgentProblem(
+                "{} takes {} images at once: latency is that of one".format(job["model"], runtime.fixed),
+                "Export it with an open number of images, or for one.",
+            )
         first = timed(runtime, feeds[0])
         sampling = Sampler(place) if job.get("telemetry") else contextlib.nullcontext()
         with sampling as sampler:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 
@@ -13,6 +13,19 @@ from calkd_edge.agent.runtimes import open_runtime
 
 MOST_IMAGES = 100
 """How many are run at once where nobody says."""
+
+
+def pieces(images: Any, size: int, is_fixed: bool) -> Iterator[tuple[int, Any, int]]:
+    """Where each run begins, its images, and how many of them are asked for.
+
+    Of a model that takes `size` images at once and no fewer, the last run has its last image several times.
+    """
+    for start in range(0, len(images), size):
+        given = np.ascontiguousarray(images[start : start + size])
+        count = len(given)
+        if is_fixed and count < size:
+            given = given[np.minimum(np.arange(size), count - 1)]
+        yield start, given, count
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -28,15 +41,11 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     progress = Progress()
     parts: dict[str, list[Any]] = {}
     with open_runtime(job["runtime"], job["model"], job["options"]) as runtime:
-        size = runtime.fixed or size
-        for start in range(0, len(images), size):
-            given = np.ascontiguousarray(images[start : start + size])
-            count = len(given)
-            if runtime.fixed and count < size:
-                given = given[np.minimum(np.arange(size), count - 1)]
+        for start, given, count in pieces(images, runtime.fixed or size, runtime.fixed is not None):
             for name, values in runtime.infer(given).items():
-                parts.setdefault(name, []).append(values[:count])
-            progress.tell(min(start + size, len(images)), len(images))
+                filled = count < len(given) == len(values)
+                parts.setdefault(name, []).append(values[:count] if filled else values)
+            progress.tell(start + count, len(images))
         settings = runtime.session_options()
     # numpy.savez takes names as arguments, and an output may have the name of one of its own.
     with zipfile.ZipFile(job["outputs"], "w") as archive:

@@ -77,10 +77,14 @@ def _worth(
         facts_told.append(f"it takes {energy_ratio:.2f} of the energy an inference (module rails, idle off)")
     facts_told += _accuracy(own, plain)
     told = "; ".join(facts_told)
-    costs = [f"a gate failed: {gate.metric}" for gate in gates if gate.result == "failed"]
-    costs += _costs_too_much(own, plain, {gate.metric for gate in gates})
-    if costs:
-        return _verdict(own, "no", found, size_ratio, energy_ratio, f"{costs[0]}; {told}")
+    failed = [f"a gate failed: {gate.metric}" for gate in gates if gate.result == "failed"]
+    costs = _costs(own, plain, {gate.metric for gate in gates})
+    failed += [f"it {words}" for is_sure, words in costs if is_sure]
+    if failed:
+        return _verdict(own, "no", found, size_ratio, energy_ratio, f"{failed[0]}; {told}")
+    if costs and found.high < 1:
+        said = f"it {costs[0][1]}, if that is no chance: a gate on it in the recipe decides; {told}"
+        return _verdict(own, "undecided", found, size_ratio, energy_ratio, said)
     if found.high < 1 and found.value <= 1 / PRACTICAL:
         return _verdict(own, "yes", found, size_ratio, energy_ratio, told)
     why = why_not_faster(own.precision, runtime, facts)
@@ -141,18 +145,18 @@ def _energy_ratio(own: TimedFile, plain: TimedFile) -> float | None:
     return used[0] / used[1]
 
 
-def _costs_too_much(own: TimedFile, plain: TimedFile, gated: set[str]) -> list[str]:
-    """What it loses against fp32 beyond what anybody would give for speed, in words."""
+def _costs(own: TimedFile, plain: TimedFile, gated: set[str]) -> list[tuple[bool, str]]:
+    """What it loses against fp32 beyond what anybody would give for speed: whether that is sure, in words."""
+    if own.measured_on != plain.measured_on:
+        return []
     told = []
     if own.top1 is not None and plain.top1 is not None and not gated & set(GATED["top-1"]):
-        lost = plain.top1.value - own.top1.value
-        if lost > MOST_TOP1_LOST + ROUNDING:
-            told.append(f"it loses {100 * lost:.1f} points of top-1")
+        lost, least = plain.top1.value - own.top1.value, plain.top1.value - own.top1.high
+        told.append((lost, least, MOST_TOP1_LOST, f"loses {100 * lost:.1f} points of top-1"))
     if own.ece is not None and plain.ece is not None and not gated & set(GATED["ECE"]):
-        gained = own.ece.value - plain.ece.value
-        if gained > MOST_ECE_GAINED + ROUNDING:
-            told.append(f"its ECE is {100 * gained:.1f} points higher")
-    return told
+        gained, least = own.ece.value - plain.ece.value, own.ece.low - plain.ece.value
+        told.append((gained, least, MOST_ECE_GAINED, f"gains {100 * gained:.1f} points of ECE"))
+    return [(least > most, words) for found, least, most, words in told if found > most + ROUNDING]
 
 
 def _gates(precision: str, device: str, runtime: str, report: Report | None) -> list[GateResult]:

@@ -127,6 +127,11 @@ def place_of(
             f"{name}: this machine is not {PROFILES[name].title}, and no inventory says where one is",
             remedy=f"Put these lines into {inventory_path()}:\n{_example(name)}",
         )
+    if "port" in said:
+        raise RecipeError(
+            f"{name}: port {said['port']} of which machine? No host is named",
+            remedy=f"Name one, in the recipe or in {inventory_path()}:\n{_example(name)}",
+        )
     if said or entry is not None or name in DEVICES:
         return said
     known = [*DEVICES.names(), *entries, *PROFILES]

@@ -119,10 +119,7 @@ class Session:
         images_per_run: int | None = None,
         progress: Progress = _unheard,
     ) -> tuple[dict[str, FloatArray], dict[str, Json]]:
-        """Every output of `model` by name over a .npy file of uint8 [N, 3, H, W], and the options used.
-
-        `images_per_run` must divide N where the model takes no other number.
-        """
+        """Every output of `model` by name over a .npy file of uint8 [N, 3, H, W], and the options used."""
         self.device.put(model, model.name)
         self.device.put(images, "images.npy")
         job: dict[str, Any] = {"model": model.name, "images": "images.npy", "runtime": runtime}

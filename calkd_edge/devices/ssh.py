@@ -4,7 +4,7 @@ On the board, under ~/.cache/calkd-edge (or where its XDG_CACHE_HOME says):
     files/SHA256    what was sent, once for all sessions; a transfer that was cut goes on where it stopped
     sessions/ID     one session's folder, removed when it closes
 Nothing else is written there, nothing is installed, nothing needs root. A board may lose its power: a file is
-on its disk before it gets its name, and each session looks at the content of what it takes from the cache. A
+on its disk before it gets its name, and each run looks once at the content of what it takes from the cache. A
 shell there may greet whoever comes: what a command is asked for is the last that it prints.
 """
 
@@ -44,10 +44,9 @@ class Ssh:
 
     def __init__(self, name: str, place: Address, *, python: str = "python3", keep: bool = True) -> None:
         self.name, self.python, self.keep = name, python, keep
-        self._connection = connection_to(name, place)
+        self._connection, self._verified = connection_to(name, place), _VERIFIED.setdefault(place, set())
         self._session = secrets.token_hex(8)
         self._begun = False
-        self._verified: set[str] = set()
         self.output = ""
 
     def put(self, source: Path, target: str) -> None:
@@ -168,7 +167,7 @@ class Ssh:
     def _linked(self, name: str, target: str, size: int) -> bool:
         """Whether the cache has a file, which is then in the session's folder too.
 
-        One whose content is not what its name says is removed. A session looks at a file's content once.
+        One whose content is not what its name says is removed. A run looks at a file's content once.
         """
         stored, place = f"{ROOT}/files/{name}", f"{self._work}/{shlex.quote(target)}"
         whole = f"{{ {_is(stored, name)} || {{ rm -f {stored}; false; }}; }} && "
@@ -255,6 +254,8 @@ class Ssh:
 
 
 _OPEN: dict[Address, Connection] = {}
+_VERIFIED: dict[Address, set[str]] = {}
+"""By address, files whose content this process has looked at; as long as its connection is open."""
 
 
 def connection_to(name: str, place: Address) -> Connection:
@@ -266,6 +267,7 @@ def connection_to(name: str, place: Address) -> Connection:
 
 def disconnect() -> None:
     """Close all connections of this process; the end of the process does so too."""
+    _VERIFIED.clear()
     while _OPEN:
         _OPEN.popitem()[1].close()
 

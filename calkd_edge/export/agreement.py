@@ -22,9 +22,9 @@ scales the rounded biases of a trained MobileNetV2 make it 0.02, as in ONNX Runt
 NEAR = 4.0
 """Two classes are a near tie where their logits differ by less than this many times what the files do."""
 
-SLOPE, AGREEMENT = 0.02, 0.99
-"""Rounded files: how far the slope between the logits may be from 1, and the share of images, near ties left
-out, on which both must name the same class."""
+SLOPE, AGREEMENT, FEW = 0.02, 0.99, 2
+"""Rounded files: how far the slope between the logits may be from 1, the share of images, near ties left out,
+on which both must name the same class, and how many of a few images may differ in that by chance."""
 
 
 class Agreement(NamedTuple):
@@ -70,7 +70,11 @@ def agreement(found: FloatArray, wanted: FloatArray, *, exact: bool) -> Agreemen
     within = difference <= allowed if exact else apart <= APART and abs(slope - 1.0) <= SLOPE
     clear = max(int((~near).sum()), 1)
     # Written so that a NaN, which is below no bound, does not pass.
-    sound = bool(np.isfinite(own).all()) and within and changed <= (1.0 - AGREEMENT) * clear
+    sound = (
+        bool(np.isfinite(own).all())
+        and within
+        and changed <= max(0 if exact else FEW, (1.0 - AGREEMENT) * clear)
+    )
     return Agreement(
         max_logit_difference=difference,
         allowed=allowed if exact else None,

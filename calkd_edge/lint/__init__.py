@@ -4,6 +4,6 @@ In scope: rules, each a function over one file that says node, reason and mend. 
 running them. A rule stands beside what it speaks of, and in one list.
 """
 
-from calkd_edge.lint.check import RULES, lint
+from calkd_edge.lint.check import RULES, lint, refuse_errors
 
-__all__ = ["RULES", "lint"]
+__all__ = ["RULES", "lint", "refuse_errors"]

@@ -9,6 +9,7 @@ from types import MappingProxyType
 import onnx
 
 from calkd_edge.engine.store import sha256_of
+from calkd_edge.errors import StageFailed
 from calkd_edge.lint import cpu, graph, quantized
 from calkd_edge.lint.looked import Looked, Rule, Seen
 from calkd_edge.records import Finding, Lint, Target
@@ -99,3 +100,17 @@ def _finding(rule: str, seen: Seen) -> Finding:
 def _without_names(message: str) -> str:
     """A message without what stands in quotes: the names that differ from node to node."""
     return "".join(message.split("'")[::2])
+
+
+def refuse_errors(found: Lint) -> None:
+    """Stop at a file that its own runtime should not get.
+
+    Raises:
+        StageFailed: with the first error.
+    """
+    if found.errors:
+        first = found.errors[0]
+        raise StageFailed(
+            f"{found.file} is not fit for {found.target}: {first.rule}: {first.node}: {first.message}",
+            remedy=first.remedy,
+        )

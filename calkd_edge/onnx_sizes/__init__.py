@@ -5,6 +5,6 @@ what follows from shapes computed on the way. Out of scope: running a graph, ope
 """
 
 from calkd_edge.onnx_sizes.scope import LARGEST_AT_ONCE, LARGEST_VALUE, SizeProblem
-from calkd_edge.onnx_sizes.walk import check_sizes
+from calkd_edge.onnx_sizes.walk import check_sizes, images_at_once
 
-__all__ = ["LARGEST_AT_ONCE", "LARGEST_VALUE", "SizeProblem", "check_sizes"]
+__all__ = ["LARGEST_AT_ONCE", "LARGEST_VALUE", "SizeProblem", "check_sizes", "images_at_once"]

@@ -45,6 +45,8 @@ _NUMBERS = (
 
 def through_node(node: NodeProto, scope: Scope) -> None:
     """Note what a node makes, and refuse what nothing tells the size of."""
+    if node.domain not in ("", "ai.onnx") or not scope.unjudged.isdisjoint(node.input):
+        scope.unjudged.update(filter(None, node.output))
     types = _inferred(node, scope)
     if node.op_type in _GROWING and not all(is_whole(types.get(name)) for name in node.output if name):
         _check_growth(node, scope)

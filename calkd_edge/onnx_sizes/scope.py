@@ -34,21 +34,25 @@ class Scope:
         opsets: versions by domain.
         functions: the model's own, by domain, name and overload.
         images: how many the values are for.
+        largest: elements of one value, at most.
         is_told: whether the file says the size of its images; else what depends on it is not judged.
         steps: nodes inside of others so far, one count for all scopes.
         types: by name of the value.
         known: numbers by name of the value, of SMALL elements at most; None where they are not known.
         depth: how many scopes are around it.
+        unjudged: names of values that come of operators that are not ONNX's, in all scopes.
     """
 
     opsets: dict[str, int]
     functions: Mapping[tuple[str, str, str], onnx.FunctionProto]
     images: int
+    largest: int
     is_told: bool
     steps: list[int] = field(default_factory=lambda: [0])
     types: MutableMapping[str, TypeProto] = field(default_factory=dict)
     known: MutableMapping[str, np.ndarray | None] = field(default_factory=dict)
     depth: int = 0
+    unjudged: set[str] = field(default_factory=set)
 
     def inner(self) -> Scope:
         """That of a branch or body, which sees this one."""
@@ -67,8 +71,8 @@ class Scope:
     ) -> Scope:
         if self.depth >= _DEEPEST:
             raise SizeProblem(f"its functions and branches lie more than {_DEEPEST} deep in one another")
-        new = (opsets, self.functions, self.images, self.is_told, self.steps, types, known, self.depth + 1)
-        return Scope(*new)
+        asked = (self.functions, self.images, self.largest, self.is_told, self.steps)
+        return Scope(opsets, *asked, types, known, self.depth + 1, self.unjudged)
 
     def tell(self, name: str, kind: TypeProto | None, values: np.ndarray | None = None) -> None:
         """Note a value, hiding what an outer scope calls so; raises SizeProblem where it is too large."""
@@ -77,11 +81,12 @@ class Scope:
         self.types[name] = kind or TypeProto()
         self.known[name] = values if values is not None and values.size <= SMALL else None
         sizes = [size for size in sizes_of(kind) or [] if size is not None]
-        elements, largest = math.prod(sizes), LARGEST_VALUE if self.images == 1 else LARGEST_AT_ONCE
-        if elements > largest:
+        elements = math.prod(sizes)
+        if elements > self.largest:
             at_once = "" if self.images == 1 else f" for {self.images} images at once"
             raise SizeProblem(
-                f"'{name}' would have {elements:,} elements ({sizes}){at_once}; values end at {largest:,}"
+                f"'{name}' would have {elements:,} elements ({sizes}){at_once}; values end at "
+                f"{self.largest:,}"
             )
 
     def step(self) -> None:
@@ -91,8 +96,8 @@ class Scope:
             raise SizeProblem(f"its functions and branches come to more than {_MOST_STEPS:,} nodes")
 
     def untold(self, node: NodeProto, why: str) -> None:
-        """Refuse what cannot be told, in a file that says the sizes of its inputs."""
-        if self.is_told:
+        """Refuse what cannot be told, in a file that says the sizes of its inputs, from ONNX's operators."""
+        if self.is_told and self.unjudged.isdisjoint(node.input):
             name = node.name or (node.output[0] if node.output else node.op_type)
             raise SizeProblem(f"nothing tells how large {node.op_type} '{name}' becomes: {why}")
 

@@ -10,6 +10,8 @@ from onnx import AttributeProto, NodeProto, TypeProto
 from calkd_edge.agent.predict import MOST_IMAGES
 from calkd_edge.onnx_sizes.node import numbers, through_node
 from calkd_edge.onnx_sizes.scope import (
+    LARGEST_AT_ONCE,
+    LARGEST_VALUE,
     Scope,
     SizeProblem,
     is_whole,
@@ -20,38 +22,62 @@ from calkd_edge.onnx_sizes.scope import (
 
 
 def check_sizes(model: onnx.ModelProto) -> None:
-    """Refuse values that are too large for one image or for a hundred at once, or whose size nothing tells.
+    """Refuse values that are too large for one image, or whose size nothing tells.
 
-    The first size of the inputs is taken as the number of images where it is open. Where others are open too,
-    what depends on them is not judged.
+    The first size of the inputs is taken as 1 where it is open. Where others are open too, what depends on
+    them is not judged, and neither is what comes of operators that are not ONNX's.
 
     Raises:
         SizeProblem: with the name of the first such value.
     """
+    fixed = max((size for _, size in _inputs(model)), default=0)
+    _walk(model, fixed or 1, LARGEST_AT_ONCE if fixed > 1 else LARGEST_VALUE)
+
+
+def images_at_once(model: onnx.ModelProto) -> int:
+    """How many images the model may be asked for at once so that no value is too large: 100, 10 or 1."""
+    for images in (MOST_IMAGES, 10):
+        try:
+            _walk(model, images, LARGEST_AT_ONCE)
+        except SizeProblem:
+            continue
+        return images
+    return 1
+
+
+def _inputs(model: onnx.ModelProto) -> list[tuple[onnx.ValueInfoProto, int]]:
+    """What a caller gives, each with its number of images; 0 where that is open."""
     stored = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in stored]
-    shapes = [value.type.tensor_type.shape.dim for value in inputs]
-    fixed = [max(0, dims[0].dim_value) if dims else 0 for dims in shapes]
+    found = []
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name not in stored:
+            found.append((value, max(0, dims[0].dim_value) if dims else 0))
+    return found
+
+
+def _walk(model: onnx.ModelProto, images: int, largest: int) -> None:
+    inputs = [value for value, _ in _inputs(model)]
     is_told = all(
-        value.type.tensor_type.HasField("shape") and all(dim.dim_value > 0 for dim in dims[1:])
-        for value, dims in zip(inputs, shapes, strict=True)
+        value.type.tensor_type.HasField("shape")
+        and all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim[1:])
+        for value in inputs
     )
     functions = {(one.domain, one.name, one.overload): one for one in model.functions}
-    for images in (1, MOST_IMAGES) if 0 in fixed else (max(fixed, default=1),):
-        scope = Scope(opsets_of(model.opset_import), functions, images, is_told)
-        for value in inputs:
-            kind = TypeProto()
-            kind.CopyFrom(value.type)
-            dims = kind.tensor_type.shape.dim
-            if dims and dims[0].dim_value <= 0:
-                dims[0].dim_value = images
-            scope.tell(value.name, kind)
-        try:
-            _through_graph(model.graph, scope)
-        except SizeProblem:
-            raise
-        except (LookupError, StopIteration, TypeError, ValueError, ArithmeticError) as broken:
-            raise SizeProblem(f"its nodes lack what their operators need ({broken!r})") from broken
+    scope = Scope(opsets_of(model.opset_import), functions, images, largest, is_told)
+    for value in inputs:
+        kind = TypeProto()
+        kind.CopyFrom(value.type)
+        dims = kind.tensor_type.shape.dim
+        if dims and dims[0].dim_value <= 0:
+            dims[0].dim_value = images
+        scope.tell(value.name, kind)
+    try:
+        _through_graph(model.graph, scope)
+    except SizeProblem:
+        raise
+    except (LookupError, StopIteration, TypeError, ValueError, ArithmeticError) as broken:
+        raise SizeProblem(f"its nodes lack what their operators need ({broken!r})") from broken
 
 
 def _through_graph(graph: onnx.GraphProto, scope: Scope) -> None:

@@ -23,3 +23,6 @@ CHOOSING = ("int8_mixed",)
 
 TRAINED = ("int8_qat",)
 """Precisions whose file comes of a student that was trained on for them."""
+
+ROUNDED = ("int8", "int8_fp16", "int8_mixed", "int8_qat")
+"""Precisions whose files round to integers, and that ONNX Runtime can simulate."""

@@ -12,6 +12,7 @@ import onnx
 from calkd_edge.devices.session import open_session
 from calkd_edge.export.adopt import Triple, adopt, adopt_inputs
 from calkd_edge.export.outputs import adopt_outputs, with_tensors_only
+from calkd_edge.onnx_sizes import images_at_once
 from calkd_edge.records import FloatArray, Predictions
 from calkd_edge.repair import inputs
 
@@ -96,5 +97,11 @@ def run_file(model: onnx.ModelProto, given: inputs.Inputs, work: Path, threads: 
     path = work / "runnable.onnx"
     onnx.save(model, path)
     with open_session("local") as session:
-        outputs, _ = session.predict(path, given.path, runtime="onnxruntime", options={"threads": threads})
+        outputs, _ = session.predict(
+            path,
+            given.path,
+            runtime="onnxruntime",
+            options={"threads": threads},
+            images_per_run=images_at_once(model),
+        )
     return outputs

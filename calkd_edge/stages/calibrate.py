@@ -17,11 +17,11 @@ from calkd_edge.calibration.fitted import Fitted
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.fold import Folded, fold
-from calkd_edge.lint import lint
+from calkd_edge.lint import lint, refuse_errors
 from calkd_edge.onnx_graph import class_names, metadata, set_metadata
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8_mixed import CHOICE
-from calkd_edge.records import Calibration, Lint, Predictions
+from calkd_edge.records import Calibration, Predictions
 from calkd_edge.stages.quantize import CANONICAL, FITTING, FOR_CPU
 
 VERSION = 5
@@ -66,20 +66,6 @@ def run(job: Job) -> None:
         refuse_errors(linted[-1])
     (job.out / LINT).write_text(json.dumps([one.model_dump() for one in linted], indent=1), encoding="utf-8")
     (job.out / "calibration.json").write_text(calibration.model_dump_json(indent=1), encoding="utf-8")
-
-
-def refuse_errors(found: Lint) -> None:
-    """Stop at a file that its own runtime should not get.
-
-    Raises:
-        StageFailed: with the first error.
-    """
-    if found.errors:
-        first = found.errors[0]
-        raise StageFailed(
-            f"{found.file} is not fit for {found.target}: {first.rule}: {first.node}: {first.message}",
-            remedy=first.remedy,
-        )
 
 
 def check_parity(found: Predictions, reference: Path) -> dict[str, float]:

@@ -11,11 +11,11 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.agreement import FLOATS, Agreement, agreement
+from calkd_edge.export.answers import AS_WRITTEN, answers_here
 from calkd_edge.export.litert import convert
 from calkd_edge.onnx_graph import metadata
 from calkd_edge.stages.executed import CONVERTED, PARITY
 from calkd_edge.stages.quantize import CANONICAL
-from calkd_edge.stages.simulate import AS_WRITTEN, answers_here
 
 VERSION = 1
 """Raised by hand when what this stage writes changes."""

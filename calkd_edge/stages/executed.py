@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from calkd_edge.agent.predict import MOST_IMAGES
 from calkd_edge.devices.session import open_session
 from calkd_edge.engine.stage import Job
+from calkd_edge.onnx_sizes import images_at_once
 from calkd_edge.records import FloatArray, Json
 from calkd_edge.stages.quantize import CANONICAL, FOR_CPU
 
@@ -30,14 +33,14 @@ class Executed:
         path: the file.
         options: of the runtime that opens it.
         built: how it was compiled on the device; None for a file that is run as it is.
-        images_per_run: as many as it takes at once; None for any number.
+        images_per_run: as many as it takes at once, or as its values leave room for.
         converted: how near it is to the ONNX file it was made of; None for a file that was not converted.
     """
 
     path: Path
     options: dict[str, Any]
     built: dict[str, Any] | None = None
-    images_per_run: int | None = None
+    images_per_run: int = MOST_IMAGES
     converted: dict[str, Any] | None = None
 
 
@@ -50,7 +53,8 @@ def executed(job: Job) -> Executed:
         sealed = {**options, "sha256": facts["sha256"]}
         return Executed(folder / CONVERTED, sealed, images_per_run=1, converted=facts)
     if "engine" not in job.inputs:
-        return Executed(executed_file(job.inputs["model"], job.params["runtime"], options), options)
+        path = executed_file(job.inputs["model"], job.params["runtime"], options)
+        return Executed(path, options, images_per_run=images_at_once(onnx.load(path)))
     built = json.loads((job.inputs["engine"] / BUILT).read_text(encoding="utf-8"))
     most = min(MOST_IMAGES, int(built["options"]["max_images"]))
     return Executed(job.inputs["engine"] / ENGINE, {**options, "sha256": built["sha256"]}, built, most)

@@ -31,6 +31,13 @@ def run(job: Job) -> None:
             f"the data has {list(prepared.image_shape)}",
             remedy="Set the data's image_size to the teacher's, or export the teacher for this size.",
         )
+    at_once = adopted.model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    if at_once > 1:
+        raise RecipeError(
+            f"teacher.weights: {path} takes {at_once} images at once, no more and no fewer, and could not be "
+            "timed on one",
+            remedy="Export it with an open number of images, or for one.",
+        )
     mean, std = (adopted.mean or (0.0,) * 3), (adopted.std or (1.0,) * 3)
     description = ModelDescription(
         name=params["model"]["name"],

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
-import numpy as np
-
-from calkd_edge.agent.problem import AgentProblem
-from calkd_edge.agent.runtimes import open_runtime
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
-from calkd_edge.errors import StageFailed
-from calkd_edge.records import FloatArray, Predictions
+from calkd_edge.export.answers import AS_WRITTEN, answers_here
+from calkd_edge.records import Predictions
 from calkd_edge.stages.quantize import CANONICAL
 
 VERSION = 1
@@ -20,9 +13,6 @@ VERSION = 1
 
 IMAGES = 1000
 """Of the calibration split: enough to tell one changed answer in a thousand."""
-
-AS_WRITTEN = {"optimization": "none"}
-"""What ONNX Runtime makes quicker it rounds otherwise."""
 
 SIMULATED, AT_ONCE = "simulated.npz", 100
 
@@ -36,25 +26,7 @@ def run(job: Job) -> None:
     images, labels, indices = Prepared.open(job.inputs["data"]).arrays(
         "calibration", IMAGES, job.params["seed"]
     )
-    logits = answers_here("onnxruntime", job.inputs["model"] / CANONICAL, images, AT_ONCE, AS_WRITTEN)
+    options = {**AS_WRITTEN, "threads": job.places["threads"]}
+    logits = answers_here("onnxruntime", job.inputs["model"] / CANONICAL, images, AT_ONCE, options)
     Predictions(logits, labels, indices).save(job.out / SIMULATED)
     job.progress(1, 1)
-
-
-def answers_here(
-    runtime: str, path: Path, images: np.ndarray, at_once: int, options: Mapping[str, object]
-) -> FloatArray:
-    """The logits [N, C] of a file for uint8 images [N, 3, H, W], in this very process.
-
-    Raises:
-        StageFailed: the runtime refuses the file.
-    """
-    try:
-        with open_runtime(runtime, str(path), dict(options)) as opened:
-            parts = [
-                opened.infer(np.ascontiguousarray(images[start : start + at_once]))["logits"]
-                for start in range(0, len(images), at_once)
-            ]
-    except AgentProblem as refused:
-        raise StageFailed(refused.message, remedy=refused.remedy) from refused
-    return np.concatenate(parts)

@@ -26,6 +26,7 @@ def test_nodes_that_a_provider_does_not_take_are_an_error(exported):
     ):
         pass
     assert "add CPUExecutionProvider to options.providers" in problem.value.remedy
+    assert f"{AZURE} does not load here" in problem.value.remedy
 
 
 def test_the_cpu_is_taken_where_it_is_named(exported):

@@ -58,15 +58,15 @@ def test_runs_that_do_not_decide_are_undecided():
     assert best is None
 
 
-def scored(top1: float, ece: float) -> list:
-    """fp32 at 72 % with an ECE of 1.5 %, and an int8 twice as fast."""
+def scored(top1: float, ece: float, half: float = 0.002) -> list:
+    """fp32 at 72 % with an ECE of 1.5 %, and an int8 twice as fast; each known to `half` an interval."""
     figures = {"fp32": (0.72, 0.015), "int8": (top1, ece)}
     return [
         file(
             name,
             centre,
-            top1=Estimate(value=figures[name][0], low=0, high=1),
-            ece=Estimate(value=figures[name][1], low=0, high=1),
+            top1=Estimate(value=figures[name][0], low=figures[name][0] - half, high=figures[name][0] + half),
+            ece=Estimate(value=figures[name][1], low=figures[name][1] - half, high=figures[name][1] + half),
         )
         for name, centre in (("fp32", 2.0), ("int8", 1.0))
     ]
@@ -74,12 +74,25 @@ def scored(top1: float, ece: float) -> list:
 
 @pytest.mark.parametrize(
     ("top1", "ece", "words"),
-    [(0.705, 0.015, "loses 1.5 points of top-1"), (0.72, 0.04, "ECE is 2.5 points higher")],
+    [(0.705, 0.015, "it loses 1.5 points of top-1"), (0.72, 0.04, "it gains 2.5 points of ECE")],
 )
 def test_twice_as_fast_is_not_worth_a_model_that_is_wrong_or_too_sure(top1, ece, words):
     (found,), best = judged(scored(top1, ece), {"fp32": 2.0, "int8": 1.0})
     assert (found.worth, best) == ("no", "fp32")
     assert words in found.reason
+
+
+def test_what_may_be_chance_is_undecided():
+    (found,), best = judged(scored(0.70, 0.015, half=0.015), {"fp32": 2.0, "int8": 1.0})
+    assert (found.worth, best) == ("undecided", None)
+    assert "a gate on it in the recipe decides" in found.reason
+
+
+def test_figures_of_two_devices_are_not_compared():
+    plain, own = scored(0.60, 0.10)
+    files = [plain, own.model_copy(update={"measured_on": "pi:litert"})]
+    (found,), _ = judged(files, {"fp32": 2.0, "int8": 1.0})
+    assert found.worth == "yes"
 
 
 def gate(metric: str, result: str, measurement: str) -> GateResult:

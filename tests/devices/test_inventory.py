@@ -123,6 +123,8 @@ def test_what_a_recipe_leaves_out_the_inventory_says():
 
 def test_a_name_of_ones_own_with_a_python_is_this_machine():
     assert place_of("second", {"python": "/opt/py"}) == {"python": "/opt/py"}
+    with pytest.raises(RecipeError, match="port 2222 of which machine"):
+        place_of("second", {"port": 2222})
 
 
 def test_an_arm_machine_is_no_jetson(monkeypatch):

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.lint import lint
+from calkd_edge.onnx_graph import set_metadata
 from calkd_edge.results import _linted
 from calkd_edge.stages import build
 
@@ -39,6 +40,7 @@ def unfit(tmp_path):
         stored,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    set_metadata(model, {"package_version": "0"})
     onnx.save(model, tmp_path / "model.onnx")
     return tmp_path
 

@@ -78,12 +78,12 @@ class OnnxRuntime:
                 disabled_optimizers=list(self.options["disabled_optimizers"]) or None,
             )
         except Exception as refused:  # onnxruntime's own errors share no base class but Exception
-            falls_back = "fallback to CPU EP has been explicitly disabled" in str(refused)
             raise AgentProblem(
                 f"onnxruntime {onnxruntime.__version__} refuses {self.model}: {refused}",
-                f"Some of it runs on the CPU alone: add {CPU} to options.providers if that may be so."
-                if falls_back
-                else "Check the file with: calkd-edge lint MODEL.onnx",
+                "Check the file with: calkd-edge lint MODEL.onnx"
+                if CPU in wanted
+                else f"Either {wanted[0]} does not load here (see what it needs), or it does not take all of "
+                f"the file: add {CPU} to options.providers if the rest may run there.",
             ) from refused
         if self.session.get_providers()[: len(wanted)] != wanted:
             raise AgentProblem(

@@ -52,6 +52,8 @@ class TensorRT:
             )
         self.context = self.engine.create_execution_context()
         self._open_tensors()
+        least, _, most = self.engine.get_tensor_profile_shape(self.input, 0)
+        self.fixed = int(most[0]) if least[0] == most[0] else None
         self.device_ms = 0.0
         self._captured: int | None = None
         return self
