@@ -83,8 +83,8 @@ def _row(m: Measurement, label: str, gates: tuple[GateResult, ...]) -> Row:
         if quality is None
         else f"{numbers.percent(quality.ece.value)} ≤ {numbers.percent(quality.ece.high)}",
         temperature=numbers.temperature(shown.temperature, error) if shown else numbers.MISSING,
-        p50=EMULATED if m.emulated else numbers.percentile(latency.p50 if latency else None),
-        p95=EMULATED if m.emulated else numbers.percentile(latency.p95 if latency else None),
+        p50=EMULATED if m.emulated and latency else numbers.percentile(latency.p50 if latency else None),
+        p95=EMULATED if m.emulated and latency else numbers.percentile(latency.p95 if latency else None),
         size=numbers.size(m.size_bytes),
         verdict=_worst([gate.result for gate in gates if gate.measurement == label]),
     )
