@@ -78,6 +78,7 @@ def as_simulated(found: Predictions, simulated: Predictions) -> dict[str, Any]:
             f"in a logit, {near.apart:.2%} of the logits on average, on {len(pair.labels)} calibration "
             f"images; the slope between them is {near.slope:.4f}, and {near.changed} answers changed that "
             "are no near ties",
-            remedy="Do not ship it there: its runtime computes int8 in another way. Take another runtime.",
+            remedy="Do not ship it there: its runtime computes int8 in another way. Take another runtime, or "
+            "leave that device out (--skip-device).",
         )
     return {"images": len(pair.labels), **near._asdict()}

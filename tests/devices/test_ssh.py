@@ -11,7 +11,6 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from loopback_board import children
 
@@ -22,20 +21,6 @@ from calkd_edge.devices.ssh import Ssh
 from calkd_edge.errors import DeviceError
 
 PLACE = {"host": "board"}
-
-
-@pytest.fixture
-def device(board):
-    opened = Ssh("jetson", Address(board.host))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def big(tmp_path):
-    path = tmp_path / "images.npy"
-    np.save(path, np.random.default_rng(0).integers(0, 256, (40, 3, 32, 32), dtype=np.uint8))
-    return path
 
 
 def name_of(path):
