@@ -11,15 +11,15 @@ from typing import Any
 
 _PUBLIC = {
     "Affine": "calkd_edge.records",
-    "Options": "calkd_edge.options",
+    "Options": "calkd_edge.pipeline.options",
     "Quality": "calkd_edge.records",
-    "Recipe": "calkd_edge.recipe",
+    "Recipe": "calkd_edge.recipe.schema",
     "Report": "calkd_edge.records",
-    "compress": "calkd_edge.pipeline",
-    "load_recipe": "calkd_edge.recipe",
-    "make_plan": "calkd_edge.pipeline",
+    "compress": "calkd_edge.pipeline.run",
+    "load_recipe": "calkd_edge.recipe.schema",
+    "make_plan": "calkd_edge.pipeline.run",
     "quality": "calkd_edge.metrics",
-    "smoke": "calkd_edge.smoke",
+    "smoke": "calkd_edge.recipe.smoke",
 }
 
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605  # names are looked up in __getattr__

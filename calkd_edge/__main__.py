@@ -2,7 +2,7 @@
 
 import sys
 
-from calkd_edge.cli import main
+from calkd_edge.cli.app import main
 
 if __name__ == "__main__":
     sys.exit(main())

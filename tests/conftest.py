@@ -18,7 +18,7 @@ from tiny_run import RECIPE, TinyRun, command, written
 
 from calkd_edge.devices import DEVICES, ssh
 from calkd_edge.devices.base import Device
-from calkd_edge.export.onnx_export import export_onnx, reference_logits
+from calkd_edge.export.torch_export import export_onnx, reference_logits
 
 # The same examples in every run, so that a failure is of the change at hand; `make test-all` draws new ones.
 hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -9,8 +9,8 @@ import pytest
 from pydantic import Field
 
 from calkd_edge import registry as registry_module
+from calkd_edge.cli.listing import REGISTRIES
 from calkd_edge.errors import EnvironmentProblem, RecipeError
-from calkd_edge.listing import REGISTRIES
 from calkd_edge.registry import Registry, settings_model
 
 EVERY = [(kind, name) for kind, registry in REGISTRIES.items() for name in registry.names()]

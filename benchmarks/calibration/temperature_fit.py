@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calkd_edge.inverse_temperature import best_inverse_temperature
+from calkd_edge.metrics.inverse_temperature import best_inverse_temperature
 
 ROWS, CLASSES, TEMPERATURE = 1_000_000, 1000, 1.7
 ROUNDS = 3

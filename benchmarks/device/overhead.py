@@ -23,7 +23,7 @@ import numpy as np
 from calkd_edge.agent import probe
 from calkd_edge.devices.agent_zip import agent_zip
 
-sys.path.append(str(Path(__file__).parents[2] / "tests"))
+sys.path.append(str(Path(__file__).parents[2] / "tests" / "support"))
 import loopback_board  # noqa: E402  # found by the line above
 
 RESULT = Path(__file__).with_suffix(".json")

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from calkd_edge.intervals.proportions import tango
+from calkd_edge.metrics.intervals.proportions import tango
+from calkd_edge.metrics.per_image import top1
 from calkd_edge.records import Predictions
-from calkd_edge.scores import top1
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 PLACES = ("root", "weights")

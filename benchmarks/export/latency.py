@@ -34,7 +34,7 @@ from torch import nn
 from calkd_edge.agent import probe
 from calkd_edge.agent.runtimes import open_runtime
 from calkd_edge.export.litert import convert
-from calkd_edge.export.onnx_export import export_onnx
+from calkd_edge.export.torch_export import export_onnx
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.source import Images

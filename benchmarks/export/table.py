@@ -24,10 +24,10 @@ import onnxruntime
 import torch
 from torch import nn
 
-from calkd_edge.export.onnx_export import export_onnx, reference_logits
-from calkd_edge.lint.check import findings
-from calkd_edge.lint.compiled import compiled
+from calkd_edge.export.torch_export import export_onnx, reference_logits
 from calkd_edge.models.image_model import ImageModel, ModelDescription, build
+from calkd_edge.onnx_model.lint.check import findings
+from calkd_edge.onnx_model.lint.compiled import compiled
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.int8 import int8

@@ -28,10 +28,10 @@ import onnx
 import yaml
 
 from calkd_edge.agent.runtimes import Runtime, open_runtime
-from calkd_edge.intervals.proportions import tango
+from calkd_edge.metrics.intervals.proportions import tango
+from calkd_edge.metrics.per_image import top1
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.records import Predictions
-from calkd_edge.scores import top1
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 RESULT = Path(__file__).with_suffix(".json")

@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 from scipy import optimize, signal, special, stats
 
-from calkd_edge import intervals, metrics
+from calkd_edge import metrics
+from calkd_edge.metrics import intervals
 
 DRAWS = 2000
 POPULATION = 100_000

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from calkd_edge.benchmarking.sources import Source, open_source
 from calkd_edge.benchmarking.worth import PRACTICAL, span
-from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import CalkdError, RecipeError
+from calkd_edge.files import sha256_of
 from calkd_edge.records import AgainstBaseline, Benchmark, DeviceFacts, FloatArray, Ratio
 
 NAME, SAMPLES = "benchmark.json", "benchmark.npz"

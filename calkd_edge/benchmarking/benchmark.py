@@ -31,11 +31,10 @@ from calkd_edge.benchmarking.timing import Contender, Watch, contender, load_of,
 from calkd_edge.benchmarking.worth import worth
 from calkd_edge.devices.inventory import place_of
 from calkd_edge.devices.session import Session, TimedRun, open_session
-from calkd_edge.engine.store import sha256_of
+from calkd_edge.devices.targets import check_runtime
 from calkd_edge.errors import DeviceError
+from calkd_edge.files import replacing, sha256_of
 from calkd_edge.records import AgainstBaseline, Benchmark, FloatArray, SpentSeconds
-from calkd_edge.release.atomic import replacing
-from calkd_edge.targets import check_runtime
 
 Runs = Mapping[str, list[TimedRun]]
 

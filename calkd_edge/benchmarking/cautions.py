@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from calkd_edge.devices.doctor.warnings import LOADED
 from calkd_edge.devices.session import TimedRun
-from calkd_edge.doctor.warnings import LOADED
 from calkd_edge.records import DeviceFacts, TimedFile
 
 

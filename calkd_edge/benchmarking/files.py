@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,14 @@ import numpy as np
 from calkd_edge.benchmarking.ratios import ratio
 from calkd_edge.benchmarking.timing import Contender
 from calkd_edge.devices.session import TimedRun
-from calkd_edge.energy import energy
-from calkd_edge.engine.store import sha256_of
-from calkd_edge.intervals import worst_quantile
-from calkd_edge.latency import ends_of, tail
+from calkd_edge.files import sha256_of
+from calkd_edge.metrics.energy import energy
+from calkd_edge.metrics.intervals import worst_quantile
+from calkd_edge.metrics.latency import ends_of, latency_summary, tail
 from calkd_edge.records import (
     Energy,
     FloatArray,
+    LatencySummary,
     Measurement,
     OnDevice,
     Paced,
@@ -24,7 +26,6 @@ from calkd_edge.records import (
     Soak,
     TimedFile,
 )
-from calkd_edge.stages.benchmark import summarise
 
 
 def milliseconds(runs: Sequence[TimedRun]) -> list[FloatArray]:
@@ -80,6 +81,22 @@ def timed_file(
         top1=quality.top1 if quality else None,
         ece=quality.ece if quality else None,
         measured_on=f"{measured.device}:{measured.runtime}" if measured else None,
+    )
+
+
+def summarise(runs: list[TimedRun], params: Any) -> LatencySummary:
+    """The figures of all processes together: bounds from the worst, the histogram from all samples."""
+    replies = [timed.reply for timed in runs]
+    return latency_summary(
+        [timed.samples_ns / 1e6 for timed in runs],
+        steady=all(reply["steady"] for reply in replies),
+        warmup_runs=sum(reply["warmup_runs"] for reply in replies),
+        warmup_seconds=sum(reply["warmup_seconds"] for reply in replies),
+        load_ms=float(np.median([reply["load_ms"] for reply in replies])),
+        first_ms=float(np.median([reply["first_ms"] for reply in replies])),
+        threads=params["threads"],
+        profile=params["profile"],
+        measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
 

@@ -16,10 +16,10 @@ from onnx import helper
 from calkd_edge.data.pixels import array_from_image, decode_image, image_suffixes, resized
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.errors import CalkdError, RecipeError
-from calkd_edge.onnx_file import read_onnx
+from calkd_edge.export.artifacts import CANONICAL
+from calkd_edge.metrics.latency import TIMED_IMAGES
+from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.release.bundle import INPUTS
-from calkd_edge.stages.benchmark import IMAGES
-from calkd_edge.stages.quantize import CANONICAL
 
 COARSE = 8
 SEED = 17
@@ -29,7 +29,7 @@ Images = NDArray[Any]
 def images_for(
     folder: Path, *, given: Path | None, prepared: Path | None, seed: int, bundle: Path | None
 ) -> tuple[Images, str]:
-    """At most IMAGES inputs [N, ...] as the model in `folder` takes them, and what they are in words.
+    """At most TIMED_IMAGES inputs [N, ...] as the model in `folder` takes them, and what they are in words.
 
     Args:
         folder: with the canonical file.
@@ -46,7 +46,7 @@ def images_for(
         return _given(given, shape, dtype), f"{given.name}"
     if prepared is not None:
         try:
-            found = Prepared.open(prepared).arrays("test", IMAGES, seed)[0]
+            found = Prepared.open(prepared).arrays("test", TIMED_IMAGES, seed)[0]
         except CalkdError:  # images that were not kept, and whose source is gone
             found = None
         if found is not None and _fits(found, shape, dtype):
@@ -57,10 +57,12 @@ def images_for(
         found = np.load(io.BytesIO(content), allow_pickle=False)["images"]
         if _fits(found, shape, dtype):
             return found, f"{len(found)} golden inputs of the bundle"
-    return noise(_closed(shape), dtype), f"{IMAGES} images of seeded noise: name real ones with --images"
+    return noise(
+        _closed(shape), dtype
+    ), f"{TIMED_IMAGES} images of seeded noise: name real ones with --images"
 
 
-def noise(shape: tuple[int, ...], dtype: np.dtype[Any], count: int = IMAGES) -> Images:
+def noise(shape: tuple[int, ...], dtype: np.dtype[Any], count: int = TIMED_IMAGES) -> Images:
     """Smooth seeded noise [count, *shape]: uint8 around the middle, floats of zero mean and unit spread.
 
     Raises:
@@ -86,7 +88,7 @@ def _given(path: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> I
         found = _decoded(path, shape, dtype)
     else:
         try:
-            found = np.load(path, mmap_mode="r", allow_pickle=False)[:IMAGES]
+            found = np.load(path, mmap_mode="r", allow_pickle=False)[:TIMED_IMAGES]
         except (OSError, ValueError, EOFError) as wrong:
             raise RecipeError(
                 f"--images {path} cannot be read: {wrong}", remedy="Name an .npy file or a folder of images."
@@ -106,7 +108,9 @@ def _decoded(folder: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) 
             f"--images {folder}: only models of uint8 [N, 3, S, S] are fed from image files",
             remedy="Name an .npy file with inputs exactly as the model takes them.",
         )
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in image_suffixes())[:IMAGES]
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in image_suffixes())[
+        :TIMED_IMAGES
+    ]
     decoded = [array_from_image(resized(decode_image(path, str(path)), size, "crop")) for path in paths]
     if not decoded:
         raise RecipeError(f"--images {folder}: no image files", remedy="Name a folder with some.")

@@ -12,16 +12,15 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
-from calkd_edge.agent.runtimes import CONVERTED as TAKES_CONVERTED
-from calkd_edge.engine.store import sha256_of
+from calkd_edge.agent.runtimes import CONVERTED
 from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
+from calkd_edge.export.artifacts import CANONICAL, TFLITE, executed_file
 from calkd_edge.export.litert import convert
-from calkd_edge.onnx_file import read_onnx
-from calkd_edge.onnx_graph import metadata
+from calkd_edge.files import sha256_of
+from calkd_edge.onnx_model.graph import metadata
+from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.records import Measurement, Report, TimedSource
 from calkd_edge.release.bundle import verify_bundle
-from calkd_edge.stages.executed import CONVERTED, executed_file
-from calkd_edge.stages.quantize import CANONICAL
 
 REPORT, MODELS, BUNDLE = "report.json", "models", "bundle.zip"
 PLAIN_NAME = re.compile(r"\w[\w .+-]{0,60}", re.ASCII)
@@ -74,18 +73,16 @@ class Source:
         there = [one for one in devices or () if (one["name"], one["runtime"]) == (device, runtime)]
         options = dict(there[0].get("options") or {}) if there else {}
         folder = self.folders[precision]
-        if runtime not in TAKES_CONVERTED:
+        if runtime not in CONVERTED:
             return executed_file(folder, runtime, options), options
-        if not (folder / CONVERTED).is_file():
-            (folder / CONVERTED).write_bytes(convert(read_onnx(folder / CANONICAL)))
-        return folder / CONVERTED, options
+        if not (folder / TFLITE).is_file():
+            (folder / TFLITE).write_bytes(convert(read_onnx(folder / CANONICAL)))
+        return folder / TFLITE, options
 
     def unproven(self, runtime: str) -> tuple[str, ...]:
         """Precisions whose file for a runtime is yet to be made, so that no run has held its answers."""
-        needs = runtime in TAKES_CONVERTED
-        return tuple(
-            one for one, folder in self.folders.items() if needs and not (folder / CONVERTED).is_file()
-        )
+        needs = runtime in CONVERTED
+        return tuple(one for one, folder in self.folders.items() if needs and not (folder / TFLITE).is_file())
 
 
 def newest_run(root: Path) -> Path:
@@ -218,7 +215,7 @@ def _targets(names: Iterable[str], precision: str, folder: Path) -> list[tuple[s
     return [
         (name, folder / name.replace(_prefix(precision), "model.", 1))
         for name in own
-        if name.endswith((".onnx", Path(CONVERTED).suffix))
+        if name.endswith((".onnx", Path(TFLITE).suffix))
     ]
 
 

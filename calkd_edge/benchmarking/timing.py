@@ -10,8 +10,8 @@ from typing import Any
 from calkd_edge.agent.runtimes import COMPILED, CONVERTED
 from calkd_edge.benchmarking.sources import Source
 from calkd_edge.devices.session import Session, TimedRun
-from calkd_edge.engine.store import sha256_of
-from calkd_edge.latency import LOADS, PROCESSES
+from calkd_edge.files import sha256_of
+from calkd_edge.metrics.latency import LOADS, PROCESSES
 
 EMULATED = {
     "min_runs": 64,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from calkd_edge.benchmarking.ratios import ratio
 from calkd_edge.records import DeviceFacts, FloatArray, GateResult, Ratio, Report, TimedFile, Worth
-from calkd_edge.release import numbers
-from calkd_edge.release.conclusions import why_not_faster
+from calkd_edge.release.report import numbers
+from calkd_edge.release.report.conclusions import why_not_faster
 
 PRACTICAL = 1.05
 """A change in time below this is none that a product feels."""

@@ -10,9 +10,9 @@ from pydantic import Field
 from calkd_edge.calibration.convex import Floats, Local, minimum
 from calkd_edge.calibration.fitted import Fitted, cautions, refuse_excluded, refused
 from calkd_edge.errors import RecipeError
-from calkd_edge.inverse_temperature import best_inverse_temperature
+from calkd_edge.metrics.inverse_temperature import best_inverse_temperature
+from calkd_edge.metrics.per_image import log_softmax, nll_per_image
 from calkd_edge.records import Affine, FloatArray, IntArray
-from calkd_edge.scores import log_softmax, nll_per_image
 
 MOST_CLASSES = 300
 """Above, a ridge of C (C - 1) / N leaves next to nothing of the matrix, and a file carries C^2 numbers."""

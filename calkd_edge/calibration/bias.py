@@ -9,9 +9,9 @@ from pydantic import Field
 
 from calkd_edge.calibration.convex import Floats, Local, minimum
 from calkd_edge.calibration.fitted import Fitted, cautions, refuse_excluded, refused
-from calkd_edge.inverse_temperature import best_inverse_temperature
+from calkd_edge.metrics.inverse_temperature import best_inverse_temperature
+from calkd_edge.metrics.per_image import log_softmax, nll_per_image
 from calkd_edge.records import Affine, FloatArray, IntArray
-from calkd_edge.scores import log_softmax, nll_per_image
 
 
 def bias(

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from calkd_edge.calibration.fitted import Fitted, cautions
+from calkd_edge.metrics.per_image import nll_per_image
 from calkd_edge.records import Affine, FloatArray, IntArray
-from calkd_edge.scores import nll_per_image
 
 
 def constant(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from calkd_edge.errors import RecipeError
+from calkd_edge.metrics.per_image import nll_per_image
 from calkd_edge.records import Affine, FitStatus, FloatArray, IntArray
-from calkd_edge.scores import nll_per_image
 
 FEW_IMAGES = 300
 

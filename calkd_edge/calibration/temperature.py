@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from calkd_edge.calibration.fitted import Fitted, cautions, refused
-from calkd_edge.inverse_temperature import best_inverse_temperature
+from calkd_edge.metrics.inverse_temperature import best_inverse_temperature
 from calkd_edge.records import Affine, FloatArray, IntArray
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from calkd_edge.calibration.fitted import Fitted, cautions, refuse_excluded, refused
-from calkd_edge.inverse_temperature import best_inverse_temperature
+from calkd_edge.metrics.inverse_temperature import best_inverse_temperature
+from calkd_edge.metrics.per_image import log_softmax, nll_per_image
 from calkd_edge.records import Affine, FloatArray, IntArray
-from calkd_edge.scores import log_softmax, nll_per_image
 
 MAX_STEPS = 100
 TOLERANCE = 1e-10

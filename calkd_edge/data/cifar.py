@@ -16,8 +16,9 @@ from calkd_edge.data.cifar_archive import CifarArrays, read_archive
 from calkd_edge.data.cifar_classes import CIFAR10_CLASSES, CIFAR100_CLASSES
 from calkd_edge.data.pixels import array_from_image, decode_image
 from calkd_edge.data.source import BrokenImage, ImageArray, ImageShape, Progress, Source, data_root
-from calkd_edge.download import Checksum, download, file_digest
 from calkd_edge.errors import EnvironmentProblem, RecipeError
+from calkd_edge.files import file_digest
+from calkd_edge.files.download import Checksum, download
 from calkd_edge.records import IntArray
 
 SHAPE: ImageShape = (3, 32, 32)

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from calkd_edge.devices.connection import PIECE, Address, Connection
-from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import CalkdError, DeviceError
+from calkd_edge.files import sha256_of
 
 UNUSED_DAYS, STALE_MINUTES = 30, 24 * 60
 """Files that no session asked for, and folders of sessions that ended without a word, are removed then."""

@@ -9,7 +9,6 @@ journal.jsonl        what happened when, one line an event
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from typing import Any
 
 from calkd_edge.engine.stage import Stage
 from calkd_edge.errors import StoreError
+from calkd_edge.files import sha256_of, write_atomically
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -245,25 +245,6 @@ class Store:
             except BlockingIOError:
                 return True
         return False
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all: temporary name, sync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(temporary, path)
 
 
 def _is_json(path: Path) -> bool:

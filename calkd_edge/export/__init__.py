@@ -9,6 +9,6 @@ from calkd_edge.registry import Registry
 
 TEACHER_FILES = Registry(
     "teacher file",
-    {"onnx": "calkd_edge.export.adopt:adopted_file"},
+    {"onnx": "calkd_edge.onnx_model.adopt:adopted_file"},
     plural="teacher_files",
 )

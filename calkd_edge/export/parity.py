@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from calkd_edge.onnx_graph import copy_of
+from calkd_edge.onnx_model.graph import copy_of
 
 TOLERANCE = 1e-4
 """Largest difference between torch and the runtime in float32, per unit of the layer's largest value."""

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calkd_edge import intervals
+from calkd_edge.metrics import intervals
 from calkd_edge.metrics.given import Floats, Ints, checked_pairs
 from calkd_edge.records import ReliabilityBin
 

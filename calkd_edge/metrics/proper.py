@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calkd_edge import scores
-from calkd_edge.inverse_temperature import best_inverse_temperature
+from calkd_edge.metrics import per_image as scores
 from calkd_edge.metrics.given import checked_pairs
+from calkd_edge.metrics.inverse_temperature import best_inverse_temperature
 
 
 class ProperSplit(NamedTuple):

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calkd_edge import intervals, scores
-from calkd_edge.intervals import BinnedError, Bounds
-from calkd_edge.metrics import binned, selective, unbinned
+from calkd_edge.metrics import binned, intervals, selective, unbinned
+from calkd_edge.metrics import per_image as scores
 from calkd_edge.metrics.binned import equal_mass_bins, equal_width_bins
 from calkd_edge.metrics.chance import consistency
 from calkd_edge.metrics.given import Bools, Floats, Ints, checked_pairs
+from calkd_edge.metrics.intervals import BinnedError, Bounds
 from calkd_edge.metrics.proper import ProperSplit, brier_toplabel, nll_split
 from calkd_edge.records import ConfidenceFigures, Estimate, Quality
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calkd_edge import intervals
+from calkd_edge.metrics import intervals
 from calkd_edge.metrics.given import checked_pairs
 from calkd_edge.records import AtThreshold, Estimate
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from torchvision import models
 from torchvision.models import WeightsEnum
 
-from calkd_edge.download import Checksum, Progress, download
 from calkd_edge.errors import EnvironmentProblem, RecipeError
+from calkd_edge.files.download import Checksum, Progress, download
 from calkd_edge.models import timm_
 from calkd_edge.models.checkpoint import read_state
 

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from onnx import helper
 
-from calkd_edge.onnx_graph import GraphView, copy_of, read_inside
+from calkd_edge.onnx_model.graph import GraphView, copy_of, read_inside
 from calkd_edge.quantization.placement import QUANTIZED
 from calkd_edge.quantization.ranges import channel_means, image_means
 from calkd_edge.quantization.scales import Scales, on_grid

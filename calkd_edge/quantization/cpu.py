@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from calkd_edge.onnx_graph import GraphView, attribute, copy_of, read_inside
+from calkd_edge.onnx_model.graph import GraphView, attribute, copy_of, read_inside
 
 MONOTONE = ("Relu", "Clip")
 OFFSET = 128

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from calkd_edge.onnx_graph import GraphView, copy_of
+from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.quantization.ranges import channel_maxima
 
 LARGEST_FACTOR = 64.0

@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper, shape_inference
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.onnx_graph import GraphView, copy_of
+from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.quantization.source import Images, Progress, unheard
 
 HEAVY = ("Conv", "Gemm", "MatMul")

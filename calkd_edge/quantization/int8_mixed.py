@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from pydantic import Field
 
-from calkd_edge.onnx_graph import set_metadata
+from calkd_edge.onnx_model.graph import set_metadata
 from calkd_edge.quantization.bias_correction import with_corrected_biases
 from calkd_edge.quantization.equalise import equalised
 from calkd_edge.quantization.judge import Answers, Judge

@@ -9,7 +9,7 @@ import onnx
 from pydantic import Field, PositiveFloat
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.onnx_graph import metadata, set_metadata
+from calkd_edge.onnx_model.graph import metadata, set_metadata
 from calkd_edge.quantization.magnitudes import RangeMethod
 from calkd_edge.quantization.placement import QUANTIZED, place_qdq, quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges

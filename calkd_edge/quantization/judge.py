@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from calkd_edge.scores import nll_per_image, top1
+from calkd_edge.metrics.per_image import nll_per_image, top1
 
 IMAGES_PER_RUN = 64
 

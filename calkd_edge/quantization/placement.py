@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from calkd_edge.onnx_graph import GraphView, attribute, copy_of
+from calkd_edge.onnx_model.graph import GraphView, attribute, copy_of
 from calkd_edge.quantization.scales import LARGEST, Scales, activation_scale, on_grid, weight_scales
 
 QUANTIZED = ("Conv", "Gemm")

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from calkd_edge.onnx_graph import copy_of
+from calkd_edge.onnx_model.graph import copy_of
 from calkd_edge.quantization.magnitudes import Magnitudes, RangeMethod
 from calkd_edge.quantization.source import Progress, unheard
 

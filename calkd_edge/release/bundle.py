@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided
+from calkd_edge.files import replacing
 from calkd_edge.records import Json, Report
 from calkd_edge.release import card
-from calkd_edge.release.atomic import replacing
-from calkd_edge.release.report import HTML_NAME, JSON_NAME, render_html, render_json
+from calkd_edge.release.report.report import HTML_NAME, JSON_NAME, render_html, render_json
 
 BUNDLE_SCHEMA_VERSION = 1
 MANIFEST, SUMS, CARD = "manifest.json", "SHA256SUMS", "MODEL_CARD.md"

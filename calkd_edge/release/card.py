@@ -8,8 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from calkd_edge.records import Json, Report
-from calkd_edge.release import page, table
-from calkd_edge.release.report import environment
+from calkd_edge.release.report import page, table
+from calkd_edge.release.report.report import environment
 
 
 def render(

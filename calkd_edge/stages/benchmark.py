@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from calkd_edge.benchmarking.files import summarise
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.devices.session import TimedRun, open_session
 from calkd_edge.engine.stage import Job
-from calkd_edge.latency import LOADS, latency_summary
-from calkd_edge.recipe import BenchmarkSection
-from calkd_edge.records import LatencySummary
+from calkd_edge.export.artifacts import LATENCY
+from calkd_edge.metrics.latency import LOADS, TIMED_IMAGES
+from calkd_edge.recipe.schema import BenchmarkSection
 from calkd_edge.stages.executed import executed
 
 VERSION = 3
 """Raised by hand when what this stage writes changes."""
-
-IMAGES = 64
-"""Real test images, in turn: never zeros, and few enough to lie in memory."""
 
 
 def run(job: Job) -> None:
@@ -30,7 +27,7 @@ def run(job: Job) -> None:
     prepared = Prepared.open(job.inputs["data"])
     ran = executed(job)
     images = job.scratch / "images.npy"
-    np.save(images, prepared.arrays("test", IMAGES, params["seed"])[0])
+    np.save(images, prepared.arrays("test", TIMED_IMAGES, params["seed"])[0])
     runs: list[TimedRun] = []
     for number in range(params["processes"]):
         with open_session(params["device"], job.places["device"]) as session:
@@ -46,7 +43,7 @@ def run(job: Job) -> None:
     summary = summarise(runs, params)
     samples = {f"process_{number}": timed.samples_ns for number, timed in enumerate(runs)}
     np.savez(job.out / "samples.npz", **samples)  # type: ignore[arg-type]  # numpy's stub
-    (job.out / "latency.json").write_text(summary.model_dump_json(indent=1), encoding="utf-8")
+    (job.out / LATENCY).write_text(summary.model_dump_json(indent=1), encoding="utf-8")
     states = [{"before": timed.reply["before"], "after": timed.reply["after"]} for timed in runs]
     (job.out / "states.json").write_text(json.dumps(states, indent=1), encoding="utf-8")
 
@@ -54,22 +51,6 @@ def run(job: Job) -> None:
 def _advance(job: Job, number: int, done: int, total: int) -> None:
     """Progress over all processes, from that of process `number`."""
     job.progress(number * total + done, job.params["processes"] * total)
-
-
-def summarise(runs: list[TimedRun], params: Any) -> LatencySummary:
-    """The figures of all processes together: bounds from the worst, the histogram from all samples."""
-    replies = [timed.reply for timed in runs]
-    return latency_summary(
-        [timed.samples_ns / 1e6 for timed in runs],
-        steady=all(reply["steady"] for reply in replies),
-        warmup_runs=sum(reply["warmup_runs"] for reply in replies),
-        warmup_seconds=sum(reply["warmup_seconds"] for reply in replies),
-        load_ms=float(np.median([reply["load_ms"] for reply in replies])),
-        first_ms=float(np.median([reply["first_ms"] for reply in replies])),
-        threads=params["threads"],
-        profile=params["profile"],
-        measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    )
 
 
 def load_of(section: BenchmarkSection) -> dict[str, Any]:

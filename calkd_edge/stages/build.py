@@ -8,9 +8,9 @@ import onnx
 
 from calkd_edge.devices.session import open_session
 from calkd_edge.engine.stage import Job
-from calkd_edge.lint import lint, refuse_errors
-from calkd_edge.onnx_graph import metadata
-from calkd_edge.stages.executed import BUILT, ENGINE, executed_file
+from calkd_edge.export.artifacts import ENGINE, ENGINE_FACTS, executed_file
+from calkd_edge.onnx_model.graph import metadata
+from calkd_edge.onnx_model.lint import lint, refuse_errors
 
 VERSION = 1
 """Raised by hand when what this stage writes changes."""
@@ -29,5 +29,5 @@ def run(job: Job) -> None:
         refuse_errors(lint(model, path, "tensorrt"))
     with open_session(params["device"], job.places["device"]) as session:
         built = session.build(path, job.out / ENGINE, options=params["options"])
-    (job.out / BUILT).write_text(json.dumps(built, indent=1), encoding="utf-8")
+    (job.out / ENGINE_FACTS).write_text(json.dumps(built, indent=1), encoding="utf-8")
     job.progress(1, 1)

@@ -16,33 +16,37 @@ from calkd_edge.calibration import CALIBRATORS
 from calkd_edge.calibration.fitted import Fitted
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
-from calkd_edge.export.fold import Folded, fold
-from calkd_edge.lint import lint, refuse_errors
-from calkd_edge.onnx_graph import class_names, metadata, set_metadata
+from calkd_edge.export.artifacts import (
+    CALIBRATION,
+    CALIBRATION_PREDICTIONS,
+    CANONICAL,
+    FOR_CPU,
+    LAYERS_IN_FLOAT,
+    LINT,
+    REFERENCE,
+    TORCH_PARITY,
+)
+from calkd_edge.onnx_model.fold import Folded, fold
+from calkd_edge.onnx_model.graph import class_names, metadata, set_metadata
+from calkd_edge.onnx_model.lint import lint, refuse_errors
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8_mixed import CHOICE
 from calkd_edge.records import Calibration, Predictions
-from calkd_edge.stages.quantize import CANONICAL, FITTING, FOR_CPU
+from calkd_edge.stages.quantize import FITTING
 
 VERSION = 5
 """Raised by hand when what this stage writes changes."""
 
-LINT = "lint.json"
-"""What the linter finds: in the canonical file for TensorRT, in the executed one for ONNX Runtime."""
-
-IN_FLOAT = "layers_in_float.json"
-"""Of a file whose quantizer chose layers: which, and by what."""
-
-PARITY = 1e-4
+LARGEST_PARITY_DIFFERENCE = 1e-4
 """Largest difference between torch and the runtime in float32, per unit of the largest logit above 1."""
 
 
 def run(job: Job) -> None:
     """Write model.onnx calibrated, model.cpu.onnx likewise, calibration.json, lint.json and others."""
-    found = Predictions.load(job.inputs["predictions"] / "calibration.npz")
+    found = Predictions.load(job.inputs["predictions"] / CALIBRATION_PREDICTIONS)
     if "reference" in job.inputs:
-        parity = check_parity(found, job.inputs["reference"] / "reference.npz")
-        (job.out / "parity.json").write_text(json.dumps(parity, indent=1), encoding="utf-8")
+        parity = check_parity(found, job.inputs["reference"] / REFERENCE)
+        (job.out / TORCH_PARITY).write_text(json.dumps(parity, indent=1), encoding="utf-8")
     model = onnx.load(job.inputs["model"] / CANONICAL)
     calibrator = CALIBRATORS.load(job.params["calibrator"])
     classes = class_names(model)
@@ -55,7 +59,7 @@ def run(job: Job) -> None:
     calibration = _calibration(job.params["calibrator"], fitted, how, split, len(labels))
     set_metadata(model, {"calibration": calibration.model_dump_json(exclude={"proof", "warnings"})})
     if was_chosen:
-        (job.out / IN_FLOAT).write_text(metadata(model)[CHOICE], encoding="utf-8")
+        (job.out / LAYERS_IN_FLOAT).write_text(metadata(model)[CHOICE], encoding="utf-8")
     onnx.save(model, job.out / CANONICAL)
     linted, executed = [lint(model, job.out / CANONICAL, "tensorrt")], (model, job.out / CANONICAL)
     if (job.inputs["model"] / FOR_CPU).is_file():
@@ -65,20 +69,20 @@ def run(job: Job) -> None:
     if "package_version" in metadata(model):  # a teacher's file from outside ran already, and does not ship
         refuse_errors(linted[-1])
     (job.out / LINT).write_text(json.dumps([one.model_dump() for one in linted], indent=1), encoding="utf-8")
-    (job.out / "calibration.json").write_text(calibration.model_dump_json(indent=1), encoding="utf-8")
+    (job.out / CALIBRATION).write_text(calibration.model_dump_json(indent=1), encoding="utf-8")
 
 
 def check_parity(found: Predictions, reference: Path) -> dict[str, float]:
     """Hold the runtime's logits against torch's, image by image; returns what was compared.
 
     Raises:
-        StageFailed: they differ by more than PARITY.
+        StageFailed: they differ by more than LARGEST_PARITY_DIFFERENCE.
     """
     with np.load(reference, allow_pickle=False) as stored:
         logits, indices = stored["logits"], stored["indices"]
     shared, own, theirs = np.intersect1d(found.indices, indices, return_indices=True)
     difference = float(np.abs(found.logits[own] - logits[theirs]).max())
-    allowed = PARITY * max(1.0, float(np.abs(logits).max()))
+    allowed = LARGEST_PARITY_DIFFERENCE * max(1.0, float(np.abs(logits).max()))
     if not difference <= allowed:
         raise StageFailed(
             f"the exported model departs from torch by {difference:.3g} on {len(shared)} images "

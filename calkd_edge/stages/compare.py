@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from calkd_edge import intervals, scores
 from calkd_edge.calibration import CALIBRATORS
 from calkd_edge.calibration.crossfit import cross_fitted, cross_fitted_confidence
 from calkd_edge.calibration.tables import TABLES
 from calkd_edge.engine.stage import Job
-from calkd_edge.metrics import ece_with_bounds
+from calkd_edge.export.artifacts import CALIBRATION_PREDICTIONS, COMPARED
+from calkd_edge.metrics import ece_with_bounds, intervals
+from calkd_edge.metrics import per_image as scores
 from calkd_edge.records import ComparedMethod, Estimate, FloatArray, Predictions
 from calkd_edge.stages.quantize import FITTING
 
@@ -29,7 +30,7 @@ VERSION = 1
 def run(job: Job) -> None:
     """Write compare.json: one row for confidence as it is, then one for each method."""
     params = job.params
-    found = Predictions.load(job.inputs["predictions"] / "calibration.npz")
+    found = Predictions.load(job.inputs["predictions"] / CALIBRATION_PREDICTIONS)
     if params.get("held_out", False):
         found = Predictions(found.logits[FITTING], found.labels[FITTING], found.indices[FITTING])
     classes = tuple(str(number) for number in range(found.logits.shape[1]))
@@ -44,7 +45,7 @@ def run(job: Job) -> None:
             rows.append(_of_logits(name, mapped, found, params))
         job.progress(place + 1, len(params["methods"]))
     told = [row.model_dump(mode="json") for row in rows]
-    (job.out / "compare.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    (job.out / COMPARED).write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
 def _of_logits(

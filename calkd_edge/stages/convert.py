@@ -12,10 +12,9 @@ from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.agreement import FLOATS, Agreement, agreement
 from calkd_edge.export.answers import AS_WRITTEN, answers_here
+from calkd_edge.export.artifacts import CANONICAL, CONVERSION, TFLITE
 from calkd_edge.export.litert import convert
-from calkd_edge.onnx_graph import metadata
-from calkd_edge.stages.executed import CONVERTED, PARITY
-from calkd_edge.stages.quantize import CANONICAL
+from calkd_edge.onnx_model.graph import metadata
 
 VERSION = 1
 """Raised by hand when what this stage writes changes."""
@@ -29,7 +28,7 @@ def run(job: Job) -> None:
     Raises:
         StageFailed: an operator has no counterpart, or the two say different things.
     """
-    source, target = job.inputs["model"] / CANONICAL, job.out / CONVERTED
+    source, target = job.inputs["model"] / CANONICAL, job.out / TFLITE
     model = onnx.load(source)
     content = convert(model)
     target.write_bytes(content)
@@ -39,7 +38,7 @@ def run(job: Job) -> None:
     near = agreement(found, wanted, exact=metadata(model).get("precision") in FLOATS)
     facts = {"sha256": hashlib.sha256(content).hexdigest(), "images": len(images), **near._asdict()}
     _check(near, len(images))
-    (job.out / PARITY).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    (job.out / CONVERSION).write_text(json.dumps(facts, indent=1), encoding="utf-8")
     job.progress(1, 1)
 
 

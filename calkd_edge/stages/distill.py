@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
+from calkd_edge.export.artifacts import CALIBRATION, HISTORY
 from calkd_edge.losses import LOSSES
 from calkd_edge.losses.base import Context, Loss, Outputs, Step
 from calkd_edge.losses.objective import WeightedLosses
@@ -22,8 +23,8 @@ from calkd_edge.models import image_model
 from calkd_edge.models.forms import ImageShape
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.models.taps import feature_shape, module_at, tapped
+from calkd_edge.recipe.training import TrainingSection
 from calkd_edge.records import Affine, Calibration
-from calkd_edge.sections import TrainingSection
 from calkd_edge.stages.epochs import Epochs, watcher
 from calkd_edge.stages.start import Start, begin
 from calkd_edge.stages.taught import taught
@@ -169,7 +170,7 @@ def distil(
         batches=epochs.fresh if stored is None else partial(stored.batches, epochs),
         watch=watcher(student, prepared),
         scratch=job.scratch,
-        history=job.out / "history.jsonl",
+        history=job.out / HISTORY,
         progress=job.progress,
         model=student,
         frozen=start.frozen,
@@ -187,7 +188,7 @@ def teacher_affine(job: Job) -> Affine:
     """The teacher's calibration; the identity for a control, whose teacher is left as it is."""
     if "calibration" not in job.inputs:
         return Affine(scale=(1.0,))
-    text = (job.inputs["calibration"] / "calibration.json").read_text(encoding="utf-8")
+    text = (job.inputs["calibration"] / CALIBRATION).read_text(encoding="utf-8")
     return Calibration.model_validate_json(text).affine
 
 

@@ -13,11 +13,17 @@ import numpy as np
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.agreement import agreement
+from calkd_edge.export.artifacts import (
+    CALIBRATION,
+    CALIBRATION_PREDICTIONS,
+    EXECUTED,
+    SIMULATED,
+    TEST_PREDICTIONS,
+)
 from calkd_edge.export.proof import check_probabilities, prove
 from calkd_edge.metrics import quality
 from calkd_edge.records import Calibration, Predictions
-from calkd_edge.release.evidence import paired
-from calkd_edge.stages.simulate import SIMULATED
+from calkd_edge.release.gates.evidence import paired
 
 VERSION = 3
 """Raised by hand when what this stage writes changes."""
@@ -29,15 +35,15 @@ def run(job: Job) -> None:
     Raises:
         StageFailed: the fold is not what was fitted, or the device answers otherwise than the file says.
     """
-    text = (job.inputs["calibration"] / "calibration.json").read_text(encoding="utf-8")
+    text = (job.inputs["calibration"] / CALIBRATION).read_text(encoding="utf-8")
     calibration = Calibration.model_validate_json(text)
-    raw = Predictions.load(job.inputs["raw"] / "calibration.npz")
-    folded = Predictions.load(job.inputs["final"] / "calibration.npz")
-    executed = json.loads((job.inputs["final"] / "executed.json").read_text(encoding="utf-8"))
+    raw = Predictions.load(job.inputs["raw"] / CALIBRATION_PREDICTIONS)
+    folded = Predictions.load(job.inputs["final"] / CALIBRATION_PREDICTIONS)
+    executed = json.loads((job.inputs["final"] / EXECUTED).read_text(encoding="utf-8"))
     if "simulated" in job.inputs:
         executed["simulated"] = as_simulated(folded, Predictions.load(job.inputs["simulated"] / SIMULATED))
     proof = prove(raw, folded, calibration, another_build="built" in executed)
-    found = Predictions.load(job.inputs["final"] / "test.npz")
+    found = Predictions.load(job.inputs["final"] / TEST_PREDICTIONS)
     check_probabilities(found)
     found.save(job.out / "predictions.npz")
     uncalibrated = calibration.affine.undo(found.logits).astype(np.float32)
@@ -55,8 +61,8 @@ def run(job: Job) -> None:
         (job.out / f"{name}.json").write_text(scored.model_dump_json(indent=1), encoding="utf-8")
         job.progress(place + 1, 2)
     proven = calibration.model_copy(update={"proof": proof})
-    (job.out / "calibration.json").write_text(proven.model_dump_json(indent=1), encoding="utf-8")
-    (job.out / "executed.json").write_text(json.dumps(executed, indent=1), encoding="utf-8")
+    (job.out / CALIBRATION).write_text(proven.model_dump_json(indent=1), encoding="utf-8")
+    (job.out / EXECUTED).write_text(json.dumps(executed, indent=1), encoding="utf-8")
 
 
 def as_simulated(found: Predictions, simulated: Predictions) -> dict[str, Any]:

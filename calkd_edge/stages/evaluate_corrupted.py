@@ -10,6 +10,7 @@ import numpy as np
 
 from calkd_edge.data.corruptions import SEVERITIES
 from calkd_edge.engine.stage import Job
+from calkd_edge.export.artifacts import CORRUPTED, TEST_PREDICTIONS
 from calkd_edge.metrics import quality
 from calkd_edge.records import Corrupted, Predictions
 from calkd_edge.stages.predict_corrupted import file_of
@@ -24,13 +25,13 @@ def run(job: Job) -> None:
     asked = [(name, severity) for name in params["corruptions"] for severity in SEVERITIES]
     predictions = job.inputs["predictions"]
     found = [Predictions.load(predictions / file_of(name, severity)) for name, severity in asked]
-    clean = _same_images(Predictions.load(job.inputs["clean"] / "test.npz"), found[0])
+    clean = _same_images(Predictions.load(job.inputs["clean"] / TEST_PREDICTIONS), found[0])
     found = [_same_images(one, clean) for one in found]
     rows = []
     for (name, severity), one in zip((("none", 0), *asked), (clean, *found), strict=True):
         rows.append(_scored(name, severity, one, params).model_dump(mode="json"))
         job.progress(len(rows), len(asked) + 1)
-    (job.out / "corrupted.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    (job.out / CORRUPTED).write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
 def _same_images(own: Predictions, other: Predictions) -> Predictions:

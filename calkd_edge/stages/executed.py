@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,9 @@ import onnx
 from calkd_edge.agent.predict import MOST_IMAGES
 from calkd_edge.devices.session import open_session
 from calkd_edge.engine.stage import Job
-from calkd_edge.onnx_sizes import images_at_once
+from calkd_edge.export.artifacts import CONVERSION, ENGINE, ENGINE_FACTS, TFLITE, executed_file
+from calkd_edge.onnx_model.sizes import images_at_once
 from calkd_edge.records import FloatArray, Json
-from calkd_edge.stages.quantize import CANONICAL, FOR_CPU
-
-CPU = "CPUExecutionProvider"
-ENGINE, BUILT = "model.engine", "built.json"
-"""What the stage build leaves: an engine, and how it came to be."""
-
-CONVERTED, PARITY = "model.tflite", "converted.json"
-"""What the stage convert leaves: a file for another runtime, and how near it is to the ONNX file."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +41,13 @@ def executed(job: Job) -> Executed:
     options = dict(job.params["options"])
     if "converted" in job.inputs:
         folder = job.inputs["converted"]
-        facts = json.loads((folder / PARITY).read_text(encoding="utf-8"))
+        facts = json.loads((folder / CONVERSION).read_text(encoding="utf-8"))
         sealed = {**options, "sha256": facts["sha256"]}
-        return Executed(folder / CONVERTED, sealed, images_per_run=1, converted=facts)
+        return Executed(folder / TFLITE, sealed, images_per_run=1, converted=facts)
     if "engine" not in job.inputs:
         path = executed_file(job.inputs["model"], job.params["runtime"], options)
         return Executed(path, options, images_per_run=images_at_once(onnx.load(path)))
-    built = json.loads((job.inputs["engine"] / BUILT).read_text(encoding="utf-8"))
+    built = json.loads((job.inputs["engine"] / ENGINE_FACTS).read_text(encoding="utf-8"))
     most = min(MOST_IMAGES, int(built["options"]["max_images"]))
     return Executed(job.inputs["engine"] / ENGINE, {**options, "sha256": built["sha256"]}, built, most)
 
@@ -76,10 +68,3 @@ def answers(job: Job, ran: Executed, images: Path) -> tuple[dict[str, FloatArray
         )
     images.unlink()
     return found
-
-
-def executed_file(folder: Path, runtime: str, options: Mapping[str, Any] | None = None) -> Path:
-    """The one ONNX file of a precision that a runtime takes: the derived one is for the CPU's provider."""
-    derived = folder / FOR_CPU
-    on_cpu = runtime == "onnxruntime" and (options or {}).get("providers", [CPU]) == [CPU]
-    return derived if on_cpu and derived.is_file() else folder / CANONICAL

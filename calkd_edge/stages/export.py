@@ -11,7 +11,8 @@ import onnx
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
-from calkd_edge.export.onnx_export import export_onnx, reference_logits
+from calkd_edge.export.artifacts import CANONICAL, REFERENCE
+from calkd_edge.export.torch_export import export_onnx, reference_logits
 from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.quantization import int8_qat
@@ -43,12 +44,12 @@ def run(job: Job) -> None:
     trained_ranges = job.inputs["model"] / RANGES
     if trained_ranges.is_file():
         metadata[int8_qat.RANGES] = trained_ranges.read_text(encoding="utf-8")
-    target = job.out / "model.onnx"
+    target = job.out / CANONICAL
     export_onnx(model, description.image_shape, target, opset=job.params["opset"], metadata=metadata)
     job.progress(1, 2)
     images, _, indices = Prepared.open(job.inputs["data"]).arrays("calibration", REFERENCE_IMAGES)
     refuse_departing(model, target, images[: parity.IMAGES])
-    np.savez(job.out / "reference.npz", logits=reference_logits(model, images), indices=indices)
+    np.savez(job.out / REFERENCE, logits=reference_logits(model, images), indices=indices)
     job.progress(2, 2)
 
 

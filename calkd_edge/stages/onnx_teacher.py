@@ -11,9 +11,10 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import RecipeError
 from calkd_edge.export import TEACHER_FILES
-from calkd_edge.export.adopt import Adopted, check_classes
-from calkd_edge.models.image_model import ModelDescription
-from calkd_edge.onnx_graph import set_metadata
+from calkd_edge.export.artifacts import CANONICAL, HISTORY
+from calkd_edge.models.image_model import DESCRIPTION, ModelDescription
+from calkd_edge.onnx_model.adopt import Adopted, check_classes
+from calkd_edge.onnx_model.graph import set_metadata
 
 VERSION = 2
 """Raised by hand when what this stage writes changes."""
@@ -57,6 +58,6 @@ def run(job: Job) -> None:
         "calibration": "none",
     }
     set_metadata(adopted.model, metadata)
-    onnx.save(adopted.model, job.out / "model.onnx")
-    (job.out / "model.json").write_text(description.model_dump_json(indent=1), encoding="utf-8")
-    (job.out / "history.jsonl").write_text(json.dumps({"weights": params["weights_sha256"]}) + "\n")
+    onnx.save(adopted.model, job.out / CANONICAL)
+    (job.out / DESCRIPTION).write_text(description.model_dump_json(indent=1), encoding="utf-8")
+    (job.out / HISTORY).write_text(json.dumps({"weights": params["weights_sha256"]}) + "\n")

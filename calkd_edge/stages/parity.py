@@ -13,6 +13,7 @@ import torch
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
+from calkd_edge.export.artifacts import CANONICAL, LAYER_PARITY
 from calkd_edge.export.parity import LayerParity, by_layer
 from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel
@@ -22,16 +23,15 @@ VERSION = 1
 """Raised by hand when what this stage writes changes."""
 
 IMAGES = 64
-PARITY = "parity.json"
 
 
 def run(job: Job) -> None:
     """Write parity.json: each layer of the model, and by how much the file departs from torch there."""
     model, _ = image_model.load(job.inputs["model"])
     images = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES)[0]
-    rows = layer_parity(model, onnx.load(job.inputs["file"] / "model.onnx"), images)
+    rows = layer_parity(model, onnx.load(job.inputs["file"] / CANONICAL), images)
     told = [{**asdict(row), "departs": row.departs} for row in rows]
-    (job.out / PARITY).write_text(json.dumps(told, indent=1), encoding="utf-8")
+    (job.out / LAYER_PARITY).write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
 def layer_parity(model: ImageModel, file: onnx.ModelProto, images: np.ndarray) -> list[LayerParity]:
@@ -44,9 +44,9 @@ def sentence(what: str, folder: Path) -> str:
     """What a reader should know of a finished stage."""
     rows = [
         LayerParity(row["layer"], row["difference"], row["largest"])
-        for row in json.loads((folder / PARITY).read_text(encoding="utf-8"))
+        for row in json.loads((folder / LAYER_PARITY).read_text(encoding="utf-8"))
     ]
-    return f"{what}: {summary(rows)}; {folder / PARITY}"
+    return f"{what}: {summary(rows)}; {folder / LAYER_PARITY}"
 
 
 def summary(rows: Sequence[LayerParity]) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
-from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import StageFailed
+from calkd_edge.export.artifacts import EXECUTED
+from calkd_edge.files import sha256_of
 from calkd_edge.records import Predictions
 from calkd_edge.stages.executed import answers, executed
 
@@ -50,4 +51,4 @@ def run(job: Job) -> None:
         told["built"] = ran.built
     if ran.converted is not None:
         told["converted"] = ran.converted
-    (job.out / "executed.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    (job.out / EXECUTED).write_text(json.dumps(told, indent=1), encoding="utf-8")

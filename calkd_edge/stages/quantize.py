@@ -10,7 +10,8 @@ import onnx
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
-from calkd_edge.onnx_graph import set_metadata
+from calkd_edge.export.artifacts import CANONICAL, FOR_CPU
+from calkd_edge.onnx_model.graph import set_metadata
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.quantization.cpu import derive_for_cpu, is_canonical
 from calkd_edge.quantization.source import Images
@@ -20,8 +21,6 @@ VERSION = 6
 
 JUDGING, FITTING = slice(0, None, 2), slice(1, None, 2)
 """Of the calibration split, in its order: what a quantizer may choose by, and what is then left to fit on."""
-
-CANONICAL, FOR_CPU = "model.onnx", "model.cpu.onnx"
 
 
 def run(job: Job) -> None:

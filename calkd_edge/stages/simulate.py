@@ -5,8 +5,8 @@ from __future__ import annotations
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.export.answers import AS_WRITTEN, answers_here
+from calkd_edge.export.artifacts import CANONICAL, SIMULATED
 from calkd_edge.records import Predictions
-from calkd_edge.stages.quantize import CANONICAL
 
 VERSION = 1
 """Raised by hand when what this stage writes changes."""
@@ -14,7 +14,7 @@ VERSION = 1
 IMAGES = 1000
 """Of the calibration split: enough to tell one changed answer in a thousand."""
 
-SIMULATED, AT_ONCE = "simulated.npz", 100
+AT_ONCE = 100
 
 
 def run(job: Job) -> None:

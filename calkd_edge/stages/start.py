@@ -13,13 +13,13 @@ import torch
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
-from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import RecipeError
+from calkd_edge.files import sha256_of
 from calkd_edge.models import image_model, pretrained
 from calkd_edge.models.checkpoint import fill, read_state
 from calkd_edge.models.head import body, head_names
 from calkd_edge.models.image_model import DESCRIPTION, ImageModel, ModelDescription
-from calkd_edge.sections import ModelSection
+from calkd_edge.recipe.training import ModelSection
 from calkd_edge.stages.epochs import description_of
 from calkd_edge.training.loop import Frozen
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from calkd_edge.export.artifacts import CANONICAL
 from calkd_edge.models import image_model
 from calkd_edge.models.onnx_net import OnnxNet
 
 
 def taught(folder: Path, device: torch.device) -> nn.Module:
     """uint8 images [B, 3, H, W] -> logits [B, C], frozen, in evaluation mode."""
-    if (folder / "model.onnx").is_file():
-        return OnnxNet(folder / "model.onnx")
+    if (folder / CANONICAL).is_file():
+        return OnnxNet(folder / CANONICAL)
     model, _ = image_model.load(folder)
     model.requires_grad_(False)
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # torch's stub

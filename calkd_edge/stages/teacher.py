@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
+from calkd_edge.export.artifacts import HISTORY
 from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel
-from calkd_edge.sections import TeacherTrainingSection
+from calkd_edge.recipe.training import TeacherTrainingSection
 from calkd_edge.stages.epochs import Epochs, watcher
 from calkd_edge.stages.start import Start, begin
 from calkd_edge.training.loop import Batch, Training, fabric_for, fit
@@ -56,7 +57,7 @@ def run(job: Job) -> None:
     start = begin(job, prepared, where="teacher")
     if job.params["training"] is None:
         told = {"weights": job.params["weights_sha256"]}
-        (job.out / "history.jsonl").write_text(json.dumps(told) + "\n")
+        (job.out / HISTORY).write_text(json.dumps(told) + "\n")
         image_model.save(start.model, start.description, job.out)
         return
     train(start, prepared, job)
@@ -76,7 +77,7 @@ def train(start: Start, prepared: Prepared, job: Job) -> None:
         batches=epochs.fresh,
         watch=watcher(model, prepared),
         scratch=job.scratch,
-        history=job.out / "history.jsonl",
+        history=job.out / HISTORY,
         progress=job.progress,
         model=model,
         frozen=start.frozen,

@@ -18,7 +18,7 @@ from lightning_fabric.plugins.precision import MixedPrecision
 from torch import Tensor, distributed, nn
 
 from calkd_edge.errors import EnvironmentProblem, StageFailed
-from calkd_edge.sections import TrainingSection
+from calkd_edge.recipe.training import TrainingSection
 from calkd_edge.training.averaging import WeightAverage
 from calkd_edge.training.batch_norm import converted, synchronised
 from calkd_edge.training.checkpoint import State

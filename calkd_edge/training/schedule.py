@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from calkd_edge.sections import OptimizerSection, ScheduleSection
+from calkd_edge.recipe.training import OptimizerSection, ScheduleSection
 
 ONE_CYCLE_RISES = 0.3
 """Share of the epochs in which a one-cycle schedule rises when no warm-up is given."""

@@ -9,7 +9,7 @@ import pytest
 from board_pythons import VERSIONS, clean, interpreters
 
 from calkd_edge.devices.session import open_session
-from calkd_edge.latency import LOADS
+from calkd_edge.metrics.latency import LOADS
 
 SHORT = {**LOADS["quick"], "min_runs": 20, "min_seconds": 0.1, "warmup_max_seconds": 0.3}
 

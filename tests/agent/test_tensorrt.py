@@ -23,7 +23,7 @@ from calkd_edge.agent.cudart import Cudart
 from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.agent.runtimes import open_runtime
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 RNG = np.random.default_rng(0)
 
 
@@ -40,7 +40,7 @@ def stub(tmp_path_factory):
     if compiler is None:
         pytest.skip("needs a C compiler")
     target = tmp_path_factory.mktemp("stub") / "libcudart.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", target, HERE / "cudart_stub.c"], check=True)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", target, SUPPORT / "cudart_stub.c"], check=True)
     return target
 
 

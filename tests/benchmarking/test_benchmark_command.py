@@ -25,10 +25,10 @@ from tiny_run import command
 
 from calkd_edge.benchmarking.sources import open_source
 from calkd_edge.devices.local import Local
-from calkd_edge.engine.store import sha256_of
 from calkd_edge.errors import CalkdError, RecipeError
-from calkd_edge.latency import LOADS
-from calkd_edge.onnx_graph import set_metadata
+from calkd_edge.files import sha256_of
+from calkd_edge.metrics.latency import LOADS
+from calkd_edge.onnx_model.graph import set_metadata
 from calkd_edge.records import Benchmark
 
 
@@ -328,13 +328,13 @@ def test_engines_are_built_on_the_device_first(tiny, tmp_path, inventory):
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("needs a C compiler")
-    agent, played = Path(__file__).parents[1] / "agent", tmp_path / "played"
+    support, played = Path(__file__).parents[1] / "support", tmp_path / "played"
     facts = played / "tensorrt-10.3.0.dist-info"
     facts.mkdir(parents=True)
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: tensorrt\nVersion: 10.3.0\n")
     library = played / "libcudart.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, agent / "cudart_stub.c"], check=True)
-    shutil.copyfile(agent / "played_tensorrt.py", played / "tensorrt.py")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, support / "cudart_stub.c"], check=True)
+    shutil.copyfile(support / "played_tensorrt.py", played / "tensorrt.py")
     variables = f'CALKD_CUDART="{library}" PYTHONPATH="{played}"'
     (played / "python3").write_text(f'#!/bin/sh\n{variables} exec "{sys.executable}" "$@"\n')
     (played / "python3").chmod(0o755)

@@ -9,7 +9,7 @@ from benchmark_world import FACTS, file
 from calkd_edge.benchmarking.cautions import cautions
 from calkd_edge.benchmarking.files import most_energy, on_device, paced, soak, throttled
 from calkd_edge.devices.session import TimedRun
-from calkd_edge.latency import ends_of, tail
+from calkd_edge.metrics.latency import ends_of, tail
 
 MS, S = 1_000_000, 1_000_000_000
 

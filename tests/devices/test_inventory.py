@@ -6,14 +6,14 @@ import platform
 
 import pytest
 
+from calkd_edge.cli.listing import listed
 from calkd_edge.devices import inventory
 from calkd_edge.devices.inventory import PROFILES, device_at, inventory_path, place_of, runtime_of
 from calkd_edge.devices.local import Local
 from calkd_edge.devices.ssh import Ssh
+from calkd_edge.devices.targets import split_runtime
 from calkd_edge.errors import DeviceError, RecipeError
-from calkd_edge.listing import listed
-from calkd_edge.recipe import DeviceSection
-from calkd_edge.targets import split_runtime
+from calkd_edge.recipe.schema import DeviceSection
 
 
 @pytest.fixture(autouse=True)

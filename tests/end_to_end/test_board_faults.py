@@ -23,7 +23,7 @@ from loopback_board import Board, children
 from tiny_run import Done, TinyRun, command
 
 from calkd_edge.devices import connection, session, ssh
-from calkd_edge.latency import LOADS
+from calkd_edge.metrics.latency import LOADS
 
 pytestmark = pytest.mark.ssh
 AWAY = ("--device", "board")

@@ -11,8 +11,8 @@ import torch
 from tiny_run import command
 from torch import nn
 
-from calkd_edge.export.adopt import adopted_file
 from calkd_edge.models.onnx_net import OnnxNet
+from calkd_edge.onnx_model.adopt import adopted_file
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 NORMALISED = ("--mean", "0.4,0.5,0.6", "--std", "0.2,0.25,0.3")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-DRIVER = Path(__file__).with_name("memory_driver.py")
+DRIVER = Path(__file__).parents[1] / "support" / "memory_driver.py"
 IMAGES, LIMIT_MIB = 20_000, 3 * 1024
 
 

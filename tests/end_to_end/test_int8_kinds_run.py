@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 from tiny_run import RECIPE, command, recipe_with, written
 
-from calkd_edge.onnx_graph import metadata
+from calkd_edge.onnx_model.graph import metadata
 from calkd_edge.quantization.scales import activation_scale
 
 PRECISIONS = [

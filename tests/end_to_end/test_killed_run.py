@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tiny_run import RECIPE, recipe_with, written
 
-DRIVER = Path(__file__).with_name("kill_driver.py")
+DRIVER = Path(__file__).parents[1] / "support" / "kill_driver.py"
 KINDS = {"teacher", "soft-labels", "distill", "export", "predict", "report"}
 
 # Enough epochs and views that a kill falls into the midst of training and of the teacher's pass.

@@ -16,7 +16,7 @@ from tiny_run import RECIPE, command, recipe_with, written
 
 from calkd_edge.devices import local
 
-AGENT = Path(__file__).parents[1] / "agent"
+SUPPORT = Path(__file__).parents[1] / "support"
 TWO = [
     {"name": "local"},
     {"name": "local", "runtime": "tensorrt", "options": {"cuda_graph": True, "max_images": 32}},
@@ -41,9 +41,9 @@ def board(tmp_path_factory):
         pytest.skip("needs a C compiler")
     folder = tmp_path_factory.mktemp("board")
     subprocess.run(
-        [compiler, "-shared", "-fPIC", "-o", folder / "libcudart.so", AGENT / "cudart_stub.c"], check=True
+        [compiler, "-shared", "-fPIC", "-o", folder / "libcudart.so", SUPPORT / "cudart_stub.c"], check=True
     )
-    shutil.copyfile(AGENT / "played_tensorrt.py", folder / "tensorrt.py")
+    shutil.copyfile(SUPPORT / "played_tensorrt.py", folder / "tensorrt.py")
     facts = folder / "tensorrt-10.3.0.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: tensorrt\nVersion: 10.3.0\n")

@@ -13,13 +13,14 @@ import sys
 import time
 from pathlib import Path
 
+import chain_stages
 import pytest
 from chain_stages import STEPS, chain
 from tiny_run import journal
 
 from calkd_edge.engine.store import Store
 
-SCRIPT = Path(__file__).with_name("chain_stages.py")
+SCRIPT = Path(chain_stages.__file__)
 
 
 def start(store: Path, seconds: float) -> subprocess.Popen:

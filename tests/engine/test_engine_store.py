@@ -13,8 +13,9 @@ from tiny_run import command, journal
 
 from calkd_edge.engine.runner import Runner
 from calkd_edge.engine.stage import Stage
-from calkd_edge.engine.store import Store, write_atomically
+from calkd_edge.engine.store import Store
 from calkd_edge.errors import EnvironmentProblem, StageFailed, StoreError
+from calkd_edge.files import write_atomically
 
 
 def write(job):

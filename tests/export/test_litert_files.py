@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.export.agreement import agreement
-from calkd_edge.export.fold import fold
 from calkd_edge.export.litert import convert
+from calkd_edge.onnx_model.fold import fold
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.int8 import int8

@@ -15,8 +15,8 @@ from onnx import TensorProto
 from torch import nn
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.export.onnx_export import export_onnx, reference_logits
-from calkd_edge.onnx_graph import class_names, metadata, set_metadata
+from calkd_edge.export.torch_export import export_onnx, reference_logits
+from calkd_edge.onnx_model.graph import class_names, metadata, set_metadata
 
 NETS = [
     "resnet20",

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from loss_cases import CLASSES, IMAGES, ROWS, build, context_of, drawn_step, features_of, with_features
+from loss_formulas import by_hand
 from scipy import special, stats
 from scipy.spatial import distance
-from test_logit_losses import by_hand
 from torch import nn
 
 from calkd_edge.losses import LOSSES

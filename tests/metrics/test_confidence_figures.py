@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from sklearn import metrics as sklearn_metrics
 
-from calkd_edge import metrics, scores
+from calkd_edge import metrics
+from calkd_edge.metrics import per_image as scores
 
 
 def pairs(images: int, *, power: float = 1.0, seed: int = 0):

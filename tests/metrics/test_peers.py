@@ -14,9 +14,10 @@ from scipy import special
 from sklearn import metrics as sklearn_metrics
 from sklearn.calibration import _TemperatureScaling, calibration_curve
 
-from calkd_edge import metrics, scores
+from calkd_edge import metrics
 from calkd_edge.calibration.affine import affine
-from calkd_edge.inverse_temperature import best_inverse_temperature
+from calkd_edge.metrics import per_image as scores
+from calkd_edge.metrics.inverse_temperature import best_inverse_temperature
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 

@@ -10,7 +10,8 @@ from scipy import special
 from sklearn import metrics as sklearn_metrics
 from sklearn.calibration import calibration_curve
 
-from calkd_edge import metrics, scores
+from calkd_edge import metrics
+from calkd_edge.metrics import per_image as scores
 
 
 def draw(images: int, classes: int, *, sharp: float = 1.0, seed: int = 0):

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from one_layer import one_conv
 
-from calkd_edge.onnx_graph import GraphView, copy_of
+from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.quantization.bias_correction import Pieces, with_corrected_biases
 from calkd_edge.quantization.placement import place_qdq, quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges

@@ -9,7 +9,7 @@ import pytest
 from one_layer import one_conv
 from onnx import TensorProto, numpy_helper
 
-from calkd_edge.onnx_graph import GraphView, copy_of
+from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.quantization import cpu
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8 import int8

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from calkd_edge.onnx_graph import GraphView
+from calkd_edge.onnx_model.graph import GraphView
 from calkd_edge.quantization.equalise import HEADROOM, equalised, pairs_of
 from calkd_edge.quantization.ranges import channel_maxima
 

@@ -13,7 +13,7 @@ from onnxruntime.quantization import QuantType, quantize_static
 from quantized_elsewhere import GivenImages
 
 from calkd_edge.engine.stage import Job
-from calkd_edge.onnx_graph import copy_of
+from calkd_edge.onnx_model.graph import copy_of
 from calkd_edge.quantization.cpu import derive_for_cpu, is_canonical
 from calkd_edge.quantization.int8_fp16 import int8_fp16
 from calkd_edge.quantization.placement import place_qdq

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, shape_inference
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.onnx_graph import GraphView, copy_of
+from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.fp32 import fp32

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from one_layer import one_conv
 from onnx import TensorProto
 
-from calkd_edge.onnx_graph import GraphView, attribute, copy_of
+from calkd_edge.onnx_model.graph import GraphView, attribute, copy_of
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.magnitudes import BINS

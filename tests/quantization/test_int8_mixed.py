@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from calkd_edge.onnx_graph import copy_of, metadata
+from calkd_edge.onnx_model.graph import copy_of, metadata
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.int8_mixed import CHOICE, _fewest, int8_mixed
 from calkd_edge.quantization.judge import Answers, Judge

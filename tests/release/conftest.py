@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from release_world import CLASSES, THRESHOLDS, Maker, facts, make_maker
 
-from calkd_edge.inverse_temperature import best_inverse_temperature
-from calkd_edge.recipe import GateSection
+from calkd_edge.metrics.inverse_temperature import best_inverse_temperature
+from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import PlannedStage, Report
-from calkd_edge.release.conclusions import conclusions
-from calkd_edge.release.drift import drift
-from calkd_edge.release.evidence import Evidence
-from calkd_edge.release.gates import judge
+from calkd_edge.release.gates.evidence import Evidence
+from calkd_edge.release.gates.gates import judge
+from calkd_edge.release.report.conclusions import conclusions
+from calkd_edge.release.report.drift import drift
 
 
 @pytest.fixture(scope="session")

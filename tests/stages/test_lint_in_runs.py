@@ -11,9 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
-from calkd_edge.lint import lint
-from calkd_edge.onnx_graph import set_metadata
-from calkd_edge.results import _linted
+from calkd_edge.onnx_model.graph import set_metadata
+from calkd_edge.onnx_model.lint import lint
+from calkd_edge.pipeline.results import _linted
 from calkd_edge.stages import build
 
 

@@ -13,9 +13,9 @@ from exported_nets import blobs, settled
 from torch import nn
 from torch.nn import functional
 
-from calkd_edge.export.onnx_export import export_onnx
+from calkd_edge.export.torch_export import export_onnx
 from calkd_edge.models import MODELS
-from calkd_edge.onnx_graph import metadata
+from calkd_edge.onnx_model.graph import metadata
 from calkd_edge.quantization.int8_qat import RANGES, int8_qat
 from calkd_edge.quantization.placement import quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from calkd_edge.errors import EnvironmentProblem, StageFailed
-from calkd_edge.sections import OptimizerSection, ScheduleSection, TrainingSection
+from calkd_edge.recipe.training import OptimizerSection, ScheduleSection, TrainingSection
 from calkd_edge.training.checkpoint import CHECKPOINT
 from calkd_edge.training.loop import Batch, Frozen, Training, fabric_for, fit
 

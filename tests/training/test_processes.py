@@ -25,7 +25,7 @@ from calkd_edge.data.mixing import Mixed
 from calkd_edge.errors import RecipeError
 from calkd_edge.stages.epochs import Epochs
 
-SCRIPT = Path(__file__).with_name("step_losses.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "step_losses.py"
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from calkd_edge.sections import OptimizerSection, ScheduleSection
+from calkd_edge.recipe.training import OptimizerSection, ScheduleSection
 from calkd_edge.training.schedule import learning_rate, optimizer_for
 
 COSINE = ScheduleSection(name="cosine", warmup_epochs=5)

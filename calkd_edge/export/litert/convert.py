@@ -11,7 +11,7 @@ from calkd_edge.export.litert import layers, plain
 from calkd_edge.export.litert.fixed import with_one_image
 from calkd_edge.export.litert.layout import Value, as_it_is, laid
 from calkd_edge.export.litert.translation import REMEDY, Translation
-from calkd_edge.onnx_graph import GraphView
+from calkd_edge.onnx_model.graph import GraphView
 
 Handler = Callable[[Translation, onnx.NodeProto], None]
 

@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.onnx_graph import GraphView, copy_of
+from calkd_edge.onnx_model.graph import GraphView, copy_of
 
 KEPT = ("QuantizeLinear", "DequantizeLinear")
 """Never computed here: stored integers and their scales are what the converted file is to hold."""

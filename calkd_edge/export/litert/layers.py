@@ -21,7 +21,7 @@ from calkd_edge.export.litert.translation import (
     numbers_of,
     refused,
 )
-from calkd_edge.onnx_graph import attribute
+from calkd_edge.onnx_model.graph import attribute
 
 INT32_LIMIT = 2.0**31 - 1
 PER_CHANNEL, HALF, GROUPED = 5, 3, 6

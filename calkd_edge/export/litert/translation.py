@@ -11,7 +11,7 @@ import onnx
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.litert.file import LiteFile
 from calkd_edge.export.litert.layout import Value, as_it_is
-from calkd_edge.onnx_graph import GraphView, attribute
+from calkd_edge.onnx_model.graph import GraphView, attribute
 
 REMEDY = "Leave litert out of devices for this model, or take another student."
 

@@ -1,0 +1,55 @@
+"""From what a machine tells to a report."""
+
+from __future__ import annotations
+
+from calkd_edge.devices.doctor.commands import other_python, pip_install
+from calkd_edge.devices.doctor.jetsons import jetson_of
+from calkd_edge.devices.doctor.runnable import runnable
+from calkd_edge.devices.doctor.symptoms import missing, without_numpy
+from calkd_edge.devices.doctor.tensorrt import traps, why_not
+from calkd_edge.devices.doctor.warnings import warnings
+from calkd_edge.records import DoctorReport, Jetson, MachineFacts, Symptom
+
+HERE = "local"
+"""The device whose Python is the one that runs calkd-edge, and cannot be named."""
+
+
+def examine(device: str, facts: MachineFacts) -> DoctorReport:
+    """What will run on a machine, what is missing there, and what to look out for; a pure function."""
+    jetson = jetson_of(facts)
+    found = [*_missing(device, facts, jetson), *traps(facts, jetson), *warnings(facts, jetson)]
+    order = ("missing", "trap", "warning")
+    symptoms = sorted(dict.fromkeys(found), key=lambda symptom: order.index(symptom.kind))
+    return DoctorReport(
+        device=device,
+        facts=facts,
+        jetson=jetson,
+        runnable=runnable(facts, jetson),
+        symptoms=tuple(symptoms),
+    )
+
+
+def _missing(device: str, facts: MachineFacts, jetson: Jetson | None) -> list[Symptom]:
+    python = facts.python
+    if python is None:
+        return [missing("no Python answered there", "Install Python 3.8 or later, with numpy.")]
+    found = [] if python.has("numpy") else [without_numpy(python)]
+    wanted = jetson is not None or (facts.nvidia_gpu and python.has("tensorrt"))
+    for runtime, reasons in (
+        ("tensorrt", why_not(facts, jetson) if wanted else []),
+        ("onnxruntime", _no_onnxruntime(facts)),
+    ):
+        other = other_python(facts.interpreters, runtime)
+        if not python.has(runtime) and reasons and other is not None and device != HERE:
+            remedy = f"Name that Python for the device: python: {other.path}"
+            found.append(missing(f"{python.path} cannot import {runtime}, {other.path} can", remedy))
+        else:
+            found += reasons
+    return found
+
+
+def _no_onnxruntime(facts: MachineFacts) -> list[Symptom]:
+    python = facts.python
+    if python is None or python.has("onnxruntime"):
+        return []
+    return [missing(f"{python.path} cannot import onnxruntime", pip_install(python, "onnxruntime"))]

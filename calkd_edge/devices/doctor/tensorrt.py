@@ -1,0 +1,117 @@
+"""TensorRT on a machine: what keeps it from running, and what to know of its version."""
+
+from __future__ import annotations
+
+from calkd_edge.devices.doctor.commands import cudart_install, pip_install
+from calkd_edge.devices.doctor.symptoms import missing, trap, without_numpy
+from calkd_edge.devices.doctor.versions import tensorrt_of, version_of
+from calkd_edge.records import Jetson, MachineFacts, Symptom
+
+OLDEST = (10,)
+JETSON_GAP = ((11, 0), (11, 4, 1))
+"""Versions from the first up to the second run on no Jetson."""
+
+L4T_OF_11 = (39, 2, 2)
+"""Jetson Linux of JetPack 7.2.2; its releases compare, while not every release's JetPack is known."""
+
+L4T_OF_72, HOSTS_OF_72 = (39, 2), (10, 16)
+"""JetPack 7.2 and its own TensorRT; older ones, in containers, want a library that it no longer has."""
+
+BROKEN = (10, 2, 0)
+
+
+def why_not(facts: MachineFacts, jetson: Jetson | None) -> list[Symptom]:
+    """What keeps TensorRT from running there, the first thing to mend first; empty where nothing does."""
+    if facts.python is None or not facts.python.has("tensorrt"):
+        return [_not_importable(facts, jetson)]
+    found = [] if facts.nvidia_gpu else [missing("there is no NVIDIA GPU, or its driver is not loaded", "")]
+    if not facts.python.has("numpy"):
+        found.append(without_numpy(facts.python))
+    found += _version(facts, jetson)
+    if jetson is not None and _lacks_dla_library(facts, jetson):
+        found.append(_dla_library(jetson))
+    if "libcudart" not in facts.libraries:
+        found.append(missing("libcudart.so is not found", cudart_install(jetson)))
+    return found
+
+
+def _not_importable(facts: MachineFacts, jetson: Jetson | None) -> Symptom:
+    if facts.python is None:
+        return missing("no Python answered", "Install Python 3.8 or later.")
+    what = f"{facts.python.path} cannot import tensorrt"
+    if not facts.nvidia_gpu:
+        return missing(f"{what}, and there is no NVIDIA GPU", "")
+    if jetson is None:
+        return missing(what, pip_install(facts.python, "tensorrt"))
+    if facts.python.venv:
+        remedy = (
+            "JetPack's TensorRT is in the system's Python alone: make the venv with "
+            "python3 -m venv --system-site-packages"
+        )
+        return missing(what, f"sudo apt install python3-libnvinfer; {remedy}")
+    return missing(what, "sudo apt install python3-libnvinfer")
+
+
+def _version(facts: MachineFacts, jetson: Jetson | None) -> list[Symptom]:
+    """What is wrong with the version that is there."""
+    told = tensorrt_of(facts)
+    version = version_of(told)
+    if version is None:
+        return []
+    if version < OLDEST:
+        remedy = "Install JetPack 6.1 or later, which brings TensorRT 10.3; boards older than Orin run ONNX "
+        remedy = remedy + "Runtime." if jetson is not None else "Install TensorRT 10.3 or later."
+        return [trap(f"TensorRT {told} is refused: explicit int8 of these files needs 10.0 or later", remedy)]
+    if jetson is None:
+        return []
+    if JETSON_GAP[0] <= version < JETSON_GAP[1]:
+        what = f"TensorRT {told} runs on no Jetson: of 11, 11.4.1 is the first that does"
+        return [trap(what, "Use the TensorRT that JetPack brings: sudo apt install python3-libnvinfer")]
+    if version >= JETSON_GAP[1] and (version_of(facts.l4t) or L4T_OF_11) < L4T_OF_11:
+        named = f"{jetson.jetpack} (L4T {facts.l4t})" if jetson.jetpack else f"L4T {facts.l4t}"
+        what = f"TensorRT {told} needs JetPack 7.2.2 or later; this is {named}"
+        return [trap(what, "Use the TensorRT that JetPack brings: sudo apt install python3-libnvinfer")]
+    return []
+
+
+def _lacks_dla_library(facts: MachineFacts, jetson: Jetson) -> bool:
+    """Whether `import tensorrt` asks for libnvdla_compiler.so in vain.
+
+    It does on JetPack 6, and from 7.2 on in containers with a TensorRT before 10.16.
+    """
+    if "libnvdla_compiler" in facts.libraries:
+        return False
+    generation = (version_of(jetson.jetpack) or (0,))[0]
+    without = generation == 7 and (version_of(facts.l4t) or (0,)) >= L4T_OF_72
+    version = version_of(tensorrt_of(facts)) or HOSTS_OF_72
+    return generation == 6 or (without and facts.container and version < HOSTS_OF_72)
+
+
+def _dla_library(jetson: Jetson) -> Symptom:
+    what = "libnvdla_compiler.so is missing, without which TensorRT cannot be imported there"
+    if (version_of(jetson.jetpack) or (0,))[0] == 6:
+        return trap(what, "sudo apt install nvidia-l4t-dla-compiler (on the host, where this is a container)")
+    return trap(
+        f"{what}: from 7.2 on JetPack no longer has it, and containers made for older ones want it",
+        "Use the host's own TensorRT, or a container made for JetPack 7.2 or later.",
+    )
+
+
+def traps(facts: MachineFacts, jetson: Jetson | None) -> list[Symptom]:
+    """What to know of the version that is there, though it runs."""
+    found: list[Symptom] = []
+    version = version_of(tensorrt_of(facts))
+    if version is None:
+        return found
+    if version[:3] == BROKEN:
+        found.append(trap("TensorRT 10.2.0 is reported to be faulty", "Take 10.3 or later."))
+    if OLDEST <= version < (10, 4):
+        what = "TensorRT 10.0 to 10.3 (JetPack 6) read ONNX up to opset 20; exported files have it"
+        found.append(trap(what, "Look at files of others: calkd-edge lint MODEL.onnx"))
+    if jetson is not None and jetson.dla.startswith("DLA cores, which"):
+        what = f"{jetson.dla}: 10.7 was the last, 11.4.1 has them again on AGX Orin"
+        found.append(trap(what, "Leave devices.options.dla_core out."))
+    if jetson is not None and facts.container:
+        what = "this is a container: its TensorRT is its own, not JetPack's, and engines fit that one alone"
+        found.append(trap(what, "Build and run in the same container."))
+    return found

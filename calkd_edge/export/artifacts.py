@@ -1,0 +1,56 @@
+"""Names of the files in published folders, and which file of a folder a runtime executes.
+
+A name stands here when more than one stage or room uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CANONICAL, FOR_CPU = "model.onnx", "model.cpu.onnx"
+"""The ONNX file of a precision, and the file derived from it for ONNX Runtime's CPU provider."""
+
+ENGINE, ENGINE_FACTS = "model.engine", "built.json"
+"""A TensorRT engine, and how it was built (stage `build`)."""
+
+TFLITE, CONVERSION = "model.tflite", "converted.json"
+"""A LiteRT file, and its agreement with the ONNX file it was made from (stage `convert`)."""
+
+REFERENCE, TORCH_PARITY = "reference.npz", "parity.json"
+"""torch's logits (stage `export`), and how far the runtime's logits are from them (stage `calibrate`)."""
+
+LAYER_PARITY = "parity.json"
+"""The exported file against torch, layer by layer (stage `parity`)."""
+
+CALIBRATION, LINT, LAYERS_IN_FLOAT = "calibration.json", "lint.json", "layers_in_float.json"
+"""The fitted map; the linter's findings; the layers that a quantizer left in float (stage `calibrate`)."""
+
+EXECUTED = "executed.json"
+"""The file that a device executed, its SHA-256 and the session options (stages `predict` and `evaluate`)."""
+
+SIMULATED = "simulated.npz"
+"""Predictions of a quantized file with every operator computed as written (stage `simulate`)."""
+
+CALIBRATION_PREDICTIONS, TEST_PREDICTIONS = "calibration.npz", "test.npz"
+"""Predictions of the two splits (stage `predict`)."""
+
+LATENCY, CORRUPTED, COMPARED = "latency.json", "corrupted.json", "compare.json"
+"""Results of the stages `benchmark`, `evaluate_corrupted` and `compare`."""
+
+HISTORY = "history.jsonl"
+"""One line an epoch (stages that train)."""
+
+CPU_PROVIDER = "CPUExecutionProvider"
+
+
+def executed_file(folder: Path, runtime: str, options: Mapping[str, Any] | None = None) -> Path:
+    """The ONNX file of a precision's folder that a runtime executes.
+
+    ONNX Runtime's CPU provider takes the derived file where there is one; every other runtime takes the
+    canonical file.
+    """
+    derived = folder / FOR_CPU
+    on_cpu = runtime == "onnxruntime" and (options or {}).get("providers", [CPU_PROVIDER]) == [CPU_PROVIDER]
+    return derived if on_cpu and derived.is_file() else folder / CANONICAL

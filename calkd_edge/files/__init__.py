@@ -1,0 +1,9 @@
+"""Files: their SHA-256, writing that leaves a whole file or none, downloads that resume.
+
+In scope: one implementation of each, for every room. Out of scope: what is in a file.
+"""
+
+from calkd_edge.files.atomic import replacing, write_atomically
+from calkd_edge.files.digest import file_digest, sha256_of
+
+__all__ = ["file_digest", "replacing", "sha256_of", "write_atomically"]

@@ -1,0 +1,148 @@
+"""One file from the network: resumed after an interruption, checked before it gets its name."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import requests
+
+from calkd_edge.errors import EnvironmentProblem
+from calkd_edge.files.digest import file_digest
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes there and the bytes in all; the latter is 0 while it is not known."""
+
+CHUNK_BYTES = 1 << 16
+ATTEMPTS = 4
+TIMEOUT_S = (10.0, 30.0)
+"""Seconds to connect, and seconds without a byte after which a server counts as stalled."""
+
+
+class Checksum(NamedTuple):
+    """A file's digest, or how it begins, in hexadecimal; `algorithm` as hashlib names it."""
+
+    algorithm: str
+    digest: str
+
+    def fits(self, path: Path) -> bool:
+        """Whether a file has it."""
+        return file_digest(path, self.algorithm).startswith(self.digest)
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    checksum: Checksum,
+    progress: Progress,
+    remedy: str = "Check the network and start again: the download goes on where it stopped.",
+    timeout_s: tuple[float, float] = TIMEOUT_S,
+) -> None:
+    """Fetch `url` into `target`, which appears by one rename and only with the right checksum.
+
+    An interrupted download stays as `<target>.part` and is continued, by the next attempt or the next run.
+    Two processes that want the same file wait for each other.
+
+    Args:
+        url: where the file is.
+        target: where it goes; its folder is made. Nothing happens when it exists.
+        checksum: of the whole file.
+        progress: called with the bytes there and the bytes in all.
+        remedy: what a reader can do when the network fails.
+        timeout_s: seconds to connect, and seconds a server may stay silent.
+
+    Raises:
+        EnvironmentProblem: the server cannot be reached, stalls or refuses; the disk is full or read-only;
+            the checksum is wrong, in which case the part is removed.
+    """
+    part = target.with_name(f"{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.seek(0, os.SEEK_END)  # another process may have written while this one waited
+            if target.exists():
+                part.unlink(missing_ok=True)
+                return
+            _fetch(url, stream, progress=progress, remedy=remedy, timeout_s=timeout_s)
+            stream.flush()
+            if not checksum.fits(part):
+                part.unlink()
+                raise EnvironmentProblem(
+                    f"{url} did not give the right file: its {checksum.algorithm.upper()} is not "
+                    f"{checksum.digest}; the download was removed",
+                    remedy=remedy,
+                )
+            part.rename(target)
+    except OSError as wrong:
+        raise EnvironmentProblem(
+            f"cannot write {part}: {wrong.strerror or wrong}",
+            remedy=f"Free space there. {remedy}",
+        ) from wrong
+
+
+def _fetch(
+    url: str, stream: BinaryIO, *, progress: Progress, remedy: str, timeout_s: tuple[float, float]
+) -> None:
+    with requests.Session() as session:
+        fruitless = 0
+        while True:
+            before = stream.tell()
+            try:
+                return _continue(session, url, stream, progress, timeout_s)
+            except requests.RequestException as wrong:
+                # A server that keeps giving something is asked again; one that gives nothing, a few times
+                # only.
+                fruitless = 0 if stream.tell() > before else fruitless + 1
+                refused = wrong.response is not None and wrong.response.status_code < 500
+                if refused or fruitless >= ATTEMPTS or isinstance(wrong, requests.ConnectTimeout):
+                    raise EnvironmentProblem(
+                        f"cannot download {url}: {_reason(wrong)}", remedy=remedy
+                    ) from wrong
+
+
+def _continue(
+    session: requests.Session, url: str, stream: BinaryIO, progress: Progress, timeout_s: tuple[float, float]
+) -> None:
+    """Append the bytes that are missing; raises RequestException when they do not all come."""
+    done = stream.tell()
+    headers = {"Accept-Encoding": "identity"}
+    if done:
+        headers["Range"] = f"bytes={done}-"
+    with session.get(url, headers=headers, stream=True, timeout=timeout_s) as reply:
+        span = reply.headers.get("Content-Range", "")
+        if reply.status_code == 416 and span == f"bytes */{done}":
+            return  # the part is whole; only its checksum is still to be checked
+        if reply.status_code == 416 or (reply.status_code == 206 and not span.startswith(f"bytes {done}-")):
+            _empty(stream)
+            raise requests.RequestException("the server gave another range than asked for")
+        reply.raise_for_status()
+        if reply.status_code != 206 and done:
+            done = _empty(stream)
+        length = reply.headers.get("Content-Length")
+        total = done + int(length) if length else 0
+        for piece in reply.iter_content(CHUNK_BYTES):
+            stream.write(piece)
+            done += len(piece)
+            progress(done, total)
+    if total and done < total:
+        raise requests.ConnectionError(f"the connection ended after {done} of {total} bytes")
+
+
+def _empty(stream: BinaryIO) -> int:
+    stream.truncate(0)
+    return stream.seek(0)
+
+
+def _reason(wrong: requests.RequestException) -> str:
+    if wrong.response is not None:
+        return f"the server answered {wrong.response.status_code} {wrong.response.reason}"
+    if isinstance(wrong, requests.Timeout):
+        return "the server does not answer"
+    if isinstance(wrong, requests.ConnectionError):
+        return f"no connection ({wrong})"
+    return str(wrong)

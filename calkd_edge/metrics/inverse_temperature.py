@@ -1,0 +1,235 @@
+"""The one inverse temperature that fits many logits best, in a few passes over them.
+
+In scope: the beta = 1/T of smallest NLL, why there may be none, and its standard error; logits that lie on
+disk. Out of scope: other maps, files, verdicts; everything but numpy.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from calkd_edge.metrics import per_image as scores
+
+Status = Literal["ok", "separable", "anti", "flat", "extreme"]
+
+LARGEST_LOG_TEMPERATURE = math.log(100.0)
+"""A temperature outside 1/100 .. 100 is called extreme and not used."""
+
+NEWTON_IS_DONE = 1e-7
+"""A Newton step in log(beta) this small leaves an error of about its square."""
+
+LONGEST_LEAP = 2.0
+"""Of one step in log(beta), while only one side of the optimum is known."""
+
+Answer = TypeVar("Answer")
+
+_CHUNK_ELEMENTS = 1 << 18
+_THREADS_FROM_ELEMENTS = 1 << 23
+_SAMPLE_FROM_ELEMENTS = 1 << 23
+_SAMPLE_SHARE = 100
+
+
+@dataclass(frozen=True)
+class TemperatureSolution:
+    """The inverse temperature that minimises NLL, or the identity with the reason why there is none.
+
+    Attributes:
+        beta: 1/T; 1.0 whenever the status is not ok.
+        status: ok; separable (every row right: T -> 0); anti (worse than uniform: T -> infinity); flat
+            (every row constant: T means nothing); extreme (T outside 1/100..100).
+        se_log_beta: standard error of log(beta), equal to that of log(T); None when the status is not ok.
+        nll_before: mean NLL at beta = 1, in nats.
+        nll_after: mean NLL at `beta`.
+        passes: how often all rows were read.
+    """
+
+    beta: float
+    status: Status
+    se_log_beta: float | None
+    nll_before: float
+    nll_after: float
+    passes: int
+
+
+class _Slope(NamedTuple):
+    """Mean NLL at one beta, its first two derivatives in beta, and the mean squared per-row slope."""
+
+    nll: float
+    first: float
+    second: float
+    squared: float
+
+
+def best_inverse_temperature(
+    logits: ArrayLike, labels: ArrayLike, *, start: float | None = None
+) -> TemperatureSolution:
+    """The beta = 1/T of smallest mean NLL, found by safeguarded Newton steps in log(beta).
+
+    NLL is convex in beta, so its slope has at most one root; each step that would leave what is known to hold
+    the root is a bisection. There is no learning rate and no step limit that could leave it half-way. Classes
+    at -inf contribute nothing. Many rows are first fitted on a hundredth of them, so that three or four
+    passes over all suffice; they are read in chunks, so that a memory-mapped array of any size will do.
+
+    Args:
+        logits: [N, C] float16, float32 or float64. float16 is computed in float32 and summed in float64.
+        labels: [N].
+        start: where to begin; only speed depends on it.
+
+    Raises:
+        ValueError: see `scores.checked`.
+
+    Source: Guo et al., ICML 2017 (the model); White, Econometrica 1982 (the standard error).
+    """
+    values, answers = scores.checked_shapes(logits, labels, also=(np.float16,))
+    rows = _Rows(values, answers)
+    before, status = rows.first_look()
+    if status != "ok":
+        return TemperatureSolution(1.0, status, None, before.nll, before.nll, rows.passes)
+    if start is None:
+        start = _from_a_sample(values, answers)
+    found = _root(rows, before, start)
+    if found is None:
+        return TemperatureSolution(1.0, "extreme", None, before.nll, before.nll, rows.passes)
+    beta, at = found
+    se = math.sqrt(at.squared / len(values)) / (at.second * beta) if at.second > 0 else None
+    return TemperatureSolution(beta, "ok", se, before.nll, at.nll, rows.passes)
+
+
+def _from_a_sample(values: NDArray[Any], answers: scores.Ints) -> float:
+    """The best beta of every hundredth row where there are many, else 1."""
+    if values.size < _SAMPLE_FROM_ELEMENTS:
+        return 1.0
+    few = slice(None, None, _SAMPLE_SHARE)
+    return best_inverse_temperature(np.ascontiguousarray(values[few]), answers[few], start=1.0).beta
+
+
+def _root(rows: _Rows, at_one: _Slope, start: float) -> tuple[float, _Slope] | None:
+    """The root of the slope in log(beta), or None when it lies beyond the largest temperature."""
+    edge = LARGEST_LOG_TEMPERATURE
+    low, high = (0.0, math.inf) if at_one.first < 0.0 else (-math.inf, 0.0)
+    u, at = 0.0, at_one
+    if start != 1.0:
+        u = min(max(math.log(start), -edge), edge)
+        at = rows.slope(math.exp(u))
+    while True:
+        if at.first < 0.0:
+            low = max(low, u)
+        else:
+            high = min(high, u)
+        if low >= edge or high <= -edge:
+            return None
+        curvature = at.second * math.exp(u)
+        step = -at.first / curvature if curvature > 0.0 else math.copysign(math.inf, -at.first)
+        if abs(step) < NEWTON_IS_DONE or high - low < 1e-13:
+            return math.exp(u + step if abs(step) < NEWTON_IS_DONE else u), at
+        u = _next(u, step, low, high)
+        at = rows.slope(math.exp(u))
+
+
+def _next(u: float, step: float, low: float, high: float) -> float:
+    """Where to look next: a Newton step that stays where the root is, else half-way, else a leap."""
+    edge = LARGEST_LOG_TEMPERATURE
+    inner_low, inner_high = max(low, -edge), min(high, edge)
+    moved = u + step
+    if low < moved < high and abs(step) <= LONGEST_LEAP and inner_low <= moved <= inner_high:
+        return moved
+    if math.isfinite(low) and math.isfinite(high):
+        return 0.5 * (low + high)
+    return min(max(u + math.copysign(LONGEST_LEAP, step), inner_low), inner_high)
+
+
+class _Rows:
+    """All rows of a problem, read chunk by chunk, in several threads when they are many.
+
+    Sums of chunks are added in their order, so that the number of threads changes nothing.
+    """
+
+    def __init__(self, values: NDArray[Any], answers: scores.Ints) -> None:
+        self._values, self._answers = values, answers
+        self._type = np.float32 if values.dtype == np.float16 else np.float64
+        self._threads = min(os.cpu_count() or 1, 8) if values.size >= _THREADS_FROM_ELEMENTS else 1
+        self.passes = 0
+
+    def first_look(self) -> tuple[_Slope, Status]:
+        """The slope at beta = 1, and whether there can be an optimum."""
+        sums, flat, all_right, slope_at_zero = np.zeros(4), True, True, 0.0
+        for part, facts in self._each(self._first_look_at):
+            sums += part
+            flat &= facts.flat
+            all_right &= facts.all_right
+            slope_at_zero += facts.slope_at_zero
+        status: Status = "ok"
+        if flat:
+            status = "flat"
+        elif all_right:
+            status = "separable"
+        elif slope_at_zero >= 0.0:
+            status = "anti"
+        return _Slope(*(sums / len(self._values)).tolist()), status
+
+    def slope(self, beta: float) -> _Slope:
+        """Mean NLL and its derivatives at one beta."""
+        sums = np.zeros(4)
+        for part in self._each(lambda rows: self._sums(*self._shifted(rows), beta)):
+            sums += part
+        return _Slope(*(sums / len(self._values)).tolist())
+
+    def _each(self, work: Callable[[slice], Answer]) -> Iterator[Answer]:
+        step = max(1, _CHUNK_ELEMENTS // self._values.shape[1])
+        chunks = [slice(start, start + step) for start in range(0, len(self._values), step)]
+        self.passes += 1
+        if self._threads == 1:
+            yield from map(work, chunks)
+            return
+        with ThreadPoolExecutor(self._threads) as pool:
+            yield from pool.map(work, chunks)
+
+    def _shifted(self, rows: slice) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Logits less their row's largest, and the label's own."""
+        z: NDArray[Any] = self._values[rows].astype(self._type)
+        z = z - z.max(axis=1, keepdims=True)
+        return z, z[np.arange(len(z)), self._answers[rows]]
+
+    def _first_look_at(self, rows: slice) -> tuple[scores.Floats, _Facts]:
+        with np.errstate(invalid="ignore"):
+            z, own = self._shifted(rows)
+            total = float(z.sum(dtype=np.float64))
+        if not math.isfinite(total):
+            scores.check_values(self._values[rows], self._answers[rows], first_row=rows.start)
+        kept = np.isfinite(z)
+        lowest = np.where(kept, z, 0.0)
+        means = lowest.sum(axis=1, dtype=np.float64) / kept.sum(axis=1)
+        facts = _Facts(
+            flat=not lowest.any(), all_right=not own.any(), slope_at_zero=float((means - own).sum())
+        )
+        return self._sums(z, own, 1.0), facts
+
+    def _sums(self, z: NDArray[Any], own: NDArray[Any], beta: float) -> scores.Floats:
+        """Sums over rows of NLL, slope, curvature and squared slope."""
+        p = np.exp(z if beta == 1.0 else self._type(beta) * z)
+        total = p.sum(axis=1, dtype=np.float64)
+        if not np.isfinite(z).all():
+            z = np.where(np.isfinite(z), z, self._type(0))  # p is 0 there: 0 * -inf would be NaN
+        p *= z
+        mean = p.sum(axis=1, dtype=np.float64) / total
+        second = np.einsum("nc,nc->n", p, z).astype(np.float64) / total
+        slope = mean - own
+        variance = second - mean * mean
+        nll = np.log(total) - beta * own.astype(np.float64)
+        return np.array([nll.sum(), slope.sum(), variance.sum(), (slope * slope).sum()])
+
+
+class _Facts(NamedTuple):
+    """Of some rows: all constant, all right, and the sum of slopes at beta = 0."""
+
+    flat: bool
+    all_right: bool
+    slope_at_zero: float

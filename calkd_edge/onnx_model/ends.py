@@ -1,0 +1,239 @@
+"""Where a classifier's file ends: which value holds its logits, and how the scores it returns come of them.
+
+Read from operators and shapes alone, never from values. A softmax is known as one node, as the log of one,
+and written out as exponentials over their sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx
+from onnx import TensorProto
+
+from calkd_edge.errors import RecipeError
+from calkd_edge.onnx_model.graph import GraphView, attribute
+from calkd_edge.onnx_model.last_layer import LINEAR
+from calkd_edge.onnx_model.softmax import AFTERWARDS, MOVES, behind, softmax_source
+
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
+Kind = Literal["logits", "softmax", "log_softmax", "probabilities"]
+
+LARGEST_BYTES = 1_900_000_000
+LEAST_PROBABILITY = 1e-30
+"""What a probability of 0 counts as where a logarithm of it is taken."""
+
+RETURN_PROBABILITIES = frozenset({"LinearClassifier", "TreeEnsembleClassifier", "SVMClassifier"})
+_SOFTMAX_LIKE = frozenset(
+    {"Softmax", "LogSoftmax", "Exp", "ReduceLogSumExp", "Sigmoid", "If", "Loop", "Scan"}
+)
+"""Seen behind the last layer in a form that is not known, these forbid to take scores for logits."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The end of a classifier.
+
+    Attributes:
+        logits: the value that a softmax takes, or that is returned without one; for `probabilities`, which no
+            node of the file takes a softmax for, the scores themselves.
+        scores: the value [N, C] that is returned.
+        kind: how the scores come of the logits. `logits` are assumed where no softmax is found.
+        softmaxes: how many stand at the end; more than one flattens confidence.
+        classes: C.
+        half: whether the logits are float16.
+        places: axes of length 1 that the logits have behind their classes.
+    """
+
+    logits: str
+    scores: str
+    kind: Kind
+    softmaxes: int
+    classes: int
+    half: bool
+    places: int
+
+
+def find_ends(
+    model: onnx.ModelProto,
+    *,
+    output: str | None = None,
+    scores: Literal["logits", "probabilities"] | None = None,
+) -> Ends:
+    """Where a classifier's logits and scores are.
+
+    Args:
+        model: with shapes where its exporter gave them.
+        output: name of the output that holds the scores, for files with several.
+        scores: what that output is, where it is no softmax and the file's author knows better.
+
+    Raises:
+        RecipeError: no output of scores or several, an unknown number of classes, or a sigmoid for each.
+    """
+    if model.ByteSize() > LARGEST_BYTES:
+        raise RecipeError(
+            f"the file holds {model.ByteSize() / 1e9:.1f} GB; files above 2 GB are not read yet",
+            remedy="Calibrate the part behind its backbone, exported alone.",
+        )
+    view = GraphView.of(model)
+    chosen = _score_output(view, output)
+    classes = _classes(model, chosen)
+    first = chosen.name
+    node = view.producer.get(first)
+    if node is not None and node.op_type == "ZipMap":
+        first = node.input[0]
+    end = behind(view, first, AFTERWARDS)
+    kind: Kind = "logits"
+    logits, softmaxes = first, 0
+    source = softmax_source(view, end)
+    node = view.producer.get(end)
+    of_log = behind(view, node.input[0], MOVES) if node is not None and node.op_type == "Log" else None
+    if source is not None:
+        kind, logits, softmaxes = "softmax", source, 1
+        inner = softmax_source(view, behind(view, source, MOVES))
+        while inner is not None:
+            softmaxes += 1
+            inner = softmax_source(view, behind(view, inner, MOVES))
+    elif node is not None and node.op_type == "LogSoftmax":
+        kind, logits, softmaxes = "log_softmax", node.input[0], 1
+    elif of_log is not None and (inside := softmax_source(view, of_log)) is not None:
+        kind, logits, softmaxes = "log_softmax", inside, 1
+    elif node is not None and node.op_type == "Sigmoid":
+        raise RecipeError(
+            f"the output '{chosen.name}' holds a sigmoid for each class, not one softmax over them",
+            remedy="Such models answer several questions at once; calibrate classifiers with one answer.",
+        )
+    elif scores is None and _makes_probabilities(view, end):
+        kind = "probabilities"
+    elif scores is not None:
+        kind = scores
+    else:
+        _refuse_unknown_end(view, first, chosen.name)
+    places = _places(model, logits)
+    if node is not None and node.op_type in ("Softmax", "LogSoftmax"):
+        _check_axis(model, node, places)
+    return Ends(logits, first, kind, softmaxes, classes, _is_half(model, logits, chosen), places)
+
+
+def _check_axis(model: onnx.ModelProto, node: onnx.NodeProto, places: int) -> None:
+    """Refuse a softmax over anything but classes, which stand on axis 1.
+
+    Before opset 13 the default axis is 1, from there on the last.
+    """
+    opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    axis = int(attribute(node, "axis", -1 if opset >= 13 else 1))  # type: ignore[call-overload]  # an int
+    if axis % (2 + places) != 1:
+        raise RecipeError(
+            f"the file's softmax runs over axis {axis} of its scores, not over classes (axis 1)",
+            remedy="Export it with classes on axis 1, or name another output: --scores-output NAME.",
+        )
+
+
+def _makes_probabilities(view: GraphView, value: str) -> bool:
+    """Whether operators of classical models return probabilities here."""
+    node = view.producer.get(value)
+    if node is None:
+        return False
+    if node.op_type == "Normalizer":
+        return attribute(node, "norm", b"MAX") == b"L1"
+    if node.op_type == "TreeEnsembleClassifier":
+        return attribute(node, "post_transform", b"NONE") in (b"NONE", b"SOFTMAX")
+    return node.op_type in RETURN_PROBABILITIES and attribute(node, "post_transform", b"NONE") == b"SOFTMAX"
+
+
+def _refuse_unknown_end(view: GraphView, first: str, output: str) -> None:
+    """Refuse to take scores for logits when something like a softmax stands behind the last layer.
+
+    Raises:
+        RecipeError: naming it, with the option that settles it.
+    """
+    waiting, seen = [first], {first}
+    while waiting:
+        node = view.producer.get(waiting.pop())
+        if node is None or node.op_type in LINEAR:
+            continue
+        if node.op_type in _SOFTMAX_LIKE:
+            raise RecipeError(
+                f"a {node.op_type} stands before the output '{output}' in a form that is not known: the "
+                "graph does not say whether it returns logits",
+                remedy="Say which: --scores probabilities or --scores logits.",
+            )
+        fresh = [name for name in node.input if name not in seen]
+        waiting += fresh
+        seen.update(fresh)
+
+
+def _is_half(model: onnx.ModelProto, value: str, output: onnx.ValueInfoProto) -> bool:
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    known = {one.name: one for one in (*graph.value_info, *graph.output)}
+    found = known.get(value, output).type.tensor_type.elem_type
+    return bool(found == TensorProto.FLOAT16)
+
+
+def _score_output(view: GraphView, name: str | None) -> onnx.ValueInfoProto:
+    outputs: Sequence[onnx.ValueInfoProto] = list(view.graph.output)
+    listed = ", ".join(f"{output.name} {_shape(output)}" for output in outputs)
+    if name is not None:
+        chosen = next((output for output in outputs if output.name == name), None)
+        if chosen is None:
+            raise RecipeError(f"the model has no output '{name}'", remedy=f"Its outputs: {listed}.")
+        if not _holds_scores(view, chosen):
+            raise RecipeError(
+                f"the output '{name}' is no float32 or float16 [N, C]", remedy=f"Its outputs: {listed}."
+            )
+        return chosen
+    scores = [output for output in outputs if _holds_scores(view, output)]
+    if len(scores) == 2 and {output.name for output in scores} == {"logits", "probabilities"}:
+        return next(output for output in scores if output.name == "probabilities")
+    if len(scores) != 1:
+        raise RecipeError(
+            f"the model has {len(scores)} outputs of scores among {listed}; a classifier has one, [N, C]",
+            remedy="Say which (calibrate --scores-output NAME), or export that branch alone.",
+        )
+    return scores[0]
+
+
+def _holds_scores(view: GraphView, output: onnx.ValueInfoProto) -> bool:
+    node = view.producer.get(output.name)
+    if node is not None and node.op_type == "ZipMap":
+        return True
+    shape = output.type.tensor_type.shape.dim
+    # [N, C], also with axes of one place behind, as convolutional heads return.
+    flat = len(shape) >= 2 and all(dim.dim_value == 1 for dim in shape[2:])
+    return output.type.tensor_type.elem_type in FLOATS and flat
+
+
+def _places(model: onnx.ModelProto, value: str) -> int:
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    known = {one.name: one for one in (*graph.value_info, *graph.output)}
+    shape = known[value].type.tensor_type.shape.dim if value in known else []
+    return max(0, len(shape) - 2)
+
+
+def _shape(output: onnx.ValueInfoProto) -> str:
+    dims = output.type.tensor_type.shape.dim
+    return f"[{', '.join(str(dim.dim_value or dim.dim_param or '?') for dim in dims)}]"
+
+
+def _classes(model: onnx.ModelProto, output: onnx.ValueInfoProto) -> int:
+    view = GraphView.of(model)
+    node = view.producer.get(output.name)
+    if node is not None and node.op_type == "ZipMap":
+        labels = {item.name: item for item in node.attribute}
+        known = [labels[key] for key in ("classlabels_int64s", "classlabels_strings") if key in labels]
+        count = len(onnx.helper.get_attribute_value(known[0])) if known else 0
+    else:
+        shape = output.type.tensor_type.shape.dim
+        count = shape[1].dim_value if len(shape) > 1 else 0
+    if not count:
+        inferred = onnx.shape_inference.infer_shapes(model)
+        found = next((one for one in inferred.graph.output if one.name == output.name), None)
+        dims = found.type.tensor_type.shape.dim if found is not None else []
+        count = dims[1].dim_value if len(dims) > 1 else 0
+    if not count:
+        raise RecipeError(
+            "the model does not say how many classes it has", remedy="Export it with a fixed C."
+        )
+    return int(count)

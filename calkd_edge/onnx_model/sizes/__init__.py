@@ -1,0 +1,10 @@
+"""How large the values of an ONNX graph become, told from the graph alone.
+
+In scope: a walk along the nodes, through branches, bodies and functions, by ONNX's own shape inference, with
+what follows from shapes computed on the way. Out of scope: running a graph, operators that are not ONNX's.
+"""
+
+from calkd_edge.onnx_model.sizes.scope import LARGEST_AT_ONCE, LARGEST_VALUE, SizeProblem
+from calkd_edge.onnx_model.sizes.walk import check_sizes, images_at_once
+
+__all__ = ["LARGEST_AT_ONCE", "LARGEST_VALUE", "SizeProblem", "check_sizes", "images_at_once"]

@@ -1,0 +1,78 @@
+"""What a plan is: every stage in order, and which of them make up a row of the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from calkd_edge.engine.stage import Stage
+from calkd_edge.pipeline.checks import Checked
+from calkd_edge.recipe.schema import DeviceSection
+
+Model = Literal["teacher", "student", "control"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One file on one device, and the stages that say everything about it."""
+
+    model: Model
+    precision: str
+    device: DeviceSection
+    raw: Stage
+    calibrate: Stage
+    final: Stage
+    evaluate: Stage
+    benchmark: Stage
+    corrupted: Stage | None = None
+    compare: Stage | None = None
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """In the order of work; calibrate rests on the calibration device's raw predictions."""
+        corrupted = () if self.corrupted is None else (*self.corrupted.inputs.values(), self.corrupted)
+        simulated = (self.evaluate.inputs["simulated"],) if "simulated" in self.evaluate.inputs else ()
+        compared = () if self.compare is None else (self.compare,)
+        return (
+            self.raw,
+            self.calibrate,
+            *compared,
+            self.final,
+            *simulated,
+            self.evaluate,
+            *corrupted,
+            self.benchmark,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every stage in order, and which of them make up the rows of the report."""
+
+    checked: Checked
+    stages: tuple[Stage, ...]
+    measured: tuple[Measured, ...]
+    data: Stage
+    teacher: Stage
+    student: Stage
+    control: Stage | None = None
+
+    @property
+    def name(self) -> str:
+        """The recipe's."""
+        return self.checked.recipe.name
+
+
+def in_order(stages: list[Stage]) -> tuple[Stage, ...]:
+    """Each stage once, after everything it rests on."""
+    ordered: dict[str, Stage] = {}
+
+    def place(stage: Stage) -> None:
+        if stage.fingerprint not in ordered:
+            for source in stage.inputs.values():
+                place(source)
+            ordered[stage.fingerprint] = stage
+
+    for stage in stages:
+        place(stage)
+    return tuple(ordered.values())

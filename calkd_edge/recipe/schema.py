@@ -1,0 +1,211 @@
+"""What a recipe may say: its sections, their bounds, and how a recipe is found and read.
+
+In scope: the shape of a recipe file, overrides, the smoke variant. Out of scope: what the names in it stand
+for (the registries know), torch, the network, any file but the recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from calkd_edge.recipe import source as recipe_text
+from calkd_edge.recipe.training import Choice, DistillSection, ModelSection, Section, TeacherTrainingSection
+from calkd_edge.records import Json, Record
+from calkd_edge.registry import most_telling, recipe_error
+
+RECIPE_VERSION = 1
+
+Corruption = Literal["brightness", "blur", "noise", "jpeg"]
+Threshold = Annotated[float, Field(gt=0, lt=1)]
+
+
+class DataSection(Choice):
+    """Which images, and how they are split; further keys belong to the data set."""
+
+    root: str | None = None
+    calibration_images: int = Field(ge=20)
+    train_images: int | None = Field(None, ge=1)
+    test_images: int | None = Field(None, ge=1)
+    drop_duplicates: bool = False
+    broken: Literal["refuse", "skip"] = "refuse"
+    cache: Literal["memory", "disk", "none"] = "disk"
+    augmentation: Choice = Choice(name="crop_pad")
+
+
+class ExportSection(Section):
+    """The ONNX file."""
+
+    opset: int = Field(20, ge=18, le=20)
+
+
+class CalibrateSection(Section):
+    """Whose logits the shipped calibration is fitted to, and which other maps are measured beside it."""
+
+    on: str = "local"
+    compare: tuple[Choice, ...] = ()
+
+
+class EvaluateSection(Section):
+    """How much of the test split is scored (None: all), at which thresholds, under which corruptions."""
+
+    images: int | None = Field(None, ge=1)
+    thresholds: tuple[Threshold, ...] = (0.5, 0.8, 0.9)
+    corruptions: tuple[Corruption, ...] = ("brightness", "blur", "noise", "jpeg")
+    corrupted_images: int = Field(500, ge=2)
+
+
+class BenchmarkSection(Section):
+    """How latency is measured. quick: one short process; standard: 3 fresh ones of 60 s and 1,024 runs."""
+
+    profile: Literal["quick", "standard"] = "quick"
+    threads: int = Field(1, ge=1)
+    min_runs: int | None = Field(None, ge=10)
+    min_seconds: float | None = Field(None, gt=0)
+    max_age_days: float = Field(7.0, gt=0)
+
+
+class DeviceSection(Section):
+    """A device by name, the runtime to use on it, and what that runtime is opened and built with.
+
+    `host` (what ssh takes), `port` and `python` say where it is, above the user's inventory.
+    """
+
+    name: str
+    runtime: str = "onnxruntime"
+    options: dict[str, Json] = Field(default_factory=dict)
+    host: str | None = None
+    port: int | None = Field(None, ge=1, le=65535)
+    python: str | None = None
+
+    @property
+    def own_place(self) -> dict[str, Any]:
+        """What the recipe itself says of where it is."""
+        return self.model_dump(include={"host", "port", "python"}, exclude_none=True)
+
+    @property
+    def label(self) -> str:
+        """name:runtime."""
+        return f"{self.name}:{self.runtime}"
+
+
+class GateSection(Section):
+    """A limit on one metric: at most `max`, at least `min`, or an equivalence `within` plus or minus."""
+
+    metric: str
+    max: float | None = None
+    min: float | None = None
+    within: float | None = Field(None, gt=0)
+    precision: str | None = None
+    device: str | None = None
+    model: Literal["teacher", "student"] = "student"
+    threshold: Threshold | None = None
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> GateSection:
+        if sum(limit is not None for limit in (self.max, self.min, self.within)) != 1:
+            raise ValueError("a gate has exactly one of max, min and within")
+        return self
+
+
+class Recipe(Section):
+    """A whole recipe, every default filled in."""
+
+    version: Literal[1]
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(17, ge=0, lt=2**31)
+    data: DataSection
+    teacher: ModelSection
+    teacher_training: TeacherTrainingSection | None = None
+    calibrator: Choice = Choice(name="temperature")
+    student: ModelSection
+    distill: DistillSection
+    export: ExportSection = ExportSection()
+    precisions: tuple[Choice, ...] = (Choice(name="fp32"), Choice(name="fp16"), Choice(name="int8"))
+    calibrate: CalibrateSection = CalibrateSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    benchmark: BenchmarkSection = BenchmarkSection()
+    devices: tuple[DeviceSection, ...] = (DeviceSection(name="local"),)
+    gates: tuple[GateSection, ...] = ()
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Every threshold that the recipe names, in its sections or in a gate, in order."""
+        of_gates = (gate.threshold for gate in self.gates if gate.threshold is not None)
+        return tuple(sorted({*self.evaluate.thresholds, *of_gates}))
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Recipe:
+        if (self.teacher.weights is None) == (self.teacher_training is None):
+            raise ValueError("give teacher_training (train it here) or teacher.weights (a file): exactly one")
+        names = [precision.name for precision in self.precisions]
+        if "fp32" not in names:
+            raise ValueError("precisions must hold fp32: the others are compared with it")
+        if len(set(names)) != len(names):
+            raise ValueError(f"precisions names one twice: {', '.join(names)}")
+        labels = [device.label for device in self.devices]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"devices names one twice: {', '.join(labels)}")
+        for place, gate in enumerate(self.gates):
+            if gate.precision is not None and gate.precision not in names:
+                listed = ", ".join(names)
+                raise ValueError(f"gates[{place}].precision: '{gate.precision}' is not among {listed}")
+        if self.student.weights is not None:
+            raise ValueError("student.weights: the student is trained here; take student.pretrained: FILE")
+        for name, model, training in (
+            ("teacher", self.teacher, self.teacher_training),
+            ("student", self.student, self.distill),
+        ):
+            if training is not None and model.freeze_epochs > training.epochs:
+                raise ValueError(f"{name}.freeze_epochs exceeds the {training.epochs} epochs of its training")
+        return self
+
+
+def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file or a packaged name, with `a.b=c` overrides applied, checked whole.
+
+    Args:
+        name_or_path: a path, else the name of a packaged recipe with or without `.yaml`.
+        overrides: dotted assignments; values are YAML. Paths in them are relative to the working directory,
+            paths in the file to the file.
+
+    Raises:
+        RecipeError: not found, not YAML, or not a valid recipe.
+    """
+    source = recipe_text.find(name_or_path)
+    tree = recipe_text.read(source)
+    recipe_text.anchor_paths(tree, source.parent)
+    for override in overrides:
+        recipe_text.assign(tree, override)
+    recipe_text.anchor_paths(tree, Path.cwd())
+    return parse(tree, where=str(source))
+
+
+def parse(tree: dict[str, Json], *, where: str) -> Recipe:
+    """A recipe from its plain tree.
+
+    Raises:
+        RecipeError: with `where`, the dotted path, the value and the mend.
+    """
+    recipe_text.check_version(tree, RECIPE_VERSION, where=where)
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as wrong:
+        raise recipe_error(wrong, where=where, valid=_keys_at(most_telling(wrong)["loc"])) from None
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    """Keys that are valid where a validation complained, for its message."""
+    model: Any = Recipe
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        nested = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((kind for kind in nested if isinstance(kind, type) and issubclass(kind, Record)), None)
+        if model is None:
+            return []
+    return list(model.model_fields)

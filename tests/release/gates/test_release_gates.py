@@ -1,0 +1,290 @@
+"""Gates: outcomes, reasons, what would decide, and what a recipe may not ask."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from calkd_edge.errors import RecipeError
+from calkd_edge.metrics import per_image as scores
+from calkd_edge.recipe.schema import GateSection
+from calkd_edge.records import Percentile, Predictions
+from calkd_edge.release.gates.evidence import Evidence, labels_of, paired
+from calkd_edge.release.gates.gates import METRICS, check, judge
+
+
+def gate(metric: str, **limits) -> GateSection:
+    return GateSection(metric=metric, **limits)
+
+
+def one(verdict):
+    assert len(verdict.gates) == 1, [g.sentence for g in verdict.gates]
+    return verdict.gates[0]
+
+
+def flipped(predictions: Predictions, rows: list[int]) -> Predictions:
+    """The same model wrong on `rows`: its best class there changes places with its worst."""
+    logits = predictions.logits.copy()
+    best, worst = logits[rows].argmax(axis=1), logits[rows].argmin(axis=1)
+    logits[rows, best], logits[rows, worst] = logits[rows, worst], logits[rows, best]
+    return replace(predictions, logits=logits)
+
+
+def alike(maker, images: int, precision: str = "int8", **changes) -> list[Evidence]:
+    """fp32 and a copy of it under another precision."""
+    same = maker.predictions(images=images)
+    return [
+        maker.evidence(same),
+        maker.evidence(changes.pop("predictions", same), precision=precision, **changes),
+    ]
+
+
+def test_the_whole_interval_inside_passes_outside_fails_and_across_is_undecided(maker):
+    fp32 = maker.evidence(maker.predictions())
+    found = {limit: one(judge([gate("top1", min=limit)], [fp32])).result for limit in (0.3, 0.95)}
+    assert found == {0.3: "passed", 0.95: "failed"}
+    value = fp32.measurement.quality.top1.value
+    assert one(judge([gate("top1", min=value)], [fp32])).result == "undecided"
+
+
+def test_a_sentence_says_metric_measurement_interval_limit_and_outcome(maker):
+    sentence = one(judge([gate("top1_drop", max=0.01)], alike(maker, 1000))).sentence
+    expected = "top1_drop of student int8 on local: 0.00 % [-0.27 %, 0.27 %], limit at most 1 %: passed"
+    assert sentence == expected
+
+
+def test_no_disagreement_on_too_few_images_is_undecided_and_says_how_many_would_do(maker):
+    found = one(judge([gate("top1_drop", max=0.01)], alike(maker, 200)))
+    assert found.result == "undecided"
+    assert "271 images would be needed even with no disagreement" in found.sentence
+    assert one(judge([gate("top1_drop", max=0.01)], alike(maker, 268))).result == "passed"
+
+
+def test_top1_drop_is_reference_minus_own_and_paired_by_index(maker):
+    base = maker.predictions()
+    right = np.flatnonzero(scores.top1(base.logits) == base.labels)[:400].tolist()
+    worse = flipped(base, right)
+    order = np.random.default_rng(0).permutation(len(worse.labels))
+    mixed = Predictions(worse.logits[order], worse.labels[order], worse.indices[order])
+    found = one(judge([gate("top1_drop", max=0.05)], alike(maker, 4000, predictions=mixed)))
+    assert found.value == pytest.approx(0.1)
+    assert found.result == "failed"
+
+
+def test_models_are_compared_on_their_common_images_only(maker):
+    a, b = maker.predictions(images=600), maker.predictions()
+    shifted = Predictions(b.logits[300:], b.labels[300:], b.indices[300:])
+    assert len(paired(a, shifted).labels) == 300
+    assert paired(a, Predictions(b.logits[600:], b.labels[600:], b.indices[600:])) is None
+    assert paired(a, replace(b, labels=(b.labels + 1) % 10)) is None
+
+
+def test_nll_rise_below_300_images_is_undecided_and_above_it_decides(maker):
+    assert one(judge([gate("nll_rise", max=0.5)], alike(maker, 299))).result == "undecided"
+    found = one(judge([gate("nll_rise", max=0.5)], alike(maker, 300)))
+    assert (found.result, found.value) == ("passed", 0)
+
+
+@pytest.mark.parametrize("metric", ["nll_rise", "brier_rise"])
+def test_a_worse_model_fails_the_paired_gate(maker, metric):
+    worse = maker.predictions(noise=2.0, seed=8)
+    assert one(judge([gate(metric, max=0.01)], alike(maker, 4000, predictions=worse))).result == "failed"
+
+
+def test_ece_below_1000_images_is_reported_not_gated(maker):
+    found = one(judge([gate("ece", max=0.5)], [maker.evidence(maker.predictions(images=999))]))
+    assert found.result == "undecided"
+    assert found.value is not None
+    assert "reported, not gated below 1,000 images" in found.sentence
+
+
+def test_an_undecided_ece_gate_names_the_images_it_needs(maker):
+    sample = maker.evidence(maker.predictions(images=1500))
+    found = one(judge([gate("ece", max=sample.measurement.quality.ece.high - 0.002)], [sample]))
+    assert found.result == "undecided"
+    assert int(re.search(r"about ([\d,]+) images", found.needed)[1].replace(",", "")) > 1500
+
+
+@pytest.mark.parametrize("missing", ["latency_p50_ms", "ece"])
+def test_gate_fails_when_the_metric_was_not_measured(maker, missing):
+    whole = maker.evidence(maker.predictions(images=1200), p50=None)
+    bare = replace(whole, measurement=whole.measurement.model_copy(update={"quality": None}))
+    verdict = judge([gate(missing, max=100)], [bare])
+    assert one(verdict).result == "unmeasured"
+    assert verdict.verdict == "failed"
+
+
+def test_a_gate_without_any_measurement_is_unmeasured(maker):
+    fp32 = [maker.evidence(maker.predictions(images=300))]
+    for asked in (gate("top1", min=0.1, device="jetson"), gate("top1", min=0.1, precision="int8")):
+        verdict = judge([asked], fp32)
+        assert one(verdict).result == "unmeasured"
+        assert verdict.verdict == "failed"
+    assert judge([gate("top1", min=0.1)], []).verdict == "failed"
+
+
+def test_target_gates_apply_to_the_devices_of_the_run_and_to_none_without_them(maker):
+    both = [maker.evidence(maker.predictions(images=300), device=d) for d in ("local", "jetson")]
+    asked = [gate("size_bytes", max=1e9, device="target")]
+    assert judge(asked, both).gates == ()
+    assert "on jetson" in one(judge(asked, both, target_devices=["jetson"])).measurement
+    skipped = judge(asked, both, target_devices=["orin:tensorrt"])
+    assert (one(skipped).result, skipped.verdict) == ("unmeasured", "failed")
+
+
+def test_a_skipped_device_leaves_gates_for_every_device_unmeasured(maker):
+    verdict = judge(
+        [gate("size_bytes", max=1e9)],
+        [maker.evidence(maker.predictions(images=300))],
+        target_devices=["orin"],
+    )
+    assert [g.result for g in verdict.gates] == ["passed", "unmeasured"]
+
+
+def test_uncalibrated_rows_and_the_teacher_are_not_judged_unless_asked(maker):
+    p = maker.predictions(images=300)
+    rows = [maker.evidence(p, calibrated=False), maker.evidence(p, model="teacher"), maker.evidence(p)]
+    assert one(judge([gate("top1", min=0.1)], rows)).measurement == "student fp32 on local"
+    assert one(judge([gate("top1", min=0.1, model="teacher")], rows)).measurement == "teacher fp32 on local"
+
+
+def test_drops_skip_fp32_but_not_against_the_teacher(maker):
+    p = maker.predictions(images=400)
+    rows = [maker.evidence(p, model="teacher"), *alike(maker, 400)]
+    assert [g.measurement for g in judge([gate("top1_drop", max=0.5)], rows).gates] == [
+        "student int8 on local"
+    ]
+    assert len(judge([gate("top1_drop_from_teacher", max=0.5)], rows).gates) == 2
+
+
+def test_a_drop_without_fp32_on_the_same_device_is_unmeasured(maker):
+    rows = [
+        maker.evidence(maker.predictions(images=300)),
+        maker.evidence(maker.predictions(images=300), precision="int8", device="jetson"),
+    ]
+    found = one(judge([gate("top1_drop", max=0.1)], rows))
+    assert found.result == "unmeasured"
+    assert "no predictions of student fp32 on jetson" in found.sentence
+
+
+def test_latency_on_an_emulated_device_is_undecided_with_that_reason(maker):
+    found = one(
+        judge(
+            [gate("latency_p50_ms", max=100)], [maker.evidence(maker.predictions(images=300), emulated=True)]
+        )
+    )
+    assert found.result == "undecided"
+    assert "(emulated)" in found.sentence
+
+
+def test_a_percentile_that_the_runs_cannot_carry_is_undecided_and_says_how_many_are_needed(maker):
+    whole = maker.evidence(maker.predictions(images=300))
+    few = whole.measurement.latency_ms.model_copy(
+        update={"p95": Percentile(value=None, low=4.0, high=None), "effective_samples": 31.0}
+    )
+    thin = replace(whole, measurement=whole.measurement.model_copy(update={"latency_ms": few}))
+    found = one(judge([gate("latency_p95_ms", max=9)], [thin]))
+    assert found.result == "undecided"
+    assert "31 effective runs cannot carry p95; 59 effective runs would be needed" in found.sentence
+
+
+def test_a_failed_fit_is_undecided_even_when_no_gate_asks(maker):
+    bad = maker.evidence(maker.predictions(images=300), status="separable")
+    verdict = judge([], [bad])
+    assert one(verdict).metric == "temperature_status"
+    assert "separable" in one(verdict).sentence
+    assert verdict.verdict == "undecided"
+    assert len(judge([gate("temperature_status", max=0)], [bad]).gates) == 1
+    assert judge([], [maker.evidence(maker.predictions(images=300), status="constant")]).gates == ()
+
+
+def test_equivalence_passes_only_with_the_whole_interval_on_both_sides(maker):
+    same = alike(maker, 4000)
+    asked = [
+        gate("coverage_shift", within=0.01, threshold=0.8),
+        gate("precision_shift", within=0.01, threshold=0.8),
+    ]
+    assert {g.result for g in judge(asked, same).gates} == {"passed"}
+    sharper = alike(maker, 4000, predictions=maker.predictions(sharp=1.6))
+    assert judge(asked[:1], sharper).gates[0].result == "failed"
+    assert judge(asked[:1], sharper).gates[0].value > 0.01
+
+
+def test_thresholds_read_the_probabilities_that_the_file_returned(maker):
+    p = maker.predictions(images=1000)
+    rows = [
+        maker.evidence(p),
+        maker.evidence(replace(p, probabilities=np.full(p.logits.shape, 0.1)), precision="int8"),
+    ]
+    found = one(judge([gate("coverage_shift", within=0.01, threshold=0.8)], rows))
+    assert found.value == pytest.approx(-float((scores.confidence(p.logits) >= 0.8).mean()))
+
+
+def test_no_image_above_the_threshold_is_undecided(maker):
+    flat = replace(maker.predictions(images=400), probabilities=np.full((400, 10), 0.1))
+    rows = [maker.evidence(flat), maker.evidence(flat, precision="int8")]
+    found = one(judge([gate("precision_shift", within=0.01, threshold=0.8)], rows))
+    assert found.result == "undecided"
+    assert "no image reaches confidence 0.8" in found.sentence
+
+
+def test_agreement_with_fp32_has_wilson_bounds(maker):
+    base = maker.predictions()
+    found = one(
+        judge([gate("agreement", min=0.9)], alike(maker, 4000, predictions=flipped(base, list(range(40)))))
+    )
+    assert found.value == pytest.approx(0.99)
+    assert found.result == "passed"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"), [("fup", "failed"), ("up", "undecided"), ("p", "passed"), ("", "passed")]
+)
+def test_failed_beats_undecided_beats_passed(maker, outcomes, expected):
+    fp32 = maker.evidence(maker.predictions(images=500))
+    value = fp32.measurement.quality.top1.value
+    limits = {"f": 0.99, "u": value, "p": 0.01}
+    gates = [gate("top1", min=limits[o]) for o in outcomes]
+    assert judge(gates, [fp32]).verdict == expected
+    assert judge(gates, [fp32], smoke=True).verdict == "smoke"
+
+
+def test_two_runtimes_on_one_device_are_told_apart(maker):
+    a = maker.evidence(maker.predictions(images=300)).measurement
+    b = a.model_copy(update={"runtime": "tensorrt"})
+    assert labels_of([a, b]) == ["student fp32 on local:onnxruntime", "student fp32 on local:tensorrt"]
+    assert labels_of([a]) == ["student fp32 on local"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "where", "remedy"),
+    [
+        (gate("top1_dropp", max=0.1), "gates[0].metric", "Did you mean 'top1_drop'"),
+        (gate("top1", max=0.9), "gates[0].max", "Give min instead of max"),
+        (gate("ece", min=0.1), "gates[0].min", "Give max instead of min"),
+        (gate("coverage_shift", max=0.1, threshold=0.9), "gates[0].max", "Give within"),
+        (gate("coverage_shift", within=0.1), "gates[0].threshold", "Add threshold"),
+        (gate("ece", max=0.1, threshold=0.9), "gates[0].threshold", "Remove threshold"),
+        (gate("ece", max=0.1, precision="int4"), "gates[0].precision", "Valid: fp32, int8"),
+        (gate("top1_drop", max=0.1, precision="fp32"), "gates[0].precision", "another precision"),
+        (gate("top1_drop", max=0.1, model="teacher"), "gates[0].model", "Remove model"),
+    ],
+)
+def test_gates_that_cannot_be_meant_are_refused_with_a_remedy(bad, where, remedy):
+    with pytest.raises(RecipeError) as caught:
+        check([bad], ["fp32", "int8"], where="my.yaml")
+    assert caught.value.message.startswith(f"my.yaml: {where}: ")
+    assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_can_be_read_in_a_whole_world(world, name):
+    metric = METRICS[name]
+    limit = {metric.limits[0]: 0.5} | ({"threshold": 0.8} if metric.threshold else {})
+    results = judge([gate(name, **limit)], world).gates
+    assert results
+    assert all(found.result != "unmeasured" and found.value is not None for found in results)
+    assert metric.meaning

@@ -1,0 +1,75 @@
+"""A chain of small stages that resume, and the process that runs it: what is killed and locked in the tests.
+
+python chain_stages.py STORE [SECONDS_A_STEP]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from calkd_edge.files import write_atomically
+
+STEPS = 8
+
+
+def count(job):
+    """Write steps.txt, one line a step, and attempts.txt; each step survives a kill in scratch."""
+    with open(job.scratch / "attempts", "a", encoding="utf-8") as attempts:
+        attempts.write("x")
+    kept = job.scratch / "steps"
+    kept.mkdir(exist_ok=True)
+    above = [(folder / "steps.txt").read_text() for folder in job.inputs.values()]
+    (job.out / "early.txt").write_text("written before the work begins\n")
+    for step in range(STEPS):
+        if not (kept / f"{step}").exists():
+            time.sleep(job.places["seconds"])
+            write_atomically(kept / f"{step}", f"{job.params['name']} {step}\n".encode())
+    lines = [(kept / f"{step}").read_text() for step in range(STEPS)]
+    (job.out / "steps.txt").write_text("".join([*above, *lines]))
+    (job.out / "deep").mkdir()
+    (job.out / "deep" / "attempts.txt").write_text((job.scratch / "attempts").read_text())
+
+
+class Silent:
+    """A watcher that shows nothing and keeps what was reused."""
+
+    def __init__(self):
+        self.reused = {}
+
+    def started(self, stage):
+        return lambda done, total: None
+
+    def finished(self, stage, *, reused, seconds):
+        self.reused[stage.name] = reused
+
+
+def chain(seconds: float):
+    """Three stages, each resting on the one before."""
+    from chain_stages import count as function  # the same import path in every process
+
+    from calkd_edge.engine.stage import Stage
+
+    stages = []
+    for name in ("first", "second", "third"):
+        inputs = {"above": stages[-1]} if stages else {}
+        stages.append(Stage(name, function, 1, {"name": name}, inputs, places={"seconds": seconds}))
+    return stages
+
+
+def main(arguments):
+    """Bring the chain and print which stages were reused."""
+    from calkd_edge.engine.runner import Runner
+    from calkd_edge.engine.store import Store
+
+    watcher = Silent()
+    runner = Runner(Store(Path(arguments[0])), watcher, dict)
+    for stage in chain(float(arguments[1])):
+        runner.bring(stage)
+    print(json.dumps(watcher.reused))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
