@@ -26,8 +26,8 @@ import numpy as np
 from calkd_edge.devices.session import open_session
 from calkd_edge.errors import RecipeError
 from calkd_edge.external_models.repair import Asked, repair
+from calkd_edge.pipeline.plan_measuring import load_of
 from calkd_edge.recipe.schema import BenchmarkSection
-from calkd_edge.stages.benchmark import load_of
 
 TEMPERATURE = 1.5
 ROUNDS = 5

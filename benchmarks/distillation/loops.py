@@ -30,18 +30,19 @@ from torchvision.models.shufflenetv2 import channel_shuffle as torchvisions_shuf
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.models import image_model, shufflenet, shufflenet_v1
 from calkd_edge.recipe.training import OptimizerSection, TrainingSection
-from calkd_edge.records import Affine
+from calkd_edge.records import Affine, Component, LossComponent
 from calkd_edge.stages.distill import Distillation, SoftLabels, build_losses
 from calkd_edge.stages.epochs import Epochs, augmentation_of, description_of, watcher
-from calkd_edge.stages.soft_labels import Teaching
+from calkd_edge.stages.params import EpochParams
+from calkd_edge.stages.soft_labels import TeacherPass
 from calkd_edge.training.loop import Training, fabric_for, fit
 
 IMAGES_PER_STEP, TEACHER_IMAGES_PER_STEP = 64, 256
 WARM_UP, TEACHER_WARM_UP = 10, 3
-AUGMENTATION = {"name": "crop_pad", "settings": {"padding": 4}}
+AUGMENTATION = Component(name="crop_pad", settings={"padding": 4})
 LOSSES = [
-    {"name": "cross_entropy", "weight": 0.1, "settings": {}},
-    {"name": "kd", "weight": 0.9, "settings": {"temperature": 4.0}},
+    LossComponent(name="cross_entropy", weight=0.1, settings={}),
+    LossComponent(name="kd", weight=0.9, settings={"temperature": 4.0}),
 ]
 OPTIMIZER = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
 
@@ -72,9 +73,9 @@ class Clock:
 def network(name: str, prepared: Prepared) -> tuple[image_model.ImageModel, Any]:
     """An untrained network of the literature's size: NAME or NAME{"setting": value}."""
     plain, brace, settings = name.partition("{")
-    chosen = {"name": plain, "settings": json.loads(brace + settings) if brace else {}}
+    component = Component(name=plain, settings=json.loads(brace + settings) if brace else {})
     torch.manual_seed(0)
-    description = description_of(chosen, prepared, "train")
+    description = description_of(component, prepared, "train")
     return image_model.build(description), description
 
 
@@ -99,7 +100,7 @@ def ours(loop: str, teacher: str, student: str, prepared: Prepared, clock: Clock
         train_images=len(rows),
         epochs=section.epochs,
     )
-    params = {"augmentation": AUGMENTATION, "mixing": None, "seed": 17}
+    params = EpochParams(augmentation=AUGMENTATION, mixing=None, seed=17)
     epochs = Epochs.of(prepared, IMAGES_PER_STEP, params)
     generator = np.random.default_rng(1)
     view = {name: column[None] for name, column in epochs.augmentation.draw(len(rows), generator).items()}
@@ -135,7 +136,7 @@ def teacher_pass(teacher: str, prepared: Prepared, clock: Clock) -> None:
     taught = taught.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     augmentation = augmentation_of(AUGMENTATION, prepared)
     rows = prepared.indices("train")
-    asked = Teaching(taught, torch.device("cpu"), prepared, augmentation)
+    asked = TeacherPass(taught, torch.device("cpu"), prepared, augmentation)
     while True:
         view = augmentation.draw(len(rows), np.random.default_rng(1))
         for start in range(0, len(rows) - TEACHER_IMAGES_PER_STEP + 1, TEACHER_IMAGES_PER_STEP):

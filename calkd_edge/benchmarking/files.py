@@ -60,7 +60,7 @@ def timed_file(
     replies = [run.reply for run in runs]
     timing: dict[str, Any] = dict.fromkeys(("latency_ms", "p99", "infer_ms", "paced", "soak", "energy"))
     if not emulated:
-        timing["latency_ms"] = summarise(runs, {"threads": threads, "profile": profile})
+        timing["latency_ms"] = summarise(runs, threads=threads, profile=profile)
         timing["p99"] = tail(milliseconds(runs))
         timing["infer_ms"] = on_device(runs)
         timing["paced"] = None if rate_hz is None else paced(runs, rate_hz)
@@ -84,7 +84,7 @@ def timed_file(
     )
 
 
-def summarise(runs: list[TimedRun], params: Any) -> LatencySummary:
+def summarise(runs: Sequence[TimedRun], *, threads: int, profile: str) -> LatencySummary:
     """The figures of all processes together: bounds from the worst, the histogram from all samples."""
     replies = [timed.reply for timed in runs]
     return latency_summary(
@@ -94,8 +94,8 @@ def summarise(runs: list[TimedRun], params: Any) -> LatencySummary:
         warmup_seconds=sum(reply["warmup_seconds"] for reply in replies),
         load_ms=float(np.median([reply["load_ms"] for reply in replies])),
         first_ms=float(np.median([reply["first_ms"] for reply in replies])),
-        threads=params["threads"],
-        profile=params["profile"],
+        threads=threads,
+        profile=profile,
         measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 

@@ -10,12 +10,9 @@ import typer
 
 from calkd_edge.cli.console import log_to, say, screen
 from calkd_edge.cli.store import StoreOption
-from calkd_edge.errors import RecipeError
 
 if TYPE_CHECKING:
-    from calkd_edge.pipeline.options import Options
-    from calkd_edge.pipeline.run import Release
-    from calkd_edge.recipe.schema import Recipe
+    from calkd_edge.pipeline.run import Release, Run
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 PluginOption = Annotated[
@@ -51,59 +48,39 @@ def compress(
     as_json: JsonOption = False,
 ) -> None:
     """Run a recipe: teacher, calibration, student, export, int8, scores, gates, report, bundle."""
-    from calkd_edge.devices.targets import split_runtime
-    from calkd_edge.pipeline import devices as run_devices
-    from calkd_edge.pipeline.options import Options
-    from calkd_edge.pipeline.plugins import load_plugins
-    from calkd_edge.recipe import source as recipe_text
-    from calkd_edge.recipe.schema import load_recipe
-    from calkd_edge.recipe.smoke import smoke as smoke_variant
+    from calkd_edge.pipeline.run import prepare_run
 
-    if accelerator not in ("auto", "cpu", "cuda"):
-        raise RecipeError(f"--accelerator {accelerator}: not known", remedy="Valid: auto, cpu, cuda.")
-    plugins = load_plugins(plugin or ())
-    where = str(recipe_text.find(recipe))
-    loaded = run_devices.with_devices(load_recipe(recipe, overrides or ()), device or ())
-    chosen = smoke_variant(loaded) if smoke else loaded
-    folder = (out or Path("runs") / chosen.name).resolve()
-    options = Options(
-        out=folder,
+    run = prepare_run(
+        recipe,
+        out=None if out is None else out.resolve(),
         store=store,
+        devices=device or (),
+        skip_devices=skip_device or (),
+        overrides=overrides or (),
+        smoke=smoke,
         accelerator=accelerator,
         processes=processes,
         fresh=fresh or (),
-        skipped_devices=skip_device or (),
-        target_devices=[split_runtime(name)[0] for name in device or ()],
-        smoke=smoke,
+        plugins=plugin or (),
         allow_undecided=allow_undecided,
         reuse_measurements=reuse_measurements,
         debug_parity=debug_parity,
-        plugins=plugins,
     )
-    say("recipe {}", where)
+    say("recipe {}", run.where)
     if dry_run:
-        _show_plan(chosen, where, options, as_json=as_json)
+        _show_plan(run, as_json=as_json)
         return
-    log_to(folder / "log.txt")
-    release = _run(chosen, where, options)
-    _finish(release, as_json=as_json)
+    log_to(run.options.out / "log.txt")
+    _finish(_run(run), as_json=as_json)
 
 
-def _run(recipe: Recipe, where: str, options: Options) -> Release:
+def _run(run: Run) -> Release:
     from calkd_edge.cli.run_screen import TerminalWatcher
-    from calkd_edge.pipeline import run as pipeline
+    from calkd_edge.pipeline.run import run_plan
 
-    count = 0
-
-    def counted(total: int) -> None:
-        nonlocal count
-        count = total
-
-    watcher = TerminalWatcher(screen(), lambda: count)
+    watcher = TerminalWatcher(screen())
     try:
-        return pipeline.compress(
-            recipe, where=where, options=options, watcher=watcher, told=_tell, counted=counted
-        )
+        return run_plan(run, watcher=watcher, on_message=_tell, on_plan=watcher.planned)
     finally:
         watcher.stop()
 
@@ -114,17 +91,18 @@ def _tell(sentence: str) -> None:
     say(f"  [{style}]{{}}[/{style}]", sentence)
 
 
-def _show_plan(recipe: Recipe, where: str, options: Options, *, as_json: bool) -> None:
+def _show_plan(run: Run, *, as_json: bool) -> None:
     from calkd_edge.cli.run_screen import plan_json, show_plan
     from calkd_edge.engine.store import Store
-    from calkd_edge.pipeline import run as pipeline
+    from calkd_edge.pipeline.notices import notices
+    from calkd_edge.pipeline.run import make_plan
 
-    plan, _ = pipeline.make_plan(recipe, where, options)
-    for sentence in pipeline.notices(plan.checked, options):
+    plan, _ = make_plan(run)
+    for sentence in notices(plan.checked, run.options):
         _tell(sentence)
     reused: set[str] = set()
-    if options.store.is_dir():
-        store = Store(options.store)
+    if run.options.store.is_dir():
+        store = Store(run.options.store)
         reused = {stage.fingerprint for stage in plan.stages if store.published(stage) is not None}
     if as_json:
         print(plan_json(plan, reused))

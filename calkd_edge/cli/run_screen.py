@@ -39,15 +39,18 @@ class TerminalWatcher:
 
     Args:
         console: where to write.
-        total: number of stages, for "3/20".
     """
 
-    def __init__(self, console: Console, total: Callable[[], int]) -> None:
-        self.console, self.total = console, total
+    def __init__(self, console: Console) -> None:
+        self.console, self.total = console, 0
         self.number = 0
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         self.begun = self.logged = 0.0
+
+    def planned(self, plan: Plan) -> None:
+        """Take the number of stages, for "3/20"."""
+        self.total = len(plan.stages)
 
     def started(self, stage: Stage) -> Callable[[int, int], None]:
         """Begin a stage's line."""
@@ -82,7 +85,7 @@ class TerminalWatcher:
         self.stop()
         self.number += 1
         spent = "reused" if reused else f"{seconds:.1f} s"
-        count = f"{self.number}/{self.total()}"
+        count = f"{self.number}/{self.total}"
         self.console.print(
             f"  [dim]{count:>6}[/dim] {escape(stage.name)} [dim]{spent}[/dim]", highlight=False
         )

@@ -39,17 +39,12 @@ def store_gc(
 ) -> None:
     """Remove every published folder that none of the kept recipes uses."""
     from calkd_edge.engine.store import Store
-    from calkd_edge.pipeline import run as pipeline
-    from calkd_edge.pipeline.options import Options
-    from calkd_edge.recipe import source as recipe_text
-    from calkd_edge.recipe.schema import load_recipe
-    from calkd_edge.recipe.smoke import smoke as smoke_variant
+    from calkd_edge.pipeline.run import make_plan, prepare_run
 
     kept: set[str] = set()
     for name in keep:
-        loaded, where = load_recipe(name, overrides or ()), str(recipe_text.find(name))
-        for recipe in (loaded, smoke_variant(loaded)):
-            plan, _ = pipeline.make_plan(recipe, where, Options(out=Path("."), store=store))
+        for smoke in (False, True):
+            plan, _ = make_plan(prepare_run(name, store=store, overrides=overrides or (), smoke=smoke))
             kept |= {stage.fingerprint for stage in plan.stages}
     removed, freed = Store(store).collect(kept)
     print(f"removed {removed} folders, {freed / 2**20:.1f} MiB")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -44,28 +45,33 @@ class Stage:
 
     Attributes:
         name: what people call it: "distill", "benchmark-int8@local".
-        function: a module-level function; its import path is part of the fingerprint.
+        path: import path of a module-level function, "module:name"; part of the fingerprint.
         version: bumped by hand when what the function writes changes.
         params: see Job.
         inputs: stages whose folders it reads, by role.
         places: see Job.
         parallel: whether it may run under torchrun; not part of the fingerprint.
         measures: whether it measures the world, so that its result grows old.
+        resource: what it depends on outside this machine's files, such as a device's name; stages of one
+            resource fail together. Not part of the fingerprint.
     """
 
     name: str
-    function: StageFunction
+    path: str
     version: int
     params: Mapping[str, Any]
     inputs: Mapping[str, Stage] = field(default_factory=dict)
     places: Mapping[str, Any] = field(default_factory=dict)
     parallel: bool = False
     measures: bool = False
+    resource: str = ""
 
     @property
-    def path(self) -> str:
-        """Import path of the function, "module:name"."""
-        return f"{self.function.__module__}:{self.function.__qualname__}"
+    def function(self) -> StageFunction:
+        """The function itself, imported when it is first needed."""
+        module, _, name = self.path.partition(":")
+        function: StageFunction = getattr(import_module(module), name)
+        return function
 
     @cached_property
     def fingerprint(self) -> str:

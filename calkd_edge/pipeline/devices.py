@@ -1,6 +1,6 @@
-"""The devices of a run: which they are, where they are, and what they say of themselves beforehand.
+"""The devices of a run: their names, their locations, and the facts that they report beforehand.
 
-In scope: names, places, probes. Out of scope: what is done there.
+In scope: names, locations, probes. Out of scope: what runs there.
 """
 
 from __future__ import annotations
@@ -17,45 +17,45 @@ from calkd_edge.records import DeviceFacts
 
 
 def located(recipe: Recipe, skipped: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """Where every device of a recipe is, by name; asks none of them.
+    """The location of every device of a recipe, by name; contacts none of them.
 
     Raises:
-        RecipeError: a name that nothing knows.
-        DeviceError: a kind of board of which nobody says where one is.
+        RecipeError: an unknown name.
+        DeviceError: a kind of board whose address is not known.
     """
-    wanted: dict[str, list[str]] = {}
+    runtimes: dict[str, list[str]] = {}
     for device in recipe.devices:
-        wanted.setdefault(device.name, []).append(device.runtime)
+        runtimes.setdefault(device.name, []).append(device.runtime)
     return {
-        device.name: place_of(device.name, device.own_place, runtimes=wanted[device.name])
+        device.name: place_of(device.name, device.own_place, runtimes=runtimes[device.name])
         for device in recipe.devices
         if device.name not in skipped
     }
 
 
 def probe(
-    recipe: Recipe, places: Mapping[str, Mapping[str, Any]], skipped: Sequence[str] = ()
+    recipe: Recipe, locations: Mapping[str, Mapping[str, Any]], skipped: Sequence[str] = ()
 ) -> dict[str, DeviceFacts]:
-    """What every device of a recipe is, asked before anything trains.
+    """The facts of every device of a recipe, read before anything trains.
 
     Raises:
         DeviceError: one does not answer, or lacks the runtime the recipe asks for.
     """
-    found = {}
+    facts = {}
     for name in dict.fromkeys(device.name for device in recipe.devices if device.name not in skipped):
-        with open_session(name, places[name]) as session:
-            found[name] = session.probe()
+        with open_session(name, locations[name]) as session:
+            facts[name] = session.probe()
     for device in recipe.devices:
-        if device.name in found:
-            check_runtime(device.name, device.runtime, found[device.name])
-    return found
+        if device.name in facts:
+            check_runtime(device.name, device.runtime, facts[device.name])
+    return facts
 
 
 def check_skipped(recipe: Recipe, skipped: Sequence[str]) -> None:
-    """Refuse to skip a device that is not there, or the one the calibration is fitted on.
+    """Refuse to skip a device that the recipe does not have, or the one that the calibration is fitted on.
 
     Raises:
-        RecipeError: with the devices that may be skipped.
+        RecipeError: names the devices that may be skipped.
     """
     names = list(dict.fromkeys(device.name for device in recipe.devices))
     for name in skipped:
@@ -66,7 +66,7 @@ def check_skipped(recipe: Recipe, skipped: Sequence[str]) -> None:
             )
         if name == recipe.calibrate.on:
             raise RecipeError(
-                f"--skip-device {name}: the calibration is fitted on what it answers (calibrate.on)",
+                f"--skip-device {name}: the calibration is fitted on its predictions (calibrate.on)",
                 remedy="Name another device there: --set calibrate.on=NAME.",
             )
 

@@ -1,10 +1,12 @@
-"""Where and how a plan runs: what the command line says and no recipe does."""
+"""Where and how a plan runs: what the command line says and a recipe does not."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+ACCELERATORS = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -16,13 +18,13 @@ class Options:
         store: the folder of published stages.
         accelerator: auto, cpu or cuda.
         processes: for training.
-        fresh: names of stages to make anew, with all that rests on them.
-        skipped_devices: names not to be asked; their gates are unmeasured.
-        target_devices: names given for this run, that gates with `device: target` apply to.
+        fresh: names of stages to run again, with all that depend on them.
+        skipped_devices: names of devices to leave out; their gates are unmeasured.
+        target_devices: names added for this run; gates with `device: target` apply to them.
         smoke: whether the recipe is the smoke variant.
         allow_undecided: whether an undecided release gets a bundle.
         reuse_measurements: whether a latency older than the recipe allows is kept.
-        debug_parity: whether exported files are held against torch layer by layer.
+        debug_parity: whether exported files are compared with torch layer by layer.
         plugins: module -> SHA-256 of its file.
     """
 

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
 
-from calkd_edge.engine.stage import Stage, StageFunction
-from calkd_edge.pipeline.checks import Checked
-from calkd_edge.recipe.training import ScheduleSection
-from calkd_edge.stages import distill, export, onnx_teacher, prepare, qat, soft_labels, start, teacher
+from calkd_edge.engine.stage import Stage
+from calkd_edge.files import sha256_of
+from calkd_edge.models import pretrained
+from calkd_edge.pipeline.checks import CheckedRecipe
+from calkd_edge.pipeline.planned import PlannedTraining
+from calkd_edge.recipe.training import DistillSection, ModelSection, ScheduleSection
+from calkd_edge.records import Component, Json
+from calkd_edge.stages.params import (
+    DistillParams,
+    ExportParams,
+    OnnxTeacherParams,
+    PrepareParams,
+    QatParams,
+    SoftLabelsParams,
+    SplitParams,
+    StageParams,
+    TeacherParams,
+)
 
 QAT_EPOCHS, QAT_RATE = 0.1, 0.01
-"""Of the epochs and of the learning rate of distillation; about what H. Wu et al. (Integer Quantization
-for Deep Learning Inference, arXiv 2004.09602) train on with."""
+"""Shares of the epochs and of the learning rate of distillation; about those of H. Wu et al. (Integer
+Quantization for Deep Learning Inference, arXiv 2004.09602)."""
 
 
 @dataclass(frozen=True)
-class Maker:
-    """Makes stages.
+class StageMaker:
+    """Makes stages from their parameters.
 
     Attributes:
-        plugins: module -> SHA-256 of its file; part of every fingerprint that rests on code of one's own.
+        plugins: module -> SHA-256 of its file; part of every fingerprint that depends on plugin code.
     """
 
     plugins: Mapping[str, str]
@@ -31,139 +44,204 @@ class Maker:
     def __call__(
         self,
         name: str,
-        function: StageFunction,
-        params: Mapping[str, Any],
+        params: StageParams,
         inputs: Mapping[str, Stage],
-        **more: Any,
+        *,
+        locations: Mapping[str, Json] | None = None,
+        parallel: bool = False,
+        measures: bool = False,
+        resource: str = "",
     ) -> Stage:
-        """A stage with the version of its output, which its function's module keeps."""
-        from_plugins = {"plugins": dict(self.plugins)} if self.plugins else {}
-        version_of_output: int = sys.modules[function.__module__].VERSION
-        return Stage(name, function, version_of_output, {**params, **from_plugins}, inputs, **more)
+        """A stage with the function and the version that its parameters name."""
+        plain = params.model_copy(update={"plugins": dict(self.plugins)}).plain()
+        return Stage(
+            name,
+            params.function,
+            params.version,
+            plain,
+            inputs,
+            places=locations or {},
+            parallel=parallel,
+            measures=measures,
+            resource=resource,
+        )
 
 
 @dataclass(frozen=True)
-class Trainings:
-    """What learns, and the files of it.
+class TrainingStages:
+    """Makes the stages that train networks and export them.
 
     Attributes:
-        checked: the recipe, its names looked up.
+        checked: the recipe with its components.
         accelerator: where to train; never part of a fingerprint.
         make: makes stages.
+        trainings: every stage made here that trains a network.
     """
 
-    checked: Checked
+    checked: CheckedRecipe
     accelerator: str
-    make: Maker
+    make: StageMaker
+    trainings: list[PlannedTraining] = field(default_factory=list)
 
     def prepare(self) -> Stage:
-        """The data as stages read it."""
+        """The data set as stages read it."""
         data = self.checked.recipe.data
-        keys = ("calibration_images", "train_images", "test_images", "drop_duplicates", "broken")
-        params = {
-            "dataset": data.name,
-            "settings": self.checked.named["data"]["settings"],
-            "identity": self.checked.dataset.identity(),
-            "splits": {**{key: getattr(data, key) for key in keys}, "seed": self.checked.recipe.seed},
-        }
-        return self.make("prepare", prepare.run, params, {}, places={"root": data.root})
+        splits = SplitParams(
+            calibration_images=data.calibration_images,
+            train_images=data.train_images,
+            test_images=data.test_images,
+            drop_duplicates=data.drop_duplicates,
+            broken=data.broken,
+            seed=self.checked.recipe.seed,
+        )
+        params = PrepareParams(
+            dataset=data.name,
+            settings=self.checked.data.settings,
+            identity=self.checked.dataset.identity(),
+            splits=splits,
+        )
+        return self.make("prepare", params, {}, locations={"root": data.root})
 
     def teacher(self, data: Stage) -> Stage:
-        """The teacher, trained or taken as it is."""
-        recipe = self.checked.recipe
-        training = recipe.teacher_training
-        params = {
-            "model": self.checked.named["teacher"],
-            "training": None if training is None else training.numbers,
-            "augmentation": self.checked.named["augmentation"],
-            "mixing": self.checked.named.get("teacher_training.mixing"),
-            "seed": recipe.seed if training is None or training.seed is None else training.seed,
-            **start.params_of(recipe.teacher, self.checked.named["teacher"]["settings"]),
-        }
-        places = {**self._training_places(), **start.places_of(recipe.teacher)}
+        """The teacher, trained here or taken from a file."""
+        recipe, model = self.checked.recipe, self.checked.teacher
+        section = recipe.teacher_training
+        locations = {**self._training_locations(), **start_locations(recipe.teacher)}
         if self.checked.teacher_is_file:
-            own = {key: params[key] for key in ("model", "weights_sha256", "trained_on")}
-            return self.make("teacher", onnx_teacher.run, own, {"data": data}, places=places)
-        return self.make("teacher", teacher.run, params, {"data": data}, places=places, parallel=True)
+            from_file = OnnxTeacherParams(
+                model=model,
+                weights_sha256=sha256_of(Path(str(recipe.teacher.weights))),
+                trained_on=recipe.teacher.trained_on or "train",
+            )
+            return self.make("teacher", from_file, {"data": data}, locations=locations)
+        params = TeacherParams(
+            model=model,
+            training=None if section is None else section.numbers,
+            augmentation=self.checked.augmentation,
+            mixing=self.checked.teacher_mixing,
+            seed=recipe.seed if section is None or section.seed is None else section.seed,
+            **start_fields(recipe.teacher, model),
+        )
+        stage = self.make("teacher", params, {"data": data}, locations=locations, parallel=True)
+        if section is not None:
+            self.trainings.append(PlannedTraining(stage, section, model))
+        return stage
 
-    def soft_labels(self, taught: Stage, data: Stage) -> Stage | None:
-        """The teacher's answers, where they are stored."""
+    def soft_labels(self, teacher: Stage, data: Stage) -> Stage | None:
+        """The teacher's stored logits; None when they are not stored."""
         if self.checked.teacher_mode != "stored":
             return None
-        section = self.checked.recipe.distill.soft_labels
-        params = {
-            "views": self.checked.recipe.distill.views,
-            "images_per_step": section.images_per_step,
-            "augmentation": self.checked.named["augmentation"],
-            "seed": self.checked.recipe.seed,
-        }
-        inputs = {"data": data, "teacher": taught}
-        places = self._training_places()
-        return self.make("soft-labels", soft_labels.run, params, inputs, places=places, parallel=True)
-
-    def control(self, data: Stage, taught: Stage, stored: Stage | None) -> Stage:
-        """The same student, from the teacher as it was before its calibration."""
-        return self.distill(data, taught, None, stored)
-
-    def distill(self, data: Stage, taught: Stage, calibrated: Stage | None, stored: Stage | None) -> Stage:
-        """The student; without `calibrated`, from the teacher as it is."""
-        recipe = self.checked.recipe
-        params = {
-            "model": self.checked.named["student"],
-            "training": recipe.distill.numbers,
-            "losses": list(self.checked.losses),
-            "augmentation": self.checked.named["augmentation"],
-            "mixing": self.checked.named.get("distill.mixing"),
-            "teacher_mode": self.checked.teacher_mode,
-            "seed": recipe.seed if recipe.distill.seed is None else recipe.distill.seed,
-            **start.params_of(recipe.student, self.checked.named["student"]["settings"]),
-        }
-        inputs = {"data": data, "teacher": taught}
-        if calibrated is not None:
-            inputs["calibration"] = calibrated
-        if stored is not None:
-            inputs["soft_labels"] = stored
-        places = {**self._training_places(), **start.places_of(recipe.student)}
-        name = "control" if calibrated is None else "distill"
-        return self.make(name, distill.run, params, inputs, places=places, parallel=True)
-
-    def qat(self, student: Stage, settings: Mapping[str, Any]) -> Stage:
-        """The student trained on, rounding as its int8 file will."""
-        recipe = self.checked.recipe.distill
-        rate = settings["lr"] or QAT_RATE * recipe.optimizer.lr
-        section = recipe.model_copy(
-            update={
-                "epochs": settings["epochs"] or max(1, round(QAT_EPOCHS * recipe.epochs)),
-                "optimizer": recipe.optimizer.model_copy(update={"lr": rate}),
-                "schedule": ScheduleSection(name="cosine"),
-                "sync_batch_norm": False,  # normalisation stays at its stored statistics
-                "ema_decay": None,
-                "autocast": None,  # bfloat16 between the layers would round where the file does not
-            }
+        distill = self.checked.recipe.distill
+        params = SoftLabelsParams(
+            views=distill.views,
+            images_per_step=distill.soft_labels.images_per_step,
+            augmentation=self.checked.augmentation,
+            seed=self.checked.recipe.seed,
         )
-        kept = ("losses", "augmentation", "mixing", "teacher_mode", "seed")
-        params = {
-            **{key: student.params[key] for key in kept},
-            "training": section.numbers,
-            **{key: settings[key] for key in ("ranges", "scales", "images")},
-        }
-        inputs = {**student.inputs, "student": student}
-        return self.make("qat", qat.run, params, inputs, places=self._training_places(), parallel=True)
+        inputs = {"data": data, "teacher": teacher}
+        locations = self._training_locations()
+        return self.make("soft-labels", params, inputs, locations=locations, parallel=True)
 
-    def _training_places(self) -> dict[str, Any]:
+    def control(self, data: Stage, teacher: Stage, soft_labels: Stage | None) -> Stage:
+        """The same student, taught by the teacher as it was before its calibration."""
+        return self.distill(data, teacher, None, soft_labels)
+
+    def distill(
+        self, data: Stage, teacher: Stage, calibrate: Stage | None, soft_labels: Stage | None
+    ) -> Stage:
+        """The student; without `calibrate`, taught by the uncalibrated teacher."""
+        recipe, model = self.checked.recipe, self.checked.student
+        params = DistillParams(
+            model=model,
+            training=recipe.distill.numbers,
+            losses=self.checked.losses,
+            augmentation=self.checked.augmentation,
+            mixing=self.checked.distill_mixing,
+            teacher_mode=self.checked.teacher_mode,
+            seed=recipe.seed if recipe.distill.seed is None else recipe.distill.seed,
+            **start_fields(recipe.student, model),
+        )
+        inputs = {"data": data, "teacher": teacher}
+        if calibrate is not None:
+            inputs["calibration"] = calibrate
+        if soft_labels is not None:
+            inputs["soft_labels"] = soft_labels
+        locations = {**self._training_locations(), **start_locations(recipe.student)}
+        name = "control" if calibrate is None else "distill"
+        stage = self.make(name, params, inputs, locations=locations, parallel=True)
+        self.trainings.append(PlannedTraining(stage, recipe.distill, model))
+        return stage
+
+    def qat(self, student: Stage, settings: Mapping[str, Json]) -> Stage:
+        """Quantization-aware training that continues from the student."""
+        recipe = self.checked.recipe
+        section = _qat_section(recipe.distill, settings)
+        params = QatParams(
+            losses=self.checked.losses,
+            augmentation=self.checked.augmentation,
+            mixing=self.checked.distill_mixing,
+            teacher_mode=self.checked.teacher_mode,
+            seed=recipe.seed if recipe.distill.seed is None else recipe.distill.seed,
+            training=section.numbers,
+            **{key: settings[key] for key in ("ranges", "scales", "images")},
+        )
+        inputs = {**student.inputs, "student": student}
+        stage = self.make("qat", params, inputs, locations=self._training_locations(), parallel=True)
+        self.trainings.append(PlannedTraining(stage, section, self.checked.student))
+        return stage
+
+    def _training_locations(self) -> dict[str, Json]:
         return {"accelerator": self.accelerator, "cache": self.checked.recipe.data.cache}
 
     def export(self, model: Stage, data: Stage, what: str) -> Stage:
         """The ONNX file of a network."""
-        params = {
-            "opset": self.checked.recipe.export.opset,
-            "package_version": version("calkd-edge"),
-            "lineage": model.fingerprint,
-            "versions": versions("torch", "onnx", "onnxscript"),
+        params = ExportParams(
+            opset=self.checked.recipe.export.opset,
+            package_version=version("calkd-edge"),
+            lineage=model.fingerprint,
+            versions=versions("torch", "onnx", "onnxscript"),
+        )
+        return self.make(f"export-{what}", params, {"model": model, "data": data})
+
+
+def _qat_section(distill: DistillSection, settings: Mapping[str, Json]) -> DistillSection:
+    """Distillation as a short continuation at a low rate, at the stored batch statistics."""
+    epochs = settings["epochs"] or max(1, round(QAT_EPOCHS * distill.epochs))
+    rate = settings["lr"] or QAT_RATE * distill.optimizer.lr
+    return distill.model_copy(
+        update={
+            "epochs": epochs,
+            "optimizer": distill.optimizer.model_copy(update={"lr": rate}),
+            "schedule": ScheduleSection(name="cosine"),
+            "sync_batch_norm": False,  # normalisation stays at its stored statistics
+            "ema_decay": None,
+            "autocast": None,  # bfloat16 between the layers would round where the file does not
         }
-        return self.make(f"export-{what}", export.run, params, {"model": model, "data": data})
+    )
+
+
+def start_fields(section: ModelSection, model: Component) -> dict[str, Json]:
+    """The fields of StartParams for a recipe's section: files by their content, not by their location."""
+    identity = None
+    if section.pretrained is True:
+        identity = pretrained.published(section.name, model.settings, "").identity
+    elif section.pretrained is not None:
+        identity = sha256_of(Path(section.pretrained))
+    return {
+        "weights_sha256": None if section.weights is None else sha256_of(Path(section.weights)),
+        "pretrained": identity,
+        "freeze_epochs": section.freeze_epochs,
+        "trained_on": section.trained_on,
+        "mean": section.mean,  # type: ignore[dict-item]  # a tuple is a list in JSON
+        "std": section.std,  # type: ignore[dict-item]
+    }
+
+
+def start_locations(section: ModelSection) -> dict[str, Json]:
+    """Where a training stage reads the files that StartParams names by their content."""
+    return {"weights": section.weights, "pretrained": section.pretrained}
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of installed packages, for a fingerprint."""
+    """Versions of installed packages, for a fingerprint."""
     return {package: version(package) for package in packages}

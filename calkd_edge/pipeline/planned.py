@@ -6,15 +6,26 @@ from dataclasses import dataclass
 from typing import Literal
 
 from calkd_edge.engine.stage import Stage
-from calkd_edge.pipeline.checks import Checked
+from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.recipe.schema import DeviceSection
+from calkd_edge.recipe.training import TrainingSection
+from calkd_edge.records import Component
 
 Model = Literal["teacher", "student", "control"]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One file on one device, and the stages that say everything about it."""
+class PlannedTraining:
+    """A stage that trains a network, and what its duration depends on."""
+
+    stage: Stage
+    section: TrainingSection
+    model: Component
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """One file on one device, and the stages that measure it."""
 
     model: Model
     precision: str
@@ -29,7 +40,7 @@ class Measured:
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """In the order of work; calibrate rests on the calibration device's raw predictions."""
+        """In the order of work; `calibrate` depends on the calibration device's raw predictions."""
         corrupted = () if self.corrupted is None else (*self.corrupted.inputs.values(), self.corrupted)
         simulated = (self.evaluate.inputs["simulated"],) if "simulated" in self.evaluate.inputs else ()
         compared = () if self.compare is None else (self.compare,)
@@ -49,9 +60,10 @@ class Measured:
 class Plan:
     """Every stage in order, and which of them make up the rows of the report."""
 
-    checked: Checked
+    checked: CheckedRecipe
     stages: tuple[Stage, ...]
-    measured: tuple[Measured, ...]
+    rows: tuple[MeasuredRow, ...]
+    trainings: tuple[PlannedTraining, ...]
     data: Stage
     teacher: Stage
     student: Stage
@@ -59,20 +71,20 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """The recipe's."""
+        """The recipe's name."""
         return self.checked.recipe.name
 
 
 def in_order(stages: list[Stage]) -> tuple[Stage, ...]:
-    """Each stage once, after everything it rests on."""
+    """Each stage once, after every stage it depends on."""
     ordered: dict[str, Stage] = {}
 
-    def place(stage: Stage) -> None:
+    def add(stage: Stage) -> None:
         if stage.fingerprint not in ordered:
             for source in stage.inputs.values():
-                place(source)
+                add(source)
             ordered[stage.fingerprint] = stage
 
     for stage in stages:
-        place(stage)
+        add(stage)
     return tuple(ordered.values())

@@ -1,6 +1,6 @@
-"""From brought stages to what people get: the verdict, report.html, report.json, models/ and bundle.zip.
+"""From finished stages to the release: the verdict, report.html, report.json, models/ and bundle.zip.
 
-In scope: putting together and writing. Out of scope: running stages, measuring, the terminal.
+In scope: assembling and writing. Out of scope: running stages, measuring, the terminal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from calkd_edge.engine.runner import Brought
 from calkd_edge.engine.stage import Stage
@@ -24,7 +23,7 @@ from calkd_edge.export.artifacts import CANONICAL
 from calkd_edge.models.image_model import WEIGHTS
 from calkd_edge.pipeline import results
 from calkd_edge.pipeline.options import Options
-from calkd_edge.pipeline.planned import Measured, Plan
+from calkd_edge.pipeline.planned import MeasuredRow, Plan
 from calkd_edge.records import DeviceFacts, Json, PlannedStage, Report
 from calkd_edge.release.bundle import write_bundle
 from calkd_edge.release.gates.evidence import Evidence, labels_of
@@ -49,21 +48,21 @@ def write_release(
     plan: Plan,
     facts: Mapping[str, DeviceFacts],
     store: Store,
-    brought: Mapping[str, Brought],
+    finished: Mapping[str, Brought],
     errors: Mapping[str, CalkdError],
     options: Options,
 ) -> Report:
     """Judge, and write report.html, report.json and models/ into the run's folder."""
-    folders = {fingerprint: one.folder for fingerprint, one in brought.items()}
+    folders = {fingerprint: result.folder for fingerprint, result in finished.items()}
     evidence: list[Evidence] = []
-    scored: list[tuple[Measured, Evidence]] = []
-    for row in plan.measured:
+    scored: list[tuple[MeasuredRow, Evidence]] = []
+    for row in plan.rows:
         if row.evaluate.fingerprint in folders:
             evidence += results.evidence_of(row, folders, facts[row.device.name])
             scored.append((row, evidence[-1]))
         else:
-            why = str(errors.get(row.device.name, "not measured"))
-            evidence.append(results.unmeasured(row.model, row.precision, row.device, why))
+            reason = str(errors.get(row.device.name, "not measured"))
+            evidence.append(results.unmeasured(row.model, row.precision, row.device, reason))
     recipe = plan.checked.recipe
     evidence += [
         results.unmeasured("student", precision.name, device, "skipped (--skip-device)")
@@ -71,27 +70,27 @@ def write_release(
         for device in recipe.devices
         if device.name in options.skipped_devices
     ]
-    labels = dict(zip(map(id, evidence), labels_of([one.measurement for one in evidence]), strict=True))
-    named = [(row, labels[id(one)]) for row, one in scored]
+    labels = dict(zip(map(id, evidence), labels_of([item.measurement for item in evidence]), strict=True))
+    labelled = [(row, labels[id(item)]) for row, item in scored]
     verdict = judge(recipe.gates, evidence, smoke=options.smoke, target_devices=options.target_devices)
     data = folders[plan.data.fingerprint]
-    fitted = results.fitted_calibration(folders[plan.measured[0].calibrate.fingerprint])
+    fitted = results.fitted_calibration(folders[plan.rows[0].calibrate.fingerprint])
     report = Report(
         name=recipe.name,
         verdict=verdict.verdict,
         gates=verdict.gates,
-        measurements=tuple(one.measurement for one in evidence),
+        measurements=tuple(item.measurement for item in evidence),
         devices=dict(facts),
         conclusions=(*conclusions(evidence, devices=facts), *(str(error) for error in errors.values())),
         drift=drift(evidence, recipe.thresholds),
-        out_of_distribution=results.out_of_distribution(named, folders),
-        comparisons=results.comparisons(named, folders),
-        plan=tuple(_line(stage, brought) for stage in plan.stages),
+        out_of_distribution=results.out_of_distribution(labelled, folders),
+        comparisons=results.comparisons(labelled, folders),
+        plan=tuple(_plan_line(stage, finished) for stage in plan.stages),
         data=results.data_facts(data, str(plan.data.params["identity"])),
         models={
-            "teacher": _trained(plan.teacher, store, folders),
-            "student": _trained(plan.student, store, folders),
-            **({} if plan.control is None else {"control": _trained(plan.control, store, folders)}),
+            "teacher": _model_facts(plan.teacher, store, folders),
+            "student": _model_facts(plan.student, store, folders),
+            **({} if plan.control is None else {"control": _model_facts(plan.control, store, folders)}),
             "teacher_calibration": plan.checked.effect(fitted.affine).sentence,
         },
         environment=environment(options),
@@ -99,54 +98,56 @@ def write_release(
     )
     options.out.mkdir(parents=True, exist_ok=True)
     store.note("started", "report")
-    publish_models(plan.measured, folders, options.out / "models")
+    publish_models(plan.rows, folders, options.out / "models")
     write_report(report, options.out)
     store.note("published", "report")
     return report
 
 
-def _line(stage: Stage, brought: Mapping[str, Brought]) -> PlannedStage:
-    one = brought.get(stage.fingerprint)
-    reused, seconds = (one.reused, one.seconds) if one else (False, 0.0)
+def _plan_line(stage: Stage, finished: Mapping[str, Brought]) -> PlannedStage:
+    result = finished.get(stage.fingerprint)
+    reused, seconds = (result.reused, result.seconds) if result else (False, 0.0)
     return PlannedStage(stage=stage.name, fingerprint=stage.fingerprint, reused=reused, seconds=seconds)
 
 
-def _trained(stage: Stage, store: Store, folders: Mapping[str, Path]) -> Json:
+def _model_facts(stage: Stage, store: Store, folders: Mapping[str, Path]) -> Json:
     folder = folders[stage.fingerprint]
     files = store.manifest(folder)["files"]
     sha256 = (files.get(WEIGHTS) or files[CANONICAL])["sha256"]
     return results.model_facts(folder, sha256)
 
 
-def publish_models(rows: Sequence[Measured], folders: Mapping[str, Path], target: Path) -> None:
-    """Put the calibrated files of every precision into the run's folder, as copies of their own."""
+def publish_models(rows: Sequence[MeasuredRow], folders: Mapping[str, Path], target: Path) -> None:
+    """Copy the calibrated files of every precision into the run's folder."""
     target.mkdir(parents=True, exist_ok=True)
-    wanted: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for row in rows:
-        if row.calibrate.fingerprint in folders and row.model != "control":  # made to compare with
-            wanted.update(results.model_files(row, folders))
+        if (
+            row.calibrate.fingerprint in folders and row.model != "control"
+        ):  # the control serves comparison only
+            files.update(results.model_files(row, folders))
     for stale in (path for kind in ("onnx", "engine", "tflite") for path in target.glob(f"*.{kind}")):
-        if stale.name not in wanted:
+        if stale.name not in files:
             stale.unlink()
-    for name, source in wanted.items():
+    for name, source in files.items():
         temporary = target / f".{name}.{os.getpid()}"
         shutil.copyfile(source, temporary)
         os.replace(temporary, target / name)
 
 
 def write_bundle_if_allowed(
-    plan: Plan, report: Report, brought: Mapping[str, Brought], options: Options
+    plan: Plan, report: Report, finished: Mapping[str, Brought], options: Options
 ) -> Path | None:
-    """The bundle of a passed release, or of an undecided one that says so; else an old one is removed."""
+    """Write the bundle of a passed release, or of an undecided one if allowed; else remove an old bundle."""
     target = options.out / "bundle.zip"
     undecided = report.verdict == "undecided" and options.allow_undecided
     if report.verdict != "passed" and not undecided:
         target.unlink(missing_ok=True)
         return None
-    folders = {fingerprint: one.folder for fingerprint, one in brought.items()}
+    folders = {fingerprint: result.folder for fingerprint, result in finished.items()}
     files: dict[str, Path] = {}
     golden: dict[str, np.ndarray] = {}
-    for row in plan.measured:
+    for row in plan.rows:
         if row.model == "student" and row.evaluate.fingerprint in folders:
             files.update(results.model_files(row, folders))
             golden.update(results.golden(row, folders, folders[plan.data.fingerprint]))
@@ -165,15 +166,22 @@ def environment(options: Options) -> dict[str, Json]:
 
 
 def manifest_facts() -> dict[str, Json]:
-    """What every manifest records: the same weights can be expected only where these are the same."""
-    return {"python": platform.python_version(), "threads": torch.get_num_threads(), "versions": _versions()}
+    """Facts for every manifest: the same weights can be expected only where these are the same."""
+    return {"python": platform.python_version(), "threads": _training_threads(), "versions": _versions()}
+
+
+def _training_threads() -> int:
+    # Imported here: only a finished stage needs the number.
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _versions() -> dict[str, Json]:
-    found: dict[str, Json] = {}
+    versions: dict[str, Json] = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = None
-    return found
+            versions[package] = None
+    return versions

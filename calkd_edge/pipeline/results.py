@@ -1,6 +1,6 @@
-"""From published folders to the report's nouns: measurements, evidence for the gates, golden outputs.
+"""From published folders to the report's records: measurements, evidence for the gates, golden outputs.
 
-In scope: reading what stages wrote. Out of scope: computing, judging, running.
+In scope: reading the files of stages. Out of scope: computing, judging, running.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from calkd_edge.export.artifacts import (
     TORCH_PARITY,
 )
 from calkd_edge.models.image_model import describe
-from calkd_edge.pipeline.planned import Measured, Model
+from calkd_edge.pipeline.planned import MeasuredRow, Model
 from calkd_edge.recipe.schema import DeviceSection
 from calkd_edge.records import (
     Calibration,
@@ -50,23 +50,23 @@ GOLDEN_IMAGES = 16
 RUNTIME_NAMES = {"tensorrt": "TensorRT", "onnxruntime": "ONNX Runtime"}
 
 
-def evidence_of(row: Measured, folders: Mapping[str, Path], facts: DeviceFacts) -> list[Evidence]:
+def evidence_of(row: MeasuredRow, folders: Mapping[str, Path], facts: DeviceFacts) -> list[Evidence]:
     """The uncalibrated and the calibrated measurement of one file on one device.
 
     Args:
         row: its stages.
-        folders: published folder of each stage that was brought, by fingerprint.
+        folders: published folder of each finished stage, by fingerprint.
         facts: of the device.
     """
     scored = folders[row.evaluate.fingerprint]
     executed = json.loads((scored / EXECUTED).read_text(encoding="utf-8"))
-    timed = folders.get(row.benchmark.fingerprint)
+    benchmark = folders.get(row.benchmark.fingerprint)
     latency = None
-    if timed is not None:
-        latency = LatencySummary.model_validate_json((timed / LATENCY).read_text(encoding="utf-8"))
+    if benchmark is not None:
+        latency = LatencySummary.model_validate_json((benchmark / LATENCY).read_text(encoding="utf-8"))
     text = (scored / CALIBRATION).read_text(encoding="utf-8")
     calibration = Calibration.model_validate_json(text)
-    found = []
+    evidence = []
     for calibrated, quality_name, predictions_name in (
         (False, "uncalibrated.json", "uncalibrated.npz"),
         (True, "quality.json", "predictions.npz"),
@@ -87,43 +87,45 @@ def evidence_of(row: Measured, folders: Mapping[str, Path], facts: DeviceFacts) 
             latency_ms=latency if calibrated else None,
             size_bytes=executed["size_bytes"],
             emulated=facts.emulated,
-            notes=(*_made(executed), *_notes(folders[row.calibrate.fingerprint], calibrated)),
+            notes=(*_build_notes(executed), *_notes(folders[row.calibrate.fingerprint], calibrated)),
         )
         predictions = Predictions.load(scored / predictions_name)
-        found.append(Evidence(measurement, predictions))
-    return found
+        evidence.append(Evidence(measurement, predictions))
+    return evidence
 
 
 def fitted_calibration(folder: Path) -> Calibration:
-    """What the stage calibrate wrote."""
+    """The fitted map of a stage `calibrate`."""
     return Calibration.model_validate_json((folder / CALIBRATION).read_text(encoding="utf-8"))
 
 
 def out_of_distribution(
-    rows: Iterable[tuple[Measured, str]], folders: Mapping[str, Path]
+    rows: Iterable[tuple[MeasuredRow, str]], folders: Mapping[str, Path]
 ) -> tuple[OutOfDistribution, ...]:
-    """What became of files under corruptions, where that was asked and measured; each row with its name."""
-    found = _told([(row.corrupted, label) for row, label in rows], folders, CORRUPTED)
-    return tuple(OutOfDistribution(measurement=label, rows=told) for label, told in found)
+    """Scores of files under corruptions, where they were measured; each with its row's name."""
+    results = _json_of([(row.corrupted, label) for row, label in rows], folders, CORRUPTED)
+    return tuple(OutOfDistribution(measurement=label, rows=scores) for label, scores in results)
 
 
-def comparisons(rows: Iterable[tuple[Measured, str]], folders: Mapping[str, Path]) -> tuple[Comparison, ...]:
-    """What other maps would make of files' confidence, where that was asked and measured."""
-    found = _told([(row.compare, label) for row, label in rows], folders, COMPARED)
-    return tuple(Comparison(measurement=label, rows=told) for label, told in found)
+def comparisons(
+    rows: Iterable[tuple[MeasuredRow, str]], folders: Mapping[str, Path]
+) -> tuple[Comparison, ...]:
+    """Other maps of files' confidence, where they were measured; each with its row's name."""
+    results = _json_of([(row.compare, label) for row, label in rows], folders, COMPARED)
+    return tuple(Comparison(measurement=label, rows=methods) for label, methods in results)
 
 
-def _told(
+def _json_of(
     stages: Iterable[tuple[Stage | None, str]], folders: Mapping[str, Path], name: str
 ) -> Iterator[tuple[str, Any]]:
-    """The JSON that each stage wrote, with its row's name; nothing for one that was not asked or brought."""
+    """The JSON of each finished stage, with its row's name."""
     for stage, label in stages:
         if stage is not None and stage.fingerprint in folders:
             yield label, json.loads((folders[stage.fingerprint] / name).read_text(encoding="utf-8"))
 
 
 def unmeasured(model: Model, precision: str, device: DeviceSection, why: str) -> Evidence:
-    """A row whose device did not answer or was not asked: every gate on it is unmeasured."""
+    """A row whose device failed or was skipped: every gate on it is unmeasured."""
     measurement = Measurement(
         model=model,
         precision=precision,
@@ -143,95 +145,100 @@ def unmeasured(model: Model, precision: str, device: DeviceSection, why: str) ->
     return Evidence(measurement)
 
 
-def file_name(row: Measured, executed: str) -> str:
+def file_name(row: MeasuredRow, executed: str) -> str:
     """The published name: model.cpu.onnx of the student's int8 is student.int8.cpu.onnx.
 
-    An engine fits one device, and bears its name: student.int8.jetson.engine.
+    An engine fits one device, and has its name: student.int8.jetson.engine.
     """
-    own = f"{row.model}.{row.precision}."
-    return executed.replace("model.", f"{own}{row.device.name}." if executed == ENGINE else own, 1)
+    prefix = f"{row.model}.{row.precision}."
+    if executed == ENGINE:
+        prefix += f"{row.device.name}."
+    return executed.replace("model.", prefix, 1)
 
 
 def _notes(calibrated_folder: Path, calibrated: bool) -> tuple[str, ...]:
     if not calibrated:
-        return ("obtained by undoing the calibration of the file that ran",)
-    said = (*_chosen(calibrated_folder), *_linted(calibrated_folder))
+        return ("computed by undoing the calibration of the executed file",)
+    notes = (*_float_layer_notes(calibrated_folder), *_lint_notes(calibrated_folder))
     path = calibrated_folder / TORCH_PARITY
     if not path.is_file():
-        return said
+        return notes
     parity = json.loads(path.read_text(encoding="utf-8"))
     largest, images = parity["max_logit_difference"], int(parity["images"])
-    parted = f"uncalibrated, torch and the runtime differ by {largest:.2g} in a logit on {images} images"
-    return (parted, *said)
+    difference = f"uncalibrated, torch and the runtime differ by {largest:.2g} in a logit on {images} images"
+    return (difference, *notes)
 
 
-def _made(executed: Mapping[str, Any]) -> tuple[str, ...]:
-    """How an engine or a converted file came to be, and whether int8 is executed as it is written."""
-    said = []
+def _build_notes(executed: Mapping[str, Any]) -> tuple[str, ...]:
+    """How an engine or a converted file was made, and whether int8 is executed as written."""
+    notes = []
     built, converted, simulated = (executed.get(key) for key in ("built", "converted", "simulated"))
     if converted is not None:
-        said.append(f"made of the ONNX file: {_near(converted)}")
+        notes.append(f"made from the ONNX file: {_agreement(converted)}")
     if built is not None:
         warnings = f", with {len(built['warnings'])} warnings" if built["warnings"] else ""
         how = f"by TensorRT {built['tensorrt']} in {built['seconds']:.0f} s{warnings}"
-        said.append(f"built on the device {how}")
+        notes.append(f"built on the device {how}")
     if simulated is not None:
-        said.append(f"executed on the device, and simulated as written: {_near(simulated)}")
-    return tuple(said)
+        notes.append(f"executed on the device, and simulated as written: {_agreement(simulated)}")
+    return tuple(notes)
 
 
-def _near(two: Mapping[str, Any]) -> str:
-    gap = f"{two['max_logit_difference']:.2g} in a logit on {two['images']:,} images"
-    return f"they differ by {gap}, and agree on {two['agreement']:.1%} of them"
+def _agreement(facts: Mapping[str, Any]) -> str:
+    difference = f"{facts['max_logit_difference']:.2g} in a logit on {facts['images']:,} images"
+    return f"they differ by {difference}, and agree on {facts['agreement']:.1%} of them"
 
 
-def _chosen(calibrated_folder: Path) -> tuple[str, ...]:
+def _float_layer_notes(calibrated_folder: Path) -> tuple[str, ...]:
     """Which layers of an int8 file stayed in float32, and why."""
     path = calibrated_folder / LAYERS_IN_FLOAT
     if not path.is_file():
         return ()
-    told = json.loads(path.read_text(encoding="utf-8"))
-    paths = [layer["layer"] for layer in told["in_float"]]
+    choice = json.loads(path.read_text(encoding="utf-8"))
+    paths = [layer["layer"] for layer in choice["in_float"]]
     names = [path.removeprefix("model.backbone.").removesuffix(".weight") for path in paths]
-    images = f"on {told['images']:,} calibration images"
-    whole = f"{100 * told['drop_all_int8']:.1f} points of top-1 {images}"
+    images = f"on {choice['images']:,} calibration images"
+    loss = f"{100 * choice['drop_all_int8']:.1f} points of top-1 {images}"
     if not names:
-        change = f"{0.0 - 100 * told['drop_all_int8']:+.1f} points {images}"
-        return (f"all {told['layers']} layers are in int8: that changes top-1 by {change}",)
-    kept = f"{len(names)} of {told['layers']} layers {IN_FLOAT32} ({', '.join(names)})"
-    return (f"{kept}: all in int8 lost {whole}, these lose {100 * told['drop']:.1f}",)
+        change = f"{0.0 - 100 * choice['drop_all_int8']:+.1f} points {images}"
+        return (f"all {choice['layers']} layers are in int8: that changes top-1 by {change}",)
+    kept = f"{len(names)} of {choice['layers']} layers {IN_FLOAT32} ({', '.join(names)})"
+    return (f"{kept}: all in int8 lost {loss}, these lose {100 * choice['drop']:.1f}",)
 
 
-def _linted(calibrated_folder: Path) -> tuple[str, ...]:
-    """What TensorRT would refuse the canonical file for, and ONNX Runtime the one that it runs."""
-    told: dict[str, list[str]] = {}
+def _lint_notes(calibrated_folder: Path) -> tuple[str, ...]:
+    """Why TensorRT would refuse the canonical file, or ONNX Runtime the file that it runs."""
+    runtimes: dict[str, list[str]] = {}
     for record in json.loads((calibrated_folder / LINT).read_text(encoding="utf-8")):
-        linted = Lint.model_validate(record)
-        for one in linted.errors:
-            names = told.setdefault(f"{one.message} (at {one.node or 'the file'})", [])
-            names.append(RUNTIME_NAMES.get(linted.target, linted.target))
-    return tuple(f"{' and '.join(names)} would not run it: {what}" for what, names in told.items())
+        lint = Lint.model_validate(record)
+        for error in lint.errors:
+            names = runtimes.setdefault(f"{error.message} (at {error.node or 'the file'})", [])
+            names.append(RUNTIME_NAMES.get(lint.target, lint.target))
+    return tuple(f"{' and '.join(names)} would not run it: {reason}" for reason, names in runtimes.items())
 
 
-def golden(row: Measured, folders: Mapping[str, Path], data: Path) -> dict[str, np.ndarray]:
-    """Inputs and every output for the first test images, as the shipped file returned them."""
-    found = Predictions.load(folders[row.final.fingerprint] / TEST_PREDICTIONS)
+def golden(row: MeasuredRow, folders: Mapping[str, Path], data: Path) -> dict[str, np.ndarray]:
+    """Inputs and every output of the shipped file for the first test images."""
+    predictions = Predictions.load(folders[row.final.fingerprint] / TEST_PREDICTIONS)
     name = evidence_file(row, folders)
-    rows = found.indices[:GOLDEN_IMAGES]
-    arrays = {"images": Prepared.open(data).images[rows], f"{name}/logits": found.logits[:GOLDEN_IMAGES]}
-    if found.probabilities is not None:
-        arrays[f"{name}/probabilities"] = found.probabilities[:GOLDEN_IMAGES]
+    rows = predictions.indices[:GOLDEN_IMAGES]
+    arrays = {
+        "images": Prepared.open(data).images[rows],
+        f"{name}/logits": predictions.logits[:GOLDEN_IMAGES],
+    }
+    if predictions.probabilities is not None:
+        arrays[f"{name}/probabilities"] = predictions.probabilities[:GOLDEN_IMAGES]
     return arrays
 
 
-def evidence_file(row: Measured, folders: Mapping[str, Path]) -> str:
+def evidence_file(row: MeasuredRow, folders: Mapping[str, Path]) -> str:
     """The published name of the file that a row executed."""
     text = (folders[row.evaluate.fingerprint] / EXECUTED).read_text(encoding="utf-8")
     return file_name(row, json.loads(text)["file"])
 
 
-def model_files(row: Measured, folders: Mapping[str, Path]) -> dict[str, Path]:
-    """Published name -> file, for the canonical file of a precision and those made of it."""
+def model_files(row: MeasuredRow, folders: Mapping[str, Path]) -> dict[str, Path]:
+    """Published name -> file, for the canonical file of a precision and the files made from it."""
     folder = folders[row.calibrate.fingerprint]
     files = {file_name(row, path.name): path for path in sorted(folder.glob("model*.onnx"))}
     converted = row.final.inputs.get("converted")
@@ -244,7 +251,7 @@ def model_files(row: Measured, folders: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def data_facts(folder: Path, identity: str) -> dict[str, Json]:
-    """What the report says of the data."""
+    """The report's facts about the data."""
     prepared = Prepared.open(folder)
     splits = prepared.splits
     skipped: list[Any] = splits["skipped"]
@@ -268,7 +275,7 @@ def _counts(facts: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def model_facts(folder: Path, sha256: str) -> dict[str, Json]:
-    """What the report says of a trained model."""
+    """The report's facts about a trained model."""
     description = describe(folder)
     lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
     return {

@@ -1,18 +1,19 @@
-"""compress(): bring every stage of a plan, judge what came of it, and write report and bundle.
+"""compress(): run every stage of a plan, judge the results, and write report and bundle.
 
-In scope: what is done when, and what becomes of a failure. Out of scope: arithmetic, the terminal.
+In scope: what is done when, and how failures end. Out of scope: arithmetic, the terminal.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
+from calkd_edge.devices.targets import split_runtime
 from calkd_edge.engine.runner import Brought, Runner, Watcher
+from calkd_edge.engine.stage import Progress, Stage
 from calkd_edge.engine.store import Store
 from calkd_edge.errors import (
     CalkdError,
@@ -23,29 +24,33 @@ from calkd_edge.errors import (
     did_you_mean,
     worst_exit,
 )
-from calkd_edge.pipeline import devices
-from calkd_edge.pipeline import estimate as expected
-from calkd_edge.pipeline.checks import Checked, check
-from calkd_edge.pipeline.options import Options
+from calkd_edge.pipeline import devices as run_devices
+from calkd_edge.pipeline import estimate
+from calkd_edge.pipeline.checks import check
+from calkd_edge.pipeline.notices import notices
+from calkd_edge.pipeline.options import ACCELERATORS, Options
 from calkd_edge.pipeline.plan import Planner
 from calkd_edge.pipeline.planned import Plan
+from calkd_edge.pipeline.plugins import load_plugins
 from calkd_edge.pipeline.publish import manifest_facts, write_bundle_if_allowed, write_release
-from calkd_edge.recipe.schema import Recipe
+from calkd_edge.recipe import source
+from calkd_edge.recipe.schema import Recipe, load_recipe
+from calkd_edge.recipe.smoke import smoke as smoke_variant
 from calkd_edge.records import DeviceFacts, Report
-from calkd_edge.stages import parity
+from calkd_edge.stages.params import ParityParams
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Release:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         report: everything that was measured and judged.
-        folder: where report.html, report.json and models/ lie.
-        bundle: the zip, None when the verdict allowed none.
-        device_errors: by device; their gates are unmeasured.
+        folder: where report.html, report.json and models/ are.
+        bundle: the zip, None when the verdict allows none.
+        device_errors: by device; the gates of these devices are unmeasured.
     """
 
     report: Report
@@ -55,136 +60,169 @@ class Release:
 
     @property
     def problem(self) -> CalkdError | None:
-        """The gravest of device errors and verdict, which the exit code tells; None when all is well."""
+        """The gravest of device errors and verdict, which decides the exit code; None when all is well."""
         problems: list[CalkdError] = list(self.device_errors.values())
         results = [gate.result for gate in self.report.gates]
         if self.report.verdict == "failed":
             broken = results.count("failed") + results.count("unmeasured")
             problems.append(GateFailed(f"{broken} gate(s) did not pass", remedy="See the report; no bundle."))
         elif self.report.verdict == "undecided":
-            said = f"{results.count('undecided')} gate(s) are undecided"
-            problems.append(GateUndecided(said, remedy="See the report for what would decide them."))
+            undecided = f"{results.count('undecided')} gate(s) are undecided"
+            problems.append(GateUndecided(undecided, remedy="See the report for what would decide them."))
         gravest = worst_exit(problem.exit_code for problem in problems)
         return next((problem for problem in problems if problem.exit_code == gravest), None)
 
 
-def make_plan(recipe: Recipe, where: str, options: Options) -> tuple[Plan, dict[str, DeviceFacts]]:
+@dataclass(frozen=True)
+class Run:
+    """A recipe with its options: what `plan` and `compress` start from.
+
+    Attributes:
+        recipe: with the devices that were added to it; the smoke variant where one is wanted.
+        where: its file, for messages.
+        options: where and how it runs.
+    """
+
+    recipe: Recipe
+    where: str
+    options: Options
+
+
+def prepare_run(
+    recipe: str | Path | Recipe,
+    *,
+    out: str | Path | None = None,
+    store: str | Path = ".calkd",
+    devices: Sequence[str] = (),
+    skip_devices: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    smoke: bool = False,
+    accelerator: str = "auto",
+    processes: int = 1,
+    fresh: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+    allow_undecided: bool = False,
+    reuse_measurements: bool = False,
+    debug_parity: bool = False,
+) -> Run:
+    """A recipe and its options from what a caller names; reads the recipe, contacts nothing.
+
+    Raises:
+        RecipeError: the recipe, an override, a plugin or an option is wrong.
+    """
+    if accelerator not in ACCELERATORS:
+        raise RecipeError(
+            f"accelerator {accelerator}: not known",
+            remedy=f"{did_you_mean(accelerator, ACCELERATORS)}Valid: {', '.join(ACCELERATORS)}.",
+        )
+    if processes < 1:
+        raise RecipeError(f"processes {processes}: not possible", remedy="Use 1 or more.")
+    hashes = load_plugins(plugins)
+    if isinstance(recipe, Recipe):
+        if overrides:
+            raise RecipeError(
+                "overrides belong to a recipe's file, but a loaded recipe was given",
+                remedy="Give the overrides to load_recipe.",
+            )
+        loaded, where = recipe, f"recipe {recipe.name}"
+    else:
+        loaded, where = load_recipe(recipe, overrides), str(source.find(recipe))
+    loaded = run_devices.with_devices(loaded, devices)
+    if smoke:
+        loaded = smoke_variant(loaded)
+    options = Options(
+        out=Path("runs") / loaded.name if out is None else Path(out),
+        store=Path(store),
+        accelerator=accelerator,
+        processes=processes,
+        fresh=tuple(fresh),
+        skipped_devices=tuple(skip_devices),
+        target_devices=tuple(split_runtime(name)[0] for name in devices),
+        smoke=smoke,
+        allow_undecided=allow_undecided,
+        reuse_measurements=reuse_measurements,
+        debug_parity=debug_parity,
+        plugins=hashes,
+    )
+    return Run(loaded, where, options)
+
+
+def make_plan(run: Run) -> tuple[Plan, dict[str, DeviceFacts]]:
     """The plan of a recipe and the facts of its devices; nothing is run.
 
     Raises:
         CalkdError: the recipe, a device or the environment does not allow it.
     """
-    checked = check(recipe, where)
-    devices.check_skipped(recipe, options.skipped_devices)
-    places = devices.located(recipe, options.skipped_devices)
-    facts = devices.probe(recipe, places, options.skipped_devices)
-    planner = Planner(checked, facts, places, options.accelerator, options.plugins, options.debug_parity)
+    recipe, options = run.recipe, run.options
+    checked = check(recipe, run.where)
+    run_devices.check_skipped(recipe, options.skipped_devices)
+    locations = run_devices.located(recipe, options.skipped_devices)
+    facts = run_devices.probe(recipe, locations, options.skipped_devices)
+    planner = Planner(checked, facts, locations, options.accelerator, options.plugins, options.debug_parity)
     return planner.plan(), facts
 
 
-def compress(
-    recipe: Recipe,
+def run_plan(
+    run: Run,
     *,
-    where: str,
-    options: Options,
-    watcher: Watcher,
-    told: Callable[[str], None] = log.info,
-    counted: Callable[[int], None] = lambda stages: None,
+    watcher: Watcher | None = None,
+    on_message: Callable[[str], None] = log.info,
+    on_plan: Callable[[Plan], None] = lambda plan: None,
 ) -> Release:
-    """Run a recipe whole. A failed gate is a value here; only the command line turns it into an exit code.
+    """Run a recipe completely. A failed gate is a value; only the command line turns it into an exit code.
 
     Args:
-        recipe: as loaded, or its smoke variant.
-        where: its file, for messages.
-        options: where and how.
-        watcher: told of each stage.
-        told: takes sentences for the reader.
-        counted: takes the number of stages, once it is known.
+        run: recipe and options.
+        watcher: called at the start and the end of each stage.
+        on_message: called with sentences for the reader.
+        on_plan: called with the plan, before anything runs.
 
     Raises:
         CalkdError: a stage refused, a device is unreachable at the start, or the environment lacks something.
     """
-    plan, facts = make_plan(recipe, where, options)
-    counted(len(plan.stages))
-    store = Store(options.store)
+    plan, facts = make_plan(run)
+    on_plan(plan)
+    options, store = run.options, Store(run.options.store)
     for sentence in notices(plan.checked, options):
-        told(sentence)
-    expected.check_disk(plan, store)
+        on_message(sentence)
+    estimate.check_disk(plan, store)
     renew(plan, store, options)
-    long_run = expected.sentence(expected.training_seconds(plan, store, options.accelerator))
-    if long_run is not None:
-        told(long_run)
-    runner = Runner(store, watcher, manifest_facts, options.processes)
-    brought, errors = bring_all(plan, runner, told)
-    report = write_release(plan, facts, store, brought, errors, options)
-    bundle = write_bundle_if_allowed(plan, report, brought, options)
+    expected = estimate.sentence(estimate.training_seconds(plan, store, options.accelerator))
+    if expected is not None:
+        on_message(expected)
+    runner = Runner(store, watcher or _Unwatched(), manifest_facts, options.processes)
+    results, errors = run_stages(plan, runner, on_message)
+    report = write_release(plan, facts, store, results, errors, options)
+    bundle = write_bundle_if_allowed(plan, report, results, options)
     return Release(report, options.out, bundle, errors)
 
 
-def notices(checked: Checked, options: Options) -> list[str]:
-    """What a reader should know before the work begins."""
-    recipe, said = checked.recipe, []
-    if checked.teacher_mode == "live":
-        said.append(f"The teacher runs live in every step, no soft labels are stored: {checked.reason}.")
-    elif checked.teacher_mode == "stored":
-        views, epochs = recipe.distill.views, recipe.distill.epochs
-        runtime = "ONNX Runtime" if checked.teacher_is_file else "torch"
-        said.append(
-            f"Soft labels: {views} views of each image, each seen {epochs / views:.1f} times; "
-            f"{runtime} runs the teacher."
-        )
-    effect = checked.effect()
-    if effect.kind == "no_op":
-        said.append(
-            f"WARNING: calibrating the teacher changes nothing for this student: {effect.sentence}. "
-            "Add kd or dkd to distill.losses to let it act."
-        )
-    said.append(_how_it_folds(checked))
-    tables = [one["name"] for one in checked.compared if one["name"] in TABLES]
-    if tables:
-        said.append(f"{', '.join(tables)}: measured beside it, cannot ship: {WHY_NOT_FOLDED}.")
-    if recipe.distill.control:
-        said.append(
-            "distill.control: a second student learns from the uncalibrated teacher, which doubles the "
-            "time of distillation."
-        )
-    if options.processes > 1:
-        kind = "synchronised" if recipe.distill.sync_batch_norm else "per process"
-        said.append(f"Training runs in {options.processes} processes; batch normalisation is {kind}.")
-    return said
+class _Unwatched:
+    """A watcher that shows nothing."""
 
+    def started(self, stage: Stage) -> Progress:
+        """Ignore the start and the progress."""
+        return lambda done, total: None
 
-def _how_it_folds(checked: Checked) -> str:
-    """What becomes of the calibration in each precision, as far as its kind says it."""
-    name = checked.named["calibrator"]["name"]
-    floats = ", ".join(one["name"] for one in checked.precisions if one["name"] in ("fp32", "fp16"))
-    quantized = any(one["name"] == "int8" for one in checked.precisions)
-    if name == "affine" and quantized:
-        return f"Calibration ({name}): folded into {floats}; as two nodes behind int8, which holds no matrix."
-    if name == "vector" and quantized:
-        return (
-            f"Calibration ({name}): folded into {floats}, and into int8 where all its scales are positive; "
-            "else as two nodes behind it."
-        )
-    given = "; into the teacher's file where its graph allows it" if checked.teacher_is_file else ""
-    return f"Calibration ({name}): folded into the last layer of every precision{given}."
+    def finished(self, stage: Stage, *, reused: bool, seconds: float) -> None:
+        """Ignore the end."""
 
 
 def renew(plan: Plan, store: Store, options: Options) -> None:
-    """Take away what `--fresh` names, with all that rests on it, and latencies that grew old.
+    """Remove the stages that `--fresh` names, with all that depend on them, and latencies that are too old.
 
     Raises:
         RecipeError: `--fresh` names no stage of the plan.
     """
     doomed: set[str] = set()
-    for wanted in options.fresh:
-        starts = (f"{wanted}-", f"{wanted}@")
+    for name in options.fresh:
+        starts = (f"{name}-", f"{name}@")
         chosen = [stage for stage in plan.stages if f"{stage.name}@".startswith(starts)]
         if not chosen:
             names = list(dict.fromkeys(stage.name for stage in plan.stages))
             raise RecipeError(
-                f"--fresh {wanted}: the plan has no such stage",
-                remedy=f"{did_you_mean(wanted, names)}Stages: {', '.join(names)}.",
+                f"--fresh {name}: the plan has no such stage",
+                remedy=f"{did_you_mean(name, names)}Stages: {', '.join(names)}.",
             )
         doomed |= {stage.fingerprint for stage in chosen}
     doomed |= {
@@ -194,8 +232,8 @@ def renew(plan: Plan, store: Store, options: Options) -> None:
     }
     oldest = datetime.now(timezone.utc) - timedelta(days=plan.checked.recipe.benchmark.max_age_days)
     for stage in plan.stages:
-        place = store.published(stage) if stage.measures and not options.reuse_measurements else None
-        if place is not None and datetime.fromisoformat(store.manifest(place)["published_at"]) < oldest:
+        folder = store.published(stage) if stage.measures and not options.reuse_measurements else None
+        if folder is not None and datetime.fromisoformat(store.manifest(folder)["published_at"]) < oldest:
             doomed.add(stage.fingerprint)
     for stage in plan.stages:
         if stage.fingerprint in doomed:
@@ -203,25 +241,33 @@ def renew(plan: Plan, store: Store, options: Options) -> None:
                 store.discard(stage)
 
 
-def bring_all(
-    plan: Plan, runner: Runner, told: Callable[[str], None]
+def run_stages(
+    plan: Plan, runner: Runner, on_message: Callable[[str], None]
 ) -> tuple[dict[str, Brought], dict[str, CalkdError]]:
-    """Bring every stage; a device that fails on the way takes only its own rows with it."""
-    brought: dict[str, Brought] = {}
+    """Run every stage; a device that fails on the way loses only its own rows.
+
+    Returns:
+        Results by fingerprint, errors by device.
+    """
+    results: dict[str, Brought] = {}
     errors: dict[str, CalkdError] = {}
     for stage in plan.stages:
-        if any(source.fingerprint not in brought for source in stage.inputs.values()):
+        if any(source.fingerprint not in results for source in stage.inputs.values()):
             continue
         try:
-            brought[stage.fingerprint] = runner.bring(stage)
-            if stage.path == f"{parity.__name__}:run":
-                told(parity.sentence(stage.name, brought[stage.fingerprint].folder))
-            if stage is plan.data:
-                expected.check_disk(plan, runner.store)
+            result = runner.bring(stage)
         except DeviceError as failed:
-            device = str(stage.params["device"])
-            if device == plan.checked.recipe.calibrate.on and not stage.measures:
+            if stage.resource == plan.checked.recipe.calibrate.on and not stage.measures:
                 raise
-            errors[device] = failed
+            errors[stage.resource] = failed
             log.error("%s: %s", stage.name, failed.message)
-    return brought, errors
+            continue
+        results[stage.fingerprint] = result
+        if stage.path == ParityParams.function:
+            # Imported here: only runs with --debug-parity have such a stage.
+            from calkd_edge.stages import parity
+
+            on_message(parity.sentence(stage.name, result.folder))
+        if stage is plan.data:
+            estimate.check_disk(plan, runner.store)
+    return results, errors

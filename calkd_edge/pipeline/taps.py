@@ -1,4 +1,4 @@
-"""A recipe's taps tried out before anything trains: one step of untrained networks on blank images.
+"""The feature taps of a recipe's losses, checked before anything trains: one step on blank images.
 
 In scope: whether losses that read features can be built and run on these two networks. Out of scope: data,
 weights, training.
@@ -6,67 +6,68 @@ weights, training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import torch
+from collections.abc import Sequence
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.models import MODELS
 from calkd_edge.models.forms import ImageShape
-from calkd_edge.models.image_model import ImageModel
-from calkd_edge.records import Affine
-from calkd_edge.stages.distill import Distillation, build_losses
-from calkd_edge.training.loop import Batch
+from calkd_edge.records import Component, LossComponent
 
 _CLASSES, _ROWS = 2, 2
 
 
-def try_taps(
-    student: Mapping[str, Any],
-    teacher: Mapping[str, Any],
-    losses: Sequence[Mapping[str, Any]],
+def check_taps(
+    student: Component,
+    teacher: Component,
+    losses: Sequence[LossComponent],
     image_shape: ImageShape,
     *,
     where: str,
 ) -> None:
-    """Build both networks for two classes, then each loss, and let it see one step.
+    """Build both networks for two classes, then each loss, and run one step.
 
     Args:
-        student: {"name", "settings"} of the student's model.
-        teacher: the same of the teacher's.
-        losses: {"name", "weight", "settings"} of each term.
+        student: the student's model.
+        teacher: the teacher's model.
+        losses: the terms of the student's loss.
         image_shape: (3, H, W) of the data.
         where: the recipe's file.
 
     Raises:
-        RecipeError: a tap that leads nowhere, or to a feature that its loss cannot read, with its place.
+        RecipeError: a tap that leads nowhere, or to a feature that its loss cannot read, with its path.
     """
-    taught, learner = _network(teacher, image_shape), _network(student, image_shape)
+    # Imported here: most recipes have no loss that reads features, and are planned without these modules.
+    import torch
+
+    from calkd_edge.models import MODELS
+    from calkd_edge.models.image_model import ImageModel
+    from calkd_edge.records import Affine
+    from calkd_edge.stages.distill import Distillation, build_losses
+    from calkd_edge.training.loop import Batch
+
+    def network(component: Component) -> ImageModel:
+        backbone = MODELS.load(component.name)(_CLASSES, image_shape, **component.settings)
+        return ImageModel(backbone, (0.5,) * 3, (0.25,) * 3).eval()
+
+    teacher_network, student_network = network(teacher), network(student)
     blank = Batch(
         images=torch.zeros(_ROWS, *image_shape, dtype=torch.uint8),
         labels=torch.zeros(_ROWS, dtype=torch.int64),
         indices=torch.arange(_ROWS),
         epoch=0.0,
     )
-    for place, loss in enumerate(losses):
+    for index, loss in enumerate(losses):
         try:
             term = build_losses(
                 [loss],
-                learner,
-                taught,
+                student_network,
+                teacher_network,
                 num_classes=_CLASSES,
                 image_shape=image_shape,
                 train_images=_ROWS,
                 epochs=1,
             )
-            Distillation(learner, term, taught, Affine(scale=(1.0,))).eval()(blank)
+            Distillation(student_network, term, teacher_network, Affine(scale=(1.0,))).eval()(blank)
         except RecipeError as refused:
             raise RecipeError(
-                f"{where}: distill.losses[{place}]: {refused}", remedy=refused.remedy
+                f"{where}: distill.losses[{index}]: {refused}", remedy=refused.remedy
             ) from refused
-
-
-def _network(chosen: Mapping[str, Any], image_shape: ImageShape) -> ImageModel:
-    backbone = MODELS.load(chosen["name"])(_CLASSES, image_shape, **chosen["settings"])
-    return ImageModel(backbone, (0.5,) * 3, (0.25,) * 3).eval()

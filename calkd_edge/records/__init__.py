@@ -20,6 +20,7 @@ from calkd_edge.records.benchmark import (
     Worth,
 )
 from calkd_edge.records.calibration import Affine, Calibration, FitStatus, FoldProof
+from calkd_edge.records.components import Component, LossComponent
 from calkd_edge.records.doctor import (
     ClockFacts,
     DoctorReport,
@@ -54,6 +55,8 @@ from calkd_edge.records.release import (
 from calkd_edge.records.repair import FileEnd, Repair, RepairedFile
 
 __all__ = [
+    "Component",
+    "LossComponent",
     "AgainstBaseline",
     "Benchmark",
     "OnDevice",

@@ -1,7 +1,7 @@
 """calibrate: fit on the calibration split, fold into the file; opens no device.
 
-The proof that folding equals dividing needs the folded file to run; it is held by `evaluate`, on what the
-device returned for these same images.
+The proof that folding equals dividing needs the folded file to run: `evaluate` makes it, from the device's
+predictions for these same images.
 """
 
 from __future__ import annotations
@@ -32,10 +32,8 @@ from calkd_edge.onnx_model.lint import lint, refuse_errors
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8_mixed import CHOICE
 from calkd_edge.records import Calibration, Predictions
+from calkd_edge.stages.params import CalibrateParams
 from calkd_edge.stages.quantize import FITTING
-
-VERSION = 5
-"""Raised by hand when what this stage writes changes."""
 
 LARGEST_PARITY_DIFFERENCE = 1e-4
 """Largest difference between torch and the runtime in float32, per unit of the largest logit above 1."""
@@ -43,56 +41,59 @@ LARGEST_PARITY_DIFFERENCE = 1e-4
 
 def run(job: Job) -> None:
     """Write model.onnx calibrated, model.cpu.onnx likewise, calibration.json, lint.json and others."""
-    found = Predictions.load(job.inputs["predictions"] / CALIBRATION_PREDICTIONS)
+    params = CalibrateParams.model_validate(job.params)
+    predictions = Predictions.load(job.inputs["predictions"] / CALIBRATION_PREDICTIONS)
     if "reference" in job.inputs:
-        parity = check_parity(found, job.inputs["reference"] / REFERENCE)
+        parity = check_parity(predictions, job.inputs["reference"] / REFERENCE)
         (job.out / TORCH_PARITY).write_text(json.dumps(parity, indent=1), encoding="utf-8")
     model = onnx.load(job.inputs["model"] / CANONICAL)
-    calibrator = CALIBRATORS.load(job.params["calibrator"])
+    calibrator = CALIBRATORS.load(params.calibrator)
     classes = class_names(model)
-    was_chosen = CHOICE in metadata(model)
-    rows = FITTING if was_chosen else slice(None)
-    logits, labels = found.logits[rows], found.labels[rows]
-    fitted: Fitted = calibrator(logits, labels, classes, **job.params["settings"])
-    how = fold(model, fitted.affine)
-    split = "held-out calibration" if was_chosen else "calibration"
-    calibration = _calibration(job.params["calibrator"], fitted, how, split, len(labels))
+    chooses_layers = CHOICE in metadata(model)
+    rows = FITTING if chooses_layers else slice(None)
+    logits, labels = predictions.logits[rows], predictions.labels[rows]
+    fitted: Fitted = calibrator(logits, labels, classes, **params.settings)
+    folded = fold(model, fitted.affine)
+    split = "held-out calibration" if chooses_layers else "calibration"
+    calibration = _calibration(params.calibrator, fitted, folded, split, len(labels))
     set_metadata(model, {"calibration": calibration.model_dump_json(exclude={"proof", "warnings"})})
-    if was_chosen:
+    if chooses_layers:
         (job.out / LAYERS_IN_FLOAT).write_text(metadata(model)[CHOICE], encoding="utf-8")
     onnx.save(model, job.out / CANONICAL)
-    linted, executed = [lint(model, job.out / CANONICAL, "tensorrt")], (model, job.out / CANONICAL)
+    findings, executed = [lint(model, job.out / CANONICAL, "tensorrt")], (model, job.out / CANONICAL)
     if (job.inputs["model"] / FOR_CPU).is_file():
         executed = derive_for_cpu(model), job.out / FOR_CPU
         onnx.save(*executed)
-    linted.append(lint(*executed, "onnxruntime"))
-    if "package_version" in metadata(model):  # a teacher's file from outside ran already, and does not ship
-        refuse_errors(linted[-1])
-    (job.out / LINT).write_text(json.dumps([one.model_dump() for one in linted], indent=1), encoding="utf-8")
+    findings.append(lint(*executed, "onnxruntime"))
+    if "package_version" in metadata(model):  # a teacher made elsewhere has run already, and does not ship
+        refuse_errors(findings[-1])
+    (job.out / LINT).write_text(
+        json.dumps([lint_result.model_dump() for lint_result in findings], indent=1), encoding="utf-8"
+    )
     (job.out / CALIBRATION).write_text(calibration.model_dump_json(indent=1), encoding="utf-8")
 
 
-def check_parity(found: Predictions, reference: Path) -> dict[str, float]:
-    """Hold the runtime's logits against torch's, image by image; returns what was compared.
+def check_parity(predictions: Predictions, reference: Path) -> dict[str, float]:
+    """Compare the runtime's logits with torch's, image by image; returns the figures.
 
     Raises:
         StageFailed: they differ by more than LARGEST_PARITY_DIFFERENCE.
     """
     with np.load(reference, allow_pickle=False) as stored:
         logits, indices = stored["logits"], stored["indices"]
-    shared, own, theirs = np.intersect1d(found.indices, indices, return_indices=True)
-    difference = float(np.abs(found.logits[own] - logits[theirs]).max())
+    shared, rows, reference_rows = np.intersect1d(predictions.indices, indices, return_indices=True)
+    difference = float(np.abs(predictions.logits[rows] - logits[reference_rows]).max())
     allowed = LARGEST_PARITY_DIFFERENCE * max(1.0, float(np.abs(logits).max()))
     if not difference <= allowed:
         raise StageFailed(
-            f"the exported model departs from torch by {difference:.3g} on {len(shared)} images "
+            f"the exported model differs from torch by {difference:.3g} on {len(shared)} images "
             f"(allowed {allowed:.3g})",
-            remedy="Do not ship it. Another version of torch or onnxscript may export it rightly.",
+            remedy="Do not ship it. Another version of torch or onnxscript may export it correctly.",
         )
     return {"images": len(shared), "max_logit_difference": difference, "allowed": allowed}
 
 
-def _calibration(method: str, fitted: Fitted, how: Folded, split: str, images: int) -> Calibration:
+def _calibration(method: str, fitted: Fitted, folded: Folded, split: str, images: int) -> Calibration:
     affine = fitted.affine
     return Calibration(
         method=method,
@@ -106,6 +107,6 @@ def _calibration(method: str, fitted: Fitted, how: Folded, split: str, images: i
         nll_before=fitted.nll_before,
         nll_after=fitted.nll_after,
         warnings=fitted.warnings,
-        fold=how.how,
-        fold_reason=how.reason,
+        fold=folded.how,
+        fold_reason=folded.reason,
     )

@@ -1,13 +1,12 @@
-"""compare: what other maps would make of the same confidence, cross-fitted on the calibration split.
+"""compare: other maps for the same confidence, cross-fitted on the calibration split.
 
-A method is chosen on the calibration split, never on test: these figures are there to choose by. Tables can
-be measured here though no file can carry them. Opens no device.
+A method is chosen on the calibration split, never on test: these figures serve that choice. Tables are
+measured here although no file can carry them. Opens no device.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -21,38 +20,39 @@ from calkd_edge.export.artifacts import CALIBRATION_PREDICTIONS, COMPARED
 from calkd_edge.metrics import ece_with_bounds, intervals
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.records import ComparedMethod, Estimate, FloatArray, Predictions
+from calkd_edge.stages.params import CompareParams
 from calkd_edge.stages.quantize import FITTING
-
-VERSION = 1
-"""Raised by hand when what this stage writes changes."""
 
 
 def run(job: Job) -> None:
     """Write compare.json: one row for confidence as it is, then one for each method."""
-    params = job.params
-    found = Predictions.load(job.inputs["predictions"] / CALIBRATION_PREDICTIONS)
-    if params.get("held_out", False):
-        found = Predictions(found.logits[FITTING], found.labels[FITTING], found.indices[FITTING])
-    classes = tuple(str(number) for number in range(found.logits.shape[1]))
-    rows = [_of_logits("as it is", found.logits.astype(np.float64), found, params)]
-    for place, method in enumerate(params["methods"]):
-        name, settings = method["name"], method["settings"]
+    params = CompareParams.model_validate(job.params)
+    predictions = Predictions.load(job.inputs["predictions"] / CALIBRATION_PREDICTIONS)
+    if params.held_out:
+        predictions = Predictions(
+            predictions.logits[FITTING], predictions.labels[FITTING], predictions.indices[FITTING]
+        )
+    classes = tuple(str(number) for number in range(predictions.logits.shape[1]))
+    rows = [_of_logits("as it is", predictions.logits.astype(np.float64), predictions, params)]
+    for done, method in enumerate(params.methods, start=1):
+        name, settings = method.name, method.settings
         if name in TABLES:
-            rows.append(_of_table(name, partial(TABLES.load(name), **settings), found, params))
+            rows.append(_of_table(name, partial(TABLES.load(name), **settings), predictions, params))
         else:
             fit = partial(CALIBRATORS.load(name), classes=classes, **settings)
-            _, mapped = cross_fitted(fit, found.logits, found.labels, seed=params["seed"])
-            rows.append(_of_logits(name, mapped, found, params))
-        job.progress(place + 1, len(params["methods"]))
-    told = [row.model_dump(mode="json") for row in rows]
-    (job.out / COMPARED).write_text(json.dumps(told, indent=1), encoding="utf-8")
+            _, mapped = cross_fitted(fit, predictions.logits, predictions.labels, seed=params.seed)
+            rows.append(_of_logits(name, mapped, predictions, params))
+        job.progress(done, len(params.methods))
+    (job.out / COMPARED).write_text(
+        json.dumps([row.model_dump(mode="json") for row in rows], indent=1), encoding="utf-8"
+    )
 
 
 def _of_logits(
-    name: str, logits: FloatArray, found: Predictions, params: Mapping[str, Any]
+    name: str, logits: FloatArray, predictions: Predictions, params: CompareParams
 ) -> ComparedMethod:
-    confidence, hit = scores.confidence(logits), scores.top1(logits) == found.labels
-    (nll,) = intervals.mean_bounds(scores.nll_per_image(logits, found.labels), seed=params["seed"])
+    confidence, hit = scores.confidence(logits), scores.top1(logits) == predictions.labels
+    (nll,) = intervals.mean_bounds(scores.nll_per_image(logits, predictions.labels), seed=params.seed)
     return ComparedMethod(
         method=name,
         ships=True,
@@ -63,9 +63,12 @@ def _of_logits(
     )
 
 
-def _of_table(name: str, table: Any, found: Predictions, params: Mapping[str, Any]) -> ComparedMethod:
-    confidence, hit = scores.confidence(found.logits), scores.top1(found.logits) == found.labels
-    mapped = cross_fitted_confidence(table, confidence, hit, seed=params["seed"])
+def _of_table(name: str, table: Any, predictions: Predictions, params: CompareParams) -> ComparedMethod:
+    confidence, hit = (
+        scores.confidence(predictions.logits),
+        scores.top1(predictions.logits) == predictions.labels,
+    )
+    mapped = cross_fitted_confidence(table, confidence, hit, seed=params.seed)
     return ComparedMethod(
         method=name,
         ships=False,
@@ -76,9 +79,9 @@ def _of_table(name: str, table: Any, found: Predictions, params: Mapping[str, An
     )
 
 
-def _of_confidence(confidence: FloatArray, hit: Any, params: Mapping[str, Any]) -> dict[str, Estimate]:
-    (brier,) = intervals.mean_bounds((confidence - hit) ** 2, seed=params["seed"])
+def _of_confidence(confidence: FloatArray, hit: Any, params: CompareParams) -> dict[str, Estimate]:
+    (brier,) = intervals.mean_bounds((confidence - hit) ** 2, seed=params.seed)
     return {
-        "ece": ece_with_bounds(confidence, hit, bins=params["bins"], seed=params["seed"]),
+        "ece": ece_with_bounds(confidence, hit, bins=params.bins, seed=params.seed),
         "brier_toplabel": Estimate(**brier._asdict()),
     }

@@ -1,4 +1,4 @@
-"""convert: the canonical file as a runtime that takes no ONNX wants it, made here and held against it."""
+"""convert: the canonical file in the format of a runtime that reads no ONNX, compared with the ONNX file."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ from calkd_edge.export.answers import AS_WRITTEN, answers_here
 from calkd_edge.export.artifacts import CANONICAL, CONVERSION, TFLITE
 from calkd_edge.export.litert import convert
 from calkd_edge.onnx_model.graph import metadata
-
-VERSION = 1
-"""Raised by hand when what this stage writes changes."""
+from calkd_edge.stages.params import ConvertParams
 
 IMAGES = 256
 
 
 def run(job: Job) -> None:
-    """Write model.tflite, and converted.json: its SHA-256, and how near its answers are to the ONNX file's.
+    """Write model.tflite, and converted.json: its SHA-256, and its agreement with the ONNX file.
 
     Raises:
-        StageFailed: an operator has no counterpart, or the two say different things.
+        StageFailed: an operator has no counterpart, or the two files disagree.
     """
+    params = ConvertParams.model_validate(job.params)
     source, target = job.inputs["model"] / CANONICAL, job.out / TFLITE
     model = onnx.load(source)
     content = convert(model)
     target.write_bytes(content)
-    images = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES, job.params["seed"])[0]
-    wanted = answers_here("onnxruntime", source, images, len(images), AS_WRITTEN)
-    found = answers_here(job.params["runtime"], target, images, 1, {})
-    near = agreement(found, wanted, exact=metadata(model).get("precision") in FLOATS)
+    images = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES, params.seed)[0]
+    expected = answers_here("onnxruntime", source, images, len(images), AS_WRITTEN)
+    converted = answers_here(params.runtime, target, images, 1, {})
+    near = agreement(converted, expected, exact=metadata(model).get("precision") in FLOATS)
     facts = {"sha256": hashlib.sha256(content).hexdigest(), "images": len(images), **near._asdict()}
     _check(near, len(images))
     (job.out / CONVERSION).write_text(json.dumps(facts, indent=1), encoding="utf-8")

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,14 +23,12 @@ from calkd_edge.models.forms import ImageShape
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.models.taps import feature_shape, module_at, tapped
 from calkd_edge.recipe.training import TrainingSection
-from calkd_edge.records import Affine, Calibration
+from calkd_edge.records import Affine, Calibration, LossComponent
 from calkd_edge.stages.epochs import Epochs, watcher
-from calkd_edge.stages.start import Start, begin
-from calkd_edge.stages.taught import taught
+from calkd_edge.stages.frozen_teacher import frozen_teacher
+from calkd_edge.stages.params import DistillParams, LearningParams
+from calkd_edge.stages.start import Start, start_of
 from calkd_edge.training.loop import Batch, Training, fabric_for, fit
-
-VERSION = 4
-"""Raised by hand when what this stage writes changes."""
 
 
 class Distillation(nn.Module):
@@ -40,7 +37,7 @@ class Distillation(nn.Module):
     Args:
         student: trained.
         losses: trained with it where they have layers.
-        teacher: run live when a batch brings no soft labels; None when it never is.
+        teacher: run when a batch has no soft labels; None when every batch has them.
         affine: the teacher's calibration.
     """
 
@@ -49,7 +46,7 @@ class Distillation(nn.Module):
     ) -> None:
         super().__init__()
         self.student, self.losses = student, losses
-        self.beside = (teacher,)  # a tuple hides it from nn.Module's registration
+        self.unregistered = (teacher,)  # a tuple hides it from nn.Module's registration
         self.affine = affine
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -69,10 +66,10 @@ class Distillation(nn.Module):
     def _teacher(self, batch: Batch, paths: Sequence[str]) -> Outputs:
         if batch.teacher_logits is not None:
             return Outputs(batch.teacher_logits, {})
-        teacher = self.beside[0]
+        teacher = self.unregistered[0]
         if teacher is None:
             return Outputs(torch.empty(0), {})
-        # In full precision, as its calibration was fitted, also where the student autocasts.
+        # In full precision, because its calibration was fitted so, also where the student autocasts.
         with torch.no_grad(), torch.autocast(batch.images.device.type, enabled=False):
             if not paths:  # a file that another runtime runs has no modules to tap
                 return Outputs(applied(self.affine, teacher(batch.images).float()), {})
@@ -92,7 +89,7 @@ def applied(affine: Affine, logits: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """The stored answers of the teacher, calibrated as they are read."""
+    """The stored logits of the teacher, calibrated when they are read."""
 
     logits: np.ndarray
     offsets: np.ndarray
@@ -108,7 +105,7 @@ class SoftLabels:
         return cls(logits, np.load(folder / "offsets.npy", allow_pickle=False), views, affine)
 
     def batches(self, epochs: Epochs, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
-        """Epoch e sees view e modulo V of every image, and the teacher's answer to that very view."""
+        """Epoch e uses view e modulo V of every image, and the teacher's logits of that view."""
         view_number = epoch % len(self.logits)
         for step, chosen in enumerate(epochs.order(epoch, rank, world_size)):
             view = {name: column[view_number, chosen] for name, column in self.views.items()}
@@ -120,40 +117,42 @@ class SoftLabels:
 
 def run(job: Job) -> None:
     """Write the student's weights.safetensors, model.json and history.jsonl."""
+    params = DistillParams.model_validate(job.params)
     prepared = Prepared.open(job.inputs["data"], job.places["cache"])
-    start = begin(job, prepared, where="student")
-    distil(job, prepared, start, freeze_epochs=job.params["freeze_epochs"])
+    start = start_of(job, params, params.model, params.seed, prepared, where="student")
+    distil(job, params, prepared, start, freeze_epochs=params.freeze_epochs)
 
 
 def distil(
     job: Job,
+    params: LearningParams,
     prepared: Prepared,
     start: Start,
     *,
     freeze_epochs: int,
     within: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> bool:
-    """Train a student as a job's params and inputs say, and write it.
+    """Train a student and write it.
 
     Args:
-        job: of distill, or of a stage that goes on from a student.
+        job: of distill, or of a stage that continues from a student.
+        params: how it learns.
         prepared: the data.
         start: the student as it is.
-        freeze_epochs: how long start.frozen learns nothing.
-        within: what surrounds each epoch, and the look at the calibration split after it.
+        freeze_epochs: how long the layers in start.frozen are not trained.
+        within: a context around each epoch and the figures after it.
 
     Returns:
         Whether this process, of several, is the one that writes.
     """
-    params = job.params
     affine = teacher_affine(job)
     student = start.model
-    live = params["teacher_mode"] == "live"
-    section = TrainingSection.model_validate(params["training"])
+    live = params.teacher_mode == "live"
+    section = TrainingSection.model_validate(params.training)
     fabric = fabric_for(job.places["accelerator"], section.autocast)
-    teacher = taught(job.inputs["teacher"], fabric.device) if live else None
+    teacher = frozen_teacher(job.inputs["teacher"], fabric.device) if live else None
     losses = build_losses(
-        params["losses"],
+        params.losses,
         student,
         teacher,
         num_classes=len(prepared.classes),
@@ -165,7 +164,7 @@ def distil(
     stored = SoftLabels.open(job.inputs["soft_labels"], affine) if "soft_labels" in job.inputs else None
     training = Training(
         section=section,
-        seed=params["seed"],
+        seed=params.seed,
         steps_per_epoch=epochs.steps(fabric.world_size),
         batches=epochs.fresh if stored is None else partial(stored.batches, epochs),
         watch=watcher(student, prepared),
@@ -185,7 +184,7 @@ def distil(
 
 
 def teacher_affine(job: Job) -> Affine:
-    """The teacher's calibration; the identity for a control, whose teacher is left as it is."""
+    """The teacher's calibration; the identity for a control, whose teacher stays uncalibrated."""
     if "calibration" not in job.inputs:
         return Affine(scale=(1.0,))
     text = (job.inputs["calibration"] / CALIBRATION).read_text(encoding="utf-8")
@@ -193,7 +192,7 @@ def teacher_affine(job: Job) -> Affine:
 
 
 def build_losses(
-    chosen: Sequence[Mapping[str, Any]],
+    components: Sequence[LossComponent],
     student: ImageModel,
     teacher: nn.Module | None,
     *,
@@ -224,13 +223,12 @@ def build_losses(
         teacher_module=partial(module, teacher, "teacher"),
     )
     terms = [
-        (loss["name"], loss["weight"], LOSSES.load(loss["name"])(context, **loss["settings"]))
-        for loss in chosen
+        (loss.name, loss.weight, LOSSES.load(loss.name)(context, **loss.settings)) for loss in components
     ]
     return WeightedLosses(terms)
 
 
 def _present(model: nn.Module | None) -> ImageModel:
     if not isinstance(model, ImageModel):
-        raise RuntimeError("a loss asked for teacher features, but the plan runs no teacher of torch's")
+        raise RuntimeError("a loss needs teacher features, but the plan runs no teacher in torch")
     return model

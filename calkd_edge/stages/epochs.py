@@ -1,4 +1,4 @@
-"""What training stages share: the batches of an epoch, the watched split, and a model's description."""
+"""What training stages share: the batches of an epoch, figures after each epoch, a model's description."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from calkd_edge.data.mixing import Mixing
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.errors import RecipeError
 from calkd_edge.models.image_model import ImageModel, ModelDescription
-from calkd_edge.records import IntArray
+from calkd_edge.records import Component, IntArray
+from calkd_edge.stages.params import EpochParams
 from calkd_edge.training.loop import Batch
 
 WATCHED_IMAGES = 1000
@@ -36,8 +37,8 @@ class Epochs:
         rows: positions of the train split in the prepared images.
         images_per_step: over all processes.
         seed: of the order and of the draws.
-        augmentation: what is done to an image.
-        mixing: what makes one of two images; None leaves them apart.
+        augmentation: of each image.
+        mixing: combines two images into one; None leaves them apart.
     """
 
     prepared: Prepared
@@ -48,13 +49,13 @@ class Epochs:
     mixing: Mixing | None = None
 
     @classmethod
-    def of(cls, prepared: Prepared, images_per_step: int, params: Mapping[str, Any]) -> Epochs:
-        """Batches of a prepared folder's train split, as a training stage's params say."""
-        augmentation = augmentation_of(params["augmentation"], prepared)
-        chosen = params["mixing"]
-        mixing = None if chosen is None else MIXINGS.load(chosen["name"])(**chosen["settings"])
+    def of(cls, prepared: Prepared, images_per_step: int, params: EpochParams) -> Epochs:
+        """Batches of a prepared folder's train split, as a training stage's parameters define them."""
+        augmentation = augmentation_of(params.augmentation, prepared)
+        chosen = params.mixing
+        mixing = None if chosen is None else MIXINGS.load(chosen.name)(**chosen.settings)
         rows = prepared.indices("train")
-        return cls(prepared, rows, images_per_step, params["seed"], augmentation, mixing)
+        return cls(prepared, rows, images_per_step, params.seed, augmentation, mixing)
 
     def steps(self, world_size: int) -> int:
         """Steps in one epoch; the same on every process.
@@ -68,35 +69,35 @@ class Epochs:
                 f"{FEWEST_IMAGES} images, which batch normalisation needs",
                 remedy="Raise images_per_step, or start fewer processes.",
             )
-        whole, rest = divmod(len(self.rows), self.images_per_step)
-        return whole + (rest // world_size >= FEWEST_IMAGES)
+        complete, rest = divmod(len(self.rows), self.images_per_step)
+        return complete + (rest // world_size >= FEWEST_IMAGES)
 
     def order(self, epoch: int, rank: int, world_size: int) -> Iterator[IntArray]:
         """Positions in the train split, batch by batch, for one process."""
-        return (piece[own] for piece, own in self._shares(epoch, rank, world_size))
+        return (piece[share] for piece, share in self._shares(epoch, rank, world_size))
 
     def _shares(self, epoch: int, rank: int, world_size: int) -> Iterator[tuple[IntArray, slice]]:
-        """Each step's images, the same for any number of processes, and which of them are this one's.
+        """Each step's images, the same for any number of processes, and the share of this process.
 
         The shares are equal, so that the mean over processes is the mean over images; up to world_size - 1
         images of a step are left out for it.
         """
-        whole = epoch_order(len(self.rows), seed=self.seed, epoch=epoch)
-        for piece in batches(whole, self.images_per_step):
+        order = epoch_order(len(self.rows), seed=self.seed, epoch=epoch)
+        for piece in batches(order, self.images_per_step):
             share = len(piece) // world_size
             if share >= FEWEST_IMAGES:
                 yield piece, slice(rank * share, (rank + 1) * share)
 
     def fresh(self, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
-        """Batches whose views are drawn anew in each epoch, the same for any number of processes.
+        """Batches whose views are drawn again in each epoch, the same for any number of processes.
 
         Mixed images take their partners from their own process' share.
         """
         generator = np.random.default_rng([self.seed, epoch, 0, _FRESH_VIEWS])
-        for step, (piece, own) in enumerate(self._shares(epoch, rank, world_size)):
+        for step, (piece, share) in enumerate(self._shares(epoch, rank, world_size)):
             drawn = self.augmentation.draw(len(piece), generator)
-            view = {name: drawn[name][own] for name in self.augmentation.columns}
-            batch = self.batch(piece[own], view, epoch + step / self.steps(world_size), None)
+            view = {name: drawn[name][share] for name in self.augmentation.columns}
+            batch = self.batch(piece[share], view, epoch + step / self.steps(world_size), None)
             if self.mixing is not None:
                 batch = _mixed(batch, self.mixing, np.random.default_rng([self.seed, epoch, step, _MIXING]))
             yield batch
@@ -117,10 +118,10 @@ def _mixed(batch: Batch, mixing: Mixing, generator: np.random.Generator) -> Batc
     return replace(batch, images=images, other_labels=batch.labels[partners], share=share)
 
 
-def augmentation_of(chosen: Mapping[str, Any], prepared: Prepared) -> Augmentation:
-    """The augmentation that the params name, for a prepared folder's images."""
-    made: Augmentation = AUGMENTATIONS.load(chosen["name"])(prepared.image_shape, **chosen["settings"])
-    return made
+def augmentation_of(chosen: Component, prepared: Prepared) -> Augmentation:
+    """The augmentation of that name, for a prepared folder's images."""
+    augmentation: Augmentation = AUGMENTATIONS.load(chosen.name)(prepared.image_shape, **chosen.settings)
+    return augmentation
 
 
 def watcher(model: ImageModel, prepared: Prepared) -> Callable[[int], dict[str, float]]:
@@ -133,21 +134,21 @@ def watcher(model: ImageModel, prepared: Prepared) -> Callable[[int], dict[str, 
         with torch.no_grad():
             for start in range(0, len(images), 250):
                 batch = torch.from_numpy(images[start : start + 250]).to(device)
-                answers = torch.from_numpy(labels[start : start + 250]).to(device)
+                expected = torch.from_numpy(labels[start : start + 250]).to(device)
                 logits = model(batch).float()
-                losses += float(torch.nn.functional.cross_entropy(logits, answers, reduction="sum"))
-                hits += int((logits.argmax(1) == answers).sum())
+                losses += float(torch.nn.functional.cross_entropy(logits, expected, reduction="sum"))
+                hits += int((logits.argmax(1) == expected).sum())
         return {"calibration_nll": losses / len(images), "calibration_top1": hits / len(images)}
 
     return watch
 
 
-def description_of(model: Mapping[str, Any], prepared: Prepared, trained_on: str) -> ModelDescription:
+def description_of(model: Component, prepared: Prepared, trained_on: str) -> ModelDescription:
     """A model's description, with the normalisation taken from the train split."""
     mean, std = prepared.mean_std(prepared.indices("train"))
     return ModelDescription(
-        name=model["name"],
-        settings=model["settings"],
+        name=model.name,
+        settings=model.settings,
         classes=prepared.classes,
         image_shape=prepared.image_shape,
         mean=tuple(map(float, mean)),

@@ -1,6 +1,6 @@
 """evaluate: score what the shipped file answered on the test split, and prove it; opens no device.
 
-Proven are the fold, and that a rounded file answers on its device as it does in simulation.
+It proves the fold, and that a quantized file computes on its device what it computes in simulation.
 """
 
 from __future__ import annotations
@@ -24,67 +24,72 @@ from calkd_edge.export.proof import check_probabilities, prove
 from calkd_edge.metrics import quality
 from calkd_edge.records import Calibration, Predictions
 from calkd_edge.release.gates.evidence import paired
-
-VERSION = 3
-"""Raised by hand when what this stage writes changes."""
+from calkd_edge.stages.params import EvaluateParams
 
 
 def run(job: Job) -> None:
     """Write predictions and quality, calibrated and not, and calibration.json with its proof.
 
     Raises:
-        StageFailed: the fold is not what was fitted, or the device answers otherwise than the file says.
+        StageFailed: the fold is not what was fitted, or the device computes something else than the file.
     """
+    params = EvaluateParams.model_validate(job.params)
     text = (job.inputs["calibration"] / CALIBRATION).read_text(encoding="utf-8")
     calibration = Calibration.model_validate_json(text)
     raw = Predictions.load(job.inputs["raw"] / CALIBRATION_PREDICTIONS)
     folded = Predictions.load(job.inputs["final"] / CALIBRATION_PREDICTIONS)
     executed = json.loads((job.inputs["final"] / EXECUTED).read_text(encoding="utf-8"))
     if "simulated" in job.inputs:
-        executed["simulated"] = as_simulated(folded, Predictions.load(job.inputs["simulated"] / SIMULATED))
+        executed["simulated"] = compare_with_simulation(
+            folded, Predictions.load(job.inputs["simulated"] / SIMULATED)
+        )
     proof = prove(raw, folded, calibration, another_build="built" in executed)
-    found = Predictions.load(job.inputs["final"] / TEST_PREDICTIONS)
-    check_probabilities(found)
-    found.save(job.out / "predictions.npz")
-    uncalibrated = calibration.affine.undo(found.logits).astype(np.float32)
-    Predictions(uncalibrated, found.labels, found.indices).save(job.out / "uncalibrated.npz")
-    answers = (("quality", found.logits, found.probabilities), ("uncalibrated", uncalibrated, None))
-    for place, (name, logits, probabilities) in enumerate(answers):
+    predictions = Predictions.load(job.inputs["final"] / TEST_PREDICTIONS)
+    check_probabilities(predictions)
+    predictions.save(job.out / "predictions.npz")
+    uncalibrated = calibration.affine.undo(predictions.logits).astype(np.float32)
+    Predictions(uncalibrated, predictions.labels, predictions.indices).save(job.out / "uncalibrated.npz")
+    variants = (
+        ("quality", predictions.logits, predictions.probabilities),
+        ("uncalibrated", uncalibrated, None),
+    )
+    for done, (name, logits, probabilities) in enumerate(variants, start=1):
         scored = quality(
             logits,
-            found.labels,
-            bins=job.params["bins"],
-            seed=job.params["seed"],
-            thresholds=job.params["thresholds"],
+            predictions.labels,
+            bins=params.bins,
+            seed=params.seed,
+            thresholds=params.thresholds,
             probabilities=probabilities,
         )
         (job.out / f"{name}.json").write_text(scored.model_dump_json(indent=1), encoding="utf-8")
-        job.progress(place + 1, 2)
+        job.progress(done, 2)
     proven = calibration.model_copy(update={"proof": proof})
     (job.out / CALIBRATION).write_text(proven.model_dump_json(indent=1), encoding="utf-8")
     (job.out / EXECUTED).write_text(json.dumps(executed, indent=1), encoding="utf-8")
 
 
-def as_simulated(found: Predictions, simulated: Predictions) -> dict[str, Any]:
-    """How near a device's answers are to the file's simulation, on the images that both saw.
+def compare_with_simulation(executed: Predictions, simulated: Predictions) -> dict[str, Any]:
+    """Agreement of a device's predictions with the file's simulation, on the images that both have.
 
     Raises:
-        StageFailed: they say different things: int8 products that saturate, a fallback, another rounding.
+        StageFailed: they disagree: int8 products that saturate, a fallback, another rounding.
     """
-    pair = paired(found, simulated)
+    pair = paired(executed, simulated)
     if pair is None:
         raise StageFailed(
-            "the device answered none of the images of the simulation",
+            "the device has predictions for none of the simulated images",
             remedy="This is a defect of calkd-edge: please report it.",
         )
     near = agreement(pair.own, pair.reference, exact=False)
     if not near.sound:
         raise StageFailed(
-            f"on its device the file answers otherwise than it says: by {near.max_logit_difference:.3g} "
-            f"in a logit, {near.apart:.2%} of the logits on average, on {len(pair.labels)} calibration "
-            f"images; the slope between them is {near.slope:.4f}, and {near.changed} answers changed that "
-            "are no near ties",
-            remedy="Do not ship it there: its runtime computes int8 in another way. Take another runtime, or "
+            f"the device computes something else than the file: they differ by "
+            f"{near.max_logit_difference:.3g} in a logit, "
+            f"by {near.apart:.2%} of the logits on average, on {len(pair.labels)} calibration "
+            f"images; the slope between them is {near.slope:.4f}, and {near.changed} predictions "
+            "changed that are no near ties",
+            remedy="Do not ship it there: its runtime computes int8 in another way. Use another runtime, or "
             "leave that device out (--skip-device).",
         )
     return {"images": len(pair.labels), **near._asdict()}

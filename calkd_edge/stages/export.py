@@ -1,4 +1,4 @@
-"""export: weights to model.onnx, with torch's own logits beside it for the proof of parity."""
+"""export: weights to model.onnx, with torch's logits beside it for the proof of parity."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.quantization import int8_qat
 from calkd_edge.stages import parity
+from calkd_edge.stages.params import ExportParams
 from calkd_edge.stages.qat import RANGES
-
-VERSION = 1
-"""Raised by hand when what this stage writes changes."""
 
 REFERENCE_IMAGES = 1000
 
 
 def run(job: Job) -> None:
     """Write model.onnx, and reference.npz: torch's logits on up to 1,000 calibration images."""
+    params = ExportParams.model_validate(job.params)
     model, description = image_model.load(job.inputs["model"])
     metadata = {
-        "package_version": job.params["package_version"],
-        "lineage": job.params["lineage"],
+        "package_version": params.package_version,
+        "lineage": params.lineage,
         "model": description.name,
         "settings": json.dumps(description.settings, sort_keys=True),
         "classes": json.dumps(description.classes),
@@ -45,23 +44,23 @@ def run(job: Job) -> None:
     if trained_ranges.is_file():
         metadata[int8_qat.RANGES] = trained_ranges.read_text(encoding="utf-8")
     target = job.out / CANONICAL
-    export_onnx(model, description.image_shape, target, opset=job.params["opset"], metadata=metadata)
+    export_onnx(model, description.image_shape, target, opset=params.opset, metadata=metadata)
     job.progress(1, 2)
     images, _, indices = Prepared.open(job.inputs["data"]).arrays("calibration", REFERENCE_IMAGES)
-    refuse_departing(model, target, images[: parity.IMAGES])
+    check_layers(model, target, images[: parity.IMAGES])
     np.savez(job.out / REFERENCE, logits=reference_logits(model, images), indices=indices)
     job.progress(2, 2)
 
 
-def refuse_departing(model: ImageModel, file: Path, images: np.ndarray) -> None:
-    """Stop at a file that says another thing than its model, here and before anything is measured with it.
+def check_layers(model: ImageModel, file: Path, images: np.ndarray) -> None:
+    """Refuse a file that differs from its model, before anything is measured with it.
 
     Raises:
-        StageFailed: with the first layer that departs.
+        StageFailed: with the first layer that differs.
     """
     rows = parity.layer_parity(model, onnx.load(file), images)
     if rows[-1].departs:
         raise StageFailed(
-            f"the exported file departs from torch: {parity.summary(rows)}",
-            remedy="Do not ship it. Another version of torch or onnxscript may export that layer rightly.",
+            f"the exported file differs from torch: {parity.summary(rows)}",
+            remedy="Do not ship it. Another version of torch or onnxscript may export that layer correctly.",
         )

@@ -1,4 +1,4 @@
-"""teacher, when it is an ONNX file: the file in our form, and what it has seen."""
+"""teacher, when it is an ONNX file: the file with this package's inputs and outputs, and its description."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from calkd_edge.export.artifacts import CANONICAL, HISTORY
 from calkd_edge.models.image_model import DESCRIPTION, ModelDescription
 from calkd_edge.onnx_model.adopt import Adopted, check_classes
 from calkd_edge.onnx_model.graph import set_metadata
-
-VERSION = 2
-"""Raised by hand when what this stage writes changes."""
+from calkd_edge.stages.params import OnnxTeacherParams
 
 
 def run(job: Job) -> None:
     """Write model.onnx (uint8 images in, logits and probabilities out), model.json and history.jsonl."""
-    params, prepared = job.params, Prepared.open(job.inputs["data"])
+    params, prepared = OnnxTeacherParams.model_validate(job.params), Prepared.open(job.inputs["data"])
     path = Path(job.places["weights"])
-    adopted: Adopted = TEACHER_FILES.load(params["model"]["name"])(path, **params["model"]["settings"])
+    adopted: Adopted = TEACHER_FILES.load(params.model.name)(path, **params.model.settings)
     check_classes(adopted, prepared.classes, path)
     if adopted.image_shape != prepared.image_shape:
         raise RecipeError(
@@ -35,19 +33,19 @@ def run(job: Job) -> None:
     at_once = adopted.model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
     if at_once > 1:
         raise RecipeError(
-            f"teacher.weights: {path} takes {at_once} images at once, no more and no fewer, and could not be "
-            "timed on one",
+            f"teacher.weights: {path} takes exactly {at_once} images at once, so it cannot be "
+            "timed on one image",
             remedy="Export it with an open number of images, or for one.",
         )
     mean, std = (adopted.mean or (0.0,) * 3), (adopted.std or (1.0,) * 3)
     description = ModelDescription(
-        name=params["model"]["name"],
-        settings=params["model"]["settings"],
+        name=params.model.name,
+        settings=params.model.settings,
         classes=prepared.classes,
         image_shape=prepared.image_shape,
         mean=mean,
         std=std,
-        trained_on=params["trained_on"],
+        trained_on=params.trained_on,
         input_note=prepared.notes["input_note"],
         license=prepared.notes["license"],
     )
@@ -60,4 +58,4 @@ def run(job: Job) -> None:
     set_metadata(adopted.model, metadata)
     onnx.save(adopted.model, job.out / CANONICAL)
     (job.out / DESCRIPTION).write_text(description.model_dump_json(indent=1), encoding="utf-8")
-    (job.out / HISTORY).write_text(json.dumps({"weights": params["weights_sha256"]}) + "\n")
+    (job.out / HISTORY).write_text(json.dumps({"weights": params.weights_sha256}) + "\n")

@@ -1,4 +1,4 @@
-"""parity: an exported file against torch, layer by layer; nothing rests on it."""
+"""parity: an exported file against torch, layer by layer; no other stage depends on it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,16 @@ from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.training.fake_int8 import layers_of
 
-VERSION = 1
-"""Raised by hand when what this stage writes changes."""
-
 IMAGES = 64
 
 
 def run(job: Job) -> None:
-    """Write parity.json: each layer of the model, and by how much the file departs from torch there."""
+    """Write parity.json: each layer of the model, and by how much the file differs from torch there."""
     model, _ = image_model.load(job.inputs["model"])
     images = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES)[0]
     rows = layer_parity(model, onnx.load(job.inputs["file"] / CANONICAL), images)
-    told = [{**asdict(row), "departs": row.departs} for row in rows]
-    (job.out / LAYER_PARITY).write_text(json.dumps(told, indent=1), encoding="utf-8")
+    facts = [{**asdict(row), "departs": row.departs} for row in rows]
+    (job.out / LAYER_PARITY).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def layer_parity(model: ImageModel, file: onnx.ModelProto, images: np.ndarray) -> list[LayerParity]:
@@ -41,7 +38,7 @@ def layer_parity(model: ImageModel, file: onnx.ModelProto, images: np.ndarray) -
 
 
 def sentence(what: str, folder: Path) -> str:
-    """What a reader should know of a finished stage."""
+    """The result of a finished stage in one sentence."""
     rows = [
         LayerParity(row["layer"], row["difference"], row["largest"])
         for row in json.loads((folder / LAYER_PARITY).read_text(encoding="utf-8"))
@@ -50,15 +47,15 @@ def sentence(what: str, folder: Path) -> str:
 
 
 def summary(rows: Sequence[LayerParity]) -> str:
-    """Which layer is the first that departs, or how near all of them are."""
+    """The first layer that differs, or the largest difference of all layers."""
     first = next((row for row in rows if row.departs), None)
     if first is None:
         worst = max(rows, key=lambda row: row.relative)
         return (
-            f"all {len(rows) - 1} layers and the logits agree with torch, the farthest by "
-            f"{worst.relative:.1e} of its largest value ({worst.layer})"
+            f"all {len(rows) - 1} layers and the logits agree with torch; the largest difference "
+            f"is {worst.relative:.1e} of the layer's largest value ({worst.layer})"
         )
     return (
-        f"the first layer that departs from torch is {first.layer}: {first.difference:.3g} where its largest "
+        f"the first layer that differs from torch is {first.layer}: {first.difference:.3g} where its largest "
         f"value is {first.largest:.3g}"
     )

@@ -1,4 +1,4 @@
-"""predict: a model file over splits on a device; every output as it was returned."""
+"""predict: outputs of a model file for splits of the data on a device, as the device returned them."""
 
 from __future__ import annotations
 
@@ -12,43 +12,41 @@ from calkd_edge.errors import StageFailed
 from calkd_edge.export.artifacts import EXECUTED
 from calkd_edge.files import sha256_of
 from calkd_edge.records import Predictions
-from calkd_edge.stages.executed import answers, executed
-
-VERSION = 1
-"""Raised by hand when what this stage writes changes."""
+from calkd_edge.stages.executed import executable_of, outputs_of
+from calkd_edge.stages.params import PredictParams
 
 
 def run(job: Job) -> None:
     """Write <split>.npz for each split, and executed.json: the file, its SHA-256, the options used."""
-    params = job.params
+    params = PredictParams.model_validate(job.params)
     prepared = Prepared.open(job.inputs["data"])
-    ran = executed(job)
-    rows = {name: prepared.indices(name, limit, params["seed"]) for name, limit in params["splits"].items()}
-    whole = np.concatenate(list(rows.values()))
+    executable = executable_of(job, params)
+    rows = {name: prepared.indices(name, limit, params.seed) for name, limit in params.splits.items()}
+    all_rows = np.concatenate(list(rows.values()))
     images = job.scratch / "images.npy"
-    np.save(images, prepared.images[whole])
-    outputs, options = answers(job, ran, images)
+    np.save(images, prepared.images[all_rows])
+    outputs, options = outputs_of(job, params, executable, images)
     if not {"logits", "probabilities"} <= outputs.keys():
         raise StageFailed(
-            f"{ran.path.name} returns {', '.join(outputs)}, not logits and probabilities",
+            f"{executable.path.name} returns {', '.join(outputs)}, not logits and probabilities",
             remedy="Export it with calkd-edge.",
         )
     start = 0
     for name, chosen in rows.items():
         piece = slice(start, start + len(chosen))
         start += len(chosen)
-        found = Predictions(
+        predictions = Predictions(
             outputs["logits"][piece], prepared.labels[chosen], chosen, outputs["probabilities"][piece]
         )
-        found.save(job.out / f"{name}.npz")
-    told = {
-        "file": ran.path.name,
-        "sha256": sha256_of(ran.path),
-        "size_bytes": ran.path.stat().st_size,
+        predictions.save(job.out / f"{name}.npz")
+    facts = {
+        "file": executable.path.name,
+        "sha256": sha256_of(executable.path),
+        "size_bytes": executable.path.stat().st_size,
         "session_options": options,
     }
-    if ran.built is not None:
-        told["built"] = ran.built
-    if ran.converted is not None:
-        told["converted"] = ran.converted
-    (job.out / EXECUTED).write_text(json.dumps(told, indent=1), encoding="utf-8")
+    if executable.built is not None:
+        facts["built"] = executable.built
+    if executable.converted is not None:
+        facts["converted"] = executable.converted
+    (job.out / EXECUTED).write_text(json.dumps(facts, indent=1), encoding="utf-8")

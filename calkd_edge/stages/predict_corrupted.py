@@ -1,4 +1,4 @@
-"""predict-corrupted: the shipped file over corrupted test images on a device; every output as returned."""
+"""predict-corrupted: outputs of the shipped file for corrupted test images on a device."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.data.source import ImageArray
 from calkd_edge.engine.stage import Job
 from calkd_edge.records import Predictions
-from calkd_edge.stages.executed import answers, executed
-
-VERSION = 1
-"""Raised by hand when what this stage writes changes."""
+from calkd_edge.stages.executed import executable_of, outputs_of
+from calkd_edge.stages.params import PredictCorruptedParams
 
 
 def file_of(name: str, severity: int) -> str:
@@ -25,26 +23,26 @@ def file_of(name: str, severity: int) -> str:
 
 def run(job: Job) -> None:
     """Write <corruption>-<severity>.npz for each; the images themselves are not kept."""
-    params = job.params
+    params = PredictCorruptedParams.model_validate(job.params)
     prepared = Prepared.open(job.inputs["data"])
-    ran = executed(job)
-    chosen = prepared.indices("test", params["images"], params["seed"])
-    asked = [(name, severity) for name in params["corruptions"] for severity in SEVERITIES]
+    executable = executable_of(job, params)
+    chosen = prepared.indices("test", params.images, params.seed)
+    variants = [(name, severity) for name in params.corruptions for severity in SEVERITIES]
     images = job.scratch / "images.npy"
-    _write(images, prepared.images[chosen], asked, params["seed"])
-    outputs, _ = answers(job, ran, images)
-    for place, (name, severity) in enumerate(asked):
-        rows = slice(place * len(chosen), (place + 1) * len(chosen))
-        found = Predictions(
+    _write(images, prepared.images[chosen], variants, params.seed)
+    outputs, _ = outputs_of(job, params, executable, images)
+    for index, (name, severity) in enumerate(variants):
+        rows = slice(index * len(chosen), (index + 1) * len(chosen))
+        predictions = Predictions(
             outputs["logits"][rows], prepared.labels[chosen], chosen, outputs["probabilities"][rows]
         )
-        found.save(job.out / file_of(name, severity))
+        predictions.save(job.out / file_of(name, severity))
 
 
-def _write(target: Path, clean: ImageArray, asked: Sequence[tuple[str, int]], seed: int) -> None:
-    """All corrupted images in one file, so that the device is asked once."""
-    shape = (len(asked) * len(clean), *clean.shape[1:])
-    whole = np.lib.format.open_memmap(target, "w+", np.uint8, shape)
-    for place, (name, severity) in enumerate(asked):
-        whole[place * len(clean) : (place + 1) * len(clean)] = corrupted(clean, name, severity, seed=seed)
-    whole.flush()
+def _write(target: Path, clean: ImageArray, variants: Sequence[tuple[str, int]], seed: int) -> None:
+    """All corrupted images in one file, so that one device session suffices."""
+    shape = (len(variants) * len(clean), *clean.shape[1:])
+    array = np.lib.format.open_memmap(target, "w+", np.uint8, shape)
+    for index, (name, severity) in enumerate(variants):
+        array[index * len(clean) : (index + 1) * len(clean)] = corrupted(clean, name, severity, seed=seed)
+    array.flush()

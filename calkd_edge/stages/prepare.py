@@ -7,16 +7,13 @@ from pathlib import Path
 from calkd_edge.data import DATASETS
 from calkd_edge.data.prepare import prepare
 from calkd_edge.engine.stage import Job
-
-VERSION = 1
-"""Raised by hand when what this stage writes changes."""
+from calkd_edge.stages.params import PrepareParams
 
 
 def run(job: Job) -> None:
     """Write images.npy, labels.npy, classes.json and splits.json."""
+    params = PrepareParams.model_validate(job.params)
     root = job.places["root"]
-    dataset = DATASETS.load(job.params["dataset"])(
-        None if root is None else Path(root), **job.params["settings"]
-    )
+    dataset = DATASETS.load(params.dataset)(None if root is None else Path(root), **params.settings)
     source = dataset.open(job.scratch, job.progress)
-    prepare(source, job.out, progress=job.progress, **job.params["splits"])
+    prepare(source, job.out, progress=job.progress, **dict(params.splits))

@@ -1,4 +1,4 @@
-"""qat: a distilled student, trained on while it rounds as its int8 file will."""
+"""qat: a distilled student, trained further while it rounds as its int8 file will."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.models import image_model
+from calkd_edge.recipe.training import TrainingSection
 from calkd_edge.stages.distill import distil
+from calkd_edge.stages.params import QatParams
 from calkd_edge.stages.start import Start
 from calkd_edge.training.fake_int8 import IMAGES_PER_RUN, fake_int8, layers_of, ranges_of
 from calkd_edge.training.loop import Frozen
-
-VERSION = 1
-"""Raised by hand when what this stage writes changes."""
 
 RANGES = "ranges.json"
 """Layer's path -> r of the symmetric range [-r, r] of what it reads."""
@@ -27,20 +26,20 @@ RANGES = "ranges.json"
 
 def run(job: Job) -> None:
     """Write the student's weights.safetensors, model.json, history.jsonl and ranges.json."""
-    params = job.params
+    params = QatParams.model_validate(job.params)
     prepared = Prepared.open(job.inputs["data"], job.places["cache"])
     student, description = image_model.load(job.inputs["student"])
-    images = torch.from_numpy(prepared.arrays("train", params["images"], params["seed"])[0])
+    images = torch.from_numpy(prepared.arrays("train", params.images, params.seed)[0])
 
     def batches() -> Iterator[Tensor]:
         return iter(torch.split(images, IMAGES_PER_RUN))
 
     layers = layers_of(student, images[:2])
-    ranges = ranges_of(student, layers, batches, params["ranges"])
-    epochs = params["training"]["epochs"]
+    ranges = ranges_of(student, layers, batches, params.ranges)
+    epochs = TrainingSection.model_validate(params.training).epochs
     # All of them, also those that are not folded: the file has no other statistics than the stored ones.
-    norms = [one for one in student.modules() if isinstance(one, _BatchNorm)]
+    norms = [module for module in student.modules() if isinstance(module, _BatchNorm)]
     start = Start(student, description, Frozen(norms))
-    within = partial(fake_int8, layers, ranges, params["scales"])
-    if distil(job, prepared, start, freeze_epochs=epochs, within=within):
+    within = partial(fake_int8, layers, ranges, params.scales)
+    if distil(job, params, prepared, start, freeze_epochs=epochs, within=within):
         (job.out / RANGES).write_text(json.dumps(ranges, indent=1), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""quantize: model.onnx in another precision, and the file derived from it for ONNX Runtime's CPU."""
+"""quantize: model.onnx in another precision, and the file derived from it for ONNX Runtime's CPU provider."""
 
 from __future__ import annotations
 
@@ -15,34 +15,32 @@ from calkd_edge.onnx_model.graph import set_metadata
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.quantization.cpu import derive_for_cpu, is_canonical
 from calkd_edge.quantization.source import Images
-
-VERSION = 6
-"""Raised by hand when what this stage writes changes."""
+from calkd_edge.stages.params import QuantizeParams
 
 JUDGING, FITTING = slice(0, None, 2), slice(1, None, 2)
-"""Of the calibration split, in its order: what a quantizer may choose by, and what is then left to fit on."""
+"""Halves of the calibration split: quantizers choose by the first, calibrations are fitted on the second."""
 
 
 def run(job: Job) -> None:
-    """Write model.onnx, model.cpu.onnx where ONNX Runtime wants another file, and coverage.json.
+    """Write model.onnx, model.cpu.onnx where ONNX Runtime needs another file, and coverage.json.
 
-    A file that was quantized elsewhere stays as its maker left it.
+    A file that was quantized elsewhere is not changed.
     """
+    params = QuantizeParams.model_validate(job.params)
     prepared = Prepared.open(job.inputs["data"])
 
     def training(count: int) -> np.ndarray:
-        return prepared.arrays("train", count, job.params["seed"])[0]
+        return prepared.arrays("train", count, params.seed)[0]
 
     def judging() -> tuple[np.ndarray, np.ndarray]:
         images, labels, _ = prepared.arrays("calibration")
         return images[JUDGING], labels[JUDGING]
 
-    name = job.params["precision"]
     model = onnx.load(job.inputs["model"] / CANONICAL)
-    quantizer = QUANTIZERS.load(name)
+    quantizer = QUANTIZERS.load(params.precision)
     source = Images(training, judging)
-    quantized: onnx.ModelProto = quantizer(model, source, job.progress, **job.params["settings"])
-    set_metadata(quantized, {"precision": name})
+    quantized: onnx.ModelProto = quantizer(model, source, job.progress, **params.settings)
+    set_metadata(quantized, {"precision": params.precision})
     onnx.save(quantized, job.out / CANONICAL)
     if is_canonical(quantized):
         onnx.save(derive_for_cpu(quantized), job.out / FOR_CPU)
@@ -51,7 +49,7 @@ def run(job: Job) -> None:
 
 
 def _weights(model: onnx.ModelProto) -> dict[str, int]:
-    """How many stored values are of each type: what really became int8 or float16."""
+    """How many stored values are of each type: what is really int8 or float16."""
     counts: Counter[str] = Counter()
     for tensor in model.graph.initializer:
         kind = onnx.TensorProto.DataType.Name(tensor.data_type).lower()

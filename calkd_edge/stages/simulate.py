@@ -1,4 +1,4 @@
-"""simulate: what a rounded file says if every operator does what is written: nothing optimised, here."""
+"""simulate: predictions of a quantized file with every operator computed as written, unoptimised, here."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ from calkd_edge.engine.stage import Job
 from calkd_edge.export.answers import AS_WRITTEN, answers_here
 from calkd_edge.export.artifacts import CANONICAL, SIMULATED
 from calkd_edge.records import Predictions
-
-VERSION = 1
-"""Raised by hand when what this stage writes changes."""
+from calkd_edge.stages.params import SimulateParams
 
 IMAGES = 1000
-"""Of the calibration split: enough to tell one changed answer in a thousand."""
+"""Of the calibration split: enough to notice one changed prediction in a thousand."""
 
 AT_ONCE = 100
 
 
 def run(job: Job) -> None:
-    """Write the canonical file's answers to calibration images, each product of integers made in float32.
+    """Write the canonical file's predictions for calibration images; integer products are made in float32.
 
     Raises:
-        StageFailed: ONNX Runtime does not take the file.
+        StageFailed: ONNX Runtime refuses the file.
     """
-    images, labels, indices = Prepared.open(job.inputs["data"]).arrays(
-        "calibration", IMAGES, job.params["seed"]
-    )
+    params = SimulateParams.model_validate(job.params)
+    images, labels, indices = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES, params.seed)
     options = {**AS_WRITTEN, "threads": job.places["threads"]}
     logits = answers_here("onnxruntime", job.inputs["model"] / CANONICAL, images, AT_ONCE, options)
     Predictions(logits, labels, indices).save(job.out / SIMULATED)

@@ -1,8 +1,8 @@
 """soft_labels: the raw teacher's logits for V seeded views of every training image.
 
-Stored as float16 after taking each row's maximum away (kept apart as float32): near the maximum, where
-probability lies, float16 is then exact to 2e-4 in probability. The teacher's calibration is applied when they
-are read, so a change of calibrator costs no teacher pass.
+They are stored as float16 after subtracting each row's maximum, which is stored as float32: near the maximum,
+where the probability is, float16 is then exact to 2e-4 in probability. The teacher's calibration is applied
+when they are read, so a change of calibrator costs no teacher pass.
 """
 
 from __future__ import annotations
@@ -23,17 +23,15 @@ from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.records import FloatArray, IntArray
 from calkd_edge.stages.epochs import augmentation_of
-from calkd_edge.stages.taught import taught
+from calkd_edge.stages.frozen_teacher import frozen_teacher
+from calkd_edge.stages.params import SoftLabelsParams
 from calkd_edge.training.loop import fabric_for
 
-VERSION = 1
-"""Raised by hand when what this stage writes changes."""
-
 LARGEST_SPREAD = 6.0e4
-"""Beyond this a logit's distance to its row's maximum does not fit into float16."""
+"""A larger distance of a logit to its row's maximum does not fit into float16."""
 
 PIECE = 8192
-"""Images of a view whose answers are kept together until the pass is whole."""
+"""Images of a view whose logits are stored in one part until the pass is complete."""
 
 _VIEWS = 0x50
 """Keeps the draws of stored views apart from others that are seeded with the same numbers."""
@@ -41,38 +39,41 @@ _VIEWS = 0x50
 
 def run(job: Job) -> None:
     """Write logits.npy [V, N, C] float16, offsets.npy [V, N] float32 and views.npz."""
+    params = SoftLabelsParams.model_validate(job.params)
     prepared = Prepared.open(job.inputs["data"], job.places["cache"])
-    augmentation = augmentation_of(job.params["augmentation"], prepared)
+    augmentation = augmentation_of(params.augmentation, prepared)
     fabric = fabric_for(job.places["accelerator"])
-    teacher = Teaching(taught(job.inputs["teacher"], fabric.device), fabric.device, prepared, augmentation)
-    rows, size, count = prepared.indices("train"), job.params["images_per_step"], job.params["views"]
+    teacher = TeacherPass(
+        frozen_teacher(job.inputs["teacher"], fabric.device), fabric.device, prepared, augmentation
+    )
+    rows, size, count = prepared.indices("train"), params.images_per_step, params.views
     views = [
-        augmentation.draw(len(rows), np.random.default_rng([job.params["seed"], number, _VIEWS]))
+        augmentation.draw(len(rows), np.random.default_rng([params.seed, number, _VIEWS]))
         for number in range(count)
     ]
     shares = _shares(len(rows), size, fabric.world_size)
-    own = shares[fabric.global_rank]
+    share = shares[fabric.global_rank]
     for number, view in enumerate(views):
-        for piece in _pieces(own, size):
-            kept = _part(job.scratch, number, piece)
-            if kept.is_file():
+        for piece in _pieces(share, size):
+            part = _part(job.scratch, number, piece)
+            if part.is_file():
                 continue
-            answers = []
+            logits = []
             for at in range(piece.start, piece.stop, size):
                 batch = slice(at, min(at + size, piece.stop))
-                answers.append(teacher.logits(rows, batch, view))
-                whole = own.stop - own.start
-                job.progress(number * whole + batch.stop - own.start, count * whole)
-            _save(kept, *packed(np.concatenate(answers)))
+                logits.append(teacher.logits(rows, batch, view))
+                total = share.stop - share.start
+                job.progress(number * total + batch.stop - share.start, count * total)
+            _save(part, *packed(np.concatenate(logits)))
     fabric.barrier()
     if fabric.global_rank == 0:
         pieces = [piece for share in shares for piece in _pieces(share, size)]
-        _write(job, prepared, augmentation, views, pieces)
+        _write(job, params.seed, prepared, augmentation, views, pieces)
 
 
 @dataclass(frozen=True)
-class Teaching:
-    """A teacher that is asked for its raw logits."""
+class TeacherPass:
+    """A teacher, and the images whose raw logits it computes."""
 
     model: nn.Module
     device: torch.device
@@ -80,24 +81,24 @@ class Teaching:
     augmentation: Augmentation
 
     def logits(self, rows: IntArray, piece: slice, view: Mapping[str, np.ndarray]) -> FloatArray:
-        """Of a piece of the train split, each image seen through its view, [B, C] float32."""
+        """Logits of a piece of the train split, each image in its view, [B, C] float32."""
         images = torch.from_numpy(self.prepared.images[rows[piece]])
-        seen = {name: view[name][piece] for name in self.augmentation.columns}
-        replayed = self.augmentation.replay(images, seen)
+        columns = {name: view[name][piece] for name in self.augmentation.columns}
+        replayed = self.augmentation.replay(images, columns)
         with torch.no_grad():
-            answers: FloatArray = self.model(replayed.to(self.device)).float().cpu().numpy()
-        return answers
+            logits: FloatArray = self.model(replayed.to(self.device)).float().cpu().numpy()
+        return logits
 
 
 def _shares(count: int, size: int, processes: int) -> list[slice]:
-    """Equal shares in whole batches, so that an image has the same company for any number of processes."""
+    """Equal shares of complete batches, so that batches are the same for any number of processes."""
     batches = -(-count // size)
-    edges = [min(count, size * (batches * place // processes)) for place in range(processes + 1)]
+    edges = [min(count, size * (batches * share // processes)) for share in range(processes + 1)]
     return [slice(first, last) for first, last in pairwise(edges)]
 
 
 def _pieces(share: slice, size: int) -> list[slice]:
-    """A share in whole batches, in pieces that a killed pass loses at most one of."""
+    """A share in pieces of complete batches; a killed pass loses at most one piece."""
     length = max(1, PIECE // size) * size
     return [slice(at, min(at + length, share.stop)) for at in range(share.start, share.stop, length)]
 
@@ -108,6 +109,7 @@ def _part(scratch: Path, view: int, piece: slice) -> Path:
 
 def _write(
     job: Job,
+    seed: int,
     prepared: Prepared,
     augmentation: Augmentation,
     views: Sequence[Mapping[str, np.ndarray]],
@@ -123,8 +125,7 @@ def _write(
                 logits[number, piece], offsets[number, piece] = stored["logits"], stored["offsets"]
     logits.flush()
     np.save(job.out / "offsets.npy", offsets)
-    seed = np.array(job.params["seed"])
-    facts = {"version": np.array(augmentation.version), "seed": seed, "rows": rows}
+    facts = {"version": np.array(augmentation.version), "seed": np.array(seed), "rows": rows}
     stacked = {name: np.stack([view[name] for view in views]) for name in augmentation.columns}
     np.savez(job.out / "views.npz", **facts, **stacked)  # type: ignore[arg-type]  # numpy's stub
 
@@ -136,9 +137,7 @@ def packed(logits: FloatArray) -> tuple[np.ndarray, np.ndarray]:
         StageFailed: a logit is not finite, or lies too far below its row's maximum for float16.
     """
     if not np.isfinite(logits).all():
-        raise StageFailed(
-            "the teacher gave logits that are not finite", remedy="Train it anew with a lower lr."
-        )
+        raise StageFailed("the teacher's logits are not finite", remedy="Train it again with a lower lr.")
     maxima = logits.max(axis=1)
     with np.errstate(over="ignore"):  # an infinite spread is refused in the next line
         centred = logits - maxima[:, None]

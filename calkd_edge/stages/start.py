@@ -1,4 +1,4 @@
-"""How a network begins: drawn from a seed, filled from a weights file, or pretrained with a new head."""
+"""How a network starts: from a seed, from a weights file, or pretrained with a new head."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import torch
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import RecipeError
-from calkd_edge.files import sha256_of
 from calkd_edge.models import image_model, pretrained
 from calkd_edge.models.checkpoint import fill, read_state
 from calkd_edge.models.head import body, head_names
 from calkd_edge.models.image_model import DESCRIPTION, ImageModel, ModelDescription
-from calkd_edge.recipe.training import ModelSection
+from calkd_edge.records import Component
 from calkd_edge.stages.epochs import description_of
+from calkd_edge.stages.params import StartParams
 from calkd_edge.training.loop import Frozen
 
 log = logging.getLogger(__name__)
@@ -41,50 +41,33 @@ class Start:
     frozen: Frozen = field(default_factory=Frozen)
 
 
-def params_of(model: ModelSection, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What `begin` asks of a job's params, from a recipe's section: files by their content, not by place."""
-    identity = None
-    if model.pretrained is True:
-        identity = pretrained.published(model.name, settings, "").identity
-    elif model.pretrained is not None:
-        identity = sha256_of(Path(model.pretrained))
-    return {
-        "weights_sha256": None if model.weights is None else sha256_of(Path(model.weights)),
-        "pretrained": identity,
-        "freeze_epochs": model.freeze_epochs,
-        "trained_on": model.trained_on,
-        "mean": model.mean,
-        "std": model.std,
-    }
-
-
-def places_of(model: ModelSection) -> dict[str, Any]:
-    """Where `begin` finds the files of `params_of`."""
-    return {"weights": model.weights, "pretrained": model.pretrained}
-
-
-def begin(job: Job, prepared: Prepared, *, where: str) -> Start:
-    """The network that a training stage's params and places ask for.
+def start_of(
+    job: Job, params: StartParams, component: Component, seed: int, prepared: Prepared, *, where: str
+) -> Start:
+    """The network before its training.
 
     Args:
-        job: its params hold `model`, `seed` and those of `params_of`, its places those of `places_of`.
-        prepared: gives classes, image size and, for a network drawn here, the normalisation.
+        job: its places hold the paths of weights files.
+        params: how the network starts.
+        component: the model.
+        seed: of the weights that no file provides.
+        prepared: gives classes, image size and, for weights drawn from the seed, the normalisation.
         where: the recipe's section, for messages.
 
     Raises:
         RecipeError: a file that does not fit the network or names other classes.
-        EnvironmentProblem: published weights that are neither here nor to be had.
+        EnvironmentProblem: published weights that are neither cached nor reachable.
     """
-    params, places = job.params, job.places
-    description = description_of(params["model"], prepared, params["trained_on"] or "train")
-    if params["weights_sha256"] is not None:
-        path = Path(places["weights"])
-        description = _normalised(description, params, _beside(path))
-        _check_classes(_beside(path), prepared.classes, f"{where}.weights: {path}")
-        return _filled(description, path, params["seed"], f"{where}.weights")
-    if params["pretrained"] is not None:
-        return _pretrained(description, job, where)
-    torch.manual_seed(params["seed"])
+    description = description_of(component, prepared, params.trained_on or "train")
+    if params.weights_sha256 is not None:
+        path = Path(job.places["weights"])
+        facts = _facts_beside(path)
+        _check_classes(facts, prepared.classes, f"{where}.weights: {path}")
+        description = _normalised(description, params, facts)
+        return _filled(description, path, seed, f"{where}.weights")
+    if params.pretrained is not None:
+        return _pretrained(description, job, params, seed, where)
+    torch.manual_seed(seed)
     return Start(image_model.build(description), description)
 
 
@@ -95,63 +78,66 @@ def _filled(description: ModelDescription, path: Path, seed: int, where: str) ->
     return Start(model, description)
 
 
-def _pretrained(description: ModelDescription, job: Job, where: str) -> Start:
-    params, place = job.params, job.places["pretrained"]
+def _pretrained(description: ModelDescription, job: Job, params: StartParams, seed: int, where: str) -> Start:
+    location = job.places["pretrained"]
     name, settings = description.name, description.settings
-    if place is True:
-        found = pretrained.published(name, settings, where)
-        state, source = pretrained.fetch(name, settings, job.progress, where), found.url
-        description = _normalised(description, params, {"mean": found.mean, "std": found.std})
+    if location is True:
+        published = pretrained.published(name, settings, where)
+        state, source = pretrained.fetch(name, settings, job.progress, where), published.url
+        normalisation = {"mean": published.mean, "std": published.std}
+        description = _normalised(description, params, normalisation)
     else:
-        state, source = read_state(Path(place), f"{where}.pretrained"), place
-        description = _normalised(description, params, _beside(Path(place)))
+        state, source = read_state(Path(location), f"{where}.pretrained"), location
+        description = _normalised(description, params, _facts_beside(Path(location)))
     head = head_names(name, settings, len(description.classes), description.image_shape)
-    torch.manual_seed(params["seed"])
+    torch.manual_seed(seed)
     model = image_model.build(description)
     fill(model.backbone, state, f"{where}.pretrained: {source}", spared=head)
-    # "train" from now on: it is trained on there, and was declared to have seen nothing else of this data.
+    # "train" from now on: it is trained there, and was declared to have seen nothing else of this data.
     description = description.model_copy(update={"trained_on": "train"})
     return Start(model, description, Frozen(*body(model.backbone, head)))
 
 
-def _beside(path: Path) -> Mapping[str, Any]:
-    """What the model.json beside a weights file says, as every teacher and student folder has one.
+def _facts_beside(path: Path) -> Mapping[str, Any]:
+    """The model.json beside a weights file: every teacher and student folder has one.
 
-    Other tools write files of that name too; theirs say nothing here.
+    Other tools write files of that name too; those are not read.
     """
-    beside = path.parent / DESCRIPTION
+    file = path.parent / DESCRIPTION
     try:
-        told = json.loads(beside.read_bytes()) if beside.is_file() else None
+        facts = json.loads(file.read_bytes()) if file.is_file() else None
     except ValueError:
-        told = None
-    if isinstance(told, dict) and "schema_version" in told:
+        facts = None
+    if isinstance(facts, dict) and "schema_version" in facts:
         return image_model.describe(path.parent).model_dump()
-    if beside.is_file():
-        log.warning("%s is not one of ours: neither normalisation nor classes are taken from it", beside)
+    if file.is_file():
+        log.warning(
+            "%s was written by another tool: neither normalisation nor classes are read from it", file
+        )
     return {}
 
 
 def _normalised(
-    description: ModelDescription, params: Mapping[str, Any], known: Mapping[str, Any]
+    description: ModelDescription, params: StartParams, facts: Mapping[str, Any]
 ) -> ModelDescription:
-    """With the recipe's normalisation, else with the weights' own, else with the train split's."""
-    given = {key: params[key] or known.get(key) for key in ("mean", "std")}
-    return description.model_copy(update={key: tuple(value) for key, value in given.items() if value})
+    """With the recipe's normalisation, else that of the weights, else that of the train split."""
+    values = {"mean": params.mean or facts.get("mean"), "std": params.std or facts.get("std")}
+    return description.model_copy(update={key: tuple(value) for key, value in values.items() if value})
 
 
-def _check_classes(known: Mapping[str, Any], classes: Sequence[str], source: str) -> None:
-    theirs = tuple(known.get("classes", classes))
-    if theirs == tuple(classes):
+def _check_classes(facts: Mapping[str, Any], classes: Sequence[str], source: str) -> None:
+    named = tuple(facts.get("classes", classes))
+    if named == tuple(classes):
         return
-    if len(theirs) != len(classes):
-        what = f"{len(theirs)} classes, the data {len(classes)}"
-    elif set(theirs) == set(classes):
+    if len(named) != len(classes):
+        what = f"{len(named)} classes, the data {len(classes)}"
+    elif set(named) == set(classes):
         what = "the data's classes in another order"
     else:
-        first = next(pair for pair in zip(theirs, classes, strict=True) if pair[0] != pair[1])
-        what = f"other classes than the data: '{first[0]}' where that has '{first[1]}'"
+        first = next(pair for pair in zip(named, classes, strict=True) if pair[0] != pair[1])
+        what = f"other classes than the data: '{first[0]}' where the data has '{first[1]}'"
     raise RecipeError(
         f"{source} was made for {what}",
-        remedy="Take the data it was made for; or `pretrained: FILE` in its place, which replaces the head "
-        "and trains on.",
+        remedy="Use the data it was made for; or `pretrained: FILE` instead, which replaces the head "
+        "and trains further.",
     )

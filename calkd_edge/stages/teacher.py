@@ -14,11 +14,9 @@ from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.recipe.training import TeacherTrainingSection
 from calkd_edge.stages.epochs import Epochs, watcher
-from calkd_edge.stages.start import Start, begin
+from calkd_edge.stages.params import TeacherParams
+from calkd_edge.stages.start import Start, start_of
 from calkd_edge.training.loop import Batch, Training, fabric_for, fit
-
-VERSION = 4
-"""Raised by hand when what this stage writes changes."""
 
 
 class Supervised(nn.Module):
@@ -36,7 +34,7 @@ class Supervised(nn.Module):
         self.model, self.label_smoothing, self.focal_gamma = model, label_smoothing, focal_gamma
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The one term."""
+        """The only term."""
         logits = self.model(batch.images).float()
         loss = self._of_labels(logits, batch.labels)
         if batch.other_labels is not None:
@@ -53,26 +51,28 @@ class Supervised(nn.Module):
 
 def run(job: Job) -> None:
     """Write weights.safetensors, model.json and history.jsonl."""
+    params = TeacherParams.model_validate(job.params)
     prepared = Prepared.open(job.inputs["data"], job.places["cache"])
-    start = begin(job, prepared, where="teacher")
-    if job.params["training"] is None:
-        told = {"weights": job.params["weights_sha256"]}
-        (job.out / HISTORY).write_text(json.dumps(told) + "\n")
+    start = start_of(job, params, params.model, params.seed, prepared, where="teacher")
+    if params.training is None:
+        (job.out / HISTORY).write_text(json.dumps({"weights": params.weights_sha256}) + "\n")
         image_model.save(start.model, start.description, job.out)
         return
-    train(start, prepared, job)
+    section = TeacherTrainingSection.model_validate(params.training)
+    train(start, prepared, job, params, section)
 
 
-def train(start: Start, prepared: Prepared, job: Job) -> None:
+def train(
+    start: Start, prepared: Prepared, job: Job, params: TeacherParams, section: TeacherTrainingSection
+) -> None:
     """Train on the train split and save."""
-    params, model = job.params, start.model
-    section = TeacherTrainingSection.model_validate(params["training"])
+    model = start.model
     epochs = Epochs.of(prepared, section.images_per_step, params)
     fabric = fabric_for(job.places["accelerator"], section.autocast)
     module = Supervised(model, section.label_smoothing, section.focal_gamma)
     training = Training(
         section=section,
-        seed=params["seed"],
+        seed=params.seed,
         steps_per_epoch=epochs.steps(fabric.world_size),
         batches=epochs.fresh,
         watch=watcher(model, prepared),
@@ -81,7 +81,7 @@ def train(start: Start, prepared: Prepared, job: Job) -> None:
         progress=job.progress,
         model=model,
         frozen=start.frozen,
-        freeze_epochs=params["freeze_epochs"],
+        freeze_epochs=params.freeze_epochs,
     )
     fit(module, training, fabric)
     if fabric.global_rank == 0:

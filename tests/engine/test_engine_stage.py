@@ -7,16 +7,14 @@ import pytest
 from calkd_edge.engine.stage import Stage
 
 
-def one(job):
-    """A stage function."""
-
-
-def other(job):
-    """Another."""
-
-
 def stage(**changes):
-    given = {"name": "s", "function": one, "version": 1, "params": {"a": 1, "b": [0.1, None]}, **changes}
+    given = {
+        "name": "s",
+        "path": "some.module:run",
+        "version": 1,
+        "params": {"a": 1, "b": [0.1, None]},
+        **changes,
+    }
     return Stage(**given)
 
 
@@ -26,13 +24,13 @@ SOURCE = stage(params={"source": 1})
 @pytest.mark.parametrize(
     "changes",
     [
-        {"function": other},
+        {"path": "another.module:run"},
         {"version": 2},
         {"params": {"a": 2, "b": [0.1, None]}},
         {"params": {"a": 1, "b": [0.1, None], "c": None}},
         {"inputs": {"data": SOURCE}},
     ],
-    ids=["function path", "version", "param", "further param", "input"],
+    ids=["import path", "version", "param", "further param", "input"],
 )
 def test_fingerprint_changes_with_what_makes_the_folder(changes):
     assert stage(**changes).fingerprint != stage().fingerprint

@@ -54,7 +54,7 @@ def lose_a_file(job):
 
 
 def stage_of(function=write, **params):
-    return Stage(function.__name__, function, 1, params)
+    return Stage(function.__name__, f"{function.__module__}:{function.__name__}", 1, params)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.parity import LayerParity
 from calkd_edge.onnx_model.graph import GraphView, copy_of
-from calkd_edge.stages.export import refuse_departing
+from calkd_edge.stages.export import check_layers
 from calkd_edge.stages.parity import layer_parity, summary
 
 NETS = ["resnet20", "mobilenet_v2", "shufflenet_v2", "mobilenet_v3_small"]
@@ -73,11 +73,11 @@ def test_a_node_that_torch_has_not_is_left_out(exported):
 
 def test_export_refuses_what_departs_and_says_where(exported, tmp_path):
     net = exported("resnet20")
-    refuse_departing(settled("resnet20"), net.path, net.images)
+    check_layers(settled("resnet20"), net.path, net.images)
     broken, layer = hurt(net.proto, 5, lambda bias: bias - 0.2)
     onnx.save(broken, tmp_path / "model.onnx")
-    with pytest.raises(StageFailed, match=f"departs from torch.*{layer}"):
-        refuse_departing(settled("resnet20"), tmp_path / "model.onnx", net.images)
+    with pytest.raises(StageFailed, match=f"differs from torch.*{layer}"):
+        check_layers(settled("resnet20"), tmp_path / "model.onnx", net.images)
 
 
 def test_another_number_of_classes_departs(exported):

@@ -13,7 +13,7 @@ from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_model.graph import set_metadata
 from calkd_edge.onnx_model.lint import lint
-from calkd_edge.pipeline.results import _linted
+from calkd_edge.pipeline.results import _lint_notes
 from calkd_edge.stages import build
 
 
@@ -46,7 +46,7 @@ def unfit(tmp_path):
 
 
 def test_no_engine_is_built_of_a_file_that_breaks_a_rule(unfit):
-    params = {"runtime": "tensorrt", "device": "a device that nobody asks", "options": {}}
+    params = {"runtime": "tensorrt", "device": "a board", "runtime_version": "10.3", "options": {}, "on": {}}
     job = Job(params, {"device": {}}, {"model": unfit}, unfit, unfit, lambda done, total: None)
     with pytest.raises(StageFailed, match="is not fit for tensorrt") as refused:
         build.run(job)
@@ -60,10 +60,10 @@ def test_the_report_says_whose_rule_a_file_breaks(unfit):
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.float32(np.nan), "s"))
     found = [lint(model, path, target) for target in ("tensorrt", "onnxruntime")]
     (unfit / "lint.json").write_text(json.dumps([one.model_dump() for one in found]))
-    said = _linted(unfit)
+    notes = _lint_notes(unfit)
     assert any(
-        line.startswith("TensorRT and ONNX Runtime would not run it: ") and "nan" in line for line in said
+        line.startswith("TensorRT and ONNX Runtime would not run it: ") and "nan" in line for line in notes
     )
-    assert any(line.startswith("TensorRT would not run it: ") and "uint8" in line.lower() for line in said)
-    messages = [line.partition(": ")[2] for line in said]
+    assert any(line.startswith("TensorRT would not run it: ") and "uint8" in line.lower() for line in notes)
+    messages = [line.partition(": ")[2] for line in notes]
     assert len(set(messages)) == len(messages), "what both refuse is told once"

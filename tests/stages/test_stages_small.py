@@ -20,12 +20,13 @@ from calkd_edge.export import proof
 from calkd_edge.losses.base import Loss
 from calkd_edge.losses.objective import WeightedLosses
 from calkd_edge.models import image_model
-from calkd_edge.records import Affine, Calibration, Predictions
+from calkd_edge.records import Affine, Calibration, Component, Predictions
 from calkd_edge.stages import soft_labels
 from calkd_edge.stages.distill import Distillation, SoftLabels, applied
 from calkd_edge.stages.epochs import Epochs
-from calkd_edge.stages.evaluate import as_simulated
+from calkd_edge.stages.evaluate import compare_with_simulation
 from calkd_edge.stages.executed import executed_file
+from calkd_edge.stages.params import EpochParams
 from calkd_edge.training.loop import Batch
 
 
@@ -109,7 +110,7 @@ def test_probabilities_that_are_not_the_softmax_of_the_logits_are_refused():
 
 def test_a_device_that_rounds_a_little_otherwise_is_told_by_how_much():
     near = LOGITS + np.random.default_rng(3).normal(0, 0.02, LOGITS.shape).astype(np.float32)
-    told = as_simulated(predictions(near), predictions(LOGITS[10:], first=10))
+    told = compare_with_simulation(predictions(near), predictions(LOGITS[10:], first=10))
     assert told["images"] == 30, "those that both saw"
     assert told["max_logit_difference"] == pytest.approx(np.abs(near - LOGITS)[10:].max(), rel=1e-5)
     assert told["agreement"] == (near.argmax(1) == LOGITS.argmax(1))[10:].mean()
@@ -126,8 +127,8 @@ def test_a_device_that_rounds_a_little_otherwise_is_told_by_how_much():
     ids=["saturated", "another scale", "noise", "NaN"],
 )
 def test_a_device_that_does_not_compute_what_the_file_says_is_refused(broken):
-    with pytest.raises(StageFailed, match="answers otherwise than it says") as refused:
-        as_simulated(predictions(broken(LOGITS)), predictions(LOGITS))
+    with pytest.raises(StageFailed, match="computes something else than the file") as refused:
+        compare_with_simulation(predictions(broken(LOGITS)), predictions(LOGITS))
     assert "Do not ship it there" in refused.value.remedy
 
 
@@ -178,7 +179,8 @@ def test_stored_answers_are_the_teachers_to_the_very_views_the_student_sees(tiny
     affine = Affine(scale=(0.5,))
     stored = SoftLabels.open(folder_of(tiny, "soft-labels"), affine)
     recipe = tiny.report["recipe"]
-    params = {"seed": recipe["seed"], "augmentation": {"name": "crop_pad", "settings": {}}, "mixing": None}
+    crop = Component(name="crop_pad", settings={})
+    params = EpochParams(seed=recipe["seed"], augmentation=crop, mixing=None)
     epochs = Epochs.of(prepared, recipe["distill"]["images_per_step"], params)
     seen: list[int] = []
     for batch in stored.batches(epochs, 0, 0, 1):
@@ -212,11 +214,8 @@ def test_a_live_teacher_answers_in_full_precision_while_the_student_autocasts(ti
 
 def test_mixed_batches_carry_both_labels_and_come_again(tiny):
     prepared = Prepared.open(folder_of(tiny, "prepare"))
-    params = {
-        "seed": 3,
-        "augmentation": {"name": "none", "settings": {}},
-        "mixing": {"name": "cutmix", "settings": {"alpha": 1.0, "probability": 1.0}},
-    }
+    cutmix = Component(name="cutmix", settings={"alpha": 1.0, "probability": 1.0})
+    params = EpochParams(seed=3, augmentation=Component(name="none", settings={}), mixing=cutmix)
     epochs = Epochs.of(prepared, 32, params)
     first, again = (list(epochs.fresh(1, 0, 1)) for _ in "12")
     for batch, twin in zip(first, again, strict=True):

@@ -48,14 +48,14 @@ class Silent:
 
 def chain(seconds: float):
     """Three stages, each resting on the one before."""
-    from chain_stages import count as function  # the same import path in every process
-
     from calkd_edge.engine.stage import Stage
 
     stages = []
     for name in ("first", "second", "third"):
         inputs = {"above": stages[-1]} if stages else {}
-        stages.append(Stage(name, function, 1, {"name": name}, inputs, places={"seconds": seconds}))
+        stages.append(
+            Stage(name, "chain_stages:count", 1, {"name": name}, inputs, places={"seconds": seconds})
+        )
     return stages
 
 

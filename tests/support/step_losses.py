@@ -17,14 +17,15 @@ from torch import nn
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.models import image_model
 from calkd_edge.recipe.training import OptimizerSection, TrainingSection
-from calkd_edge.records import Affine
+from calkd_edge.records import Affine, Component, LossComponent
 from calkd_edge.stages.distill import Distillation, build_losses
 from calkd_edge.stages.epochs import Epochs, description_of
-from calkd_edge.stages.taught import taught
+from calkd_edge.stages.frozen_teacher import frozen_teacher
+from calkd_edge.stages.params import EpochParams
 from calkd_edge.training.loop import Frozen, Training, fabric_for, fit
 
 STEPS = 50
-PARAMS = {"augmentation": {"name": "crop_pad", "settings": {"padding": 4}}, "mixing": None, "seed": 17}
+PARAMS = EpochParams(augmentation=Component(name="crop_pad", settings={"padding": 4}), mixing=None, seed=17)
 
 
 class Recorded(nn.Module):
@@ -40,20 +41,20 @@ class Recorded(nn.Module):
         return terms
 
 
-def main(data: Path, taught_in: Path, target: Path, normalisation: str) -> None:
+def main(data: Path, teacher_folder: Path, target: Path, normalisation: str) -> None:
     prepared = Prepared.open(data)
     fabric = fabric_for("cpu")
-    model = {"name": "mobilenet_v2", "settings": {"width": 0.25}}
+    model = Component(name="mobilenet_v2", settings={"width": 0.25})
     torch.manual_seed(3)
     student = image_model.build(description_of(model, prepared, "train"))
     norms = [module for module in student.modules() if isinstance(module, nn.BatchNorm2d)]
     student(torch.from_numpy(prepared.images[:256]))  # settles the statistics that then stay
-    teacher = taught(taught_in, fabric.device)
+    teacher = frozen_teacher(teacher_folder, fabric.device)
     losses = build_losses(
         [
-            {"name": "cross_entropy", "weight": 1.0, "settings": {}},
-            {"name": "kd", "weight": 0.9, "settings": {"temperature": 4.0}},
-            {"name": "hint", "weight": 0.1, "settings": {"student": "features.6", "teacher": "layer2"}},
+            LossComponent(name="cross_entropy", weight=1.0, settings={}),
+            LossComponent(name="kd", weight=0.9, settings={"temperature": 4.0}),
+            LossComponent(name="hint", weight=0.1, settings={"student": "features.6", "teacher": "layer2"}),
         ],
         student,
         teacher,

@@ -1,4 +1,4 @@
-"""The teacher of a teacher's folder, ready to be asked: a net of torch, or an ONNX file."""
+"""The teacher of a teacher's folder, ready for inference: a network of torch, or an ONNX file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from calkd_edge.models import image_model
 from calkd_edge.models.onnx_net import OnnxNet
 
 
-def taught(folder: Path, device: torch.device) -> nn.Module:
+def frozen_teacher(folder: Path, device: torch.device) -> nn.Module:
     """uint8 images [B, 3, H, W] -> logits [B, C], frozen, in evaluation mode."""
     if (folder / CANONICAL).is_file():
         return OnnxNet(folder / CANONICAL)

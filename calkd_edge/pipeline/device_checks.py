@@ -1,0 +1,67 @@
+"""The devices of a recipe: known names, runtimes and options, and gates that name one of them.
+
+In scope: what can be known without reaching a device. Out of scope: reaching one.
+"""
+
+from __future__ import annotations
+
+from calkd_edge.agent.runtimes import CONVERTED, RUNTIMES, known_options
+from calkd_edge.devices.inventory import place_of
+from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
+from calkd_edge.export import litert
+from calkd_edge.recipe.schema import DeviceSection, Recipe
+
+PLANNED_OPTIONS = ("threads", "sha256")
+"""Options of runtimes that the plan itself sets."""
+
+
+def check_devices(recipe: Recipe, where: str) -> None:
+    """Check every device, `calibrate.on` and the gates' devices.
+
+    Raises:
+        RecipeError: an unknown device, runtime or option.
+        EnvironmentProblem: a runtime's file cannot be made here because a package is missing.
+    """
+    for index, device in enumerate(recipe.devices):
+        _check_device(device, f"{where}: devices[{index}]")
+    names = [device.name for device in recipe.devices]
+    if recipe.calibrate.on not in names:
+        raise RecipeError(
+            f"{where}: calibrate.on: '{recipe.calibrate.on}' is not among the devices ({', '.join(names)})",
+            remedy=f"{did_you_mean(recipe.calibrate.on, names)}Name one of the devices.",
+        )
+    known = [*names, *(device.label for device in recipe.devices), "target"]
+    for index, gate in enumerate(recipe.gates):
+        if gate.device is not None and gate.device not in known:
+            raise RecipeError(
+                f"{where}: gates[{index}].device: '{gate.device}' is not among {', '.join(known)}",
+                remedy=f"{did_you_mean(gate.device, known)}Or add it with --device {gate.device}.",
+            )
+
+
+def _check_device(device: DeviceSection, where: str) -> None:
+    _check_name(device, f"{where}.name")
+    if device.runtime not in RUNTIMES:
+        raise RecipeError(
+            f"{where}.runtime: no runtime is named '{device.runtime}'",
+            remedy=f"{did_you_mean(device.runtime, RUNTIMES)}Valid: {', '.join(RUNTIMES)}.",
+        )
+    if device.runtime in CONVERTED:
+        litert.installed()
+    valid = sorted(set(known_options(device.runtime)) - set(PLANNED_OPTIONS))
+    for key in device.options:
+        if key not in valid:
+            raise RecipeError(
+                f"{where}.options: {device.runtime} has no option '{key}'",
+                remedy=f"{did_you_mean(key, valid)}Valid: {', '.join(valid)}.",
+            )
+
+
+def _check_name(device: DeviceSection, where: str) -> None:
+    """Refuse a device that nothing knows; a known kind of board without an address is asked for later."""
+    try:
+        place_of(device.name, device.own_place)
+    except RecipeError as unknown:
+        raise RecipeError(f"{where}: {unknown.message}", remedy=unknown.remedy) from unknown
+    except DeviceError:
+        return

@@ -1,0 +1,62 @@
+"""What a reader should know before a run starts, in sentences."""
+
+from __future__ import annotations
+
+from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
+from calkd_edge.pipeline.checks import CheckedRecipe
+from calkd_edge.pipeline.options import Options
+
+
+def notices(checked: CheckedRecipe, options: Options) -> list[str]:
+    """Sentences about the teacher, the calibration, the control and the processes."""
+    recipe = checked.recipe
+    messages = [*_teacher_notice(checked)]
+    effect = checked.effect()
+    if effect.kind == "no_op":
+        messages.append(
+            f"WARNING: calibrating the teacher changes nothing for this student: {effect.sentence}. "
+            "Add kd or dkd to distill.losses to let it act."
+        )
+    messages.append(_how_it_folds(checked))
+    tables = [method.name for method in checked.compared if method.name in TABLES]
+    if tables:
+        messages.append(f"{', '.join(tables)}: measured for comparison, cannot ship: {WHY_NOT_FOLDED}.")
+    if recipe.distill.control:
+        messages.append(
+            "distill.control: a second student learns from the uncalibrated teacher, which doubles the "
+            "time of distillation."
+        )
+    if options.processes > 1:
+        kind = "synchronised" if recipe.distill.sync_batch_norm else "per process"
+        messages.append(f"Training runs in {options.processes} processes; batch normalisation is {kind}.")
+    return messages
+
+
+def _teacher_notice(checked: CheckedRecipe) -> list[str]:
+    """How the teacher's logits reach the student."""
+    if checked.teacher_mode == "live":
+        return [f"The teacher runs in every step, no soft labels are stored: {checked.reason}."]
+    if checked.teacher_mode == "none":
+        return []
+    views, epochs = checked.recipe.distill.views, checked.recipe.distill.epochs
+    runtime = "ONNX Runtime" if checked.teacher_is_file else "torch"
+    return [
+        f"Soft labels: {views} views of each image, each used {epochs / views:.1f} times; "
+        f"{runtime} runs the teacher."
+    ]
+
+
+def _how_it_folds(checked: CheckedRecipe) -> str:
+    """Where the calibration goes in each precision, as far as its kind decides it."""
+    name = checked.calibrator.name
+    names = [precision.name for precision in checked.precisions]
+    floats = ", ".join(precision for precision in names if precision in ("fp32", "fp16"))
+    if name == "affine" and "int8" in names:
+        return f"Calibration ({name}): folded into {floats}; two nodes after int8, which holds no matrix."
+    if name == "vector" and "int8" in names:
+        return (
+            f"Calibration ({name}): folded into {floats}, and into int8 if all its scales are positive; "
+            "else two nodes after it."
+        )
+    teacher = "; into the teacher's file if its graph allows it" if checked.teacher_is_file else ""
+    return f"Calibration ({name}): folded into the last layer of every precision{teacher}."

@@ -1,0 +1,257 @@
+"""What each stage may know: its typed parameters, with the stage's import path and the version of its output.
+
+The plan builds these records, the stage validates them again. Their plain form enters the fingerprint of the
+stage: a field that is added later needs a default and belongs into `left_out_at_default`. `version` is raised
+by hand, in the same commit, when what a stage writes changes. Nothing here imports a stage.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from calkd_edge.records import Component, Json, LossComponent, Record
+
+Versions = dict[str, str]
+"""Installed packages that the output depends on, by name."""
+
+TeacherMode = Literal["stored", "live", "none"]
+"""Whether the teacher's logits are stored beforehand, computed in every step, or not used."""
+
+
+class StageParams(Record):
+    """Parameters that every stage may have.
+
+    Attributes:
+        plugins: SHA-256 of each plugin module, by its name.
+    """
+
+    function: ClassVar[str]
+    version: ClassVar[int]
+    left_out_at_default: ClassVar[frozenset[str]] = frozenset({"plugins"})
+
+    plugins: Versions = {}
+
+    def plain(self) -> dict[str, Json]:
+        """The parameters as plain JSON values, as they enter the fingerprint."""
+        fields = type(self).model_fields
+        defaults = {name for name in self.left_out_at_default if getattr(self, name) == fields[name].default}
+        return self.model_dump(mode="json", exclude=defaults)
+
+
+class SplitParams(Record):
+    """How a data set is split; see the recipe's section `data`."""
+
+    calibration_images: int
+    train_images: int | None
+    test_images: int | None
+    drop_duplicates: bool
+    broken: Literal["refuse", "skip"]
+    seed: int
+
+
+class PrepareParams(StageParams):
+    """The data set, by its identity and not by its location."""
+
+    function, version = "calkd_edge.stages.prepare:run", 1
+    dataset: str
+    settings: dict[str, Json]
+    identity: str
+    splits: SplitParams
+
+
+class StartParams(StageParams):
+    """How a network starts: from its seed, from a weights file, or pretrained; files by their content."""
+
+    weights_sha256: str | None
+    pretrained: str | None
+    freeze_epochs: int
+    trained_on: Literal["train", "all_train", "other"] | None
+    mean: tuple[float, float, float] | None
+    std: tuple[float, float, float] | None
+
+
+class EpochParams(StageParams):
+    """Which batches an epoch consists of."""
+
+    augmentation: Component
+    mixing: Component | None
+    seed: int
+
+
+class TeacherParams(StartParams, EpochParams):
+    """A teacher that torch runs; `training` is the recipe's plain section, None for a weights file."""
+
+    function, version = "calkd_edge.stages.teacher:run", 4
+    model: Component
+    training: dict[str, Json] | None
+
+
+class OnnxTeacherParams(StageParams):
+    """A teacher that is an ONNX file."""
+
+    function, version = "calkd_edge.stages.onnx_teacher:run", 2
+    model: Component
+    weights_sha256: str
+    trained_on: Literal["train", "all_train", "other"]
+
+
+class SoftLabelsParams(StageParams):
+    """The teacher's logits for `views` views of every training image."""
+
+    function, version = "calkd_edge.stages.soft_labels:run", 1
+    views: int
+    images_per_step: int
+    augmentation: Component
+    seed: int
+
+
+class LearningParams(EpochParams):
+    """How a student learns from a teacher; `training` is the plain form of the recipe's section."""
+
+    training: dict[str, Json]
+    losses: tuple[LossComponent, ...]
+    teacher_mode: TeacherMode
+
+
+class DistillParams(LearningParams, StartParams):
+    """A student, from its start to its last epoch."""
+
+    function, version = "calkd_edge.stages.distill:run", 4
+    model: Component
+
+
+class QatParams(LearningParams):
+    """Quantization-aware training of a distilled student."""
+
+    function, version = "calkd_edge.stages.qat:run", 1
+    ranges: Literal["min_max", "percentile", "mse", "entropy"]
+    scales: Literal["free", "dyadic"]
+    images: int
+
+
+class ExportParams(StageParams):
+    """An ONNX file of a network; `lineage` is the fingerprint of the stage that trained it."""
+
+    function, version = "calkd_edge.stages.export:run", 1
+    opset: int
+    package_version: str
+    lineage: str
+    versions: Versions
+
+
+class ParityParams(StageParams):
+    """An exported file against torch, layer by layer."""
+
+    function, version = "calkd_edge.stages.parity:run", 1
+    versions: Versions
+
+
+class QuantizeParams(StageParams):
+    """An ONNX file in another precision."""
+
+    function, version = "calkd_edge.stages.quantize:run", 6
+    precision: str
+    settings: dict[str, Json]
+    seed: int
+    versions: Versions
+
+
+class ConvertParams(StageParams):
+    """The canonical file in the format of a runtime that does not read ONNX."""
+
+    function, version = "calkd_edge.stages.convert:run", 1
+    runtime: str
+    seed: int
+    versions: Versions
+
+
+class SimulateParams(StageParams):
+    """Predictions of a quantized file with every operator computed as written."""
+
+    function, version = "calkd_edge.stages.simulate:run", 1
+    seed: int
+    versions: Versions
+
+
+class DeviceParams(StageParams):
+    """A runtime on a device; `on` holds the device facts that a result depends on."""
+
+    device: str
+    runtime: str
+    runtime_version: str
+    options: dict[str, Json]
+    on: dict[str, Json]
+
+
+class BuildParams(DeviceParams):
+    """An engine, compiled on the device."""
+
+    function, version = "calkd_edge.stages.build:run", 1
+
+
+class PredictParams(DeviceParams):
+    """A file over splits: split -> how many of its images, None for all."""
+
+    function, version = "calkd_edge.stages.predict:run", 1
+    splits: dict[str, int | None]
+    seed: int
+
+
+class PredictCorruptedParams(DeviceParams):
+    """A file over corrupted test images; `pillow` is the version that draws them and encodes JPEG."""
+
+    function, version = "calkd_edge.stages.predict_corrupted:run", 1
+    corruptions: tuple[str, ...]
+    images: int
+    seed: int
+    pillow: str
+
+
+class BenchmarkParams(DeviceParams):
+    """Latency of a file in fresh processes; `load` holds warm-up and minima of one process."""
+
+    function, version = "calkd_edge.stages.benchmark:run", 3
+    threads: int
+    seed: int
+    profile: str
+    processes: int
+    load: dict[str, Json]
+
+
+class CalibrateParams(StageParams):
+    """The map to fit on the calibration split."""
+
+    function, version = "calkd_edge.stages.calibrate:run", 5
+    calibrator: str
+    settings: dict[str, Json]
+
+
+class ScoreParams(StageParams):
+    """How predictions are scored."""
+
+    bins: int
+    seed: int
+
+
+class EvaluateParams(ScoreParams):
+    """Figures of the test split."""
+
+    function, version = "calkd_edge.stages.evaluate:run", 3
+    thresholds: tuple[float, ...]
+
+
+class EvaluateCorruptedParams(ScoreParams):
+    """Figures of corrupted test images."""
+
+    function, version = "calkd_edge.stages.evaluate_corrupted:run", 1
+    thresholds: tuple[float, ...]
+    corruptions: tuple[str, ...]
+
+
+class CompareParams(ScoreParams):
+    """Other maps for the same predictions; `held_out` fits on the half that no quantizer has chosen by."""
+
+    function, version = "calkd_edge.stages.compare:run", 1
+    left_out_at_default = StageParams.left_out_at_default | {"held_out"}
+    methods: tuple[Component, ...]
+    held_out: bool = False

@@ -1,0 +1,99 @@
+"""Fingerprints of every stage of every packaged recipe: a published store must stay usable.
+
+golden_fingerprints.json holds "<stage> <first 16 digits>" in the plan's order, made before the package moved to its
+floors. A deliberate change of what a stage writes raises that stage's version and changes these lines.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_run import RECIPE
+
+from calkd_edge.data.image_folder import ImageFolder
+from calkd_edge.pipeline import plan_measuring, plan_training
+from calkd_edge.pipeline import run as pipeline
+from calkd_edge.pipeline.options import Options
+from calkd_edge.recipe.schema import parse
+from calkd_edge.recipe.source import packaged
+from calkd_edge.records import DeviceFacts
+
+GOLDEN = json.loads(Path(__file__).with_name("golden_fingerprints.json").read_text())
+FACTS = DeviceFacts(
+    board="a board",
+    machine="aarch64",
+    system="Linux",
+    python="3.10.0",
+    cpu="a processor",
+    isa=("asimddp",),
+    cores=6,
+    memory_bytes=8 << 30,
+    l4t=None,
+    power_mode="15W",
+    emulated=False,
+    runtimes={"onnxruntime": "1.20.0", "tensorrt": "10.3.0", "litert": "2.0.0"},
+    numpy="1.26.0",
+)
+EVERY_STAGE = {
+    **RECIPE,
+    "name": "every_stage",
+    "teacher_training": {**RECIPE["teacher_training"], "mixing": {"name": "mixup"}},
+    "calibrate": {"compare": [{"name": "vector"}, {"name": "isotonic"}]},
+    "distill": {**RECIPE["distill"], "control": True, "ema_decay": 0.9},
+    "precisions": [
+        {"name": "fp32"},
+        {"name": "fp16"},
+        *({"name": name, "images": 32} for name in ("int8", "int8_mixed", "int8_qat")),
+    ],
+    "devices": [
+        {"name": "local", "runtime": "onnxruntime"},
+        {"name": "local", "runtime": "litert"},
+        {"name": "someone@a-board", "runtime": "tensorrt"},
+    ],
+}
+LIVE = {
+    **EVERY_STAGE,
+    "distill": {**EVERY_STAGE["distill"], "control": False, "soft_labels": {"views": 1, "live": True}},
+}
+
+
+@pytest.fixture
+def fixed_world(monkeypatch):
+    """Device facts and package versions that do not depend on this machine."""
+    for module in (plan_measuring, plan_training):
+        monkeypatch.setattr(module, "version", lambda package: f"{package} 1.0")
+    monkeypatch.setattr(
+        pipeline.run_devices,
+        "probe",
+        lambda recipe, locations, skipped=(): {device.name: FACTS for device in recipe.devices},
+    )
+    monkeypatch.setattr(ImageFolder, "identity", lambda self: "a folder")
+
+
+def lines(run: pipeline.Run) -> list[str]:
+    plan, _ = pipeline.make_plan(run)
+    return [f"{stage.name} {stage.fingerprint[:16]}" for stage in plan.stages]
+
+
+@pytest.mark.parametrize("smoke", [False, True], ids=["whole", "smoke"])
+@pytest.mark.parametrize("name", sorted(packaged()))
+def test_packaged_recipe_keeps_its_fingerprints(name, smoke, fixed_world, tmp_path):
+    root = tmp_path if "cifar" in name or name == "own_images" else None
+    overrides = [] if root is None else [f"data.root={root}"]
+    run = pipeline.prepare_run(name, overrides=overrides, smoke=smoke)
+    assert lines(run) == GOLDEN[f"{name} --smoke" if smoke else name]
+
+
+@pytest.mark.parametrize(
+    ("key", "tree", "options"),
+    [
+        ("every_stage", EVERY_STAGE, {}),
+        ("every_stage --debug-parity", EVERY_STAGE, {"debug_parity": True}),
+        ("every_stage --plugin", LIVE, {"plugins": {"mine": "0" * 64}}),
+    ],
+)
+def test_every_kind_of_stage_keeps_its_fingerprint(key, tree, options, fixed_world, tmp_path):
+    run = pipeline.Run(parse(tree, where="a recipe"), "a recipe", Options(tmp_path, tmp_path, **options))
+    assert lines(run) == GOLDEN[key]
