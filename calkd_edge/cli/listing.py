@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from calkd_edge.calibration import CALIBRATORS
 from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
 from calkd_edge.devices import DEVICES
@@ -14,6 +12,7 @@ from calkd_edge.losses import LOSSES
 from calkd_edge.models import MODELS
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.recipe import source as recipe_text
+from calkd_edge.registry import EntryDescription
 
 REGISTRIES = {
     registry.plural: registry
@@ -31,7 +30,7 @@ REGISTRIES = {
 }
 
 
-def listed(kind: str) -> list[dict[str, Any]]:
+def listed(kind: str) -> list[EntryDescription]:
     """Entries of one kind: name, summary, source, settings.
 
     Raises:
@@ -51,7 +50,7 @@ def listed(kind: str) -> list[dict[str, Any]]:
     return [*found, *_boards()] if kind == "devices" else found
 
 
-def _boards() -> list[dict[str, Any]]:
+def _boards() -> list[EntryDescription]:
     """The user's inventory, and the kinds of boards that need one where this machine is none of them."""
     own = {name: f"{entry.host or 'this machine'}, of your inventory" for name, entry in inventory().items()}
     kinds = {

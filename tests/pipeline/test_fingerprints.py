@@ -1,7 +1,7 @@
 """Fingerprints of every stage of every packaged recipe: a published store must stay usable.
 
-golden_fingerprints.json holds "<stage> <first 16 digits>" in the plan's order, made before the package moved to its
-floors. A deliberate change of what a stage writes raises that stage's version and changes these lines.
+golden_fingerprints.json holds "<stage> <first 16 digits>" in the order of the plan, from before the package
+moved to its floors. A change of what a stage writes raises its version, and changes these lines.
 """
 
 from __future__ import annotations

@@ -1,0 +1,67 @@
+"""Validation errors as sentences: file, dotted path, value, and what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from calkd_edge.errors import RecipeError, did_you_mean
+
+LONGEST_VALUE = 80
+"""Characters of a wrong value that a message shows."""
+
+
+def recipe_error(wrong: ValidationError, *, where: str, valid: Sequence[str]) -> RecipeError:
+    """The most telling complaint of a validation, as an error with file, dotted path, value and fix.
+
+    Args:
+        wrong: what pydantic raised.
+        where: "file" or "file: dotted.path"; the complaint's own path is appended to it.
+        valid: the keys that are known at the place of the most telling complaint.
+    """
+    complaint = most_telling(wrong)
+    path = _dotted(complaint["loc"])
+    joint = "." if ": " in where and path and not path.startswith("[") else ("" if ": " in where else ": ")
+    location = f"{where}{joint}{path}" if path else where
+    if complaint["type"] == "extra_forbidden":
+        key = str(complaint["loc"][-1])
+        return RecipeError(
+            f"{location}: unknown key '{key}' (value {_shown(complaint['input'])})",
+            remedy=f"{did_you_mean(key, valid)}Valid keys: {', '.join(sorted(valid))}.",
+        )
+    if complaint["type"] == "missing":
+        return RecipeError(f"{location}: this key is missing", remedy=f"Add it. {complaint['msg']}.")
+    message = complaint["msg"].removeprefix("Value error, ")
+    choices = _choices(complaint)
+    suggestion = did_you_mean(str(complaint["input"]), choices) if choices else ""
+    got = "" if isinstance(complaint["input"], Mapping) else f" (got {_shown(complaint['input'])})"
+    return RecipeError(f"{location}: {message}{got}", remedy=f"{suggestion}Correct that value.")
+
+
+def most_telling(wrong: ValidationError) -> Mapping[str, Any]:
+    """The complaint to show: an unknown key first: a misspelt key is also missing under its right name."""
+    complaints = wrong.errors(include_url=False)
+    unknown = (complaint for complaint in complaints if complaint["type"] == "extra_forbidden")
+    return next(unknown, complaints[0])
+
+
+def _choices(complaint: Mapping[str, Any]) -> list[str]:
+    """The valid values of an enumeration, as pydantic lists them."""
+    if complaint["type"] != "literal_error":
+        return []
+    text = str(complaint["ctx"]["expected"]).replace(" or ", ", ")
+    return [part.strip().strip("'") for part in text.split(",")]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else part)
+    return text
