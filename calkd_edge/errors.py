@@ -1,4 +1,4 @@
-"""Every error a user can meet, each with its exit code and the way out.
+"""Every error a user can meet, each with its exit code and its remedy.
 
     CalkdError(message, remedy=...)                      exit
      ├─ RecipeError          a recipe or a command line     2
@@ -7,7 +7,7 @@
      ├─ DeviceError          a board did not answer         5
      ├─ EnvironmentProblem   package, disk, network, store  6
      │   └─ StoreError       a published folder is damaged
-     └─ StageFailed          a workshop refused its input   7
+     └─ StageFailed          a stage refused its input   7
 
 Anything else that reaches the command line is a bug of ours and exits with 1; Ctrl-C exits with 130.
 In scope: what went wrong, where, and what to do. Out of scope: printing, logging, deciding.
@@ -23,7 +23,7 @@ EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 
 PRECEDENCE = (EXIT_INTERRUPTED, EXIT_BUG, 2, 6, 7, 5, 3, 4, EXIT_PASSED)
-"""Exit codes from the most to the least telling: when one run earns several, the first here is its code."""
+"""Exit codes from the most to the least specific: when several apply to a run, the first here is its code."""
 
 
 class CalkdError(Exception):
@@ -43,19 +43,19 @@ class CalkdError(Exception):
 
 
 class RecipeError(CalkdError):
-    """A recipe, an option or a limit that cannot be meant as written."""
+    """A recipe, an option or a limit that is not valid."""
 
     exit_code = 2
 
 
 class GateFailed(CalkdError):
-    """A limit was broken, with the whole interval on the wrong side."""
+    """A limit was exceeded, with the complete interval on the wrong side."""
 
     exit_code = 3
 
 
 class GateUndecided(CalkdError):
-    """The evidence is too small to say on which side of a limit the model lies."""
+    """The evidence is too small to decide on which side of a limit the model is."""
 
     exit_code = 4
 
@@ -67,7 +67,7 @@ class DeviceError(CalkdError):
 
 
 class EnvironmentProblem(CalkdError):
-    """The machine lacks something: a package, disk, memory, the network, a sound store."""
+    """The machine lacks something: a package, disk, memory, the network, an undamaged store."""
 
     exit_code = 6
 
@@ -81,8 +81,8 @@ class StageFailed(CalkdError):
 
     Args:
         message: the refusal.
-        remedy: the way out.
-        stage: name of the stage, filled in by the runner when a workshop does not know it.
+        remedy: what to do.
+        stage: name of the stage; the runner fills it in where the code does not know it.
     """
 
     exit_code = 7
@@ -93,12 +93,12 @@ class StageFailed(CalkdError):
 
 
 def worst_exit(codes: Iterable[int]) -> int:
-    """The exit code of a run that earned all of `codes`; 0 when there are none."""
-    earned = set(codes)
-    return next((code for code in PRECEDENCE if code in earned), EXIT_PASSED)
+    """The exit code of a run to which all of `codes` apply; 0 when there are none."""
+    present = set(codes)
+    return next((code for code in PRECEDENCE if code in present), EXIT_PASSED)
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """'Did you mean ...? ' when a choice lies near `name`, else the empty string."""
+    """'Did you mean ...? ' when a choice is similar to `name`, else the empty string."""
     near = get_close_matches(name, list(choices), n=1, cutoff=0.6)
     return f"Did you mean '{near[0]}'? " if near else ""

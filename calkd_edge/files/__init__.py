@@ -1,4 +1,4 @@
-"""Files: their SHA-256, writing that leaves a whole file or none, downloads that resume.
+"""Files: their SHA-256, writing that leaves a complete file or none, downloads that resume.
 
 In scope: one implementation of each, for every room. Out of scope: what is in a file.
 """

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: written beside their place, synced, renamed."""
+"""Files appear complete or not at all: written beside their target, synced, renamed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that the file exists whole or not at all."""
+    """Write `content` to `path` so that the file exists complete or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 

@@ -1,4 +1,4 @@
-"""One file from the network: resumed after an interruption, checked before it gets its name."""
+"""Download of one file: resumed after an interruption, checked before it gets its name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.files.digest import file_digest
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes there and the bytes in all; the latter is 0 while it is not known."""
+"""Called with the bytes received and the total; the total is 0 while it is not known."""
 
 CHUNK_BYTES = 1 << 16
 ATTEMPTS = 4
@@ -29,7 +29,7 @@ class Checksum(NamedTuple):
     digest: str
 
     def fits(self, path: Path) -> bool:
-        """Whether a file has it."""
+        """Whether a file has this digest."""
         return file_digest(path, self.algorithm).startswith(self.digest)
 
 
@@ -39,7 +39,7 @@ def download(
     *,
     checksum: Checksum,
     progress: Progress,
-    remedy: str = "Check the network and start again: the download goes on where it stopped.",
+    remedy: str = "Check the network and start again: the download continues where it stopped.",
     timeout_s: tuple[float, float] = TIMEOUT_S,
 ) -> None:
     """Fetch `url` into `target`, which appears by one rename and only with the right checksum.
@@ -50,8 +50,8 @@ def download(
     Args:
         url: where the file is.
         target: where it goes; its folder is made. Nothing happens when it exists.
-        checksum: of the whole file.
-        progress: called with the bytes there and the bytes in all.
+        checksum: of the complete file.
+        progress: called with the bytes received and the total.
         remedy: what a reader can do when the network fails.
         timeout_s: seconds to connect, and seconds a server may stay silent.
 
@@ -95,8 +95,7 @@ def _fetch(
             try:
                 return _continue(session, url, stream, progress, timeout_s)
             except requests.RequestException as wrong:
-                # A server that keeps giving something is asked again; one that gives nothing, a few times
-                # only.
+                # A server that still sends bytes is asked again; one that sends none, a few times only.
                 fruitless = 0 if stream.tell() > before else fruitless + 1
                 refused = wrong.response is not None and wrong.response.status_code < 500
                 if refused or fruitless >= ATTEMPTS or isinstance(wrong, requests.ConnectTimeout):
@@ -116,10 +115,10 @@ def _continue(
     with session.get(url, headers=headers, stream=True, timeout=timeout_s) as reply:
         span = reply.headers.get("Content-Range", "")
         if reply.status_code == 416 and span == f"bytes */{done}":
-            return  # the part is whole; only its checksum is still to be checked
+            return  # the part is complete; only its checksum is still to be checked
         if reply.status_code == 416 or (reply.status_code == 206 and not span.startswith(f"bytes {done}-")):
             _empty(stream)
-            raise requests.RequestException("the server gave another range than asked for")
+            raise requests.RequestException("the server sent another range than requested")
         reply.raise_for_status()
         if reply.status_code != 206 and done:
             done = _empty(stream)

@@ -60,7 +60,7 @@ def _check_device(device: DeviceSection, where: str) -> None:
 def _check_name(device: DeviceSection, where: str) -> None:
     """Refuse a device that nothing knows; a known kind of board without an address is asked for later."""
     try:
-        place_of(device.name, device.own_place)
+        place_of(device.name, device.location)
     except RecipeError as unknown:
         raise RecipeError(f"{where}: {unknown.message}", remedy=unknown.remedy) from unknown
     except DeviceError:

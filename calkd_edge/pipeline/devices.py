@@ -27,7 +27,7 @@ def located(recipe: Recipe, skipped: Sequence[str] = ()) -> dict[str, dict[str, 
     for device in recipe.devices:
         runtimes.setdefault(device.name, []).append(device.runtime)
     return {
-        device.name: place_of(device.name, device.own_place, runtimes=runtimes[device.name])
+        device.name: place_of(device.name, device.location, runtimes=runtimes[device.name])
         for device in recipe.devices
         if device.name not in skipped
     }

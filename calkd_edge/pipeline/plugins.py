@@ -1,4 +1,4 @@
-"""Code of one's own: modules that register names, and their hashes for the fingerprints."""
+"""Plugins: modules that register names, and their hashes for the fingerprints."""
 
 from __future__ import annotations
 

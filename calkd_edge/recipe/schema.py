@@ -1,7 +1,7 @@
-"""What a recipe may say: its sections, their bounds, and how a recipe is found and read.
+"""The schema of a recipe: its sections, their bounds, and how a recipe is loaded.
 
-In scope: the shape of a recipe file, overrides, the smoke variant. Out of scope: what the names in it stand
-for (the registries know), torch, the network, any file but the recipe.
+In scope: the shape of a recipe file, overrides. Out of scope: what its names stand for (the registries know),
+torch, the network, any file but the recipe.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from calkd_edge.recipe import source as recipe_text
+from calkd_edge.recipe import source
 from calkd_edge.recipe.training import Choice, DistillSection, ModelSection, Section, TeacherTrainingSection
 from calkd_edge.records import Json, Record
 from calkd_edge.registry import most_telling, recipe_error
@@ -69,9 +69,9 @@ class BenchmarkSection(Section):
 
 
 class DeviceSection(Section):
-    """A device by name, the runtime to use on it, and what that runtime is opened and built with.
+    """A device by name, the runtime to use on it, and the options of that runtime.
 
-    `host` (what ssh takes), `port` and `python` say where it is, above the user's inventory.
+    `host` (as for ssh), `port` and `python` locate it; they override the user's inventory.
     """
 
     name: str
@@ -82,8 +82,8 @@ class DeviceSection(Section):
     python: str | None = None
 
     @property
-    def own_place(self) -> dict[str, Any]:
-        """What the recipe itself says of where it is."""
+    def location(self) -> dict[str, Any]:
+        """The recipe's entries that locate the device."""
         return self.model_dump(include={"host", "port", "python"}, exclude_none=True)
 
     @property
@@ -105,14 +105,14 @@ class GateSection(Section):
     threshold: Threshold | None = None
 
     @model_validator(mode="after")
-    def _one_limit(self) -> GateSection:
+    def _exactly_one_limit(self) -> GateSection:
         if sum(limit is not None for limit in (self.max, self.min, self.within)) != 1:
             raise ValueError("a gate has exactly one of max, min and within")
         return self
 
 
 class Recipe(Section):
-    """A whole recipe, every default filled in."""
+    """A complete recipe, every default filled in."""
 
     version: Literal[1]
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -143,18 +143,18 @@ class Recipe(Section):
             raise ValueError("give teacher_training (train it here) or teacher.weights (a file): exactly one")
         names = [precision.name for precision in self.precisions]
         if "fp32" not in names:
-            raise ValueError("precisions must hold fp32: the others are compared with it")
+            raise ValueError("precisions must contain fp32: the others are compared with it")
         if len(set(names)) != len(names):
-            raise ValueError(f"precisions names one twice: {', '.join(names)}")
+            raise ValueError(f"precisions has an entry twice: {', '.join(names)}")
         labels = [device.label for device in self.devices]
         if len(set(labels)) != len(labels):
-            raise ValueError(f"devices names one twice: {', '.join(labels)}")
-        for place, gate in enumerate(self.gates):
+            raise ValueError(f"devices has an entry twice: {', '.join(labels)}")
+        for index, gate in enumerate(self.gates):
             if gate.precision is not None and gate.precision not in names:
                 listed = ", ".join(names)
-                raise ValueError(f"gates[{place}].precision: '{gate.precision}' is not among {listed}")
+                raise ValueError(f"gates[{index}].precision: '{gate.precision}' is not among {listed}")
         if self.student.weights is not None:
-            raise ValueError("student.weights: the student is trained here; take student.pretrained: FILE")
+            raise ValueError("student.weights: the student is trained here; use student.pretrained: FILE")
         for name, model, training in (
             ("teacher", self.teacher, self.teacher_training),
             ("student", self.student, self.distill),
@@ -165,7 +165,7 @@ class Recipe(Section):
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of a file or a packaged name, with `a.b=c` overrides applied, checked whole.
+    """The recipe of a file or a packaged name, with `a.b=c` overrides applied, checked completely.
 
     Args:
         name_or_path: a path, else the name of a packaged recipe with or without `.yaml`.
@@ -175,22 +175,22 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     Raises:
         RecipeError: not found, not YAML, or not a valid recipe.
     """
-    source = recipe_text.find(name_or_path)
-    tree = recipe_text.read(source)
-    recipe_text.anchor_paths(tree, source.parent)
+    path = source.find(name_or_path)
+    tree = source.read(path)
+    source.anchor_paths(tree, path.parent)
     for override in overrides:
-        recipe_text.assign(tree, override)
-    recipe_text.anchor_paths(tree, Path.cwd())
-    return parse(tree, where=str(source))
+        source.assign(tree, override)
+    source.anchor_paths(tree, Path.cwd())
+    return parse(tree, where=str(path))
 
 
 def parse(tree: dict[str, Json], *, where: str) -> Recipe:
     """A recipe from its plain tree.
 
     Raises:
-        RecipeError: with `where`, the dotted path, the value and the mend.
+        RecipeError: with `where`, the dotted path, the value and the fix.
     """
-    recipe_text.check_version(tree, RECIPE_VERSION, where=where)
+    source.check_version(tree, RECIPE_VERSION, where=where)
     try:
         return Recipe.model_validate(tree)
     except ValidationError as wrong:
@@ -198,7 +198,7 @@ def parse(tree: dict[str, Json], *, where: str) -> Recipe:
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    """Keys that are valid where a validation complained, for its message."""
+    """Keys that are valid at the location of a complaint, for its message."""
     model: Any = Recipe
     for part in location[:-1]:
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""The smoke variant of a recipe: the same plan with tiny numbers, to see every stage run beforehand."""
+"""The smoke variant of a recipe: the same plan with tiny numbers, to run every stage once beforehand."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from calkd_edge.recipe.schema import Recipe
 from calkd_edge.recipe.training import Choice, ScheduleSection, TrainingSection
 
 LARGEST_RATE = 0.002
-"""A few steps at a recipe's own rate, without its warm-up, can throw a deep net off: its logits overflow."""
+"""A few steps at the recipe's rate, without its warm-up, can make the logits of a deep network overflow."""
 
 
 def smoke(recipe: Recipe) -> Recipe:
-    """The same plan with tiny numbers: every stage runs, nothing it measures means anything."""
+    """The same plan with tiny numbers: every stage runs, and its measurements mean nothing."""
     held_out = min(recipe.data.calibration_images, 120)
     few = {"train_images": 256, "calibration_images": held_out, "test_images": 128}
     teacher, distill = recipe.teacher_training, recipe.distill
-    one_view = distill.soft_labels.model_copy(update={"views": 1})
+    single_view = distill.soft_labels.model_copy(update={"views": 1})
     brief = {"profile": "quick", "min_runs": 40, "min_seconds": 0.2}
     return recipe.model_copy(
         update={
             "name": f"{recipe.name}-smoke",
             "data": recipe.data.model_copy(update=few),
-            "teacher_training": teacher and teacher.model_copy(update=_one_epoch(teacher)),
-            "distill": distill.model_copy(update={**_one_epoch(distill), "soft_labels": one_view}),
+            "teacher_training": teacher and teacher.model_copy(update=_single_epoch(teacher)),
+            "distill": distill.model_copy(update={**_single_epoch(distill), "soft_labels": single_view}),
             "precisions": tuple(_smoke_precision(precision) for precision in recipe.precisions),
             "evaluate": recipe.evaluate.model_copy(
                 update={"images": min(recipe.evaluate.images or 128, 128), "corrupted_images": 32}
@@ -33,7 +33,7 @@ def smoke(recipe: Recipe) -> Recipe:
     )
 
 
-def _one_epoch(section: TrainingSection) -> dict[str, Any]:
+def _single_epoch(section: TrainingSection) -> dict[str, Any]:
     gentle = section.optimizer.model_copy(update={"lr": min(section.optimizer.lr, LARGEST_RATE)})
     return {"epochs": 1, "schedule": ScheduleSection(name="constant"), "optimizer": gentle}
 

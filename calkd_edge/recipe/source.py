@@ -1,6 +1,6 @@
-"""A recipe's text: where it lies, how its YAML is read, how a dotted override changes it.
+"""A recipe's source: where the file is, how its YAML is read, how a dotted override changes it.
 
-In scope: paths and YAML. Out of scope: which keys a recipe has (recipe.py knows).
+In scope: paths and YAML. Out of scope: which keys a recipe has (schema.py knows).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class _StrictLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' stands twice", key_node.start_mark
+                    None, None, f"the key '{key}' occurs twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def packaged() -> dict[str, Path]:
-    """Packaged recipes by name: the wheel's own, or the checkout's when installed in place."""
+    """Packaged recipes by name: those of the wheel, or those of the checkout for an editable installation."""
     package = Path(str(resources.files("calkd_edge")))
     for folder in (package / "packaged_recipes", package.parent / "recipes"):
         if folder.is_dir():
@@ -79,12 +79,12 @@ def read(path: Path) -> dict[str, Any]:
         raise RecipeError(message, remedy="Check the path and its permissions.") from None
     except yaml.YAMLError as broken:
         mark = getattr(broken, "problem_mark", None)
-        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        position = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(broken, "problem", None) or str(broken)
-        raise RecipeError(f"{path}:{place}: {problem}", remedy="Correct the YAML there.") from None
+        raise RecipeError(f"{path}:{position}: {problem}", remedy="Correct the YAML there.") from None
     if not isinstance(tree, dict):
         raise RecipeError(
-            f"{path}: a recipe is a mapping of sections, this is {type(tree).__name__}",
+            f"{path}: a recipe is a mapping of sections, but this is a {type(tree).__name__}",
             remedy="Start from a packaged one: calkd-edge list recipes",
         )
     return tree
@@ -94,7 +94,7 @@ def check_version(tree: dict[str, Any], supported: int, *, where: str) -> None:
     """Refuse a recipe without a version, or written for a newer one.
 
     Raises:
-        RecipeError: with the sentence that says which.
+        RecipeError: the version is missing, wrong or too new.
     """
     version = tree.get("version")
     if version is None:
@@ -111,7 +111,7 @@ def check_version(tree: dict[str, Any], supported: int, *, where: str) -> None:
 
 
 def anchor_paths(tree: dict[str, Any], folder: Path) -> None:
-    """Make the recipe's relative paths absolute, in place, taking them from `folder`."""
+    """Make the recipe's relative paths absolute, in place, relative to `folder`."""
     for section, key in PATH_KEYS:
         holder = tree.get(section)
         if isinstance(holder, dict) and isinstance(holder.get(key), str):
@@ -122,7 +122,7 @@ def assign(tree: dict[str, Any], override: str) -> None:
     """Apply one `a.b=c` or `gates[0].max=0.01` to the tree, in place; the value is YAML.
 
     Raises:
-        RecipeError: no `=`, a broken value, or a path through something that holds no keys.
+        RecipeError: no `=`, a broken value, or a path through a value that has no keys.
     """
     dotted, equals, text = override.partition("=")
     if not equals or not dotted.strip():
@@ -143,7 +143,7 @@ def assign(tree: dict[str, Any], override: str) -> None:
     elif isinstance(holder, dict):
         holder[str(last)] = value
     else:
-        raise _no_such_place(override, last, holder)
+        raise _no_such_key(override, last, holder)
 
 
 def _step(holder: Any, step: str | int, override: str) -> Any:
@@ -151,10 +151,10 @@ def _step(holder: Any, step: str | int, override: str) -> Any:
         return holder.setdefault(str(step), {})
     if isinstance(holder, list) and isinstance(step, int) and step < len(holder):
         return holder[step]
-    raise _no_such_place(override, step, holder)
+    raise _no_such_key(override, step, holder)
 
 
-def _no_such_place(override: str, step: str | int, holder: Any) -> RecipeError:
+def _no_such_key(override: str, step: str | int, holder: Any) -> RecipeError:
     size = f"a list of {len(holder)}" if isinstance(holder, list) else repr(holder)
-    message = f"--set {override}: there is no place '{step}' in {size}"
+    message = f"--set {override}: there is no '{step}' in {size}"
     return RecipeError(message, remedy="Check the dotted path.")

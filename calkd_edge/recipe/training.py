@@ -1,7 +1,7 @@
-"""Sections of a recipe that say what a network is and how it learns: models, losses, trainings.
+"""Sections of a recipe about networks and their training: models, losses, trainings.
 
-In scope: their keys and bounds, and what within one section must fit together. Out of scope: the recipe as a
-whole, what the names stand for.
+In scope: their keys and bounds, and combinations within one section. Out of scope: the complete recipe, what
+the names stand for.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from calkd_edge.records import Record
 
 
 class Section(Record):
-    """A part of a recipe: numbers in it are finite."""
+    """A part of a recipe; its numbers are finite."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
 
 class Choice(Section):
-    """A registered name and what the recipe says about it; the registry checks the latter."""
+    """A registered name with the recipe's settings of it, which the registry checks."""
 
     model_config = ConfigDict(extra="allow")
     name: str
@@ -34,9 +34,9 @@ class Choice(Section):
 class ModelSection(Choice):
     """A model by name; further keys belong to it.
 
-    `weights` takes a file in place of training; `pretrained` begins with published weights (true) or a
-    file's, replaces the head, and lets all else stay as it is for `freeze_epochs`. `mean` and `std` are those
-    of the normalisation that foreign weights were trained with, in fractions of 255.
+    `weights` names a file that replaces training; `pretrained` starts from published weights (true) or from a
+    file, replaces the head, and freezes all other layers for `freeze_epochs`. `mean` and `std` are those of
+    the normalisation that these weights were trained with, in fractions of 255.
     """
 
     weights: str | None = None
@@ -47,21 +47,21 @@ class ModelSection(Choice):
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
 
     @model_validator(mode="after")
-    def _foreign_weights_say_what_they_are(self) -> ModelSection:
+    def _weights_declare_their_training(self) -> ModelSection:
         if self.weights is not None and self.pretrained is not None:
-            raise ValueError("give weights (taken as they are) or pretrained (trained on), not both")
+            raise ValueError("give weights (used unchanged) or pretrained (trained further), not both")
         foreign = self.weights is not None or self.pretrained is not None
         if foreign and self.pretrained is not True and self.trained_on is None:
             raise ValueError(
                 "a weights file must say which images it has seen: add trained_on: train (this recipe's "
-                "train split only), all_train (the data set's whole training part) or other (none of them)"
+                "train split only), all_train (the data set's complete training part) or other (none of them)"
             )
         if self.freeze_epochs and self.pretrained is None:
-            raise ValueError("freeze_epochs: only a pretrained network has something to freeze")
+            raise ValueError("freeze_epochs: only a pretrained network has layers to freeze")
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std belong together: give both, or neither")
         if self.mean is not None and not foreign:
-            raise ValueError("mean and std belong to weights or pretrained; else the data's are taken")
+            raise ValueError("mean and std belong to weights or pretrained; other networks use the data's")
         return self
 
 
@@ -82,7 +82,7 @@ class OptimizerSection(Section):
 
 
 class ScheduleSection(Section):
-    """How the learning rate moves over the epochs; one_cycle rises for warmup_epochs, or 0.3 of all."""
+    """The learning rate over the epochs; one_cycle rises for warmup_epochs, or for 0.3 of all epochs."""
 
     name: Literal["constant", "cosine", "steps", "one_cycle"] = "cosine"
     warmup_epochs: float = Field(0.0, ge=0)
@@ -90,11 +90,11 @@ class ScheduleSection(Section):
     factor: float = Field(0.1, gt=0, lt=1)
 
     @model_validator(mode="after")
-    def _steps_say_when(self) -> ScheduleSection:
+    def _steps_have_epochs(self) -> ScheduleSection:
         if (self.name == "steps") != bool(self.at_epochs):
             raise ValueError("at_epochs and name: steps go together, e.g. at_epochs: [150, 180, 210]")
         if list(self.at_epochs) != sorted(set(self.at_epochs)):
-            raise ValueError("at_epochs must rise")
+            raise ValueError("at_epochs must increase")
         return self
 
 
@@ -107,16 +107,16 @@ class TrainingSection(Section):
     schedule: ScheduleSection = ScheduleSection()
     clip_gradient_norm: float | None = Field(None, gt=0)
     sync_batch_norm: bool = True
-    """Of several processes; off, each normalises by its own images."""
+    """With several processes; off: each process normalises by its local images."""
     autocast: Literal["bf16", "fp16"] | None = None
     ema_decay: float | None = Field(None, gt=0, lt=1)
     mixing: Choice | None = None
     seed: int | None = Field(None, ge=0)
-    """Of this training's weights and draws alone; None takes the recipe's."""
+    """Of the weights and draws of this training only; None uses the recipe's seed."""
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """The section as plain values, without what names other things or draws."""
+        """The section as plain values, without the components and the seed, which stages get apart."""
         return self.model_dump(mode="json", exclude={"losses", "soft_labels", "mixing", "seed", "control"})
 
     @model_validator(mode="after")
@@ -138,7 +138,7 @@ class TeacherTrainingSection(TrainingSection):
     focal_gamma: float = Field(0.0, ge=0, le=10)
 
     @model_validator(mode="after")
-    def _one_way_to_be_less_sure(self) -> TeacherTrainingSection:
+    def _smoothing_or_focal(self) -> TeacherTrainingSection:
         if self.label_smoothing and self.focal_gamma:
             raise ValueError("label_smoothing and focal_gamma: give one of them")
         return self
@@ -154,10 +154,11 @@ ENOUGH_VIEWS = 16
 
 
 class SoftLabelsSection(Section):
-    """How the teacher's answers are kept: V seeded views of every training image, or asked anew each step.
+    """How the student gets the teacher's logits: stored for V seeded views of each image, or in every step.
 
-    `views` left out is 16, or one an epoch where there are fewer: with 15, students were as good as with 60
-    and within a point of those whose teacher is asked live (benchmarks/distillation/views.json).
+    The default of `views` is 16, or the number of epochs if that is smaller: with 15, students were as good
+    as with 60 and within a point of those whose teacher runs in every step
+    (benchmarks/distillation/views.json).
     """
 
     views: int | None = Field(None, ge=1, le=1000)
@@ -171,10 +172,10 @@ class DistillSection(TrainingSection):
     losses: tuple[LossSection, ...] = Field(min_length=1)
     soft_labels: SoftLabelsSection = SoftLabelsSection()
     control: bool = False
-    """Whether a second student learns from the uncalibrated teacher, to see what calibrating it bought."""
+    """Whether a second student learns from the uncalibrated teacher, to measure the effect of calibrating."""
 
     @property
     def views(self) -> int:
         """How many views of each image are stored."""
-        asked = self.soft_labels.views
-        return min(ENOUGH_VIEWS, self.epochs) if asked is None else asked
+        views = self.soft_labels.views
+        return min(ENOUGH_VIEWS, self.epochs) if views is None else views

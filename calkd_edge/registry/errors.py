@@ -56,6 +56,8 @@ def _choices(complaint: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "a mapping"
     text = repr(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 

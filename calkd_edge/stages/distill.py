@@ -32,7 +32,7 @@ from calkd_edge.training.loop import Batch, Training, fabric_for, fit
 
 
 class Distillation(nn.Module):
-    """Student and losses as one trainable module; the teacher stands beside it, frozen and unseen by DDP.
+    """Student and losses as one trainable module; the frozen teacher is not registered, so DDP ignores it.
 
     Args:
         student: trained.

@@ -43,7 +43,7 @@ def test_a_recipe_stands_above_the_inventory_and_the_inventory_above_a_profile()
         "python": "/usr/bin/python3",
     }
     section = DeviceSection(name="jetson", host="user@recipe", python="py")
-    assert place_of("jetson", section.own_place) == {"host": "user@recipe", "python": "py"}
+    assert place_of("jetson", section.location) == {"host": "user@recipe", "python": "py"}
 
 
 def test_an_inventory_that_changes_is_read_anew():

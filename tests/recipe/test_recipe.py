@@ -113,7 +113,7 @@ WRONG = {
         "distill",
         "there are only 2 epochs",
     ),
-    "at_epochs that fall": (scheduled(name="steps", at_epochs=[2, 1]), "distill.schedule", "must rise"),
+    "at_epochs that fall": (scheduled(name="steps", at_epochs=[2, 1]), "distill.schedule", "must increase"),
     "warm-up of all epochs": (scheduled(warmup_epochs=2), "distill", "warmup_epochs must be below"),
     "momentum for adamw": (
         {"distill": {**DISTILL, "optimizer": {"name": "adamw", "lr": 0.1, "momentum": 0.9}}},
@@ -177,8 +177,8 @@ WRONG = {
         "devices[0].runtime",
         "Did you mean 'onnxruntime'?",
     ),
-    "precisions without fp32": ({"precisions": [{"name": "int8"}]}, "", "must hold fp32"),
-    "a precision twice": ({"precisions": [{"name": "fp32"}, {"name": "fp32"}]}, "", "one twice"),
+    "precisions without fp32": ({"precisions": [{"name": "int8"}]}, "", "must contain fp32"),
+    "a precision twice": ({"precisions": [{"name": "fp32"}, {"name": "fp32"}]}, "", "has an entry twice"),
     "a name that is no file name": ({"name": "../x"}, "name", "'../x'"),
 }
 
@@ -206,11 +206,11 @@ def test_wrong_recipe_is_refused_with_its_place_and_its_mend(case, tmp_path):
 @pytest.mark.parametrize(
     ("text", "mend"),
     [
-        ("version: 1\nseed: 1\nseed: 2\n", "line 3, column 1: the key 'seed' stands twice"),
+        ("version: 1\nseed: 1\nseed: 2\n", "line 3, column 1: the key 'seed' occurs twice"),
         ("version: 1\ndata: {name: [\n", "Correct the YAML there"),
         ("version: 1\n\tname: x\n", "line 2, column 1"),
-        ("- just\n- a list\n", "a recipe is a mapping of sections, this is list"),
-        ("", "this is NoneType"),
+        ("- just\n- a list\n", "a recipe is a mapping of sections, but this is a list"),
+        ("", "this is a NoneType"),
     ],
     ids=["key twice", "broken", "tab", "list", "empty"],
 )
@@ -238,8 +238,8 @@ def test_missing_recipe_is_answered_with_the_nearest_name():
     [
         ("distil.epochs=1", "Did you mean 'distill'?"),
         ("distill.epoch=1", "Did you mean 'epochs'?"),
-        ("gates[9].max=1", "there is no place '9' in a list of 1"),
-        ("teacher.name.deep=1", "there is no place 'deep' in 'resnet8'"),
+        ("gates[9].max=1", "there is no '9' in a list of 1"),
+        ("teacher.name.deep=1", "there is no 'deep' in 'resnet8'"),
         ("distill.epochs", "not an assignment"),
         ("distill.epochs=[", "the value is not YAML"),
         ("distill.epochs=", "distill.epochs"),

@@ -8,10 +8,10 @@ from typing import Annotated, get_type_hints
 import pytest
 from pydantic import Field
 
-from calkd_edge.registry import registry as registry_module
 from calkd_edge.cli.listing import REGISTRIES
 from calkd_edge.errors import EnvironmentProblem, RecipeError
 from calkd_edge.registry import Registry, settings_model
+from calkd_edge.registry import registry as registry_module
 
 EVERY = [(kind, name) for kind, registry in REGISTRIES.items() for name in registry.names()]
 
