@@ -14,7 +14,7 @@ from calkd_edge.models import MODELS
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.pipeline.checks import Checked
 from calkd_edge.pipeline.planned import Plan
-from calkd_edge.training.pace import seconds_per_step
+from calkd_edge.training.step_time import seconds_per_step
 
 MARGIN_BYTES = 500 * 2**20
 TRAININGS = ("teacher", "distill", "control", "qat")
