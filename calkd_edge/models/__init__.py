@@ -1,7 +1,7 @@
-"""Networks by name: what they compute from an image, and how they lie on disk.
+"""Networks by name: their architectures, their normalisation, their features and their files.
 
-In scope: architectures, each model's own normalisation, features by module path. Out of scope: losses, data
-sets, training; no file outside a model's own folder.
+In scope: architectures, the normalisation of each model, features by module path, reading weights.
+Out of scope: losses, data sets, training.
 """
 
 from calkd_edge.registry import Registry

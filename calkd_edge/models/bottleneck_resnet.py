@@ -1,8 +1,8 @@
 """ResNet-50 for CIFAR: bottleneck blocks behind a 3x3 stem of stride 1.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385), table 1, with
-the stride in the 3x3 convolution and no max pooling. Module names are those that the field's published CIFAR
-checkpoints use.
+the stride in the 3x3 convolution and no max pooling. Module names are those of the published CIFAR
+checkpoints.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ class Bottleneck(nn.Module):
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
-        given = channels * _EXPANSION
+        channels_out = channels * _EXPANSION
         self.conv1 = nn.Conv2d(channels_in, channels, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = nn.Conv2d(channels, given, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(given)
+        self.conv3 = nn.Conv2d(channels, channels_out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels_out)
         self.relu = nn.ReLU(inplace=True)
         self.shortcut = nn.Sequential()
-        if stride != 1 or channels_in != given:
-            convolution = nn.Conv2d(channels_in, given, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(convolution, nn.BatchNorm2d(given))
+        if stride != 1 or channels_in != channels_out:
+            convolution = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(convolution, nn.BatchNorm2d(channels_out))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels_in, H, W] -> [B, 4 channels, H / stride, W / stride]."""
@@ -49,9 +49,9 @@ class BottleneckResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         groups, channels_in = [], 64
-        for place, count in enumerate(blocks):
-            channels = 64 * 2**place
-            first = Bottleneck(channels_in, channels, 1 if place == 0 else 2)
+        for index, count in enumerate(blocks):
+            channels = 64 * 2**index
+            first = Bottleneck(channels_in, channels, 1 if index == 0 else 2)
             channels_in = channels * _EXPANSION
             groups.append(
                 nn.Sequential(first, *(Bottleneck(channels_in, channels, 1) for _ in range(count - 1)))
@@ -71,5 +71,8 @@ class BottleneckResNet(nn.Module):
 
 
 def resnet50(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """CIFAR ResNet-50, 23.7 M parameters; for the 224-pixel form take torchvision's."""
+    """CIFAR ResNet-50, 23.7 M parameters; for the 224-pixel form take torchvision's.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385).
+    """
     return BottleneckResNet(num_classes, (3, 4, 6, 3))

@@ -1,9 +1,8 @@
-"""The head of a classifier: what of a network depends on the number of classes, and what does not."""
+"""The head of a classifier: the parameters that depend on the number of classes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,14 +13,14 @@ from calkd_edge.models.forms import ImageShape
 
 
 def head_names(
-    name: str, settings: Mapping[str, Any], num_classes: int, image_shape: ImageShape
+    name: str, settings: Mapping[str, object], num_classes: int, image_shape: ImageShape
 ) -> frozenset[str]:
-    """Names in the state dict whose shape follows the number of classes.
+    """Names in the state dict whose shape depends on the number of classes.
 
-    Found by building the network for one class more, without memory for its weights.
+    The function builds the network twice, the second time with one more class, on torch's meta device.
 
     Raises:
-        RecipeError: there are none, as in a network that ignores the number of classes.
+        RecipeError: no shape depends on the number of classes.
     """
     shapes = []
     with torch.device("meta"):
@@ -31,18 +30,18 @@ def head_names(
     names = frozenset(key for key, shape in shapes[0].items() if shapes[1].get(key) != shape)
     if not names:
         raise RecipeError(
-            f"the model '{name}' has no layer that follows the number of classes, so no head to replace",
-            remedy="Take `weights: FILE` in place of `pretrained`.",
+            f"the model '{name}' has no layer that depends on the number of classes, so no head to replace",
+            remedy="Use `weights: FILE` instead of `pretrained`.",
         )
     return names
 
 
 def body(backbone: nn.Module, head: Collection[str]) -> tuple[list[nn.Module], list[nn.Parameter]]:
-    """Everything of a network but its head: the largest modules without any of it, and all parameters.
+    """Everything except the head: the largest modules that contain no part of it, and all other parameters.
 
     Args:
         backbone: the network.
-        head: names of its head's parameters.
+        head: names of the head's parameters.
     """
     modules: list[nn.Module] = []
 

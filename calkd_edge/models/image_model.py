@@ -1,4 +1,4 @@
-"""ImageModel: a network that takes uint8 images and owns its normalisation, and its folder on disk."""
+"""ImageModel: a network that takes uint8 images and normalises them itself, and its folder on disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DESCRIPTION = "model.json"
 
 
 class ModelDescription(Record):
-    """model.json: everything that is needed to build the network again, and which images it has seen."""
+    """model.json: everything needed to build the network again, and the data it was trained on."""
 
     schema_version: Literal[1] = 1
     name: str
@@ -61,7 +61,7 @@ def build(description: ModelDescription) -> ImageModel:
     """An untrained model; weights are drawn from torch's global generator.
 
     Raises:
-        RecipeError: no such model, or settings that it does not know.
+        RecipeError: the model or one of its settings is unknown.
     """
     where = f"model {description.name}"
     settings = MODELS.settings(description.name, description.settings, where=where)
@@ -77,7 +77,11 @@ def save(model: ImageModel, description: ModelDescription, folder: Path) -> None
 
 
 def describe(folder: Path) -> ModelDescription:
-    """The model.json of a folder."""
+    """The parsed model.json of a folder.
+
+    Raises:
+        EnvironmentProblem: the file is missing or damaged.
+    """
     try:
         return ModelDescription.model_validate_json((folder / DESCRIPTION).read_bytes())
     except (OSError, ValidationError) as broken:

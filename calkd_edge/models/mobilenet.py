@@ -2,8 +2,8 @@
 
 The CIFAR form runs the first strided group of blocks at stride 1, so that 32 pixels end as 2x2 instead of
 1x1. With `width: 0.5` and `divisor: 1` it is the student that the distillation literature calls MobileNetV2
-on CIFAR-100, but for 288 parameters and its ReLU: published code expands in the first block too, where the
-paper does not, and leaves the paper's ReLU6 unbounded.
+on CIFAR-100, except for 288 parameters and the activation: the published code also expands in the first
+block, unlike the paper, and uses ReLU instead of the paper's ReLU6.
 Sources: Sandler et al., "MobileNetV2", CVPR 2018 (arXiv 1801.04381); Howard et al., "Searching for
 MobileNetV3", ICCV 2019 (arXiv 1905.02244).
 """
@@ -49,9 +49,11 @@ def mobilenet_v2(
         num_classes: C.
         image_shape: (3, H, W).
         width: multiplies every number of channels.
-        form: cifar or imagenet; auto goes by the image size.
+        form: cifar or imagenet; auto depends on the image size.
         dropout: before the classifier.
-        divisor: numbers of channels are rounded to multiples of it.
+        divisor: numbers of channels are rounded to multiples of this.
+
+    Source: Sandler et al., "MobileNetV2", CVPR 2018 (arXiv 1801.04381).
     """
     groups = [list(group) for group in _V2_GROUPS]
     if is_cifar(form, image_shape):
@@ -67,7 +69,10 @@ def mobilenet_v3_small(
     form: Form = "auto",
     dropout: Dropout = 0.0,
 ) -> nn.Module:
-    """MobileNetV3-small: squeeze-and-excitation and hard swish."""
+    """MobileNetV3-small: squeeze-and-excitation and hard swish.
+
+    Source: Howard et al., "Searching for MobileNetV3", ICCV 2019 (arXiv 1905.02244).
+    """
     return _v3("mobilenet_v3_small", num_classes, image_shape, width, form, dropout)
 
 
@@ -79,7 +84,10 @@ def mobilenet_v3_large(
     form: Form = "auto",
     dropout: Dropout = 0.0,
 ) -> nn.Module:
-    """MobileNetV3-large: squeeze-and-excitation and hard swish."""
+    """MobileNetV3-large: squeeze-and-excitation and hard swish.
+
+    Source: Howard et al., "Searching for MobileNetV3", ICCV 2019 (arXiv 1905.02244).
+    """
     return _v3("mobilenet_v3_large", num_classes, image_shape, width, form, dropout)
 
 

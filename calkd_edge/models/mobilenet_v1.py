@@ -39,13 +39,13 @@ class MobileNetV1(nn.Module):
         super().__init__()
         channels = max(1, int(_STEM * width))
         layers = [_convolution(3, channels, 3, 2)]
-        strided = next(place for place, (_, stride) in enumerate(_BLOCKS) if stride == 2)
-        for place, (wanted, stride) in enumerate(_BLOCKS):
-            kept = 1 if cifar and place == strided else stride
-            wanted = max(1, int(wanted * width))
-            depthwise = _convolution(channels, channels, 3, kept, groups=channels)
-            layers.append(nn.Sequential(depthwise, _convolution(channels, wanted, 1, 1)))
-            channels = wanted
+        strided = next(index for index, (_, stride) in enumerate(_BLOCKS) if stride == 2)
+        for index, (full_channels, full_stride) in enumerate(_BLOCKS):
+            stride = 1 if cifar and index == strided else full_stride
+            channels_out = max(1, int(full_channels * width))
+            depthwise = _convolution(channels, channels, 3, stride, groups=channels)
+            layers.append(nn.Sequential(depthwise, _convolution(channels, channels_out, 1, 1)))
+            channels = channels_out
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels, num_classes))
@@ -58,9 +58,11 @@ class MobileNetV1(nn.Module):
         return self.classifier(self.avgpool(self.features(x)).flatten(1))  # type: ignore[no-any-return]
 
 
-def _convolution(given: int, wanted: int, kernel: int, stride: int, groups: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(given, wanted, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(wanted), nn.ReLU(inplace=True))
+def _convolution(
+    channels_in: int, channels_out: int, kernel: int, stride: int, groups: int = 1
+) -> nn.Sequential:
+    convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True))
 
 
 def mobilenet_v1(
@@ -71,5 +73,8 @@ def mobilenet_v1(
     form: Form = "auto",
     dropout: Dropout = 0.0,
 ) -> nn.Module:
-    """MobileNetV1: depthwise separable convolutions."""
+    """MobileNetV1: depthwise separable convolutions.
+
+    Source: Howard et al., "MobileNets", 2017 (arXiv 1704.04861).
+    """
     return MobileNetV1(num_classes, width, dropout, cifar=is_cifar(form, image_shape))

@@ -1,4 +1,4 @@
-"""A network that is an ONNX file, run by ONNX Runtime where torch would run a module."""
+"""An ONNX file as a torch module: ONNX Runtime computes its forward pass."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ RUNTIME = "ONNX Runtime"
 
 
 class OnnxNet(nn.Module):
-    """An ONNX classifier in our form, images -> logits; it has no weights that torch could see or train.
+    """An ONNX classifier, images -> logits, without parameters that torch can train.
 
-    On a GPU where this ONNX Runtime has its CUDA provider, else on the CPU. 8-bit products are exact, also on
-    x86 processors without VNNI (session.x64quantprecision).
+    It runs on a GPU where this ONNX Runtime has its CUDA provider, else on the CPU. 8-bit products are exact,
+    also on x86 processors without VNNI (session.x64quantprecision).
 
     Args:
         path: uint8 images [N, 3, H, W] -> logits [N, C]; its input may have any name.
@@ -29,25 +29,27 @@ class OnnxNet(nn.Module):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = torch.get_num_threads()
-        # Threads that wait for the next batch leave the processor to torch's, which train the student.
+        # Threads that wait for the next batch must not occupy the processor: torch trains the student on it.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.x64quantprecision", "1")
-        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-        providers: Sequence[str] = [name for name in wanted if name in onnxruntime.get_available_providers()]
+        preferred = ("CUDAExecutionProvider", "CPUExecutionProvider")
+        providers: Sequence[str] = [
+            name for name in preferred if name in onnxruntime.get_available_providers()
+        ]
         self.session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-        taken = self.session.get_inputs()[0]
-        self.feed, size = taken.name, taken.shape[0]
+        node = self.session.get_inputs()[0]
+        self.feed, size = node.name, node.shape[0]
         self.fixed = size if isinstance(size, int) else None
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, C] float32, on the images' accelerator, for uint8 images [B, 3, H, W]."""
-        given = np.ascontiguousarray(images.cpu().numpy())
-        size = self.fixed or max(len(given), 1)
-        parts = [self._run(given[start : start + size], size) for start in range(0, len(given), size)]
+        pixels = np.ascontiguousarray(images.cpu().numpy())
+        size = self.fixed or max(len(pixels), 1)
+        parts = [self._run(pixels[start : start + size], size) for start in range(0, len(pixels), size)]
         return torch.from_numpy(np.concatenate(parts)).to(images.device)
 
     def _run(self, images: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
-        """Logits of up to `size` images; the last one is asked again where there are fewer."""
-        given = images if len(images) == size else images[np.minimum(np.arange(size), len(images) - 1)]
-        (logits,) = self.session.run(["logits"], {self.feed: given})
+        """Logits of up to `size` images; a smaller batch is filled with copies of its last image."""
+        batch = images if len(images) == size else images[np.minimum(np.arange(size), len(images) - 1)]
+        (logits,) = self.session.run(["logits"], {self.feed: batch})
         return np.asarray(logits[: len(images)], dtype=np.float32)

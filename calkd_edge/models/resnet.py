@@ -2,8 +2,8 @@
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2 (arXiv 1512.03385),
 with 1x1 convolutions on the shortcuts that change shape (their option B); resnet8x4 and resnet32x4 are four
-times as wide behind a stem twice as wide, as the distillation literature has them. Module names are those
-that the field's published CIFAR checkpoints use.
+times as wide with a stem twice as wide, as in the distillation literature. Module names are those of the
+published CIFAR checkpoints.
 """
 
 from __future__ import annotations
@@ -77,45 +77,72 @@ def _plain(num_classes: int, depth: int, width: float) -> nn.Module:
 
 
 def resnet8(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
-    """CIFAR ResNet-8, 0.08 M parameters at width 1."""
+    """CIFAR ResNet-8, 0.08 M parameters at width 1.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385).
+    """
     return _plain(num_classes, 8, width)
 
 
 def resnet14(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
-    """CIFAR ResNet-14, 0.18 M parameters at width 1."""
+    """CIFAR ResNet-14, 0.18 M parameters at width 1.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385).
+    """
     return _plain(num_classes, 14, width)
 
 
 def resnet20(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
-    """CIFAR ResNet-20, 0.27 M parameters at width 1."""
+    """CIFAR ResNet-20, 0.27 M parameters at width 1.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385).
+    """
     return _plain(num_classes, 20, width)
 
 
 def resnet32(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
-    """CIFAR ResNet-32, 0.47 M parameters at width 1."""
+    """CIFAR ResNet-32, 0.47 M parameters at width 1.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385).
+    """
     return _plain(num_classes, 32, width)
 
 
 def resnet44(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
-    """CIFAR ResNet-44, 0.66 M parameters at width 1."""
+    """CIFAR ResNet-44, 0.66 M parameters at width 1.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385).
+    """
     return _plain(num_classes, 44, width)
 
 
 def resnet56(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
-    """CIFAR ResNet-56, 0.86 M parameters at width 1."""
+    """CIFAR ResNet-56, 0.86 M parameters at width 1.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385).
+    """
     return _plain(num_classes, 56, width)
 
 
 def resnet110(num_classes: int, image_shape: ImageShape, *, width: Width = 1.0) -> nn.Module:
-    """CIFAR ResNet-110, 1.7 M parameters at width 1."""
+    """CIFAR ResNet-110, 1.7 M parameters at width 1.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385).
+    """
     return _plain(num_classes, 110, width)
 
 
 def resnet8x4(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """CIFAR ResNet-8x4, 1.2 M parameters."""
+    """CIFAR ResNet-8x4, 1.2 M parameters.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385).
+    """
     return CifarResNet(num_classes, 8, (32, 64, 128, 256))
 
 
 def resnet32x4(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """CIFAR ResNet-32x4, 7.4 M parameters."""
+    """CIFAR ResNet-32x4, 7.4 M parameters.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385).
+    """
     return CifarResNet(num_classes, 32, (32, 64, 128, 256))

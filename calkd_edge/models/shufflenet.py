@@ -49,7 +49,10 @@ def shufflenet_v2(
     width: Annotated[float, AfterValidator(_known_width)] = 1.0,
     form: Form = "auto",
 ) -> nn.Module:
-    """ShuffleNetV2: channel split and shuffle, with the four widths of the paper."""
+    """ShuffleNetV2: channel split and shuffle, with the four widths of the paper.
+
+    Source: Ma et al., "ShuffleNet V2", ECCV 2018 (arXiv 1807.11164).
+    """
     net: nn.Module = ShuffleNetV2([4, 8, 4], _CHANNELS[width], num_classes, inverted_residual=Unit)
     if is_cifar(form, image_shape):
         net.conv1 = nn.Sequential(

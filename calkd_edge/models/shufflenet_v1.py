@@ -1,8 +1,8 @@
 """ShuffleNetV1 with three groups, in the paper's 224-pixel form and in the CIFAR form.
 
-The CIFAR form is that of the distillation literature's students: a 1x1 stem of stride 1 and no max pooling,
-so that 32 pixels end as 4x4; bottlenecks a quarter as wide as what their unit adds, not as what it gives; and
-a ReLU behind the depthwise convolution.
+The CIFAR form is the student of the distillation literature: a 1x1 stem of stride 1 and no max pooling, so
+that 32 pixels end as 4x4; bottlenecks a quarter as wide as the channels that their unit adds, not as its
+output; and a ReLU after the depthwise convolution.
 Source: Zhang et al., "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices",
 CVPR 2018 (arXiv 1707.01083), table 1; the CIFAR form as RepDistiller and mdistiller publish it.
 """
@@ -77,5 +77,8 @@ class ShuffleNetV1(nn.Module):
 
 
 def shufflenet_v1(num_classes: int, image_shape: ImageShape, *, form: Form = "auto") -> nn.Module:
-    """ShuffleNetV1 at three groups and width 1: grouped 1x1 convolutions and channel shuffle."""
+    """ShuffleNetV1 at three groups and width 1: grouped 1x1 convolutions and channel shuffle.
+
+    Source: Zhang et al., "ShuffleNet", CVPR 2018 (arXiv 1707.01083).
+    """
     return ShuffleNetV1(num_classes, cifar=is_cifar(form, image_shape))

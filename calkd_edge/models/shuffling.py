@@ -1,7 +1,7 @@
-"""Channel shuffle, written for maps whose channels lie last in memory.
+"""Channel shuffle for maps in channels-last memory.
 
 The usual form (view, transpose, view) copies such a map into the other layout and back, in both passes; here
-one copy does it.
+one copy is enough.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 class Interleaving(torch.autograd.Function):
     """Concatenation of two maps with a shuffle in two groups: a0 b0 a1 b1 ...; both [B, C, H, W].
 
-    Each gradient comes back in channels-last memory, as what computed the map wants it.
+    Each gradient is returned in channels-last memory, the layout that the preceding layer reads.
     """
 
     @staticmethod
@@ -42,7 +42,7 @@ class Interleaving(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Of a and of b."""
+        """Gradients of a and b."""
         last = gradient.permute(0, 2, 3, 1)
         pairs = last.reshape(*last.shape[:3], -1, 2)
         of_a, of_b = pairs[..., 0].contiguous(), pairs[..., 1].contiguous()

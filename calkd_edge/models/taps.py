@@ -1,8 +1,8 @@
 """Features of any model by module path, through forward hooks.
 
-A tap is a dotted module path inside the backbone for what comes out of that module ("layer3"), or the path
-and `:input` for what goes in ("fc:input", the pooled embedding; "layer3.2.relu:input", a block before its
-last activation). Of a module that runs several times in a pass, the last time counts.
+A tap is a dotted module path inside the backbone for the output of that module ("layer3"), or the path and
+`:input` for its input ("fc:input", the pooled embedding; "layer3.2.relu:input", a block before its last
+activation). Where a module runs several times in a pass, the last time counts.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from calkd_edge.models.forms import ImageShape
 from calkd_edge.models.image_model import ImageModel
 
 BEFORE = ":input"
-"""Ends a tap that wants what goes into a module."""
+"""Ends a tap that means the input of a module."""
 
 
 @contextmanager
 def tapped(model: ImageModel, paths: Sequence[str], *, where: str) -> Iterator[dict[str, Tensor]]:
-    """Inside the block, each forward pass of `model` fills the yielded dict with the features at `paths`.
+    """Yield a dict that each forward pass of `model` inside the block fills with the features at `paths`.
 
     Args:
-        model: whose backbone is tapped.
+        model: its backbone is tapped.
         paths: taps, e.g. "layer3", "features.13" or "fc:input".
-        where: whose taps these are, for the message: "student" or "teacher".
+        where: "student" or "teacher", for the message.
 
     Raises:
-        RecipeError: a path names no module; the near ones are listed.
+        RecipeError: a path names no module; the message lists similar ones.
     """
     features: dict[str, Tensor] = {}
     modules = [(path, module_at(model, path.removesuffix(BEFORE), where=where)) for path in paths]
@@ -52,7 +52,7 @@ def module_at(model: ImageModel, path: str, *, where: str) -> nn.Module:
     """The backbone's module at a dotted path.
 
     Raises:
-        RecipeError: there is none; the near ones are listed.
+        RecipeError: the path names no module; the message lists similar ones.
     """
     modules: dict[str, nn.Module] = dict(model.backbone.named_modules())
     if path not in modules or not path:
@@ -64,7 +64,7 @@ def module_at(model: ImageModel, path: str, *, where: str) -> nn.Module:
     return modules[path]
 
 
-# Features are copied, since an in-place activation behind (or in) the module would write into them.
+# Features are copied because an in-place activation in or after the module would overwrite them.
 
 
 def _output_keeper(features: dict[str, Tensor], path: str):  # type: ignore[no-untyped-def]  # torch's hook type is a union
@@ -82,7 +82,7 @@ def _input_keeper(features: dict[str, Tensor], path: str):  # type: ignore[no-un
 
 
 def feature_shape(model: ImageModel, path: str, image_shape: ImageShape, *, where: str) -> tuple[int, ...]:
-    """Shape without the batch axis of the feature at `path`, found by a dry pass of two blank images."""
+    """Shape of the feature at `path` without the batch axis, from a forward pass of two blank images."""
     training = model.training
     model.eval()
     with torch.no_grad(), tapped(model, [path], where=where) as features:

@@ -1,18 +1,17 @@
-"""timm's models by name, for use as teachers, when timm is installed."""
+"""timm's models by name, for use as teachers, where timm is installed.
+
+timm is imported when one of its models is named: it takes a second to load.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from types import ModuleType
 
 from torch import nn
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
 from calkd_edge.models.forms import ImageShape
-
-try:
-    import timm
-except ImportError:
-    timm = None  # type: ignore[assignment]
 
 
 def timm_model(num_classes: int, image_shape: ImageShape, *, architecture: str) -> nn.Module:
@@ -22,32 +21,35 @@ def timm_model(num_classes: int, image_shape: ImageShape, *, architecture: str) 
         EnvironmentProblem: timm is not installed.
         RecipeError: timm has no model of that name.
     """
-    installed(architecture)
+    timm = import_timm(architecture)
     known = timm.list_models()
-    if architecture.partition(".")[0] not in known:  # behind a dot: the tag of published weights
+    if architecture.partition(".")[0] not in known:  # a dot starts the tag of published weights
         raise RecipeError(
             f"timm has no model named '{architecture}'",
-            remedy=f"{did_you_mean(architecture, known)}All of them: python -c 'import timm; "
+            remedy=f"{did_you_mean(architecture, known)}List them with: python -c 'import timm; "
             "print(timm.list_models())'.",
         )
-    fixed = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
-    # A transformer is cut to a size when it is built; a convolutional net takes any.
-    given: dict[str, Any] = {"num_classes": num_classes}
-    if fixed is not None and fixed.fixed_input_size:
-        given["img_size"] = image_shape[1:]
-    net: nn.Module = timm.create_model(architecture, **given)
+    published = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
+    # A transformer is built for one image size; a convolutional network accepts any.
+    is_fixed = published is not None and published.fixed_input_size
+    size = {"img_size": image_shape[1:]} if is_fixed else {}
+    net: nn.Module = timm.create_model(architecture, num_classes=num_classes, **size)
     return net
 
 
-def installed(architecture: str) -> Any:
-    """timm itself.
+def import_timm(architecture: str) -> ModuleType:
+    """The module timm.
+
+    Args:
+        architecture: the model that needs it, for the message.
 
     Raises:
-        EnvironmentProblem: it is not installed.
+        EnvironmentProblem: timm is not installed.
     """
-    if timm is None:
+    try:
+        return import_module("timm")
+    except ImportError as absent:
         raise EnvironmentProblem(
             f"the model '{architecture}' needs timm, which is not installed",
-            remedy="pip install 'calkd-edge[timm]'",
-        )
-    return timm
+            remedy="Install it: pip install 'calkd-edge[timm]'",
+        ) from absent

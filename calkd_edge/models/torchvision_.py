@@ -13,8 +13,7 @@ def torchvision_model(num_classes: int, image_shape: ImageShape, *, architecture
     """A classification model of torchvision, untrained, as torchvision builds it.
 
     Raises:
-        RecipeError: torchvision has no classification model of that name, or it gives several outputs in
-        training.
+        RecipeError: torchvision has no classification model of that name.
     """
     known = models.list_models(module=models)
     if architecture not in known:

@@ -1,7 +1,7 @@
-"""Wide residual nets for CIFAR: pre-activation blocks in three groups, 6n+4 layers.
+"""Wide residual networks for CIFAR: pre-activation blocks in three groups, 6n+4 layers.
 
-Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016 (arXiv 1605.07146), table 1. Module names
-are those that the field's published CIFAR checkpoints use.
+Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016 (arXiv 1605.07146), table 1. Module
+names are those of the published CIFAR checkpoints.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from calkd_edge.models.forms import ImageShape
 
 
 class PreActivationBlock(nn.Module):
-    """Two 3x3 convolutions, each behind its normalisation and ReLU, and a shortcut."""
+    """Two 3x3 convolutions, each after a normalisation and a ReLU, and a shortcut."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -43,12 +43,12 @@ class Group(nn.Module):
         self.layer = nn.Sequential(first, *rest)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Through every block."""
+        """[B, channels_in, H, W] -> [B, channels, H / stride, W / stride]."""
         return self.layer(x)  # type: ignore[no-any-return]
 
 
 class WideResNet(nn.Module):
-    """depth = 6n+4 layers, k times as wide as a CIFAR residual net."""
+    """depth = 6n+4 layers, k times as wide as a CIFAR residual network."""
 
     def __init__(self, num_classes: int, depth: int, k: int) -> None:
         super().__init__()
@@ -73,20 +73,32 @@ class WideResNet(nn.Module):
 
 
 def wrn_16_1(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """Wide residual net WRN-16-1, 0.18 M parameters."""
+    """Wide residual net WRN-16-1, 0.18 M parameters.
+
+    Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016 (arXiv 1605.07146).
+    """
     return WideResNet(num_classes, 16, 1)
 
 
 def wrn_16_2(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """Wide residual net WRN-16-2, 0.70 M parameters."""
+    """Wide residual net WRN-16-2, 0.70 M parameters.
+
+    Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016 (arXiv 1605.07146).
+    """
     return WideResNet(num_classes, 16, 2)
 
 
 def wrn_40_1(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """Wide residual net WRN-40-1, 0.57 M parameters."""
+    """Wide residual net WRN-40-1, 0.57 M parameters.
+
+    Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016 (arXiv 1605.07146).
+    """
     return WideResNet(num_classes, 40, 1)
 
 
 def wrn_40_2(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """Wide residual net WRN-40-2, 2.2 M parameters."""
+    """Wide residual net WRN-40-2, 2.2 M parameters.
+
+    Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016 (arXiv 1605.07146).
+    """
     return WideResNet(num_classes, 40, 2)

@@ -45,7 +45,7 @@ def _seconds_per_step(
 
     from calkd_edge.models import MODELS
     from calkd_edge.models.image_model import ImageModel
-    from calkd_edge.training.pace import seconds_per_step
+    from calkd_edge.training.step_time import seconds_per_step
 
     backbone = MODELS.load(component.name)(1000, shape, **component.settings)
     device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")

@@ -92,7 +92,7 @@ def _pretrained(description: ModelDescription, job: Job, params: StartParams, se
     head = head_names(name, settings, len(description.classes), description.image_shape)
     torch.manual_seed(seed)
     model = image_model.build(description)
-    fill(model.backbone, state, f"{where}.pretrained: {source}", spared=head)
+    fill(model.backbone, state, f"{where}.pretrained: {source}", excluded=head)
     # "train" from now on: it is trained there, and was declared to have seen nothing else of this data.
     description = description.model_copy(update={"trained_on": "train"})
     return Start(model, description, Frozen(*body(model.backbone, head)))

@@ -1,5 +1,5 @@
-"""The epochs: forward, backward, step, checkpoint, resume; the one door to Lightning Fabric.
+"""The training loop: forward and backward pass, optimizer step, checkpoint, resume.
 
-In scope: optimising a module over batches, on one process or several. Out of scope: names, recipes, losses'
-formulae.
+In scope: optimising a module over batches, in one process or several; the only imports of Lightning Fabric.
+Out of scope: names, recipes, the formulas of losses.
 """

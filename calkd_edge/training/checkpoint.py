@@ -1,23 +1,25 @@
-"""What a training keeps after each epoch, so that a killed one goes on where it was."""
+"""The checkpoint after each epoch, from which a killed training resumes."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from calkd_edge.training.averaging import WeightAverage
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 CHECKPOINT = "last.ckpt"
 
 
-class Place(Protocol):
-    """Where checkpoints and the history lie."""
+class Locations(Protocol):
+    """The paths of the checkpoint and the history."""
 
     @property
     def scratch(self) -> Path:
@@ -25,7 +27,7 @@ class Place(Protocol):
 
     @property
     def history(self) -> Path:
-        """The file with one JSON line an epoch."""
+        """The file with one JSON line per epoch."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ class State:
     """Everything of a training that changes from step to step.
 
     Attributes:
-        module: trained, with the losses' own layers.
-        optimizer: with its momenta.
-        average: of the weights, if one is kept.
-        fabric: whose precision may hold a gradient scaler.
+        module: in training, including the layers of losses.
+        optimizer: with its momenta; Fabric wraps it.
+        average: of the weights, if there is any.
+        fabric: its precision may contain a gradient scaler.
     """
 
     module: nn.Module
@@ -44,8 +46,8 @@ class State:
     average: WeightAverage | None
     fabric: Fabric
 
-    def save(self, place: Place, epochs_done: int, lines: list[str]) -> None:
-        """Write the checkpoint under another name, then rename it; write the history anew."""
+    def save(self, paths: Locations, epochs_done: int, lines: list[str]) -> None:
+        """Write the checkpoint under a temporary name, then rename it; rewrite the history."""
         state = {
             "epochs_done": epochs_done,
             "module": self.module.state_dict(),
@@ -54,17 +56,17 @@ class State:
             "precision": self.fabric.strategy.precision.state_dict(),
             "history": lines,
         }
-        temporary = place.scratch / f".{CHECKPOINT}.{os.getpid()}"
+        temporary = paths.scratch / f".{CHECKPOINT}.{os.getpid()}"
         with temporary.open("wb") as stream:
             torch.save(state, stream)
             stream.flush()
-            os.fsync(stream.fileno())  # else a power cut may leave the new name with nothing behind it
-        os.replace(temporary, place.scratch / CHECKPOINT)
-        place.history.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            os.fsync(stream.fileno())  # otherwise a power cut may leave an empty file under the new name
+        os.replace(temporary, paths.scratch / CHECKPOINT)
+        paths.history.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def resume(self, place: Place) -> tuple[int, list[str]]:
-        """Fill everything from the checkpoint; returns the first epoch to do and the history so far."""
-        path = place.scratch / CHECKPOINT
+    def resume(self, paths: Locations) -> tuple[int, list[str]]:
+        """Restore everything from the checkpoint; returns the first epoch to run and the history so far."""
+        path = paths.scratch / CHECKPOINT
         if not path.is_file():
             return 0, []
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -74,5 +76,5 @@ class State:
         if self.average is not None:
             self.average.restore(state["average"])
         lines = list(state["history"])
-        place.history.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        paths.history.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return int(state["epochs_done"]), lines

@@ -1,10 +1,10 @@
-"""Training a network as its int8 file will run: every activation and weight rounded where the file rounds.
+"""Training with the rounding of the int8 file: activations and weights are rounded where the file does so.
 
-The places are those of the canonical file: what a Conv2d or Linear reads, on one symmetric range of int8, and
-its weight, by output channel, after batch normalisation was folded into it. Normalisation must stay at its
-stored statistics, while its weight and bias go on learning. Gradients pass through a rounding unchanged,
-and stop where a value is clipped (the straight-through estimator, Bengio et al., arXiv 1308.3432; for int8,
-Jacob et al., arXiv 1712.05877).
+As in the canonical file, these are the input of each Conv2d or Linear, on one symmetric int8 range, and its
+weight, per output channel, after batch normalisation is folded into it. Normalisation must keep its stored
+statistics, while its weight and bias continue to learn. Gradients pass through a rounding unchanged and stop
+where a value is clipped (the straight-through estimator, Bengio et al., arXiv 1308.3432; for int8, Jacob et
+al., arXiv 1712.05877).
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from calkd_edge.training.kernels import convolve
 
 IMAGES_PER_RUN = 64
 FOLDED_TOLERANCE = 1e-4
-"""Of the largest logit: how far folding a normalisation may move the logits before it counts as wrong."""
+"""Largest change of the logits by folding a normalisation, as a fraction of the largest logit."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A module that int8 kernels compute.
+    """A convolution or linear layer that int8 kernels compute.
 
     Attributes:
-        path: of the module, in the network.
+        path: of the module in the network.
         module: the convolution or linear layer.
-        norm: the batch normalisation behind it that is folded into it; None where something else reads its
-            output too.
+        norm: the batch normalisation after it that is folded into it; None where another module reads its
+            output as well.
         reads: the first module that reads the same input, which shares its range.
     """
 
@@ -48,63 +48,64 @@ class Layer:
 
 
 def layers_of(network: nn.Module, images: Tensor) -> list[Layer]:
-    """Every layer of a network that int8 kernels compute, in the order in which they run.
+    """Every layer of a network that int8 kernels compute, in the order of execution.
 
     Args:
-        network: uint8 images [N, 3, H, W] -> logits; put in evaluation mode.
-        images: a few, to see what follows on what.
+        network: uint8 images [N, 3, H, W] -> logits; it is set to evaluation mode.
+        images: a few images, from which the order of the layers is traced.
 
     Raises:
-        StageFailed: folding its normalisations changes what the network says.
+        StageFailed: folding the network's normalisations changes its logits.
     """
-    layers = _traced(network.eval(), images)
+    traced = _trace(network.eval(), images)
     with torch.no_grad():
-        wanted = network(images)
+        expected = network(images)
 
-        def moves(chosen: Sequence[Layer]) -> float:
-            """By how much of the largest logit folding moves one."""
-            with _patched({layer.module: partial(_folded, layer) for layer in chosen}, norms_of(chosen)):
-                found = network(images)
-            return float((found - wanted).abs().max()) / max(1.0, float(wanted.abs().max()))
+        def change(folded: Sequence[Layer]) -> float:
+            """Largest change of a logit by folding, as a fraction of the largest logit."""
+            with _patched({layer.module: partial(_folded, layer) for layer in folded}, norms_of(folded)):
+                logits = network(images)
+            return float((logits - expected).abs().max()) / max(1.0, float(expected.abs().max()))
 
-        # What reads a convolution beside its normalisation shows only in what the network then says.
-        kept = [
-            layer if layer.norm is None or moves([layer]) <= FOLDED_TOLERANCE else replace(layer, norm=None)
-            for layer in layers
+        # A second reader of a convolution's output shows only in the logits.
+        layers = [
+            layer if layer.norm is None or change([layer]) <= FOLDED_TOLERANCE else replace(layer, norm=None)
+            for layer in traced
         ]
-        departs = moves(kept)
-    if not departs <= 10 * FOLDED_TOLERANCE:
+        total_change = change(layers)
+    if not total_change <= 10 * FOLDED_TOLERANCE:
         raise StageFailed(
-            f"folding this network's batch normalisations moves its logits by {departs:.2g} of the largest",
-            remedy="Leave int8_qat out, and report the network.",
+            "folding this network's batch normalisations changes its logits by "
+            f"{total_change:.2g} of the largest",
+            remedy="Remove int8_qat from the precisions, and report the network.",
         )
-    return kept
+    return layers
 
 
 def norms_of(layers: Sequence[Layer]) -> list[nn.Module]:
-    """The normalisations that are folded."""
+    """The batch normalisations that are folded into the layers."""
     return [layer.norm for layer in layers if layer.norm is not None]
 
 
 def ranges_of(
     network: nn.Module, layers: Sequence[Layer], batches: Callable[[], Iterator[Tensor]], method: RangeMethod
 ) -> dict[str, float]:
-    """r of the symmetric range [-r, r] of what each layer reads, by the layer's path.
+    """The bound r of the symmetric range [-r, r] of each layer's input, by the layer's path.
 
     Args:
         network: in evaluation mode.
         layers: its layers.
-        batches: gives the same uint8 images [N, 3, H, W] each time it is asked.
+        batches: returns the same uint8 images [N, 3, H, W] on each call.
         method: see Magnitudes.
     """
-    found = Magnitudes([layer.path for layer in layers if layer.reads == layer.path], method)
-    for this_pass in range(found.passes):
+    magnitudes = Magnitudes([layer.path for layer in layers if layer.reads == layer.path], method)
+    for this_pass in range(magnitudes.passes):
 
-        def see(path: str, module: nn.Module, inputs: tuple[Tensor, ...], now: int = this_pass) -> None:
-            found.see(now, path, inputs[0].float().cpu().numpy())
+        def observe(path: str, module: nn.Module, inputs: tuple[Tensor, ...], now: int = this_pass) -> None:
+            magnitudes.see(now, path, inputs[0].float().cpu().numpy())
 
         hooks = [
-            layer.module.register_forward_pre_hook(partial(see, layer.path))
+            layer.module.register_forward_pre_hook(partial(observe, layer.path))
             for layer in layers
             if layer.reads == layer.path
         ]
@@ -115,13 +116,13 @@ def ranges_of(
         finally:
             for hook in hooks:
                 hook.remove()
-    ranges = found.ranges()
+    ranges = magnitudes.ranges()
     return {layer.path: ranges[layer.reads] for layer in layers}
 
 
 @contextmanager
 def fake_int8(layers: Sequence[Layer], ranges: Mapping[str, float], scales: Scales) -> Iterator[None]:
-    """Inside the block, the layers round as int8 does, and their normalisations do nothing of their own."""
+    """Inside the block, the layers round as int8 does and include their normalisations."""
     forwards: dict[nn.Module, Callable[[Tensor], Tensor]] = {
         layer.module: partial(_rounded, layer, activation_scale(ranges[layer.path], scales), scales)
         for layer in layers
@@ -132,23 +133,24 @@ def fake_int8(layers: Sequence[Layer], ranges: Mapping[str, float], scales: Scal
 
 @contextmanager
 def _patched(
-    forwards: Mapping[nn.Module, Callable[[Tensor], Tensor]], passed: Sequence[nn.Module]
+    forwards: Mapping[nn.Module, Callable[[Tensor], Tensor]], bypassed: Sequence[nn.Module]
 ) -> Iterator[None]:
-    whole: dict[nn.Module, Callable[[Tensor], Tensor]] = {**forwards, **dict.fromkeys(passed, _same)}
-    before = {module: vars(module).get("forward") for module in whole}
-    for module, forward in whole.items():
+    """Inside the block, modules run these forwards; the bypassed ones return their input."""
+    patches: dict[nn.Module, Callable[[Tensor], Tensor]] = {**forwards, **dict.fromkeys(bypassed, _identity)}
+    originals = {module: vars(module).get("forward") for module in patches}
+    for module, forward in patches.items():
         module.forward = forward
     try:
         yield
     finally:
-        for module, kept in before.items():
-            if kept is None:
+        for module, original in originals.items():
+            if original is None:
                 del module.forward
             else:
-                module.forward = kept
+                module.forward = original
 
 
-def _same(x: Tensor) -> Tensor:
+def _identity(x: Tensor) -> Tensor:
     return x
 
 
@@ -158,7 +160,7 @@ def _folded(layer: Layer, x: Tensor) -> Tensor:
 
 def _rounded(layer: Layer, scale: float, scales: Scales, x: Tensor) -> Tensor:
     weight, bias = _weight_and_bias(layer)
-    # In float32, also under autocast: rounding needs the scale's own digits.
+    # In float32, also under autocast: rounding needs all digits of the scale.
     x = torch.fake_quantize_per_tensor_affine(x.float(), scale, 0, -128, 127)
     return _computed(layer.module, x, *_rounded_weight(weight.float(), bias, scale, scales))
 
@@ -166,7 +168,7 @@ def _rounded(layer: Layer, scale: float, scales: Scales, x: Tensor) -> Tensor:
 def _rounded_weight(
     weight: Tensor, bias: Tensor | None, of_activation: float, scales: Scales
 ) -> tuple[Tensor, Tensor | None]:
-    """The weight on the file's scales, within [-127, 127]; the bias on their grid, where they have one."""
+    """The weight on the file's scales, within [-127, 127]; the bias on the grid of the scales."""
     offset = None if bias is None else bias.detach().float().cpu().numpy()
     scale = weight_scales(weight.detach().cpu().numpy(), offset, of_activation, scales)
     of_weight = torch.from_numpy(scale).to(weight.device)
@@ -179,7 +181,7 @@ def _rounded_weight(
 
 
 def _weight_and_bias(layer: Layer) -> tuple[Tensor, Tensor | None]:
-    """A layer's own, with its normalisation in them."""
+    """Weight and bias of a layer, with its normalisation folded into them."""
     weight, bias, norm = layer.module.weight, layer.module.bias, layer.norm
     if norm is None:
         return weight, bias
@@ -201,43 +203,46 @@ def _computed(module: nn.Conv2d | nn.Linear, x: Tensor, weight: Tensor, bias: Te
     return convolve(module, x, weight, bias)
 
 
-def _traced(network: nn.Module, images: Tensor) -> list[Layer]:
-    """The layers of one pass, and which tensor each of them read and wrote."""
+def _trace(network: nn.Module, images: Tensor) -> list[Layer]:
+    """The layers in the order of one forward pass, with their normalisations and shared inputs."""
     paths = {module: path for path, module in network.named_modules()}
     order: list[nn.Module] = []
-    wrote: dict[tuple[int, int], nn.Module] = {}
-    read_first: dict[tuple[int, int], nn.Module] = {}
+    writers: dict[tuple[int, int], nn.Module] = {}
+    first_readers: dict[tuple[int, int], nn.Module] = {}
     reads: dict[nn.Module, nn.Module] = {}
     norms: dict[nn.Module, _BatchNorm] = {}
-    held: list[Tensor] = []  # so that no tensor takes another's place in memory, and with it its name
+    tensors: list[Tensor] = []  # kept alive, so that no id is used twice
 
-    def name(tensor: Tensor) -> tuple[int, int]:
-        held.append(tensor)
-        return id(tensor), tensor._version  # an activation in place makes another value of the same tensor
+    def identity(tensor: Tensor) -> tuple[int, int]:
+        tensors.append(tensor)
+        return id(tensor), tensor._version  # an in-place activation changes the version
 
     def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        given = name(inputs[0])
+        value = identity(inputs[0])
         if isinstance(module, _BatchNorm):
-            source = wrote.get(given)
+            source = writers.get(value)
             if source is not None:
                 norms[source] = module
         elif isinstance(module, nn.Linear) and inputs[0].dim() != 2:
             return  # exported as a product of matrices that stays in float
         elif module not in reads:
             order.append(module)
-            reads[module] = read_first.setdefault(given, module)
+            reads[module] = first_readers.setdefault(value, module)
 
     def after(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        wrote[name(output)] = module
+        writers[identity(output)] = module
 
-    watched = [one for one in paths if isinstance(one, nn.Conv2d | nn.Linear)]
-    hooks = [one.register_forward_pre_hook(before) for one in paths if isinstance(one, _BatchNorm)]
-    for one in watched:
-        hooks += [one.register_forward_pre_hook(before), one.register_forward_hook(after)]
+    hooks = [module.register_forward_pre_hook(before) for module in paths if isinstance(module, _BatchNorm)]
+    for module in paths:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
     try:
         with torch.no_grad():
             network(images)
     finally:
         for hook in hooks:
             hook.remove()
-    return [Layer(paths[one], one, norms.get(one), paths[reads[one]]) for one in order]  # type: ignore[arg-type]  # watched are
+    return [
+        Layer(paths[module], module, norms.get(module), paths[reads[module]])  # type: ignore[arg-type]  # only hooked modules
+        for module in order
+    ]

@@ -1,9 +1,10 @@
-"""Convolutions of mobile nets on a CPU: the same sums as torch's, by the quickest of its routes.
+"""Convolutions of mobile networks on a CPU: the same sums as torch's, by faster routes.
 
-torch is slow where mobile nets spend their time: on small maps, where setting a convolution up costs more
-than its sums; in the weight gradient of a 1x1 convolution in groups; and in that of a depthwise convolution
-with a 5x5 kernel or on maps smaller than the kernel, most of all on processors without AVX-512. Products of
-matrices and shifted sums do the same work there. benchmarks/training/kernels.py measures each route.
+torch is slow where mobile networks spend their time: on small maps, where the set-up of a convolution costs
+more than its sums; in the weight gradient of a grouped 1x1 convolution; and in the weight gradient of a
+depthwise convolution with a 5x5 kernel or on maps smaller than the kernel, most of all on processors without
+AVX-512. Matrix products and shifted sums replace it there. benchmarks/training/kernels.py measures each
+route.
 """
 
 from __future__ import annotations
@@ -18,20 +19,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 SMALL_MAP = 16
-"""Pixels of a map up to which setting a convolution up costs more than the sums that it is made of."""
+"""Pixels of a map up to which the set-up of a convolution costs more than its sums."""
 
 
 @contextmanager
 def quick_convolutions(module: nn.Module) -> Iterator[None]:
-    """Inside the block, the convolutions of `module` that a quicker route exists for take it.
+    """Inside the block, the convolutions of `module` for which a faster route exists use it.
 
-    A route is taken for float32 inputs in channels-last memory on a CPU, in training mode, and outside
-    autocast; all others go to torch as before. The sums are the same but for the order in which they are
-    rounded.
+    A route applies to float32 inputs in channels-last memory on a CPU, in training mode, and outside
+    autocast; torch computes all others as before. The results differ only by the order of rounding.
     """
     changed = []
     for convolution in module.modules():
-        if type(convolution) is nn.Conv2d and _quicker(convolution) is not None:
+        if type(convolution) is nn.Conv2d and _faster_route(convolution) is not None:
             convolution.forward = partial(_forward, convolution)  # type: ignore[method-assign]  # undone below
             changed.append(convolution)
     try:
@@ -42,9 +42,9 @@ def quick_convolutions(module: nn.Module) -> Iterator[None]:
 
 
 def convolve(module: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """What `module` does to x, with another weight and bias in place of its own; by the quickest route."""
-    quicker = _quicker(module)
-    y = None if quicker is None or not _suits(module, x) else quicker(module, x, weight)
+    """The output of `module` for x with this weight and bias, by the fastest route."""
+    route = _faster_route(module)
+    y = None if route is None or not _suits(module, x) else route(module, x, weight)
     if y is None:
         plain: Tensor = module._conv_forward(x, weight, bias)
         return plain
@@ -55,8 +55,8 @@ def _forward(module: nn.Conv2d, x: Tensor) -> Tensor:
     return convolve(module, x, module.weight, module.bias)
 
 
-def _quicker(module: nn.Conv2d) -> Callable[[nn.Conv2d, Tensor, Tensor], Tensor | None] | None:
-    """The route for a kind of convolution; it gives None for inputs that torch is quicker with."""
+def _faster_route(module: nn.Conv2d) -> Callable[[nn.Conv2d, Tensor, Tensor], Tensor | None] | None:
+    """The route for a kind of convolution; the route returns None for inputs where torch is faster."""
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         return None
     if module.kernel_size == (1, 1) and module.stride == (1, 1) and module.padding == (0, 0):
@@ -94,9 +94,9 @@ def _depthwise(module: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor | None:
 
 
 class PointwiseConvolution(torch.autograd.Function):
-    """A 1x1 convolution as products of matrices; in groups, only its weight gradient is one.
+    """A 1x1 convolution as matrix products; in groups, only its weight gradient is one.
 
-    x: [B, I, H, W] float32, channels last; weight: [O, I / groups, 1, 1]; gives [B, O, H, W], channels last.
+    x: [B, I, H, W] float32, channels last; weight: [O, I / groups, 1, 1]; y: [B, O, H, W], channels last.
     """
 
     @staticmethod
@@ -133,10 +133,10 @@ def _input_gradient(
     padding: tuple[int, int],
     groups: int,
 ) -> Tensor:
-    """torch's own route, asked for the input's gradient alone."""
-    wanted = [True, False, False]
+    """The gradient of the input alone, by torch's route."""
+    outputs = [True, False, False]
     of_x: Tensor = torch.ops.aten.convolution_backward(
-        gradient, x, weight, None, stride, padding, (1, 1), False, (0, 0), groups, wanted
+        gradient, x, weight, None, stride, padding, (1, 1), False, (0, 0), groups, outputs
     )[0]
     return of_x
 
@@ -151,9 +151,9 @@ def _weight_gradient(rows: Tensor, gradients: Tensor, groups: int) -> Tensor:
 
 
 class SmallDepthwiseConvolution(torch.autograd.Function):
-    """A depthwise convolution whose weight gradient is a sum for each place of the kernel.
+    """A depthwise convolution whose weight gradient is one sum per element of the kernel.
 
-    x: [B, C, H, W] float32, channels last; weight: [C, 1, K, L]; gives [B, C, H', W'].
+    x: [B, C, H, W] float32, channels last; weight: [C, 1, K, L]; y: [B, C, H', W'].
     """
 
     @staticmethod
@@ -174,29 +174,29 @@ class SmallDepthwiseConvolution(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = _input_gradient(gradient, x, weight, ctx.stride, ctx.padding, len(weight))
         if ctx.needs_input_grad[1]:
-            of_weight = _sum_for_each_place(x, gradient, weight, ctx.stride, ctx.padding)
+            of_weight = _depthwise_weight_gradient(x, gradient, weight, ctx.stride, ctx.padding)
         return of_x, of_weight, None, None
 
 
-def _sum_for_each_place(
+def _depthwise_weight_gradient(
     x: Tensor, gradient: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
-    """The weight gradient [C, 1, K, L]: at each place, the pixels that it touched times their gradients."""
+    """The weight gradient [C, 1, K, L]: per element, the sum of its input pixels times their gradients."""
     inputs, gradients = x.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1)
     result = torch.zeros_like(weight)
     for down in range(weight.shape[2]):
-        rows, own_rows = _touched(down - padding[0], stride[0], x.shape[2], gradient.shape[2])
+        rows, output_rows = _overlap(down - padding[0], stride[0], x.shape[2], gradient.shape[2])
         for right in range(weight.shape[3]):
-            columns, own_columns = _touched(right - padding[1], stride[1], x.shape[3], gradient.shape[3])
-            touched = inputs[:, rows, columns] * gradients[:, own_rows, own_columns]
-            result[:, 0, down, right] = touched.sum((0, 1, 2))
+            columns, output_columns = _overlap(right - padding[1], stride[1], x.shape[3], gradient.shape[3])
+            products = inputs[:, rows, columns] * gradients[:, output_rows, output_columns]
+            result[:, 0, down, right] = products.sum((0, 1, 2))
     return result
 
 
-def _touched(shift: int, stride: int, size: int, outputs: int) -> tuple[slice, slice]:
-    """The inputs that a place of the kernel meets along an axis, and the outputs at which it does.
+def _overlap(shift: int, stride: int, size: int, outputs: int) -> tuple[slice, slice]:
+    """The inputs that an element of the kernel reads along an axis, and the outputs that it contributes to.
 
-    Output i meets input i * stride + shift.
+    Output i reads input i * stride + shift.
     """
     first = max(0, -(shift // stride))
     last = min(outputs - 1, (size - 1 - shift) // stride)

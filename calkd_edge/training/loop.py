@@ -1,4 +1,4 @@
-"""fit(): the epochs of one training, resumable after any kill with the same final weights."""
+"""fit(): the epochs of a training, resumable after a kill with the same final weights."""
 
 from __future__ import annotations
 
@@ -9,45 +9,37 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.precision import MixedPrecision
 from torch import Tensor, distributed, nn
 
 from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.recipe.training import TrainingSection
 from calkd_edge.training.averaging import WeightAverage
-from calkd_edge.training.batch_norm import converted, synchronised
+from calkd_edge.training.batch_norm import convert_to_sync, synchronised
 from calkd_edge.training.checkpoint import State
 from calkd_edge.training.kernels import quick_convolutions
 from calkd_edge.training.memory import keep_freed_memory
 from calkd_edge.training.schedule import learning_rate, optimizer_for
 
-_MIXED: dict[str, Literal["bf16-mixed", "16-mixed"]] = {"bf16": "bf16-mixed", "fp16": "16-mixed"}
-
-
-class _Autocast(MixedPrecision):
-    """Autocast around the forward pass; a batch keeps its own types (stored logits are not rounded)."""
-
-    def convert_input(self, data: Any) -> Any:
-        return data
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's images and what belongs to them.
+    """The images of a step, with their labels and targets.
 
     Attributes:
         images: [B, 3, H, W] uint8, augmented.
         labels: [B] int64.
         indices: [B] int64, position in the train split.
         epoch: fractional.
-        teacher_logits: [B, C] float32, calibrated, when soft labels were read; else None.
-        other_labels: [B] int64, of the images that were mixed in; None without mixing.
-        share: of `labels` against `other_labels`, in 0..1.
+        teacher_logits: [B, C] float32, calibrated, from stored soft labels; None where the teacher runs live.
+        other_labels: [B] int64, of the second image of each mixed image; None without mixing.
+        share: weight of `labels`, in 0..1; `other_labels` have the rest.
     """
 
     images: Tensor
@@ -77,11 +69,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Frozen:
-    """What learns nothing for a while.
+    """Modules and weights that do not learn in the first epochs.
 
     Attributes:
-        modules: their batch normalisation uses its stored statistics, their dropout is off.
-        weights: stay as they are.
+        modules: their batch normalisation uses stored statistics, and their dropout is off.
+        weights: are not updated.
     """
 
     modules: Sequence[nn.Module] = ()
@@ -90,21 +82,21 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Training:
-    """What `fit` needs besides the module.
+    """The settings and callbacks of `fit`.
 
     Attributes:
         section: epochs, images per step, optimizer, schedule.
-        seed: of every draw.
-        steps_per_epoch: how many batches one epoch yields on every process.
-        batches: epoch, rank, world -> that process' batches.
-        watch: called after each epoch with the epoch's number; figures for the history, never for a decision.
-        scratch: where checkpoints survive a kill.
-        history: the file that gets one JSON line an epoch.
-        progress: called with (steps done, steps in all).
-        model: the part of the module that ships: what an average is kept of.
-        frozen: what of it learns nothing in the first `freeze_epochs`.
-        freeze_epochs: how long.
-        within: what surrounds each epoch and its watch.
+        seed: of every random draw.
+        steps_per_epoch: number of batches per epoch in each process.
+        batches: (epoch, rank, world size) -> the batches of that process.
+        watch: called after each epoch with its number; returns figures for the history, never for a decision.
+        scratch: folder of the checkpoint; it survives a kill.
+        history: file with one JSON line per epoch.
+        progress: called with (steps done, total steps).
+        model: the part of the module that ships and is averaged.
+        frozen: the parts of the model that do not learn in the first `freeze_epochs`.
+        freeze_epochs: number of these epochs.
+        within: context manager around each epoch and its watch.
     """
 
     section: TrainingSection
@@ -126,25 +118,30 @@ def fabric_for(accelerator: str, autocast: str | None = None) -> Fabric:
 
     Args:
         accelerator: auto, cpu or cuda.
-        autocast: bf16 or fp16 for the forward pass, with weights in float32; None for float32 throughout.
+        autocast: bf16 or fp16 for the forward pass, with weights in float32; None for float32 everywhere.
 
     Raises:
-        EnvironmentProblem: cuda was asked for and is not there, or the accelerator lacks the autocast type.
+        EnvironmentProblem: the machine has no CUDA device, or the accelerator does not support the autocast
+            type.
     """
+    from lightning_fabric import Fabric
+
+    from calkd_edge.training.autocast import Autocast
+
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem(
             "--accelerator cuda: torch sees no CUDA device", remedy="Use --accelerator auto or cpu."
         )
     chosen = "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-    has_it = {
+    supported = {
         None: True,
         "bf16": chosen == "cpu" or torch.cuda.is_bf16_supported(),
         "fp16": chosen == "cuda",
     }
-    if not has_it[autocast]:
+    if not supported[autocast]:
         raise EnvironmentProblem(
             f"autocast: {autocast} does not work on this accelerator ({chosen})",
-            remedy=f"Set it to {', '.join(str(name or 'null') for name in has_it if has_it[name])}.",
+            remedy=f"Set it to {', '.join(str(name or 'null') for name in supported if supported[name])}.",
         )
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
@@ -153,7 +150,7 @@ def fabric_for(accelerator: str, autocast: str | None = None) -> Fabric:
         devices=local,
         num_nodes=max(1, world // local),
         strategy="ddp" if world > 1 else "auto",
-        plugins=[] if autocast is None else [_Autocast(_MIXED[autocast], chosen)],
+        plugins=[] if autocast is None else [Autocast(autocast, chosen)],
     )
     fabric.launch()
     if world > 1:
@@ -162,7 +159,7 @@ def fabric_for(accelerator: str, autocast: str | None = None) -> Fabric:
 
 
 def _leave_group() -> None:
-    """Leave the process group before the interpreter ends, which else may abort over its threads."""
+    """Leave the process group before the interpreter ends: its threads may abort the process otherwise."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
 
@@ -170,19 +167,19 @@ def _leave_group() -> None:
 def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
     """Train `module`, whose forward takes a Batch and returns named terms that sum to the loss.
 
-    Each epoch begins by seeding torch from (seed, epoch), and ends with a checkpoint that is written under
-    another name and renamed: a killed training goes on at the last whole epoch and ends with the same
+    Each epoch starts by seeding torch from (seed, epoch) and ends with a checkpoint, written under a
+    temporary name and renamed. A killed training resumes after the last complete epoch and ends with the same
     weights, bit for bit, on the same machine, library versions and number of threads.
 
     Raises:
-        StageFailed: the loss is no longer finite.
+        StageFailed: the loss or a weight is not finite.
     """
     section = training.section
     is_shared = section.sync_batch_norm and fabric.world_size > 1
     is_shared_here = is_shared and fabric.device.type == "cpu"
     if is_shared and not is_shared_here:
-        module, kept = converted(module, training.frozen.modules)
-        training = replace(training, frozen=replace(training.frozen, modules=kept))
+        module, frozen = convert_to_sync(module, training.frozen.modules)
+        training = replace(training, frozen=replace(training.frozen, modules=frozen))
     # On CPU, torch 2.14's DDP crashes in the backward pass of channels-last weights (of a 1x1 projection).
     if fabric.world_size == 1 or fabric.device.type == "cuda":
         module = module.to(memory_format=torch.channels_last)
@@ -199,7 +196,7 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
         with quick_convolutions(module), normalisation, training.within():
             terms = _epoch(wrapped, optimizer, training, fabric, epoch, average)
         if fabric.global_rank == 0:
-            with average.in_place() if average is not None else nullcontext(), training.within():
+            with average.applied() if average is not None else nullcontext(), training.within():
                 watched = training.watch(epoch)
             lines.append(json.dumps({"epoch": epoch, **terms, **watched}))
             state.save(training, epoch + 1, lines)
@@ -209,8 +206,8 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
 
 
 def _epoch(
-    wrapped: Any,
-    optimizer: Any,
+    wrapped: nn.Module,
+    optimizer: torch.optim.Optimizer,
     training: Training,
     fabric: Fabric,
     epoch: int,
@@ -219,8 +216,8 @@ def _epoch(
     """One pass over the batches; returns each term's mean.
 
     Raises:
-        StageFailed: a term's mean or a weight is not finite. Checked once an epoch, since asking each step
-        would make a GPU wait; the weights too, since the last step's gradient shows in no loss.
+        StageFailed: a term's mean or a weight is not finite. This is checked once per epoch, because a check
+            in each step would make a GPU wait; weights are checked because no loss shows the last gradient.
     """
     section, steps = training.section, training.steps_per_epoch
     sums: dict[str, Tensor] = {}
@@ -251,7 +248,10 @@ def _epoch(
         training.progress(epoch * steps + step + 1, section.epochs * steps)
     totals = fabric.all_reduce(torch.stack([total.float() for total in sums.values()]))  # mean over processes
     means = {f"train_{name}": float(total) / steps for name, total in zip(sums, totals, strict=True)}
-    weights = [*wrapped.parameters(), *training.model.buffers()]  # a running variance overflows in silence
+    weights = [
+        *wrapped.parameters(),
+        *training.model.buffers(),
+    ]  # a running variance can overflow
     finite = all(bool(torch.isfinite(weight).all()) for weight in weights)
     if not finite or not np.isfinite(list(means.values())).all():
         what = "loss is" if finite else "weights are"

@@ -1,4 +1,4 @@
-"""What a training asks of the C library's memory."""
+"""Settings of the C library's memory allocator for a training."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import sys
 log = logging.getLogger(__name__)
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-"""glibc's names of its settings, from malloc.h."""
+"""glibc's numbers of its settings, from malloc.h."""
 
 KEPT_BYTES = 1 << 30
 LARGEST_HEAP_BLOCK = 32 << 20
-"""glibc takes no larger value on 64-bit machines."""
+"""The largest value that glibc accepts on 64-bit machines."""
 
 
 def keep_freed_memory() -> bool:
-    """Let the process keep freed blocks of up to 32 MiB, instead of handing them back to the system at once.
+    """Let the process keep freed blocks of up to 32 MiB instead of returning them to the system.
 
-    Every step of a training frees and takes the same activations again; by default glibc returns each large
-    one to the system, which then fills its pages with zeros once more: thousands of page faults a step. Up
-    to 1 GiB is kept.
+    Every training step frees and allocates the same activations. By default glibc returns each large block to
+    the system, which fills its pages with zeros again: thousands of page faults per step. Up to 1 GiB is
+    kept.
 
     Returns:
-        Whether the C library has these settings; nothing is changed where it is not glibc.
+        Whether the settings were accepted; nothing changes where the C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -32,7 +32,7 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     settings = ((_MMAP_THRESHOLD, LARGEST_HEAP_BLOCK), (_TRIM_THRESHOLD, KEPT_BYTES), (_TOP_PAD, 1 << 20))
-    taken = [mallopt(setting, value) == 1 for setting, value in settings]
-    if not all(taken):
-        log.debug("the C library refused some memory settings: %s", taken)
-    return all(taken)
+    accepted = [mallopt(setting, value) == 1 for setting, value in settings]
+    if not all(accepted):
+        log.debug("the C library refused some memory settings: %s", accepted)
+    return all(accepted)

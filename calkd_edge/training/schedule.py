@@ -10,14 +10,14 @@ from torch import nn
 from calkd_edge.recipe.training import OptimizerSection, ScheduleSection
 
 ONE_CYCLE_RISES = 0.3
-"""Share of the epochs in which a one-cycle schedule rises when no warm-up is given."""
+"""Fraction of the epochs in which a one-cycle schedule rises when the recipe sets no warm-up."""
 
 ONE_CYCLE_FIRST, ONE_CYCLE_LAST = 25.0, 250_000.0
-"""By how much its first and its last rate lie below its peak."""
+"""The peak rate divided by the first rate, and by the last rate."""
 
 
 def optimizer_for(module: nn.Module, section: OptimizerSection) -> torch.optim.Optimizer:
-    """The optimizer over a module's trainable parameters; every one decays, as in the field's protocol."""
+    """The optimizer over a module's trainable parameters; weight decay applies to all of them."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if section.name == "adamw":
         return torch.optim.AdamW(parameters, lr=section.lr, weight_decay=section.weight_decay)
@@ -54,5 +54,5 @@ def learning_rate(base: float, section: ScheduleSection, *, epoch: float, epochs
 
 
 def _cosine(start: float, end: float, share: float) -> float:
-    """From start to end along half a cosine, at a share in 0..1 of the way."""
+    """The value between start and end along half a cosine, at a fraction `share` in 0..1."""
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * share))

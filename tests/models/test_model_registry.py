@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import sys
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError
-from calkd_edge.models import MODELS, timm_
+from calkd_edge.models import MODELS
 from calkd_edge.registry import settings_model
 
 NEEDED = {"torchvision": {"architecture": "resnet18"}, "timm": {"architecture": "resnet10t"}}
@@ -214,7 +215,7 @@ def test_timms_unknown_and_absent_models_are_refused(monkeypatch):
     with pytest.raises(RecipeError, match="timm has no model named 'resnet1t'") as refused:
         build("timm", 5, CIFAR, architecture="resnet1t")
     assert "Did you mean 'resnet" in refused.value.remedy
-    monkeypatch.setattr(timm_, "timm", None)
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(EnvironmentProblem, match="needs timm, which is not installed") as absent:
         build("timm", 5, CIFAR, architecture="resnet18")
     assert "pip install" in absent.value.remedy

@@ -164,7 +164,7 @@ def test_timms_weights_come_from_its_cache(tmp_path, monkeypatch):
     assert found.keys() == state.keys()
     assert all(torch.equal(found[name], state[name]) for name in state)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
-    with pytest.raises(EnvironmentProblem, match="cannot get https://huggingface.co/timm") as refused:
+    with pytest.raises(EnvironmentProblem, match="cannot download https://huggingface.co/timm") as refused:
         fetch("timm", {"architecture": "resnet10t"}, quiet, WHERE)
     assert "student.pretrained: FILE" in refused.value.remedy
 
@@ -195,7 +195,7 @@ def test_the_head_is_what_follows_the_number_of_classes(name):
 def test_a_network_without_a_head_is_refused(monkeypatch):
     MODELS.add("headless", lambda num_classes, image_shape: torch.nn.Conv2d(3, 4, 1))
     try:
-        with pytest.raises(RecipeError, match="no layer that follows the number of classes"):
+        with pytest.raises(RecipeError, match="no layer that depends on the number of classes"):
             head_names("headless", {}, 10, SMALL)
     finally:
         MODELS._added.pop("headless")

@@ -46,11 +46,11 @@ def test_model_holds_the_average_inside_the_block_alone():
     model = net()
     average = WeightAverage(model, 0.9)
     last = walked(model, average, 3)[-1]
-    with average.in_place():
+    with average.applied():
         assert torch.equal(model.state_dict()["0.weight"], average.average["0.weight"])
         assert not torch.equal(model.state_dict()["0.weight"], last["0.weight"])
     assert all(torch.equal(tensor, last[name]) for name, tensor in model.state_dict().items())
-    with pytest.raises(ZeroDivisionError), average.in_place():
+    with pytest.raises(ZeroDivisionError), average.applied():
         1 / 0  # noqa: B018
     assert all(torch.equal(tensor, last[name]) for name, tensor in model.state_dict().items())
 

@@ -10,7 +10,7 @@ from torch import distributed, nn
 from torch.multiprocessing import spawn
 
 from calkd_edge.errors import EnvironmentProblem
-from calkd_edge.training.batch_norm import converted, synchronised
+from calkd_edge.training.batch_norm import convert_to_sync, synchronised
 
 SHARES = (5, 11)
 
@@ -96,7 +96,7 @@ def test_outside_the_block_and_out_of_training_a_module_is_as_it_was():
 
 def test_what_the_caller_holds_is_found_again_after_the_change_for_gpus():
     net = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), nn.BatchNorm2d(4))
-    module, kept = converted(net, [net[0][0], net[0][1]])
+    module, kept = convert_to_sync(net, [net[0][0], net[0][1]])
     assert [type(one) for one in kept] == [nn.Conv2d, nn.SyncBatchNorm]
     assert {id(one) for one in kept} <= {id(one) for one in module.modules()}
 
@@ -109,10 +109,10 @@ class WithActivation(nn.BatchNorm2d):
 
 
 @pytest.mark.parametrize(
-    "change", [lambda net: converted(net, []), lambda net: synchronised(net).__enter__()]
+    "change", [lambda net: convert_to_sync(net, []), lambda net: synchronised(net).__enter__()]
 )
 def test_a_normalisation_that_does_more_is_not_replaced_in_silence(change):
     net = nn.Sequential(nn.Conv2d(3, 4, 1), WithActivation(4))
-    with pytest.raises(EnvironmentProblem, match="WithActivation: it is not torch's own"):
+    with pytest.raises(EnvironmentProblem, match="WithActivation cannot be joined"):
         change(net)
     assert "forward" not in vars(net[1])

@@ -1,4 +1,4 @@
-"""How long a training will take on this machine, from a few steps of it."""
+"""The time of a training step on this machine, measured over a few steps."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ WARM_STEPS, TIMED_STEPS = 1, 3
 def seconds_per_step(
     model: nn.Module, image_shape: tuple[int, int, int], images_per_step: int, device: torch.device
 ) -> float:
-    """Seconds of one forward, backward and optimizer step on blank images; the model is changed by it."""
+    """Seconds of one forward, backward and optimizer step on blank images; the step changes the model."""
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub
     images = torch.zeros(images_per_step, *image_shape, dtype=torch.uint8, device=device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
-    begun = 0.0
+    start_time = 0.0
     with quick_convolutions(model):
         for step in range(WARM_STEPS + TIMED_STEPS):
             if step == WARM_STEPS:
-                begun = _now(device)
+                start_time = _now(device)
             optimizer.zero_grad()
             model(images).float().square().mean().backward()
             optimizer.step()
-    return (_now(device) - begun) / TIMED_STEPS
+    return (_now(device) - start_time) / TIMED_STEPS
 
 
 def _now(device: torch.device) -> float:
