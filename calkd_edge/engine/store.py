@@ -51,6 +51,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
+        self._checked: set[str] = set()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             for part in ("objects", "work", "locks"):
@@ -74,7 +75,9 @@ class Store:
         return self.root / "objects" / fingerprint[:2] / fingerprint
 
     def published(self, stage: Stage) -> Path | None:
-        """The stage's published folder, its files checked against the manifest; None when there is none.
+        """The stage's published folder, None when there is none.
+
+        Its files are compared with the manifest when this store first looks at the folder.
 
         Raises:
             StoreError: a file was lost or changed since it was published.
@@ -82,12 +85,15 @@ class Store:
         place = self.place(stage.fingerprint)
         if not place.is_dir():
             return None
+        if stage.fingerprint in self._checked:
+            return place
         problems = self.problems(place, hash_up_to_bytes=HASHED_ON_REUSE_BYTES)
         if problems:
             raise StoreError(
                 f"the published folder of {stage.name} is damaged: {problems[0]} ({place})",
                 remedy=f"Remove it and run again: rm -r {place}",
             )
+        self._checked.add(stage.fingerprint)
         return place
 
     def problems(self, place: Path, *, hash_up_to_bytes: int | None = None) -> list[str]:
@@ -180,6 +186,7 @@ class Store:
     def discard(self, stage: Stage) -> None:
         """Take a published folder and its scratch away, so that the stage runs anew."""
         place = self.place(stage.fingerprint)
+        self._checked.discard(stage.fingerprint)
         if place.exists():
             self._take_away(place)
             self.note("discarded", stage.name, stage.fingerprint)

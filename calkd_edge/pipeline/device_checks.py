@@ -8,7 +8,6 @@ from __future__ import annotations
 from calkd_edge.agent.runtimes import CONVERTED, RUNTIMES, known_options
 from calkd_edge.devices.inventory import place_of
 from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
-from calkd_edge.export import litert
 from calkd_edge.recipe.schema import DeviceSection, Recipe
 
 PLANNED_OPTIONS = ("threads", "sha256")
@@ -47,6 +46,9 @@ def _check_device(device: DeviceSection, where: str) -> None:
             remedy=f"{did_you_mean(device.runtime, RUNTIMES)}Valid: {', '.join(RUNTIMES)}.",
         )
     if device.runtime in CONVERTED:
+        # Imported here: it loads onnx, which other runtimes do not need to be planned.
+        from calkd_edge.export import litert
+
         litert.installed()
     valid = sorted(set(known_options(device.runtime)) - set(PLANNED_OPTIONS))
     for key in device.options:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, create_m
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
 from calkd_edge.registry.errors import recipe_error
-from calkd_edge.registry.signature import signature_of
+from calkd_edge.registry.signature import missing_package, signature_of
 
 
 class EntryDescription(TypedDict):
@@ -88,10 +88,7 @@ class Registry:
         except ModuleNotFoundError as missing:
             if missing.name is None or missing.name.startswith("calkd_edge"):
                 raise
-            raise EnvironmentProblem(
-                f"the {self.kind} '{name}' needs the package '{missing.name}', which is not installed",
-                remedy=f"Install it: pip install {missing.name}",
-            ) from missing
+            raise self._package_missing(name, missing.name) from missing
         return loaded
 
     def settings(
@@ -108,7 +105,7 @@ class Registry:
         Raises:
             RecipeError: an unknown key, a wrong type, or a value out of bounds.
         """
-        schema = settings_model(self.load(name, where=where))
+        schema = settings_model(self._signature(name, where=where))
         try:
             return schema.model_validate(dict(values)).model_dump(mode="json")
         except ValidationError as wrong:
@@ -116,8 +113,7 @@ class Registry:
 
     def describe(self, name: str) -> EntryDescription:
         """The entry's docstring and settings, read from its source without an import where possible."""
-        path = self._entries.get(name)
-        target = (signature_of(path) if path else None) or self.load(name)
+        target = self._signature(name)
         text = inspect.getdoc(target) or ""
         return {
             "name": name,
@@ -125,6 +121,23 @@ class Registry:
             "source": _source(text),
             "settings": settings_model(target).model_json_schema().get("properties", {}),
         }
+
+    def _signature(self, name: str, *, where: str = "") -> Callable[..., Any]:
+        """The callable behind a name, or a function with its keyword-only parameters and its docstring."""
+        path = None if name in self._added else self._entries.get(name)
+        signature = signature_of(path) if path else None
+        if path is None or signature is None:
+            return self.load(name, where=where)
+        package = missing_package(path)
+        if package is not None:
+            raise self._package_missing(name, package)
+        return signature
+
+    def _package_missing(self, name: str, package: str) -> EnvironmentProblem:
+        return EnvironmentProblem(
+            f"the {self.kind} '{name}' needs the package '{package}', which is not installed",
+            remedy=f"Install it: pip install {package}",
+        )
 
     def _points(self) -> list[EntryPoint]:
         return list(_entry_points(f"calkd_edge.{self.plural}"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
+import sys
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -34,6 +35,24 @@ def signature_of(target: str) -> Callable[..., Any] | None:
         return _stub(module, name)
     except NotReadable:
         return None
+
+
+@cache
+def missing_package(target: str) -> str | None:
+    """A package that the module of "module:object" imports at its top and that is not installed."""
+    try:
+        tree = _tree(target.partition(":")[0])
+    except NotReadable:
+        return None
+    for node in tree.body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        for name in names:
+            root = name.partition(".")[0]
+            if root not in sys.modules and find_spec(root) is None:
+                return root
+    return None
 
 
 def _stub(module: str, name: str) -> Callable[..., Any]:
