@@ -46,7 +46,13 @@ SETTINGS = {
 
 def recipe_of(*losses):
     terms = [{"name": "cross_entropy"}, *losses]
-    return recipe_with(student=STUDENT, distill={**RECIPE["distill"], "epochs": 1, "losses": terms})
+    return recipe_with(
+        data={**RECIPE["data"], "train_images": 128},
+        student=STUDENT,
+        distill={**RECIPE["distill"], "epochs": 1, "losses": terms},
+        precisions=[{"name": "fp32"}],
+        evaluate={"corruptions": []},
+    )
 
 
 def test_every_loss_on_features_trains_a_mobile_student(tiny, tmp_path):
