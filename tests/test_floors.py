@@ -66,5 +66,5 @@ def test_modules_import_each_other_in_no_circle(graph):
     remaining = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     while leaves := {module for module, imported in remaining.items() if not imported & remaining.keys()}:
         remaining = {module: imported for module, imported in remaining.items() if module not in leaves}
-    # A package and the modules that its __init__ re-exports are one circle only if a module imports its package.
+    # A package and the modules that its __init__ re-exports are a circle only if one imports its package.
     assert not remaining

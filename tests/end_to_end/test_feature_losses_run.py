@@ -82,7 +82,7 @@ def test_a_loss_that_remembers_images_refuses_mixed_ones(tmp_path):
         "compress", "--recipe", written(tmp_path, tree), "--store", tmp_path / "store", "--dry-run"
     )
     assert done.code == 2
-    assert "distill.mixing: crd keeps something of each training image" in " ".join(done.err.split())
+    assert "distill.mixing: crd keeps values of each training image" in " ".join(done.err.split())
 
 
 @pytest.mark.parametrize(
