@@ -20,6 +20,7 @@ from calkd_edge.cli.calibrate import calibrate
 from calkd_edge.cli.compress import JsonOption, compress
 from calkd_edge.cli.console import complain, log_problem
 from calkd_edge.cli.doctor import doctor
+from calkd_edge.cli.evaluate import evaluate
 from calkd_edge.cli.lint import lint
 from calkd_edge.cli.store import store_app
 from calkd_edge.errors import (
@@ -40,54 +41,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(store_app, name="store")
-for command in (compress, benchmark, calibrate, lint, doctor):
+for command in (compress, benchmark, evaluate, calibrate, lint, doctor):
     app.command()(command)
-
-
-@app.command()
-def evaluate(
-    model: Annotated[Path, typer.Argument(help="An ONNX classifier.")],
-    data: Annotated[str, typer.Option("--data", help="A folder of class folders, or a data set's name.")],
-    root: Annotated[Path | None, typer.Option("--root", help="Where a named data set lies.")] = None,
-    images: Annotated[int | None, typer.Option("--images", min=1, help="Score at most this many.")] = None,
-    layout: Annotated[str | None, typer.Option("--layout", help="nchw or nhwc, for a foreign file.")] = None,
-    mean: Annotated[str | None, typer.Option("--mean", help="R,G,B in 0..1, for a float input.")] = None,
-    std: Annotated[str | None, typer.Option("--std", help="R,G,B in 0..1, for a float input.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 17,
-    threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
-    as_json: JsonOption = False,
-) -> None:
-    """Score any ONNX classifier on the test images of a data set, through the agent on this machine."""
-    from calkd_edge.external_models.evaluate import evaluate_file, parse_triple
-
-    quality = evaluate_file(
-        model,
-        data,
-        root=root,
-        images=images,
-        layout=layout,
-        mean=parse_triple("--mean", mean),
-        std=parse_triple("--std", std),
-        seed=seed,
-        threads=threads,
-    )
-    if as_json:
-        print(quality.model_dump_json(indent=1))
-        return
-    for name in (
-        "top1",
-        "top5",
-        "nll",
-        "brier",
-        "ece",
-        "ece_over",
-        "ece_under",
-        "ace_classwise",
-        "ace_toplabel",
-    ):
-        found = getattr(quality, name)
-        print(f"{name:>14}  {found.value:.4f}  [{found.low:.4f}, {found.high:.4f}]")
-    print(f"{'images':>14}  {quality.images}")
 
 
 @app.command("list")

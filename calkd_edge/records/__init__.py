@@ -33,7 +33,14 @@ from calkd_edge.records.doctor import (
 from calkd_edge.records.energy import Energy
 from calkd_edge.records.lint import Compilation, Finding, Lint, Severity, Target
 from calkd_edge.records.predictions import Predictions
-from calkd_edge.records.quality import AtThreshold, ConfidenceFigures, Estimate, Quality, ReliabilityBin
+from calkd_edge.records.quality import (
+    AtThreshold,
+    ConfidenceFigures,
+    Estimate,
+    Evaluation,
+    Quality,
+    ReliabilityBin,
+)
 from calkd_edge.records.release import (
     ComparedMethod,
     Comparison,
@@ -57,6 +64,7 @@ from calkd_edge.records.repair import FileEnd, Repair, RepairedFile
 __all__ = [
     "Component",
     "LossComponent",
+    "Evaluation",
     "AgainstBaseline",
     "Benchmark",
     "OnDevice",

@@ -84,3 +84,9 @@ class Quality(Record):
     bins: int
     reliability: tuple[ReliabilityBin, ...]
     confidence_histogram: tuple[int, ...] = Field(description="images per 1/20 of confidence, (a, b]")
+
+
+class Evaluation(Quality):
+    """The figures of a classifier that was made elsewhere; `data` says on which images."""
+
+    data: str
