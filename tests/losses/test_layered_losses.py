@@ -127,7 +127,7 @@ def test_ofd_halves_each_shallower_stage_and_reads_the_teachers_norms():
 
 def test_ofd_refuses_a_norm_of_another_place():
     wrong = {**SETTINGS["ofd"][0], "teacher_norms": ["norm_early", "norm_early"]}
-    with pytest.raises(RecipeError, match="'norm_early' is no batch normalisation of 10 channels"):
+    with pytest.raises(RecipeError, match="'norm_early' is not a batch normalisation of 10 channels"):
         build("ofd", wrong)(drawn_step(dtype=torch.float32))
     with pytest.raises(RecipeError, match="names 2 taps, `teacher_norms` 1"):
         build("ofd", {**SETTINGS["ofd"][0], "teacher_norms": ["norm_early"]})
