@@ -215,7 +215,7 @@ def test_without_network_both_ways_out_are_named(tmp_path, monkeypatch):
     with pytest.raises(EnvironmentProblem) as offline:
         open_source(nowhere(tmp_path))
     assert offline.value.exit_code == 6
-    assert f"put http://127.0.0.1:9/cifar-100-python.tar.gz into {tmp_path}" in offline.value.remedy
+    assert f"copy http://127.0.0.1:9/cifar-100-python.tar.gz into {tmp_path}" in offline.value.remedy
     assert "--set data.root=DIR" in offline.value.remedy
 
 

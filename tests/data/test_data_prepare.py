@@ -209,7 +209,7 @@ def test_a_rare_class_stays_in_train_and_its_absence_elsewhere_is_told(tmp_path)
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"calibration_images": 78}, r"data\.calibration_images: 78 asked, of 80 images"),
+        ({"calibration_images": 78}, r"data\.calibration_images: 78 requested of 80 images"),
         ({"calibration_images": 0}, r"data\.calibration_images: 0 is too few"),
         ({"train_images": 3}, r"data\.train_images: 3 is fewer than the 4 classes"),
     ],
@@ -221,7 +221,7 @@ def test_sizes_that_cannot_be_had_are_refused_with_numbers(toy, tmp_path, asked,
 
 def test_a_test_split_that_takes_everything_is_refused(tmp_path):
     source = source_of(images_of(20), np.arange(20) % 4, np.zeros(20))
-    with pytest.raises(RecipeError, match=r"data\.test_images: 20 asked"):
+    with pytest.raises(RecipeError, match=r"data\.test_images: 20 requested"):
         prepared(source, tmp_path, test_images=20)
 
 
