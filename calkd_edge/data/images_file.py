@@ -75,7 +75,7 @@ def _new_file(target: Path, shape: tuple[int, ...]) -> ImageArray:
         target.unlink()
         raise EnvironmentProblem(
             f"{target} needs {images.nbytes / 1e9:.3f} GB, which cannot be allocated: {wrong.strerror}",
-            remedy="Free space, use a store on another disk, or lower data.train_images and data.test_images.",
+            remedy="Free space, use a store on another disk, or lower data.train_images or data.test_images.",
         ) from wrong
     return images
 

@@ -71,7 +71,7 @@ class BottleneckResNet(nn.Module):
 
 
 def resnet50(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """CIFAR ResNet-50, 23.7 M parameters; for the 224-pixel form take torchvision's.
+    """CIFAR ResNet-50, 23.7 M parameters; for 224 pixels use torchvision's.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385).
     """
