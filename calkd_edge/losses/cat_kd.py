@@ -1,4 +1,4 @@
-"""Class attention transfer: the regions of the image that speak for each class."""
+"""Class attention transfer: the image regions that are evidence for each class."""
 
 from __future__ import annotations
 
