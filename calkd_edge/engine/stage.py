@@ -1,4 +1,4 @@
-"""Stage: one step of a plan, and its fingerprint."""
+"""Stage: a step of a plan, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) in the stage's own unit."""
+"""Called with (done, total) in the unit of the stage."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage function gets: all it may know, and where it may write.
+    """The arguments of a stage function: all that it may read, and where it may write.
 
     Attributes:
-        params: plain JSON values, every default filled in; part of the fingerprint.
-        places: where and how fast (roots, accelerator, threads): plain JSON, never part of the fingerprint.
+        params: plain JSON values with every default filled in; part of the fingerprint.
+        places: paths and resources (roots, accelerator, threads): plain JSON, not part of the fingerprint.
         inputs: published folders by role, read-only.
-        out: the empty folder to fill.
-        scratch: survives a kill; whatever lies here was written by an earlier attempt at this very stage.
+        out: the empty folder for the results.
+        scratch: a folder that survives a kill; its files are from an earlier attempt at the same stage.
         progress: called with (done, total).
     """
 
@@ -43,14 +43,14 @@ class Stage:
     """A step of a plan.
 
     Attributes:
-        name: what people call it: "distill", "benchmark-int8@local".
+        name: for messages and logs: "distill", "benchmark-int8@local".
         function: a module-level function; its import path is part of the fingerprint.
-        version: bumped by hand when what the function writes changes.
+        version: increased by hand when the output of the function changes.
         params: see Job.
         inputs: stages whose folders it reads, by role.
         places: see Job.
         parallel: whether it may run under torchrun; not part of the fingerprint.
-        measures: whether it measures the world, so that its result grows old.
+        measures: whether it measures a device, so that its result becomes outdated.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Stage:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def ancestors(self) -> Iterator[Stage]:
-        """Every stage this one rests on, itself excluded; a stage may come more than once."""
+        """Every stage on which this stage depends; a stage may occur more than once."""
         for stage in self.inputs.values():
             yield stage
             yield from stage.ancestors()

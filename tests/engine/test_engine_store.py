@@ -88,11 +88,11 @@ def test_manifest_names_every_file_and_what_made_it(runner):
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
-        (lambda place: (place / "a.txt").write_text("CONTENT"), "a.txt differs from its SHA-256"),
-        (lambda place: (place / "a.txt").write_text("shorter"[:3]), "a.txt has 3 bytes instead of 7"),
-        (lambda place: (place / "deep" / "b.bin").unlink(), "deep/b.bin is missing"),
-        (lambda place: (place / "manifest.json").unlink(), "manifest.json is missing"),
-        (lambda place: (place / "manifest.json").write_text("{"), "manifest.json is missing or is not JSON"),
+        (lambda path: (path / "a.txt").write_text("CONTENT"), "a.txt differs from its SHA-256"),
+        (lambda path: (path / "a.txt").write_text("shorter"[:3]), "a.txt has 3 bytes instead of 7"),
+        (lambda path: (path / "deep" / "b.bin").unlink(), "deep/b.bin is missing"),
+        (lambda path: (path / "manifest.json").unlink(), "manifest.json is missing"),
+        (lambda path: (path / "manifest.json").write_text("{"), "manifest.json is missing or is not JSON"),
     ],
     ids=["altered", "cut", "lost", "no manifest", "broken manifest"],
 )
@@ -119,7 +119,7 @@ def test_sound_store_passes_its_check(runner):
 def test_store_of_another_format_is_refused(tmp_path):
     root = Store(tmp_path / "store").root
     (root / "format").write_text("2\n")
-    with pytest.raises(StoreError, match="has format 2, this calkd-edge knows 1"):
+    with pytest.raises(StoreError, match="has format 2; this calkd-edge reads 1"):
         Store(root)
     assert command("store", "check", "--store", root).code == 6
 
@@ -128,7 +128,7 @@ def test_manifest_of_a_newer_schema_is_refused(runner):
     place = runner.bring(stage_of()).folder
     manifest = json.loads((place / "manifest.json").read_text())
     (place / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 2}))
-    with pytest.raises(StoreError, match="has schema 2, known is 1"):
+    with pytest.raises(StoreError, match="has schema 2; this calkd-edge reads 1"):
         runner.bring(stage_of())
     assert command("store", "check", "--store", runner.store.root).code == 6
 
