@@ -7,7 +7,7 @@ import pytest
 from calkd_edge.engine.stage import Stage
 
 
-def one(job):
+def first(job):
     """A stage function."""
 
 
@@ -16,8 +16,8 @@ def other(job):
 
 
 def stage(**changes):
-    given = {"name": "s", "function": one, "version": 1, "params": {"a": 1, "b": [0.1, None]}, **changes}
-    return Stage(**given)
+    settings = {"name": "s", "function": first, "version": 1, "params": {"a": 1, "b": [0.1, None]}, **changes}
+    return Stage(**settings)
 
 
 SOURCE = stage(params={"source": 1})
@@ -34,7 +34,7 @@ SOURCE = stage(params={"source": 1})
     ],
     ids=["function path", "version", "param", "further param", "input"],
 )
-def test_fingerprint_changes_with_what_makes_the_folder(changes):
+def test_fingerprint_changes_with_everything_that_determines_the_folder(changes):
     assert stage(**changes).fingerprint != stage().fingerprint
 
 
@@ -74,6 +74,6 @@ def test_fingerprint_refuses_a_number_that_json_cannot_hold():
 
 def test_ancestors_are_all_stages_above():
     middle = stage(inputs={"above": SOURCE})
-    names = [one.params for one in stage(inputs={"a": middle, "b": SOURCE}).ancestors()]
+    names = [item.params for item in stage(inputs={"a": middle, "b": SOURCE}).ancestors()]
     assert middle.params in names
     assert SOURCE.params in names

@@ -67,7 +67,7 @@ def runner(store):
     return Runner(store, Silent(), lambda: {"threads": 1})
 
 
-def test_second_bring_reuses_the_folder_and_runs_nothing(runner):
+def test_second_run_reuses_the_folder(runner):
     first = runner.bring(stage_of())
     second = runner.bring(stage_of())
     assert (first.reused, second.reused) == (False, True)
@@ -76,7 +76,7 @@ def test_second_bring_reuses_the_folder_and_runs_nothing(runner):
     assert events == [("started", "write"), ("published", "write")]
 
 
-def test_manifest_names_every_file_and_what_made_it(runner):
+def test_manifest_names_every_file_and_the_stage(runner):
     place = runner.bring(stage_of(width=0.5)).folder
     manifest = runner.store.manifest(place)
     assert set(manifest["files"]) == {"a.txt", "deep/b.bin"}
@@ -96,7 +96,7 @@ def test_manifest_names_every_file_and_what_made_it(runner):
     ],
     ids=["altered", "cut", "lost", "no manifest", "broken manifest"],
 )
-def test_damaged_folder_is_refused_with_the_file_and_the_way_out(runner, damage, named):
+def test_damaged_folder_is_refused_with_file_and_remedy(runner, damage, named):
     place = runner.bring(stage_of()).folder
     damage(place)
     with pytest.raises(StoreError) as refused:
@@ -159,7 +159,7 @@ def test_failed_stage_gives_its_name_to_the_error(runner):
 @pytest.mark.parametrize(
     ("function", "sentence"), [(fill_the_disk, "the disk under"), (exhaust_memory, "not enough memory")]
 )
-def test_what_the_machine_lacks_is_an_environment_problem(runner, function, sentence):
+def test_lack_of_disk_or_memory_is_an_environment_problem(runner, function, sentence):
     with pytest.raises(EnvironmentProblem, match=sentence) as lacking:
         runner.bring(stage_of(function))
     assert function.__name__ in lacking.value.message
@@ -191,7 +191,7 @@ def test_leftovers_of_an_earlier_attempt_are_not_published(runner):
     assert not (runner.store.root / "work" / stage.fingerprint).exists()
 
 
-def test_reuse_sweeps_what_a_kill_after_the_rename_left_behind(runner):
+def test_reuse_removes_the_remains_of_a_kill_after_the_rename(runner):
     stage = stage_of()
     runner.bring(stage)
     runner.store.begin(stage)
@@ -199,7 +199,7 @@ def test_reuse_sweeps_what_a_kill_after_the_rename_left_behind(runner):
     assert not (runner.store.root / "work" / stage.fingerprint).exists()
 
 
-def test_discarded_stage_runs_anew(runner):
+def test_discarded_stage_runs_again(runner):
     runner.bring(stage_of())
     runner.store.discard(stage_of())
     assert not runner.bring(stage_of()).reused
@@ -207,7 +207,7 @@ def test_discarded_stage_runs_anew(runner):
     assert events == ["started", "published", "discarded", "started", "published"]
 
 
-def test_collect_removes_what_is_not_kept_and_says_how_much(runner):
+def test_collect_removes_unlisted_folders_and_returns_their_size(runner):
     kept = runner.bring(stage_of(n=1))
     gone = runner.bring(stage_of(n=2))
     size = sum(path.stat().st_size for path in gone.folder.rglob("*") if path.is_file())
@@ -215,7 +215,7 @@ def test_collect_removes_what_is_not_kept_and_says_how_much(runner):
     assert runner.store.places() == [kept.folder]
 
 
-def test_collect_spares_what_somebody_works_on(runner):
+def test_collect_keeps_folders_that_another_process_uses(runner):
     working, idle = stage_of(n=1), stage_of(n=2)
     published = runner.bring(stage_of(n=3))
     scratch = runner.store.begin(working).scratch
@@ -228,7 +228,7 @@ def test_collect_spares_what_somebody_works_on(runner):
     assert not forgotten.exists()
 
 
-def test_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_file_is_written_completely_or_not_at_all(tmp_path, monkeypatch):
     target = tmp_path / "file"
     write_atomically(target, b"old")
 

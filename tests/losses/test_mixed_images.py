@@ -11,7 +11,7 @@ from calkd_edge.losses.base import Outputs, Step
 from calkd_edge.losses.objective import WeightedLosses
 
 
-def test_losses_of_mixed_images_weigh_both_labels():
+def test_losses_of_mixed_images_average_over_both_labels():
     objective = WeightedLosses([(name, 1.0, LOSSES.load(name)(CONTEXT)) for name in ("cross_entropy", "kd")])
     generator = torch.Generator().manual_seed(1)
     student, teacher = torch.randn(2, 6, 4, generator=generator).unbind()

@@ -40,7 +40,7 @@ class Recorded(nn.Module):
         return terms
 
 
-def main(data: Path, taught_in: Path, target: Path, normalisation: str) -> None:
+def main(data: Path, teacher_folder: Path, target: Path, normalisation: str) -> None:
     prepared = Prepared.open(data)
     fabric = fabric_for("cpu")
     model = {"name": "mobilenet_v2", "settings": {"width": 0.25}}
@@ -48,7 +48,7 @@ def main(data: Path, taught_in: Path, target: Path, normalisation: str) -> None:
     student = image_model.build(description_of(model, prepared, "train"))
     norms = [module for module in student.modules() if isinstance(module, nn.BatchNorm2d)]
     student(torch.from_numpy(prepared.images[:256]))  # settles the statistics that then stay
-    teacher = taught(taught_in, fabric.device)
+    teacher = taught(teacher_folder, fabric.device)
     losses = build_losses(
         [
             {"name": "cross_entropy", "weight": 1.0, "settings": {}},
