@@ -1,4 +1,4 @@
-"""Corrupted images: what each change does, by hand and against Pillow and scipy."""
+"""Corrupted images: each corruption by hand and against Pillow and scipy."""
 
 from __future__ import annotations
 

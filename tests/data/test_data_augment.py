@@ -1,4 +1,4 @@
-"""Views: drawn once, replayed the same by anyone, equal to a plain reading of their columns."""
+"""Views: drawn once, replayed identically, equal to a plain implementation of their columns."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The real CIFAR-100, whole; CALKD_CIFAR100 names the folder of its parquet files."""
+"""The complete real CIFAR-100; CALKD_CIFAR100 names the folder of its parquet files."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where images are kept while a training reads them: the same pixels, and what stays in memory."""
+"""Caches of images during a training: equal pixels, and the memory that they use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person's own images, in the forms their folders come in."""
+"""Folders of a user's images in their usual layouts."""
 
 import numpy as np
 import pytest

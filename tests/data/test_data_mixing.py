@@ -1,4 +1,4 @@
-"""mixup and CutMix: the pixels and the share that their definitions give, drawn again from the same seed."""
+"""mixup and CutMix: pixels and shares equal their definitions, computed with the same seed."""
 
 from __future__ import annotations
 

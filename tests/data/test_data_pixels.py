@@ -1,4 +1,4 @@
-"""Every kind of image a folder may hold comes out as RGB, or is named as broken."""
+"""Every kind of image file is decoded as RGB, or reported as broken."""
 
 import io
 

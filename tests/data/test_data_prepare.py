@@ -1,4 +1,4 @@
-"""The prepared data: who sees what, found duplicates, and what is refused."""
+"""The prepared data: splits, duplicates, and refused settings."""
 
 import dataclasses
 import errno
@@ -26,7 +26,7 @@ def ignore(done, total):
 
 
 def source_of(images, labels, test, classes=4):
-    """A source whose images are given."""
+    """A source of these images."""
     return Source(
         labels=np.asarray(labels, np.int64),
         official_test=np.asarray(test, bool),

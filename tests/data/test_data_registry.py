@@ -1,4 +1,4 @@
-"""Every registered data set and augmentation follows the rules that the rest of the house relies on."""
+"""Every registered data set and augmentation follows the rules of the registry."""
 
 import inspect
 import subprocess

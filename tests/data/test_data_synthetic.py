@@ -1,4 +1,4 @@
-"""The made-up images can be learned, and are the same everywhere."""
+"""The synthetic images can be learned, and are the same on every machine."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""RandAugment: replayed as drawn, image by image, with the operations it names."""
+"""RandAugment: views are replayed as drawn, image by image, with the named operations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real processes: SIGKILL at any moment, and two at work on the same store."""
+"""Real processes: SIGKILL at any moment, and two processes on the same store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def start(store: Path, seconds: float) -> subprocess.Popen:
 
 
 def wait_for_a_new_event(path: Path, seen: int, process: subprocess.Popen) -> None:
-    """Until the journal grows or the process ends: so that kills fall into work, not into imports."""
+    """Wait until the journal grows or the process ends, so that kills interrupt work and not imports."""
     while process.poll() is None:
         if path.is_file() and path.stat().st_size > seen:
             return

@@ -1,4 +1,4 @@
-"""What a fingerprint holds, and what it must not."""
+"""What a fingerprint depends on, and what it ignores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published folders: whole or not at all, checked when reused, refused when damaged or of another time."""
+"""Published folders: complete or absent, checked when reused, refused when damaged or of another version."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(job):
 
 
 def refuse(job):
-    """Write half, then refuse."""
+    """Write a file, then fail."""
     (job.out / "half.txt").write_text("half")
     (job.scratch / "kept.txt").write_text("kept")
     raise StageFailed("the input is not what it should be", remedy="Give another.")
@@ -49,7 +49,7 @@ def exhaust_memory(job):
 
 
 def lose_a_file(job):
-    """An OSError that is no lack of the machine."""
+    """An OSError that is neither a full disk nor a lack of memory."""
     raise FileNotFoundError(errno.ENOENT, "gone")
 
 

@@ -1,4 +1,4 @@
-"""Losses on features without layers of their own: each against its formula in numpy, scipy and sklearn."""
+"""Losses on features without layers: each against its formula in numpy, scipy and sklearn."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_images_of_another_order_give_the_same(name):
 def test_stages_are_summed(name):
     step = drawn_step()
     complete = build(name, STAGES).double()(step).item()
-    if name == "vid":  # layers of its own, drawn in the order of the stages
+    if name == "vid":  # its layers are drawn in the order of the stages
         early = build(name, {"student": ["early"], "teacher": ["early"]}).double()
         late = build(name, STAGES).double()
         late.means, late.free_variances = late.means[1:], late.free_variances[1:]

@@ -1,4 +1,4 @@
-"""Losses with layers, statistics or banks of their own: each against its formula in numpy and scipy."""
+"""Losses with layers, statistics or banks: each against its formula in numpy and scipy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def numbers(module):
 
 
 def normalized(maps, norm):
-    """What a batch normalisation in evaluation mode gives."""
+    """The output of a batch normalisation in evaluation mode."""
     mean, variance = norm.running_mean.numpy(), norm.running_var.numpy()
     weight, bias = norm.weight.detach().numpy(), norm.bias.detach().numpy()
     shown = [x[None, :, None, None] for x in (mean, variance, weight, bias)]

@@ -1,4 +1,4 @@
-"""What holds for every loss: its gradient, its limits, its state, and its entry in the registry."""
+"""Every loss: its gradient, its limits, its state, and its entry in the registry."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_autocast_around_a_loss_leaves_it_in_float32(name, arguments):
 
 @pytest.mark.parametrize(("name", "arguments"), CASES)
 def test_a_loaded_state_restores_a_loss(name, arguments):
-    """As a resumed run has it: the same settings, other draws, then the state."""
+    """As in a resumed run: the same settings, other random weights, then the state."""
     loss = build(name, arguments)
     loss(drawn_step(dtype=torch.float32, epoch=1.0))
     torch.manual_seed(77)

@@ -1,4 +1,4 @@
-"""Losses of images made of two: what reads labels weighs both, the rest is asked once."""
+"""Losses of mixed images: losses that read labels average over both; others are computed once."""
 
 from __future__ import annotations
 

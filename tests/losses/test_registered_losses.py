@@ -1,4 +1,4 @@
-"""Registered losses with settings of their own: each against its paper's formula, redone here in numpy."""
+"""Registered losses with other settings than the defaults: each against its paper's formula in numpy."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def batch_normalized(maps, norm):
 
 
 def on_logits(name, step, settings):
-    """As test_logit_losses writes the formula, with the warm-up that it leaves out."""
+    """The formula of test_logit_losses, with the warm-up."""
     student, teacher = step.student.logits.detach().numpy(), step.teacher.logits.numpy()
     known = {key: value for key, value in settings.items() if key != "curriculum_epochs"}
     share = min(1, EPOCH / settings.get("warmup_epochs", EPOCH))
@@ -299,7 +299,7 @@ def nce(positive, negative, is_other, odds):
 
 
 def embeddings(loss, step, settings):
-    """The student's and the teacher's, projected and at length 1."""
+    """The embeddings of student and teacher, projected and normalized to length 1."""
     ((ours, theirs),) = pairs(step, settings["student"], settings["teacher"])
     return unit(linear(pooled(ours), loss.project_student)), unit(
         linear(pooled(theirs), loss.project_teacher)

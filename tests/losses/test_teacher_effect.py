@@ -1,4 +1,4 @@
-"""What a loss says of the teacher's calibration is what the student's gradient shows."""
+"""The declared effect of the teacher's calibration agrees with the student's gradient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights from outside: every wrapper and prefix, every difference named, and no code run from a file."""
+"""Weights of other trainings: wrappers and prefixes, every difference named, no code run from a file."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ PUBLISHED = {
 def test_nets_have_the_names_of_published_checkpoints(name):
     state = net(name, 100).state_dict()
     assert set(PUBLISHED[name]) <= state.keys()
-    if name == "wrn_40_2":  # only a block that widens has a shortcut of its own
+    if name == "wrn_40_2":  # only a block that widens has a shortcut convolution
         assert sum("convShortcut" in key for key in state) == 3
 
 

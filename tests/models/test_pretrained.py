@@ -81,7 +81,7 @@ def home(tmp_path, monkeypatch):
 
 
 def a_file(folder, name="net", **settings):
-    """Weights made here, with how their SHA-256 begins in the name, as torch.hub has it."""
+    """Weights with the start of their SHA-256 in the file name, as torch.hub names them."""
     torch.manual_seed(3)
     state = MODELS.load("mobilenet_v3_small")(1000, LARGE, **settings).state_dict()
     torch.save(state, folder / "made.pth")
@@ -140,7 +140,7 @@ def test_second_heads_of_inception_are_left_out(tmp_path, home, monkeypatch):
 
 
 def hub_cache(folder, repository):
-    """What huggingface_hub leaves of a download: one snapshot, and a reference to it."""
+    """The files of a download by huggingface_hub: a snapshot, and a reference to it."""
     torch.manual_seed(3)
     state = MODELS.load("timm")(1000, LARGE, architecture="resnet10t").state_dict()
     top, commit = folder / f"models--{repository.replace('/', '--')}", "0" * 40

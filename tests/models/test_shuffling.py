@@ -1,4 +1,4 @@
-"""Channel shuffle: the paper's order, its gradients, and the same answers in training and evaluation."""
+"""Channel shuffle: the paper's order, its gradients, and the same outputs in training and evaluation."""
 
 from __future__ import annotations
 

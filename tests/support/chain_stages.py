@@ -1,4 +1,4 @@
-"""A chain of small stages that resume, and the process that runs it: what is killed and locked in the tests.
+"""A chain of small stages that resume, and the process that runs it, for tests of kills and locks.
 
 python chain_stages.py STORE [SECONDS_A_STEP]
 """
@@ -16,7 +16,7 @@ STEPS = 8
 
 
 def count(job):
-    """Write steps.txt, one line a step, and attempts.txt; each step survives a kill in scratch."""
+    """Write steps.txt, a line per step, and attempts.txt; scratch keeps each step after a kill."""
     with open(job.scratch / "attempts", "a", encoding="utf-8") as attempts:
         attempts.write("x")
     kept = job.scratch / "steps"
@@ -34,7 +34,7 @@ def count(job):
 
 
 class Silent:
-    """A watcher that shows nothing and keeps what was reused."""
+    """A watcher without output that records which stages were reused."""
 
     def __init__(self):
         self.reused = {}
@@ -47,7 +47,7 @@ class Silent:
 
 
 def chain(seconds: float):
-    """Three stages, each resting on the one before."""
+    """Three stages, each with the previous stage as its input."""
     from chain_stages import count as function  # the same import path in every process
 
     from calkd_edge.engine.stage import Stage
@@ -60,7 +60,7 @@ def chain(seconds: float):
 
 
 def main(arguments):
-    """Bring the chain and print which stages were reused."""
+    """Run the chain and print which stages were reused."""
     from calkd_edge.engine.runner import Runner
     from calkd_edge.engine.store import Store
 

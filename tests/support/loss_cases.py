@@ -1,4 +1,4 @@
-"""Losses as a recipe would build them, and one drawn step for them."""
+"""Losses built as by a recipe, and a random step for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEACHER_SHAPES = {"early": (5, 8, 8), "late": (10, 4, 4), "embedding": (9,), "to
 
 
 def context_of(student_shapes=STUDENT_SHAPES, teacher_shapes=TEACHER_SHAPES, *, images=IMAGES) -> Context:
-    """Seven classes, 10 epochs; a linear head reads each network's late map, norms stand before the maps."""
+    """Seven classes, 10 epochs; linear heads read the late maps, and norms precede the teacher's maps."""
     ours = {"head": nn.Linear(student_shapes["late"][0], CLASSES)}
     channels = {name: shape[0] for name, shape in teacher_shapes.items()}
     theirs = {
@@ -107,7 +107,7 @@ def features_of(shapes, rows, seed, dtype=torch.float64):
 
 
 def drawn_step(seed=0, *, rows=ROWS, scale=3.0, epoch=0.0, dtype=torch.float64) -> Step:
-    """Logits and features of both networks; the student's are leaves that want gradients."""
+    """Logits and features of both networks; the student's are leaves that require gradients."""
     student, teacher, labels = drawn(seed, scale=scale, rows=rows)
     ours = features_of(STUDENT_SHAPES, rows, seed + 100, dtype)
     theirs = features_of(TEACHER_SHAPES, rows, seed + 200, dtype)
@@ -129,7 +129,7 @@ def leaves(step):
 
 
 def gradients(step):
-    """What reached the student, as one vector."""
+    """The student's gradients as a vector."""
     return torch.cat([leaf.grad.ravel() for leaf in leaves(step) if leaf.grad is not None])
 
 

@@ -1,4 +1,4 @@
-"""Losses of logits from their papers' formulas, in NumPy: an implementation apart from the package's."""
+"""Losses on logits by their papers' formulas in NumPy, independent of the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalisation over two processes against torch's own over all of their images at once."""
+"""Normalisation over two processes against torch's over all of their images in a single process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def example(name):
 
 
 def run(module, x, weights, steps=3):
-    """Outputs and gradients of x in each step, at statistics that move on."""
+    """Outputs and gradients of x in each step, with running statistics."""
     seen = []
     for step in range(steps):
         batch = (x * (1 + 0.1 * step)).detach().requires_grad_()

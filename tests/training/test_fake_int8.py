@@ -1,4 +1,4 @@
-"""What is trained with rounding is what the int8 file computes, by ONNX Runtime's own rounding."""
+"""Training with rounding computes the same as the int8 file in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_weights_normalisation_and_bias_learn_through_the_rounding():
 
 
 class Branching(nn.Module):
-    """A convolution that something reads beside its normalisation."""
+    """A convolution whose output another module reads as well as its normalisation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ def test_normalisations_before_convolutions_are_folded_where_possible():
 
 
 class Tokens(nn.Module):
-    """A product of each token, which an exported file computes in float."""
+    """A matrix product per token, which an exported file computes in float."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ def test_a_matrix_product_that_stays_float_in_the_file_is_not_rounded():
 
 
 class InPlace(nn.Module):
-    """An activation that overwrites what a convolution wrote, before a normalisation reads it."""
+    """An in-place activation on a convolution's output, before a normalisation reads it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""quick_convolutions: the same answers and gradients as torch's, for every shape, and nothing left behind."""
+"""quick_convolutions: the same outputs and gradients as torch's, for every shape, and no lasting change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONVOLUTIONS += [
 
 
 def both(module, x):
-    """Outputs and gradients by torch and by the quick routes."""
+    """Outputs and gradients by torch and by the faster routes."""
     x = x.to(memory_format=torch.channels_last)
     result = []
     for quick in (False, True):

@@ -1,4 +1,4 @@
-"""fit(): the same weights whether killed or not; what is not finite is refused; one line an epoch."""
+"""fit(): the same weights with and without kills; loss or weights that are not finite are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEPS, SIZE = 3, 8
 
 
 class Net(nn.Module):
-    """A small net with everything that has a state: batch norm, dropout, momentum."""
+    """A small network with batch normalisation, dropout and momentum, which all have a state."""
 
     def __init__(self):
         super().__init__()
@@ -264,7 +264,7 @@ class Louder(nn.Module):
 
 
 def test_a_running_variance_that_overflows_is_refused(tmp_path):
-    """The normalisation gives ordinary numbers, and keeps a variance that float32 cannot hold."""
+    """The output of the normalisation is finite; its running variance overflows float32."""
     net = Net()
     net.net = nn.Sequential(Louder(), nn.BatchNorm2d(3), *net.net)
     with pytest.raises(StageFailed, match="weights are not finite after epoch 1"):

@@ -1,4 +1,4 @@
-"""Two processes do what one does: the same images in each step, the same losses, the same soft labels."""
+"""Two processes give the results of a single one: images of each step, losses and soft labels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 class Handful:
-    """As much of a prepared folder as batches need."""
+    """The part of a prepared folder that batches need."""
 
     def __init__(self, count: int) -> None:
         self.images = np.random.default_rng(0).integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
@@ -56,7 +56,7 @@ def test_the_shares_of_a_step_are_the_step_of_a_single_process(count, world):
 
 
 class Shuffled:
-    """A mixing that leaves the images as they are and draws as much as others do."""
+    """A mixing that does not change the images but draws as many random numbers as others."""
 
     def mix(self, images, generator):
         partners = torch.from_numpy(generator.permutation(len(images)))
@@ -113,7 +113,7 @@ def test_with_frozen_normalisation_each_loss_is_that_of_a_single_process(prepare
 
 
 def test_live_normalisation_takes_the_images_of_all_processes(prepared_and_teacher, tmp_path):
-    """In float64, over the few steps before what differs in the last digit has grown to be seen."""
+    """In float64, over the few steps before differences in the last digit become visible."""
     alone, together = (
         losses_of(prepared_and_teacher, tmp_path / str(count) / "losses.json", count, "live")
         for count in (1, 2)
@@ -143,7 +143,7 @@ def stage_folder(store: Path, name: str) -> Path:
 
 
 def workers_of(process: subprocess.Popen) -> list[int]:
-    """The ranks that work below a command, by their command lines."""
+    """The ranks started by a command, by their command lines."""
     result = []
     for entry in Path("/proc").iterdir():
         try:
@@ -159,7 +159,7 @@ def workers_of(process: subprocess.Popen) -> list[int]:
 
 @pytest.fixture(scope="module")
 def in_two(tmp_path_factory):
-    """A run in two processes, never cut."""
+    """An uninterrupted run in two processes."""
     folder = tmp_path_factory.mktemp("two")
     recipe = written(folder, LONGER)
     done = subprocess.run(compress(recipe, folder, 2), env=ONE_THREAD, capture_output=True, text=True)
@@ -169,7 +169,7 @@ def in_two(tmp_path_factory):
 
 @pytest.mark.slow
 def test_soft_labels_of_two_processes_are_those_of_a_single_process(in_two, tmp_path):
-    """The same teacher's: the store is copied and its soft labels made again by one process."""
+    """Soft labels of the same teacher: the store is copied and a single process computes them again."""
     shutil.copytree(in_two / "store", tmp_path / "store")
     two = stage_folder(in_two / "store", "soft-labels")
     command = [*compress(in_two / "recipe.yaml", tmp_path, 1), "--fresh", "soft-labels"]

@@ -1,4 +1,4 @@
-"""The learning rate over the epochs, and which optimizer a section makes."""
+"""The learning rate over the epochs, and the optimizer of a section."""
 
 from __future__ import annotations
 
