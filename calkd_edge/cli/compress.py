@@ -51,7 +51,6 @@ def compress(
     as_json: JsonOption = False,
 ) -> None:
     """Run a recipe: teacher, calibration, student, export, int8, scores, gates, report, bundle."""
-    from calkd_edge.devices.targets import split_runtime
     from calkd_edge.pipeline import devices as run_devices
     from calkd_edge.pipeline.options import Options
     from calkd_edge.pipeline.plugins import load_plugins
@@ -73,7 +72,7 @@ def compress(
         processes=processes,
         fresh=fresh or (),
         skipped_devices=skip_device or (),
-        target_devices=[split_runtime(name)[0] for name in device or ()],
+        target_devices=[run_devices.device_section(text).label for text in device or ()],
         smoke=smoke,
         allow_undecided=allow_undecided,
         reuse_measurements=reuse_measurements,

@@ -30,7 +30,7 @@ from calkd_edge.recipe.schema import DeviceSection, Recipe
 from calkd_edge.recipe.training import Choice, ModelSection
 from calkd_edge.records import Affine
 from calkd_edge.registry import Registry
-from calkd_edge.release.gates import gates
+from calkd_edge.release.gates.validation import check_gates
 
 TAKEN_OPTIONS = ("threads", "sha256")
 """Options of runtimes that the plan itself sets."""
@@ -123,8 +123,9 @@ def check(recipe: Recipe, where: str) -> Checked:
         _named(QUANTIZERS, precision, f"{where}: precisions[{place}]")
         for place, precision in enumerate(recipe.precisions)
     )
-    gates.check(recipe.gates, [precision["name"] for precision in precisions], where=where)
     _check_devices(recipe, where)
+    names = [precision["name"] for precision in precisions]
+    check_gates(recipe.gates, precisions=names, devices=recipe.devices, where=where)
     _check_teacher(recipe, where)
     for role, model in (("teacher", recipe.teacher), ("student", recipe.student)):
         _check_foreign_weights(model, named[role]["settings"], f"{where}: {role}")
@@ -218,13 +219,6 @@ def _check_devices(recipe: Recipe, where: str) -> None:
             f"{where}: calibrate.on: '{recipe.calibrate.on}' is not among the devices ({', '.join(names)})",
             remedy=f"{did_you_mean(recipe.calibrate.on, names)}Name one of the devices.",
         )
-    for place, gate in enumerate(recipe.gates):
-        known = [*names, *(device.label for device in recipe.devices), "target"]
-        if gate.device is not None and gate.device not in known:
-            raise RecipeError(
-                f"{where}: gates[{place}].device: '{gate.device}' is not among {', '.join(known)}",
-                remedy=f"{did_you_mean(gate.device, known)}Or add it with --device {gate.device}.",
-            )
 
 
 def _check_name(device: DeviceSection, where: str) -> None:

@@ -18,7 +18,8 @@ class Options:
         processes: for training.
         fresh: names of stages to make anew, with all that rests on them.
         skipped_devices: names not to be asked; their gates are unmeasured.
-        target_devices: names given for this run, that gates with `device: target` apply to.
+        target_devices: NAME:RUNTIME of each device added for this run; gates with `device: target` apply to
+            these.
         smoke: whether the recipe is the smoke variant.
         allow_undecided: whether an undecided release gets a bundle.
         reuse_measurements: whether a latency older than the recipe allows is kept.

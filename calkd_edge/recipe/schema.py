@@ -149,10 +149,6 @@ class Recipe(Section):
         labels = [device.label for device in self.devices]
         if len(set(labels)) != len(labels):
             raise ValueError(f"devices names one twice: {', '.join(labels)}")
-        for place, gate in enumerate(self.gates):
-            if gate.precision is not None and gate.precision not in names:
-                listed = ", ".join(names)
-                raise ValueError(f"gates[{place}].precision: '{gate.precision}' is not among {listed}")
         if self.student.weights is not None:
             raise ValueError("student.weights: the student is trained here; take student.pretrained: FILE")
         for name, model, training in (

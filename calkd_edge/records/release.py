@@ -93,11 +93,15 @@ GateOutcome = Literal["passed", "failed", "undecided", "unmeasured"]
 
 
 class GateResult(Record):
-    """What became of one limit on one measurement."""
+    """The result of one limit on one measurement."""
 
     metric: str
     measurement: str
-    limit: str
+    limit: str = Field(description="as text, such as `at most 1 %`")
+    bound: dict[Literal["max", "min", "within"], float] = Field(
+        default_factory=dict,
+        description="the limit as a number, in the unit of `value`; empty in older files",
+    )
     value: float | None
     low: float | None
     high: float | None

@@ -77,7 +77,7 @@ def as_simulated(found: Predictions, simulated: Predictions) -> dict[str, Any]:
             "the device answered none of the images of the simulation",
             remedy="This is a defect of calkd-edge: please report it.",
         )
-    near = agreement(pair.own, pair.reference, exact=False)
+    near = agreement(pair.candidate, pair.reference, exact=False)
     if not near.sound:
         raise StageFailed(
             f"on its device the file answers otherwise than it says: by {near.max_logit_difference:.3g} "

@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from calkd_edge.records import Report
-from calkd_edge.release.report.report import render_html
+from calkd_edge.release.report.page import render_html
 
 GOLDEN = Path(__file__).parent / "golden"
 NUMBER = re.compile(r"(?<![\w.,])(?<![A-Za-z]-)(?:\d[\d.,]*\d|\d)(?!\w)")
