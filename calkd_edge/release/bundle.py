@@ -168,7 +168,10 @@ def _manifest(report: Report, listed: Mapping[str, FileFacts]) -> bytes:
         "schema_version": BUNDLE_SCHEMA_VERSION,
         "name": report.name,
         "verdict": report.verdict,
-        "files": {name: {**listed[name]} for name in sorted(listed)},
+        "files": {
+            name: {"sha256": facts["sha256"], "bytes": facts["bytes"]}
+            for name, facts in sorted(listed.items())
+        },
         "provenance": [stage.model_dump(include={"stage", "fingerprint"}) for stage in report.plan],
         "environment": report.environment,
     }
