@@ -41,7 +41,8 @@ class ConfidenceFigures(Record):
     """Further figures of confidence: to read beside ECE, never for a gate.
 
     `ece_floor_95` is the ECE that perfect calibration exceeds in 5 of 100 samples, `consistency_p` the share
-    of such samples whose ECE is at least that of this model. `auroc` is None when all answers are right or all are wrong.
+    of such samples whose ECE is at least that of this model. `auroc` is None when all answers are right or
+    all are wrong.
     """
 
     ece_floor_95: float

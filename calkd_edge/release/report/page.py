@@ -15,7 +15,7 @@ from calkd_edge.release.report.sections import SECTIONS
 from calkd_edge.release.report.sections.gates import OUTCOMES
 
 LEADS = {
-    "passed": "Every limit is met by its whole interval.",
+    "passed": "Every gate passed: its whole interval is inside its limit.",
     "failed": "At least one limit is broken or was not measured.",
     "undecided": "No limit is broken, but the evidence is too small to decide all of them.",
     "smoke": "A smoke run with tiny numbers: every stage ran, and its measurements mean nothing.",
