@@ -113,13 +113,13 @@ def calibrate(
 def _show(found: Repair) -> None:
     """The same lines for a file and for predictions."""
     from calkd_edge.release.report import numbers
-    from calkd_edge.release.report.repair_page import comparison, how
+    from calkd_edge.release.report.repair_page import comparison, fold_description
 
     for name, before, after, change in comparison(found):
         print(f"{name:>16}  {before:<28} {after:<28} {change}".rstrip())
     fitted = found.calibration
     error = fitted.se[0] if fitted.se and len(fitted.se) == 1 else None
     told = numbers.temperature(fitted.temperature, error)
-    print(f"{'calibration':>16}  {fitted.method}, T {told}, {fitted.status}; {how(found)}")
+    print(f"{'calibration':>16}  {fitted.method}, T {told}, {fitted.status}; {fold_description(found)}")
     for sentence in found.sentences:
         print(sentence)

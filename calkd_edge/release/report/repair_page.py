@@ -48,7 +48,7 @@ def comparison(repair: Repair) -> list[Line]:
             )
         ]
     before, after = repair.before, repair.after
-    named: list[tuple[str, str, str, Estimate | None]] = [
+    main_figures: list[tuple[str, str, str, Estimate | None]] = [
         ("top-1", "top1", "share", repair.top1_change),
         ("NLL", "nll", "nats", repair.nll_change),
         ("Brier", "brier", "nats", repair.brier_change),
@@ -63,7 +63,7 @@ def comparison(repair: Repair) -> list[Line]:
             numbers.estimate(getattr(after, key), unit),
             "" if change is None else numbers.estimate(change, unit),
         )
-        for name, key, unit, change in named
+        for name, key, unit, change in main_figures
     ]
     confidence = numbers.percent(before.mean_confidence), numbers.percent(after.mean_confidence)
     return [lines[0], ("confidence", *confidence, ""), *lines[1:]]
@@ -93,7 +93,7 @@ def further(repair: Repair) -> list[tuple[str, str, str]]:
     return [(name, cell(before), cell(after)) for name, cell in FIGURES if not name.startswith("ACE")]
 
 
-def how(repair: Repair) -> str:
+def fold_description(repair: Repair) -> str:
     """How the calibration entered the file, with the proof."""
     calibration, proof = repair.calibration, repair.calibration.proof
     if proof is None:
@@ -122,7 +122,7 @@ def render_repair(repair: Repair) -> str:
         "thresholds": thresholds(repair),
         "further": further(repair),
         "panels": panels,
-        "how": how(repair),
+        "fold": fold_description(repair),
         "temperature": numbers.temperature_of(repair.calibration),
         "definitions": [(term, text) for term, text in definitions(bins) if term in TERMS],
     }
