@@ -85,9 +85,9 @@ def schema(kind: Annotated[str, typer.Argument(help="recipe, report or benchmark
 @app.command()
 def verify(bundle: Annotated[Path, typer.Argument(help="A bundle.zip.")]) -> None:
     """Hold a bundle against its own checksums."""
-    from calkd_edge.release.bundle import verify_bundle
+    from calkd_edge.release.bundle import verify as problems_of
 
-    problems = verify_bundle(bundle)
+    problems = problems_of(bundle)
     for problem in problems:
         print(problem)
     if problems:

@@ -88,13 +88,15 @@ def calibrate(
 def _show(result: Repair) -> None:
     """The same lines for a file and for predictions."""
     from calkd_edge.release.report import numbers
-    from calkd_edge.release.report.repair_page import comparison, how
+    from calkd_edge.release.report.repair_page import comparison, fold_description
 
     for name, before, after, change in comparison(result):
         print(f"{name:>16}  {before:<28} {after:<28} {change}".rstrip())
     fitted = result.calibration
     error = fitted.se[0] if fitted.se and len(fitted.se) == 1 else None
     temperature = numbers.temperature(fitted.temperature, error)
-    print(f"{'calibration':>16}  {fitted.method}, T {temperature}, {fitted.status}; {how(result)}")
+    print(
+        f"{'calibration':>16}  {fitted.method}, T {temperature}, {fitted.status}; {fold_description(result)}"
+    )
     for sentence in result.sentences:
         print(sentence)

@@ -27,7 +27,7 @@ from calkd_edge.pipeline.planned import MeasuredRow, Plan
 from calkd_edge.records import DeviceFacts, Json, PlannedStage, Report
 from calkd_edge.release.bundle import write_bundle
 from calkd_edge.release.gates.evidence import Evidence, labels_of
-from calkd_edge.release.gates.gates import judge
+from calkd_edge.release.gates.verdict import judge
 from calkd_edge.release.report.conclusions import conclusions
 from calkd_edge.release.report.drift import drift
 from calkd_edge.release.report.report import write_report

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from calkd_edge.devices.targets import split_runtime
 from calkd_edge.engine.runner import PublishedStage, Runner, Watcher
 from calkd_edge.engine.stage import Progress, Stage
 from calkd_edge.engine.store import Store
@@ -137,7 +136,7 @@ def prepare_run(
         processes=processes,
         fresh=tuple(fresh),
         skipped_devices=tuple(skip_devices),
-        target_devices=tuple(split_runtime(name)[0] for name in devices),
+        target_devices=tuple(run_devices.device_section(text).label for text in devices),
         smoke=smoke,
         allow_undecided=allow_undecided,
         reuse_measurements=reuse_measurements,

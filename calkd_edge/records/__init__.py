@@ -1,7 +1,6 @@
-"""The nouns that cross a wall of the house: plain, frozen, validated values.
+"""Records that rooms exchange and write to files: plain, frozen, validated values.
 
-In scope: shapes of facts, their JSON and npz forms. Out of scope: computing, scoring, deciding; torch and
-onnx.
+In scope: fields, their JSON and npz forms. Out of scope: computing, scoring, deciding; torch and onnx.
 Fractions are 0..1, times carry their unit in the name, `logits` are raw scores and `probabilities` come after
 softmax.
 """
