@@ -26,7 +26,7 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="An ONNX classifier.")],
     data: Annotated[str, typer.Option("--data", help="A folder of class folders, or a data set's name.")],
     root: Annotated[Path | None, typer.Option("--root", help="Where a named data set is.")] = None,
-    images: Annotated[int | None, typer.Option("--images", min=1, help="Score at most this many.")] = None,
+    images: Annotated[int | None, typer.Option("--images", min=2, help="Score at most this many.")] = None,
     layout: Annotated[str | None, typer.Option("--layout", help="nchw or nhwc, for a foreign file.")] = None,
     mean: Annotated[str | None, typer.Option("--mean", help="R,G,B in 0..1, for a float input.")] = None,
     std: Annotated[str | None, typer.Option("--std", help="R,G,B in 0..1, for a float input.")] = None,
