@@ -20,13 +20,13 @@ def store_check(store: StoreOption = Path(".calkd")) -> None:
     from calkd_edge.engine.store import Store
 
     opened, bad = Store(store), 0
-    for place in opened.places():
+    for place in opened.folders():
         for problem in opened.problems(place):
             print(f"{place}: {problem}")
             bad += 1
     if bad:
         raise GateFailed(f"{bad} file(s) differ", remedy="Remove the folders named above and run again.")
-    print(f"{len(opened.places())} published folders, all as they were written")
+    print(f"{len(opened.folders())} published folders, all as they were written")
 
 
 @store_app.command("gc")

@@ -38,7 +38,7 @@ def run_in_processes(stage: Stage, job: Job, processes: int) -> None:
     description = {
         "function": stage.path,
         "params": dict(job.params),
-        "places": dict(job.places),
+        "locations": dict(job.locations),
         "inputs": {role: str(path) for role, path in job.inputs.items()},
         "out": str(job.out),
         "scratch": str(job.scratch),
@@ -92,7 +92,7 @@ def run_rank(path: Path) -> None:
     inputs = {role: Path(folder) for role, folder in job["inputs"].items()}
     out, scratch = Path(job["out"]), Path(job["scratch"])
     try:
-        function(Job(job["params"], job["places"], inputs, out, scratch, _progress_writer()))
+        function(Job(job["params"], job["locations"], inputs, out, scratch, _progress_writer()))
     except CalkdError as error:
         content = {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}
         temporary = scratch / f".{_ERROR_FILE}.{os.getpid()}"

@@ -30,7 +30,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Brought:
+class PublishedStage:
     """The published folder of a stage, whether it was reused, and the seconds that the stage took."""
 
     folder: Path
@@ -54,7 +54,7 @@ class Runner:
     facts: Callable[[], Mapping[str, Any]]
     processes: int = 1
 
-    def bring(self, stage: Stage) -> Brought:
+    def run(self, stage: Stage) -> PublishedStage:
         """Return the published folder of `stage`, after running it if needed; its inputs must be published.
 
         Raises:
@@ -67,7 +67,7 @@ class Runner:
                 seconds = float(self.store.manifest(folder).get("seconds", 0.0))
                 log.info("%s: reused %s", stage.name, folder)
                 self.watcher.finished(stage, reused=True, seconds=seconds)
-                return Brought(folder, True, seconds)
+                return PublishedStage(folder, True, seconds)
             self.store.note("started", stage.name, stage.fingerprint)
             log.info("%s: started, fingerprint %s", stage.name, stage.fingerprint)
             start_time = time.monotonic()
@@ -79,12 +79,12 @@ class Runner:
             folder = self.store.publish(stage, work, facts)
             log.info("%s: published after %.1f s", stage.name, seconds)
             self.watcher.finished(stage, reused=False, seconds=seconds)
-            return Brought(folder, False, seconds)
+            return PublishedStage(folder, False, seconds)
 
     def _execute(self, stage: Stage, work: WorkFolder, processes: int) -> None:
-        inputs = {role: self.store.place(source.fingerprint) for role, source in stage.inputs.items()}
+        inputs = {role: self.store.path_of(source.fingerprint) for role, source in stage.inputs.items()}
         progress = self.watcher.started(stage)
-        job = Job(stage.params, stage.places, inputs, work.out, work.scratch, progress)
+        job = Job(stage.params, stage.locations, inputs, work.out, work.scratch, progress)
         try:
             if processes > 1:
                 run_in_processes(stage, job, processes)

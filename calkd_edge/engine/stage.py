@@ -20,7 +20,7 @@ class Job:
 
     Attributes:
         params: plain JSON values with every default filled in; part of the fingerprint.
-        places: paths and resources (roots, accelerator, threads): plain JSON, not part of the fingerprint.
+        locations: paths and resources (roots, accelerator, threads): plain JSON, not part of the fingerprint.
         inputs: published folders by role, read-only.
         out: the empty folder for the results.
         scratch: a folder that survives a kill; its files are from an earlier attempt at the same stage.
@@ -28,7 +28,7 @@ class Job:
     """
 
     params: Mapping[str, Any]
-    places: Mapping[str, Any]
+    locations: Mapping[str, Any]
     inputs: Mapping[str, Path]
     out: Path
     scratch: Path
@@ -48,7 +48,7 @@ class Stage:
         version: increased by hand when the output of the function changes.
         params: see Job.
         inputs: stages whose folders it reads, by role.
-        places: see Job.
+        locations: see Job.
         parallel: whether it may run under torchrun; not part of the fingerprint.
         measures: whether it measures a device, so that its result becomes outdated.
     """
@@ -58,7 +58,7 @@ class Stage:
     version: int
     params: Mapping[str, Any]
     inputs: Mapping[str, Stage] = field(default_factory=dict)
-    places: Mapping[str, Any] = field(default_factory=dict)
+    locations: Mapping[str, Any] = field(default_factory=dict)
     parallel: bool = False
     measures: bool = False
 

@@ -70,7 +70,7 @@ class Store:
                 remedy="Use another folder (--store DIR), or the calkd-edge that wrote it.",
             )
 
-    def place(self, fingerprint: str) -> Path:
+    def path_of(self, fingerprint: str) -> Path:
         """The path of the published folder of a fingerprint, whether or not it exists."""
         return self.root / "objects" / fingerprint[:2] / fingerprint
 
@@ -80,25 +80,25 @@ class Store:
         Raises:
             StoreError: a file is missing or has changed since it was published.
         """
-        place = self.place(stage.fingerprint)
-        if not place.is_dir():
+        folder = self.path_of(stage.fingerprint)
+        if not folder.is_dir():
             return None
-        problems = self.problems(place, hash_up_to_bytes=HASHED_ON_REUSE_BYTES)
+        problems = self.problems(folder, hash_up_to_bytes=HASHED_ON_REUSE_BYTES)
         if problems:
             raise StoreError(
-                f"the published folder of {stage.name} is damaged: {problems[0]} ({place})",
-                remedy=f"Remove it and run again: rm -r {place}",
+                f"the published folder of {stage.name} is damaged: {problems[0]} ({folder})",
+                remedy=f"Remove it and run again: rm -r {folder}",
             )
-        return place
+        return folder
 
-    def problems(self, place: Path, *, hash_up_to_bytes: int | None = None) -> list[str]:
+    def problems(self, folder: Path, *, hash_up_to_bytes: int | None = None) -> list[str]:
         """The damage of a published folder; files above `hash_up_to_bytes` are checked by size only."""
-        if not _is_json(place / MANIFEST):
+        if not _is_json(folder / MANIFEST):
             return [f"{MANIFEST} is missing or is not JSON"]
-        files = self.manifest(place).get("files", {})
+        files = self.manifest(folder).get("files", {})
         problems = []
         for name, facts in files.items():
-            path = place / name
+            path = folder / name
             if not path.is_file():
                 problems.append(f"{name} is missing")
             elif path.stat().st_size != facts["bytes"]:
@@ -109,21 +109,21 @@ class Store:
                 problems.append(f"{name} differs from its SHA-256")
         return problems
 
-    def manifest(self, place: Path) -> dict[str, Any]:
+    def manifest(self, folder: Path) -> dict[str, Any]:
         """The manifest of a published folder.
 
         Raises:
             StoreError: it is unreadable, or a newer calkd-edge wrote it.
         """
         try:
-            manifest: dict[str, Any] = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+            manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError) as broken:
             raise StoreError(
-                f"{place / MANIFEST} cannot be read: {broken}", remedy=f"Remove the folder: rm -r {place}"
+                f"{folder / MANIFEST} cannot be read: {broken}", remedy=f"Remove the folder: rm -r {folder}"
             ) from broken
         if manifest.get("schema_version") != MANIFEST_SCHEMA:
             raise StoreError(
-                f"{place / MANIFEST} has schema {manifest.get('schema_version')}; "
+                f"{folder / MANIFEST} has schema {manifest.get('schema_version')}; "
                 f"this calkd-edge reads {MANIFEST_SCHEMA}",
                 remedy="Use another store (--store DIR), or the calkd-edge that wrote it.",
             )
@@ -167,13 +167,13 @@ class Store:
             **facts,
         }
         write_atomically(work.out / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
-        place = self.place(stage.fingerprint)
-        place.parent.mkdir(exist_ok=True)
-        os.rename(work.out, place)
-        _sync(place.parent)
+        folder = self.path_of(stage.fingerprint)
+        folder.parent.mkdir(exist_ok=True)
+        os.rename(work.out, folder)
+        _sync(folder.parent)
         self.note("published", stage.name, stage.fingerprint)
         shutil.rmtree(work.out.parent, ignore_errors=True)
-        return place
+        return folder
 
     def sweep(self, stage: Stage) -> None:
         """Remove files that remain after a kill between rename and clean-up."""
@@ -181,16 +181,16 @@ class Store:
 
     def discard(self, stage: Stage) -> None:
         """Remove a published folder and its scratch, so that the stage runs again."""
-        place = self.place(stage.fingerprint)
-        if place.exists():
-            self._remove(place)
+        folder = self.path_of(stage.fingerprint)
+        if folder.exists():
+            self._remove(folder)
             self.note("discarded", stage.name, stage.fingerprint)
         self.sweep(stage)
 
-    def _remove(self, place: Path) -> None:
+    def _remove(self, folder: Path) -> None:
         """Rename a folder, then remove it, so that a kill never leaves an incomplete folder."""
-        trash = self.root / "work" / f"discarded-{place.name}-{time.time_ns()}"
-        os.rename(place, trash)
+        trash = self.root / "work" / f"discarded-{folder.name}-{time.time_ns()}"
+        os.rename(folder, trash)
         shutil.rmtree(trash, ignore_errors=True)
 
     @contextmanager
@@ -215,7 +215,7 @@ class Store:
         with open(self.root / "journal.jsonl", "a", encoding="utf-8") as journal:
             journal.write(json.dumps(line) + "\n")
 
-    def places(self) -> list[Path]:
+    def folders(self) -> list[Path]:
         """Every published folder."""
         return sorted(path for path in self.root.glob("objects/*/*") if path.is_dir())
 
@@ -228,12 +228,12 @@ class Store:
             (folders removed, bytes freed).
         """
         removed, freed = 0, 0
-        doomed = [place for place in self.places() if place.name not in keep]
+        doomed = [folder for folder in self.folders() if folder.name not in keep]
         doomed += (self.root / "work").iterdir()
-        for place in doomed:
-            if not self._held(place.name):
-                freed += sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
-                self._remove(place)
+        for folder in doomed:
+            if not self._held(folder.name):
+                freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                self._remove(folder)
                 removed += 1
         return removed, freed
 

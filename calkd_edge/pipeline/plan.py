@@ -179,7 +179,7 @@ class Planner:
         params = {"seed": self.checked.recipe.seed, "versions": versions("onnxruntime")}
         inputs = {"model": calibrated, "data": calibrated.inputs["model"].inputs["data"]}
         places = {"threads": self.checked.recipe.benchmark.threads}
-        return {"simulated": self.make(f"simulate-{name}", simulate.run, params, inputs, places=places)}
+        return {"simulated": self.make(f"simulate-{name}", simulate.run, params, inputs, locations=places)}
 
     def _compare(self, name: str, predictions: Stage, *, held_out: bool) -> Stage | None:
         """Other maps on the same calibration images; none of them ships."""
@@ -205,7 +205,7 @@ class Planner:
             predict_corrupted.run,
             {**self._on(device), **asked},
             self._run_there(model, device, data),
-            places=self._place(device),
+            locations=self._place(device),
         )
         scored = {
             "bins": BINS,
@@ -225,7 +225,7 @@ class Planner:
     ) -> Stage:
         params = {**self._on(device), "splits": dict(splits), "seed": self.checked.recipe.seed}
         inputs = self._run_there(model, device, data)
-        return self.make(f"{name}@{device.name}", predict.run, params, inputs, places=self._place(device))
+        return self.make(f"{name}@{device.name}", predict.run, params, inputs, locations=self._place(device))
 
     def _run_there(self, model: Stage, device: DeviceSection, data: Stage) -> dict[str, Stage]:
         """What a stage reads that runs a model's file on a device: where that compiles, its engine too.
@@ -246,7 +246,7 @@ class Planner:
                 build.run,
                 params,
                 {"model": model},
-                places=self._place(device),
+                locations=self._place(device),
             )
         return inputs
 
@@ -266,7 +266,7 @@ class Planner:
             benchmark.run,
             params,
             inputs,
-            places=self._place(device),
+            locations=self._place(device),
             measures=True,
         )
 

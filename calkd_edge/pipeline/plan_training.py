@@ -66,7 +66,7 @@ class Trainings:
             "identity": self.checked.dataset.identity(),
             "splits": {**{key: getattr(data, key) for key in keys}, "seed": self.checked.recipe.seed},
         }
-        return self.make("prepare", prepare.run, params, {}, places={"root": data.root})
+        return self.make("prepare", prepare.run, params, {}, locations={"root": data.root})
 
     def teacher(self, data: Stage) -> Stage:
         """The teacher, trained or taken as it is."""
@@ -83,8 +83,8 @@ class Trainings:
         places = {**self._training_places(), **start.places_of(recipe.teacher)}
         if self.checked.teacher_is_file:
             own = {key: params[key] for key in ("model", "weights_sha256", "trained_on")}
-            return self.make("teacher", onnx_teacher.run, own, {"data": data}, places=places)
-        return self.make("teacher", teacher.run, params, {"data": data}, places=places, parallel=True)
+            return self.make("teacher", onnx_teacher.run, own, {"data": data}, locations=places)
+        return self.make("teacher", teacher.run, params, {"data": data}, locations=places, parallel=True)
 
     def soft_labels(self, taught: Stage, data: Stage) -> Stage | None:
         """The teacher's answers, where they are stored."""
@@ -99,7 +99,7 @@ class Trainings:
         }
         inputs = {"data": data, "teacher": taught}
         places = self._training_places()
-        return self.make("soft-labels", soft_labels.run, params, inputs, places=places, parallel=True)
+        return self.make("soft-labels", soft_labels.run, params, inputs, locations=places, parallel=True)
 
     def control(self, data: Stage, taught: Stage, stored: Stage | None) -> Stage:
         """The same student, from the teacher as it was before its calibration."""
@@ -125,7 +125,7 @@ class Trainings:
             inputs["soft_labels"] = stored
         places = {**self._training_places(), **start.places_of(recipe.student)}
         name = "control" if calibrated is None else "distill"
-        return self.make(name, distill.run, params, inputs, places=places, parallel=True)
+        return self.make(name, distill.run, params, inputs, locations=places, parallel=True)
 
     def qat(self, student: Stage, settings: Mapping[str, Any]) -> Stage:
         """The student trained on, rounding as its int8 file will."""
@@ -148,7 +148,7 @@ class Trainings:
             **{key: settings[key] for key in ("ranges", "scales", "images")},
         }
         inputs = {**student.inputs, "student": student}
-        return self.make("qat", qat.run, params, inputs, places=self._training_places(), parallel=True)
+        return self.make("qat", qat.run, params, inputs, locations=self._training_places(), parallel=True)
 
     def _training_places(self) -> dict[str, Any]:
         return {"accelerator": self.accelerator, "cache": self.checked.recipe.data.cache}

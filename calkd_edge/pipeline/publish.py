@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from calkd_edge.engine.runner import Brought
+from calkd_edge.engine.runner import PublishedStage
 from calkd_edge.engine.stage import Stage
 from calkd_edge.engine.store import Store
 from calkd_edge.errors import CalkdError
@@ -49,7 +49,7 @@ def write_release(
     plan: Plan,
     facts: Mapping[str, DeviceFacts],
     store: Store,
-    brought: Mapping[str, Brought],
+    brought: Mapping[str, PublishedStage],
     errors: Mapping[str, CalkdError],
     options: Options,
 ) -> Report:
@@ -105,7 +105,7 @@ def write_release(
     return report
 
 
-def _line(stage: Stage, brought: Mapping[str, Brought]) -> PlannedStage:
+def _line(stage: Stage, brought: Mapping[str, PublishedStage]) -> PlannedStage:
     one = brought.get(stage.fingerprint)
     reused, seconds = (one.reused, one.seconds) if one else (False, 0.0)
     return PlannedStage(stage=stage.name, fingerprint=stage.fingerprint, reused=reused, seconds=seconds)
@@ -135,7 +135,7 @@ def publish_models(rows: Sequence[Measured], folders: Mapping[str, Path], target
 
 
 def write_bundle_if_allowed(
-    plan: Plan, report: Report, brought: Mapping[str, Brought], options: Options
+    plan: Plan, report: Report, brought: Mapping[str, PublishedStage], options: Options
 ) -> Path | None:
     """The bundle of a passed release, or of an undecided one that says so; else an old one is removed."""
     target = options.out / "bundle.zip"

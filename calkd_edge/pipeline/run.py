@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
-from calkd_edge.engine.runner import Brought, Runner, Watcher
+from calkd_edge.engine.runner import PublishedStage, Runner, Watcher
 from calkd_edge.engine.store import Store
 from calkd_edge.errors import (
     CalkdError,
@@ -205,15 +205,15 @@ def renew(plan: Plan, store: Store, options: Options) -> None:
 
 def bring_all(
     plan: Plan, runner: Runner, told: Callable[[str], None]
-) -> tuple[dict[str, Brought], dict[str, CalkdError]]:
+) -> tuple[dict[str, PublishedStage], dict[str, CalkdError]]:
     """Bring every stage; a device that fails on the way takes only its own rows with it."""
-    brought: dict[str, Brought] = {}
+    brought: dict[str, PublishedStage] = {}
     errors: dict[str, CalkdError] = {}
     for stage in plan.stages:
         if any(source.fingerprint not in brought for source in stage.inputs.values()):
             continue
         try:
-            brought[stage.fingerprint] = runner.bring(stage)
+            brought[stage.fingerprint] = runner.run(stage)
             if stage.path == f"{parity.__name__}:run":
                 told(parity.sentence(stage.name, brought[stage.fingerprint].folder))
             if stage is plan.data:

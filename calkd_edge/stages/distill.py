@@ -120,7 +120,7 @@ class SoftLabels:
 
 def run(job: Job) -> None:
     """Write the student's weights.safetensors, model.json and history.jsonl."""
-    prepared = Prepared.open(job.inputs["data"], job.places["cache"])
+    prepared = Prepared.open(job.inputs["data"], job.locations["cache"])
     start = begin(job, prepared, where="student")
     distil(job, prepared, start, freeze_epochs=job.params["freeze_epochs"])
 
@@ -150,7 +150,7 @@ def distil(
     student = start.model
     live = params["teacher_mode"] == "live"
     section = TrainingSection.model_validate(params["training"])
-    fabric = fabric_for(job.places["accelerator"], section.autocast)
+    fabric = fabric_for(job.locations["accelerator"], section.autocast)
     teacher = taught(job.inputs["teacher"], fabric.device) if live else None
     losses = build_losses(
         params["losses"],

@@ -57,7 +57,7 @@ def answers(job: Job, ran: Executed, images: Path) -> tuple[dict[str, FloatArray
 
     The images are removed.
     """
-    with open_session(job.params["device"], job.places["device"]) as session:
+    with open_session(job.params["device"], job.locations["device"]) as session:
         found = session.predict(
             ran.path,
             images,

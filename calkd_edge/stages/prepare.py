@@ -14,7 +14,7 @@ VERSION = 1
 
 def run(job: Job) -> None:
     """Write images.npy, labels.npy, classes.json and splits.json."""
-    root = job.places["root"]
+    root = job.locations["root"]
     dataset = DATASETS.load(job.params["dataset"])(
         None if root is None else Path(root), **job.params["settings"]
     )

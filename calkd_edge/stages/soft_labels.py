@@ -41,9 +41,9 @@ _VIEWS = 0x50
 
 def run(job: Job) -> None:
     """Write logits.npy [V, N, C] float16, offsets.npy [V, N] float32 and views.npz."""
-    prepared = Prepared.open(job.inputs["data"], job.places["cache"])
+    prepared = Prepared.open(job.inputs["data"], job.locations["cache"])
     augmentation = augmentation_of(job.params["augmentation"], prepared)
-    fabric = fabric_for(job.places["accelerator"])
+    fabric = fabric_for(job.locations["accelerator"])
     teacher = Teaching(taught(job.inputs["teacher"], fabric.device), fabric.device, prepared, augmentation)
     rows, size, count = prepared.indices("train"), job.params["images_per_step"], job.params["views"]
     views = [

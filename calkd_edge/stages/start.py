@@ -75,7 +75,7 @@ def begin(job: Job, prepared: Prepared, *, where: str) -> Start:
         RecipeError: a file that does not fit the network or names other classes.
         EnvironmentProblem: published weights that are neither here nor to be had.
     """
-    params, places = job.params, job.places
+    params, places = job.params, job.locations
     description = description_of(params["model"], prepared, params["trained_on"] or "train")
     if params["weights_sha256"] is not None:
         path = Path(places["weights"])
@@ -96,7 +96,7 @@ def _filled(description: ModelDescription, path: Path, seed: int, where: str) ->
 
 
 def _pretrained(description: ModelDescription, job: Job, where: str) -> Start:
-    params, place = job.params, job.places["pretrained"]
+    params, place = job.params, job.locations["pretrained"]
     name, settings = description.name, description.settings
     if place is True:
         found = pretrained.published(name, settings, where)

@@ -53,7 +53,7 @@ class Supervised(nn.Module):
 
 def run(job: Job) -> None:
     """Write weights.safetensors, model.json and history.jsonl."""
-    prepared = Prepared.open(job.inputs["data"], job.places["cache"])
+    prepared = Prepared.open(job.inputs["data"], job.locations["cache"])
     start = begin(job, prepared, where="teacher")
     if job.params["training"] is None:
         told = {"weights": job.params["weights_sha256"]}
@@ -68,7 +68,7 @@ def train(start: Start, prepared: Prepared, job: Job) -> None:
     params, model = job.params, start.model
     section = TeacherTrainingSection.model_validate(params["training"])
     epochs = Epochs.of(prepared, section.images_per_step, params)
-    fabric = fabric_for(job.places["accelerator"], section.autocast)
+    fabric = fabric_for(job.locations["accelerator"], section.autocast)
     module = Supervised(model, section.label_smoothing, section.focal_gamma)
     training = Training(
         section=section,

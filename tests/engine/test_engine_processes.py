@@ -50,8 +50,8 @@ def test_any_sequence_of_kills_ends_with_the_folders_of_a_run_without_kills(tmp_
             with contextlib.suppress(ProcessLookupError):  # it has finished
                 os.killpg(process.pid, signal.SIGKILL)
         kills += process.returncode == -signal.SIGKILL
-        for place in store.places():
-            assert store.problems(place) == []
+        for folder in store.folders():
+            assert store.problems(folder) == []
     assert kills >= 3
     assert finished(store.root)
     assert finished(tmp_path / "whole")

@@ -47,13 +47,13 @@ def test_fingerprint_changes_with_the_role_and_the_identity_of_an_input():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"places": {"root": "/elsewhere", "accelerator": "cuda"}},
+        {"locations": {"root": "/elsewhere", "accelerator": "cuda"}},
         {"name": "called otherwise"},
         {"parallel": True},
         {"measures": True},
         {"params": {"b": [0.1, None], "a": 1}},
     ],
-    ids=["places", "name", "parallel", "measures", "order of params"],
+    ids=["locations", "name", "parallel", "measures", "order of params"],
 )
 def test_fingerprint_ignores_where_and_how_a_stage_runs(changes):
     assert stage(**changes).fingerprint == stage().fingerprint

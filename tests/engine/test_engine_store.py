@@ -68,8 +68,8 @@ def runner(store):
 
 
 def test_second_run_reuses_the_folder(runner):
-    first = runner.bring(stage_of())
-    second = runner.bring(stage_of())
+    first = runner.run(stage_of())
+    second = runner.run(stage_of())
     assert (first.reused, second.reused) == (False, True)
     assert first.folder == second.folder
     events = [(line["event"], line["stage"]) for line in journal(runner.store.root)]
@@ -77,12 +77,12 @@ def test_second_run_reuses_the_folder(runner):
 
 
 def test_manifest_names_every_file_and_the_stage(runner):
-    place = runner.bring(stage_of(width=0.5)).folder
-    manifest = runner.store.manifest(place)
+    folder = runner.run(stage_of(width=0.5)).folder
+    manifest = runner.store.manifest(folder)
     assert set(manifest["files"]) == {"a.txt", "deep/b.bin"}
     assert manifest["params"] == {"width": 0.5}
     assert manifest["threads"] == 1
-    assert runner.store.problems(place) == []
+    assert runner.store.problems(folder) == []
 
 
 @pytest.mark.parametrize(
@@ -97,12 +97,12 @@ def test_manifest_names_every_file_and_the_stage(runner):
     ids=["altered", "cut", "lost", "no manifest", "broken manifest"],
 )
 def test_damaged_folder_is_refused_with_file_and_remedy(runner, damage, named):
-    place = runner.bring(stage_of()).folder
-    damage(place)
+    folder = runner.run(stage_of()).folder
+    damage(folder)
     with pytest.raises(StoreError) as refused:
-        runner.bring(stage_of())
+        runner.run(stage_of())
     assert named in refused.value.message
-    assert refused.value.remedy.endswith(f"rm -r {place}")
+    assert refused.value.remedy.endswith(f"rm -r {folder}")
     assert refused.value.exit_code == 6
     done = command("store", "check", "--store", runner.store.root)
     assert done.code == 3
@@ -110,7 +110,7 @@ def test_damaged_folder_is_refused_with_file_and_remedy(runner, damage, named):
 
 
 def test_sound_store_passes_its_check(runner):
-    runner.bring(stage_of())
+    runner.run(stage_of())
     done = command("store", "check", "--store", runner.store.root)
     assert done.code == 0
     assert "1 published folders" in done.out
@@ -125,11 +125,11 @@ def test_store_of_another_format_is_refused(tmp_path):
 
 
 def test_manifest_of_a_newer_schema_is_refused(runner):
-    place = runner.bring(stage_of()).folder
-    manifest = json.loads((place / "manifest.json").read_text())
-    (place / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 2}))
+    folder = runner.run(stage_of()).folder
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 2}))
     with pytest.raises(StoreError, match="has schema 2; this calkd-edge reads 1"):
-        runner.bring(stage_of())
+        runner.run(stage_of())
     assert command("store", "check", "--store", runner.store.root).code == 6
 
 
@@ -143,16 +143,16 @@ def test_store_that_cannot_be_made_is_refused(tmp_path):
 def test_failed_stage_publishes_nothing_and_keeps_its_scratch(runner, function):
     stage = stage_of(function)
     with pytest.raises((StageFailed, ZeroDivisionError)):
-        runner.bring(stage)
+        runner.run(stage)
     assert runner.store.published(stage) is None
-    assert runner.store.places() == []
+    assert runner.store.folders() == []
     assert [line["event"] for line in journal(runner.store.root)] == ["started"]
     assert (runner.store.root / "work" / stage.fingerprint / "scratch").is_dir()
 
 
 def test_failed_stage_gives_its_name_to_the_error(runner):
     with pytest.raises(StageFailed) as refused:
-        runner.bring(stage_of(refuse))
+        runner.run(stage_of(refuse))
     assert refused.value.stage == "refuse"
 
 
@@ -161,7 +161,7 @@ def test_failed_stage_gives_its_name_to_the_error(runner):
 )
 def test_lack_of_disk_or_memory_is_an_environment_problem(runner, function, sentence):
     with pytest.raises(EnvironmentProblem, match=sentence) as lacking:
-        runner.bring(stage_of(function))
+        runner.run(stage_of(function))
     assert function.__name__ in lacking.value.message
     assert lacking.value.exit_code == 6
 
@@ -172,52 +172,52 @@ def test_full_disk_while_publishing_is_an_environment_problem_too(runner, monkey
 
     monkeypatch.setattr("calkd_edge.engine.store.write_atomically", full)
     with pytest.raises(EnvironmentProblem, match="is full"):
-        runner.bring(stage_of())
+        runner.run(stage_of())
     monkeypatch.undo()
-    assert not runner.bring(stage_of()).reused
+    assert not runner.run(stage_of()).reused
 
 
 def test_other_os_errors_stay_bugs(runner):
     with pytest.raises(FileNotFoundError):
-        runner.bring(stage_of(lose_a_file))
+        runner.run(stage_of(lose_a_file))
 
 
 def test_leftovers_of_an_earlier_attempt_are_not_published(runner):
     stage = stage_of()
     work = runner.store.begin(stage)
     (work.out / "torn.txt").write_text("of a killed attempt")
-    place = runner.bring(stage).folder
-    assert not (place / "torn.txt").exists()
+    folder = runner.run(stage).folder
+    assert not (folder / "torn.txt").exists()
     assert not (runner.store.root / "work" / stage.fingerprint).exists()
 
 
 def test_reuse_removes_the_remains_of_a_kill_after_the_rename(runner):
     stage = stage_of()
-    runner.bring(stage)
+    runner.run(stage)
     runner.store.begin(stage)
-    runner.bring(stage)
+    runner.run(stage)
     assert not (runner.store.root / "work" / stage.fingerprint).exists()
 
 
 def test_discarded_stage_runs_again(runner):
-    runner.bring(stage_of())
+    runner.run(stage_of())
     runner.store.discard(stage_of())
-    assert not runner.bring(stage_of()).reused
+    assert not runner.run(stage_of()).reused
     events = [line["event"] for line in journal(runner.store.root)]
     assert events == ["started", "published", "discarded", "started", "published"]
 
 
 def test_collect_removes_unlisted_folders_and_returns_their_size(runner):
-    kept = runner.bring(stage_of(n=1))
-    gone = runner.bring(stage_of(n=2))
+    kept = runner.run(stage_of(n=1))
+    gone = runner.run(stage_of(n=2))
     size = sum(path.stat().st_size for path in gone.folder.rglob("*") if path.is_file())
     assert runner.store.collect({kept.folder.name}) == (1, size)
-    assert runner.store.places() == [kept.folder]
+    assert runner.store.folders() == [kept.folder]
 
 
 def test_collect_keeps_folders_that_another_process_uses(runner):
     working, idle = stage_of(n=1), stage_of(n=2)
-    published = runner.bring(stage_of(n=3))
+    published = runner.run(stage_of(n=3))
     scratch = runner.store.begin(working).scratch
     forgotten = runner.store.begin(idle).scratch
     with runner.store.lock(working), runner.store.lock(stage_of(n=3)):

@@ -25,7 +25,7 @@ def count(job):
     (job.out / "early.txt").write_text("written before the work begins\n")
     for step in range(STEPS):
         if not (kept / f"{step}").exists():
-            time.sleep(job.places["seconds"])
+            time.sleep(job.locations["seconds"])
             write_atomically(kept / f"{step}", f"{job.params['name']} {step}\n".encode())
     lines = [(kept / f"{step}").read_text() for step in range(STEPS)]
     (job.out / "steps.txt").write_text("".join([*above, *lines]))
@@ -55,7 +55,7 @@ def chain(seconds: float):
     stages = []
     for name in ("first", "second", "third"):
         inputs = {"above": stages[-1]} if stages else {}
-        stages.append(Stage(name, function, 1, {"name": name}, inputs, places={"seconds": seconds}))
+        stages.append(Stage(name, function, 1, {"name": name}, inputs, locations={"seconds": seconds}))
     return stages
 
 
@@ -67,7 +67,7 @@ def main(arguments):
     watcher = Silent()
     runner = Runner(Store(Path(arguments[0])), watcher, dict)
     for stage in chain(float(arguments[1])):
-        runner.bring(stage)
+        runner.run(stage)
     print(json.dumps(watcher.reused))
 
 
