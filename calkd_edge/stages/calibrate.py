@@ -28,7 +28,7 @@ from calkd_edge.export.artifacts import (
 )
 from calkd_edge.onnx_model.fold import Folded, fold
 from calkd_edge.onnx_model.graph import class_names, metadata, set_metadata
-from calkd_edge.onnx_model.lint import lint, refuse_errors
+from calkd_edge.onnx_model.lint import lint_model, refuse_errors
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8_mixed import CHOICE
 from calkd_edge.records import Calibration, Predictions
@@ -61,11 +61,11 @@ def run(job: Job) -> None:
     if was_chosen:
         (job.out / LAYERS_IN_FLOAT).write_text(metadata(model)[CHOICE], encoding="utf-8")
     onnx.save(model, job.out / CANONICAL)
-    linted, executed = [lint(model, job.out / CANONICAL, "tensorrt")], (model, job.out / CANONICAL)
+    linted, executed = [lint_model(model, job.out / CANONICAL, "tensorrt")], (model, job.out / CANONICAL)
     if (job.inputs["model"] / FOR_CPU).is_file():
         executed = derive_for_cpu(model), job.out / FOR_CPU
         onnx.save(*executed)
-    linted.append(lint(*executed, "onnxruntime"))
+    linted.append(lint_model(*executed, "onnxruntime"))
     if "package_version" in metadata(model):  # a teacher's file from outside ran already, and does not ship
         refuse_errors(linted[-1])
     (job.out / LINT).write_text(json.dumps([one.model_dump() for one in linted], indent=1), encoding="utf-8")

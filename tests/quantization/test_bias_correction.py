@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from one_layer import one_conv
+from single_layer import single_layer
 
 from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.quantization.bias_correction import Pieces, with_corrected_biases
@@ -81,7 +81,7 @@ def test_dyadic_biases_stay_on_their_grid(net):
 
 def test_a_layer_without_bias_gets_one_and_a_layer_in_float_keeps_its_own():
     rng = np.random.default_rng(0)
-    model = one_conv(rng.normal(0, 1, (3, 2, 1, 1)).astype(np.float32), np.ones(3, np.float32))
+    model = single_layer(rng.normal(0, 1, (3, 2, 1, 1)).astype(np.float32), np.ones(3, np.float32))
     bare = copy_of(model)
     del bare.graph.node[1].input[2:]
     images = rng.normal(0.3, 1, (64, 2, 4, 4)).astype(np.float32)
@@ -97,7 +97,7 @@ def test_a_layer_without_bias_gets_one_and_a_layer_in_float_keeps_its_own():
 
 def test_a_bias_that_two_layers_share_is_corrected_for_each():
     rng = np.random.default_rng(1)
-    model = one_conv(rng.normal(0, 1, (2, 2, 1, 1)).astype(np.float32), np.ones(2, np.float32))
+    model = single_layer(rng.normal(0, 1, (2, 2, 1, 1)).astype(np.float32), np.ones(2, np.float32))
     graph = model.graph
     second = copy_of(model).graph.node[1]
     second.input[0], second.output[0] = "logits", "twice"

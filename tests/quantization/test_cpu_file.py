@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from one_layer import one_conv
 from onnx import TensorProto, numpy_helper
+from single_layer import single_layer
 
 from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.quantization import cpu
@@ -181,7 +181,7 @@ def test_convolutions_read_by_one_quantization_are_executed_in_integers(net, der
 
 def test_dead_channel_with_a_bias_still_has_its_convolution_in_integers(execute):
     weight = np.array([[0.0, 0.0], [1e-9, -1e-9]], np.float32).reshape(2, 2, 1, 1)
-    model = one_conv(weight, np.array([0.5, -3.0], np.float32))
+    model = single_layer(weight, np.array([0.5, -3.0], np.float32))
     stored = numpy_helper.from_array(np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1), "same")
     model.graph.initializer.append(stored)
     last = onnx.helper.make_node("Conv", ["logits", "same"], ["end"])

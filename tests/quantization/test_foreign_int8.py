@@ -7,10 +7,10 @@ import json
 import numpy as np
 import onnx
 import pytest
-from one_layer import one_conv
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_static
-from quantized_elsewhere import GivenImages
+from range_images import RangeImages
+from single_layer import single_layer
 
 from calkd_edge.engine.stage import Job
 from calkd_edge.onnx_model.graph import copy_of
@@ -57,7 +57,7 @@ def test_file_of_onnx_runtimes_own_quantizer_keeps_its_answers(
     quantize_static(
         net.path,
         tmp_path / "given.onnx",
-        GivenImages(net.images),
+        RangeImages(net.images),
         per_channel=per_channel,
         activation_type=activations,
         weight_type=QuantType.QInt8,
@@ -76,7 +76,7 @@ def test_file_of_onnx_runtimes_own_quantizer_keeps_its_answers(
 
 
 def test_our_own_int8_ships_what_is_derived_from_it(stage):
-    made = place_qdq(one_conv(np.ones((2, 2, 1, 1), np.float32), np.ones(2, np.float32)), {"h": 3.0})
+    made = place_qdq(single_layer(np.ones((2, 2, 1, 1), np.float32), np.ones(2, np.float32)), {"h": 3.0})
     folder = stage(made)
     assert executed_file(folder, "onnxruntime").name == quantize.FOR_CPU
     assert onnx.load(folder / quantize.FOR_CPU).graph == derive_for_cpu(made).graph
@@ -87,7 +87,7 @@ def test_our_own_int8_ships_what_is_derived_from_it(stage):
 
 def canonical() -> onnx.ModelProto:
     """A Conv and its ReLU, and a Conv behind them, in int8 as we write it."""
-    model = one_conv(np.ones((2, 2, 1, 1), np.float32), np.ones(2, np.float32))
+    model = single_layer(np.ones((2, 2, 1, 1), np.float32), np.ones(2, np.float32))
     model.graph.initializer.append(numpy_helper.from_array(np.ones((2, 2, 1, 1), np.float32), "w2"))
     model.graph.node.extend(
         [helper.make_node("Relu", ["logits"], ["r"]), helper.make_node("Conv", ["r", "w2"], ["end"])]

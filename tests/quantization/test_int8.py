@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from one_layer import one_conv
 from onnx import TensorProto
+from single_layer import single_layer
 
 from calkd_edge.onnx_model.graph import GraphView, attribute, copy_of
 from calkd_edge.quantization import QUANTIZERS
@@ -135,7 +135,7 @@ def test_same_images_give_the_same_bytes(net, canonical):
 def test_dead_channel_keeps_a_positive_scale(execute):
     weight = np.random.default_rng(0).normal(size=(3, 2, 1, 1)).astype(np.float32)
     weight[1] = 0
-    model = one_conv(weight, np.array([0.0, 0.5, 1.0], np.float32))
+    model = single_layer(weight, np.array([0.0, 0.5, 1.0], np.float32))
     quantized = place_qdq(model, {"h": 3.0})
     view = GraphView.of(quantized)
     integers, scale, _ = (view.array(n) for n in view.producer[heavy(quantized)[0].input[1]].input)
@@ -147,7 +147,7 @@ def test_dead_channel_keeps_a_positive_scale(execute):
 
 def test_untransposed_gemm_is_turned(execute):
     weight = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
-    model = one_conv(weight, np.zeros(3, np.float32))
+    model = single_layer(weight, np.zeros(3, np.float32))
     quantized = place_qdq(model, {"h": 4.0})
     images = np.random.default_rng(1).uniform(-4, 4, (50, 6)).astype(np.float32)
     gap = execute(quantized, images, simulate=True)["logits"] - execute(model, images)["logits"]
@@ -263,14 +263,14 @@ def test_entropy_clips_what_is_rare_and_far_and_nothing_else():
 
 
 def test_activation_of_zeros_gets_a_usable_range():
-    model = one_conv(np.ones((1, 2, 1, 1), np.float32), np.zeros(1, np.float32))
+    model = single_layer(np.ones((1, 2, 1, 1), np.float32), np.zeros(1, np.float32))
     blank = np.zeros((3, 2, 4, 4), np.float32)
     for method in ("min_max", "percentile", "mse", "entropy"):
         assert 0 < activation_ranges(model, ["h"], blank, method)["h"] <= 1.0
 
 
 def test_range_of_the_graphs_own_input_is_refused():
-    model = one_conv(np.ones((1, 2, 1, 1), np.float32), np.zeros(1, np.float32))
+    model = single_layer(np.ones((1, 2, 1, 1), np.float32), np.zeros(1, np.float32))
     with pytest.raises(ValueError, match="own input"):
         activation_ranges(model, ["x"], np.zeros((1, 2, 4, 4), np.float32), "min_max")
 
