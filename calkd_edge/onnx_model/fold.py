@@ -145,12 +145,12 @@ def _factor(layer: LastLayer, name: str) -> float:
 
 def _scaled(values: FloatArray, affine: Affine) -> FloatArray:
     """scale applied along the first axis of values [C, ...]."""
-    scale = np.asarray(affine.scale, dtype=np.float64)
-    if len(scale) == len(values) ** 2 and len(values) > 1:
-        mixed: FloatArray = scale.reshape(len(values), len(values)) @ values
+    if affine.kind(len(values)) == "matrix":
+        mixed: FloatArray = affine.matrix(len(values)) @ values
         return mixed
-    each: FloatArray = np.broadcast_to(scale, (len(values),)).reshape(-1, *[1] * (values.ndim - 1))
-    return values * each
+    scale = np.broadcast_to(np.asarray(affine.scale, dtype=np.float64), (len(values),))
+    scaled: FloatArray = values * scale.reshape(-1, *[1] * (values.ndim - 1))
+    return scaled
 
 
 def _beside(view: GraphView, layer: LastLayer, weight: str) -> tuple[int, ...]:

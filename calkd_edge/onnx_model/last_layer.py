@@ -123,24 +123,23 @@ def last_layer(view: GraphView, logits: str, classes: int) -> LastLayer | str:
 
 def why_not(view: GraphView, layer: LastLayer, affine: Affine) -> str | None:
     """Why this calibration cannot be folded into this layer exactly; None where it can."""
-    scales, biased = len(affine.scale), any(affine.bias)
-    is_matrix = layer.classes > 1 and scales == layer.classes**2
-    positive = not is_matrix and min(affine.scale) > 0
-    if layer.allowed == "positive_scale" and (biased or not positive):
+    kind, has_bias = affine.kind(layer.classes), any(affine.bias)
+    is_positive = kind != "matrix" and min(affine.scale) > 0
+    if layer.allowed == "positive_scale" and (has_bias or not is_positive):
         return "a Relu or a maximum stands behind the last layer, which only positive scales pass"
     if layer.weight is None:
-        if biased or scales != 1 or not positive:
+        if kind != "temperature" or not is_positive:
             return "integer logits are returned with one scale, which can take a temperature only"
         return None
-    if is_matrix and attribute(layer.node, "group", 1) != 1:
+    if kind == "matrix" and attribute(layer.node, "group", 1) != 1:
         return "the last convolution is grouped, so that a matrix would mix its groups"
     if layer.dequantize is not None:
-        if not positive:
+        if not is_positive:
             return "int8 weights take positive scales only, and no matrix"
         per_tensor = len(view.initializers[layer.dequantize.input[1]].dims) == 0
-        if per_tensor and scales != 1:
+        if per_tensor and len(affine.scale) != 1:
             return "the int8 weight has one scale for all classes, which can take a temperature only"
-    if biased and layer.node.op_type == "MatMul" and layer.added is None:
+    if has_bias and layer.node.op_type == "MatMul" and layer.added is None:
         return "the last layer has no bias that could take the calibration's"
     return None
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from calkd_edge.agent.runtimes import CONVERTED, RUNTIMES, known_options
 from calkd_edge.calibration import CALIBRATORS
+from calkd_edge.calibration.fitted import fitted_kind
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
 from calkd_edge.data.source import Dataset
@@ -28,7 +29,7 @@ from calkd_edge.pipeline.taps import try_taps
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.recipe.schema import DeviceSection, Recipe
 from calkd_edge.recipe.training import Choice, ModelSection
-from calkd_edge.records import Affine
+from calkd_edge.records import Affine, AffineKind
 from calkd_edge.registry import Registry
 from calkd_edge.release.gates import gates
 
@@ -73,9 +74,13 @@ class Checked:
     def effect(self, affine: Affine | None = None) -> TeacherEffect:
         """What calibrating the teacher by `affine` does under these losses; by an example when None."""
         if affine is None:
-            by_temperature = self.named["calibrator"]["name"] in ("temperature", "constant")
-            affine = _A_TEMPERATURE if by_temperature else _BY_CLASS
+            affine = _A_TEMPERATURE if self.calibrator_kind == "temperature" else _BY_CLASS
         return joined_effect(self.built, affine)
+
+    @property
+    def calibrator_kind(self) -> AffineKind | None:
+        """What the calibrator declares to fit; None where it declares nothing."""
+        return fitted_kind(CALIBRATORS.load(self.named["calibrator"]["name"]))
 
     @property
     def teacher_is_file(self) -> bool:

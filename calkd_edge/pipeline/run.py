@@ -30,6 +30,7 @@ from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.plan import Planner
 from calkd_edge.pipeline.planned import Plan
 from calkd_edge.pipeline.publish import manifest_facts, write_bundle_if_allowed, write_release
+from calkd_edge.quantization import ROUNDED
 from calkd_edge.recipe.schema import Recipe
 from calkd_edge.records import DeviceFacts, Report
 from calkd_edge.stages import parity
@@ -155,19 +156,23 @@ def notices(checked: Checked, options: Options) -> list[str]:
 
 
 def _how_it_folds(checked: Checked) -> str:
-    """What becomes of the calibration in each precision, as far as its kind says it."""
-    name = checked.named["calibrator"]["name"]
-    floats = ", ".join(one["name"] for one in checked.precisions if one["name"] in ("fp32", "fp16"))
-    quantized = any(one["name"] == "int8" for one in checked.precisions)
-    if name == "affine" and quantized:
-        return f"Calibration ({name}): folded into {floats}; as two nodes behind int8, which holds no matrix."
-    if name == "vector" and quantized:
-        return (
-            f"Calibration ({name}): folded into {floats}, and into int8 where all its scales are positive; "
-            "else as two nodes behind it."
-        )
-    given = "; into the teacher's file where its graph allows it" if checked.teacher_is_file else ""
-    return f"Calibration ({name}): folded into the last layer of every precision{given}."
+    """How the calibration enters the file of each precision, by the kind of map that its calibrator fits."""
+    kind, name = checked.calibrator_kind, checked.named["calibrator"]["name"]
+    precisions = [precision["name"] for precision in checked.precisions]
+    rounded = ", ".join(precision for precision in precisions if precision in ROUNDED)
+    floats = ", ".join(precision for precision in precisions if precision not in ROUNDED)
+    folded = f"folded into {floats}; " if floats else ""
+    if kind is None:
+        how = "folded where the fitted map allows it, else as two nodes behind the logits (see the report)"
+    elif kind == "matrix" and rounded:
+        how = f"{folded}as two nodes behind int8 weights, which hold no matrix ({rounded})"
+    elif kind == "vector" and rounded:
+        positive = "folded into int8 weights where all its scales are positive"
+        how = f"{folded}{positive}, else as two nodes behind them ({rounded})"
+    else:
+        how = "folded into the last layer of every precision"
+    teacher = "; into the teacher's file where its graph allows it" if checked.teacher_is_file else ""
+    return f"Calibration ({name}): {how}{teacher}."
 
 
 def renew(plan: Plan, store: Store, options: Options) -> None:

@@ -19,7 +19,7 @@ from calkd_edge.records.benchmark import (
     TimedSource,
     Worth,
 )
-from calkd_edge.records.calibration import Affine, Calibration, FitStatus, FoldProof
+from calkd_edge.records.calibration import Affine, AffineKind, Calibration, FitStatus, FoldProof
 from calkd_edge.records.doctor import (
     ClockFacts,
     DoctorReport,
@@ -80,6 +80,7 @@ __all__ = [
     "Shift",
     "ThresholdShift",
     "Affine",
+    "AffineKind",
     "AtThreshold",
     "BoolArray",
     "Calibration",
