@@ -49,9 +49,7 @@ def bias(
     )
     caveats = warnings_for(logits, labels, classes, None)
     after = float(nll_per_image(fitted_map.apply(logits), labels).mean())
-    return Fitted(
-        fitted_map, "ok", None, start.nll_before, after, warnings_for(logits, labels, classes, None)
-    )
+    return Fitted(fitted_map, "ok", None, start.nll_before, after, caveats)
 
 
 def _minimum(scores: Floats, labels: IntArray, ridge: float) -> Floats:

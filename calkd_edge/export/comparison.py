@@ -61,15 +61,17 @@ class LogitComparison:
 
     def changed(self, margin: float) -> int:
         """How many images, near ties left out, got another class."""
-        return int((~self.same_class & (self.margin > margin)).sum())
+        return int((~self.same_class & ~(self.margin <= margin)).sum())
 
 
 def compare_logits(logits: FloatArray, reference: FloatArray) -> LogitComparison:
     """Compare logits [N, C] with reference logits [N, C] of the same images; all sums are float64."""
     values, expected = logits.astype(np.float64), reference.astype(np.float64)
-    centred, centred_reference = (rows - rows.mean(axis=1, keepdims=True) for rows in (values, expected))
-    power = max(float((centred_reference * centred_reference).mean()), 1e-300)
-    rms = float(np.sqrt(((centred - centred_reference) ** 2).mean()))
+    with np.errstate(invalid="ignore"):  # infinite logits become NaN, which is within no tolerance
+        centred, against = (rows - rows.mean(axis=1, keepdims=True) for rows in (values, expected))
+        power = max(float((against * against).mean()), 1e-300)
+        rms = float(np.sqrt(((centred - against) ** 2).mean()))
+        slope = float((centred * against).mean()) / power
     top_two = np.sort(expected, axis=1)[:, -2:]
     return LogitComparison(
         images=len(values),
@@ -77,7 +79,7 @@ def compare_logits(logits: FloatArray, reference: FloatArray) -> LogitComparison
         largest=float(np.abs(expected).max()),
         rms_difference=rms,
         relative_rms=rms / power**0.5,
-        slope=float((centred * centred_reference).mean()) / power,
+        slope=slope,
         is_finite=bool(np.isfinite(values).all()),
         same_class=values.argmax(1) == expected.argmax(1),
         margin=top_two[:, 1] - top_two[:, 0],

@@ -26,6 +26,7 @@ from calkd_edge.export.artifacts import (
     REFERENCE,
     TORCH_PARITY,
 )
+from calkd_edge.export.comparison import compare_logits
 from calkd_edge.onnx_model.fold import Folded, fold
 from calkd_edge.onnx_model.graph import class_names, metadata, set_metadata
 from calkd_edge.onnx_model.lint import lint_model, refuse_errors
@@ -37,15 +38,12 @@ from calkd_edge.stages.quantize import FITTING
 VERSION = 5
 """Raised by hand when what this stage writes changes."""
 
-LARGEST_PARITY_DIFFERENCE = 1e-4
-"""Largest difference between torch and the runtime in float32, per unit of the largest logit above 1."""
-
 
 def run(job: Job) -> None:
     """Write model.onnx calibrated, model.cpu.onnx likewise, calibration.json, lint.json and others."""
     found = Predictions.load(job.inputs["predictions"] / CALIBRATION_PREDICTIONS)
     if "reference" in job.inputs:
-        parity = check_parity(found, job.inputs["reference"] / REFERENCE)
+        parity = check_torch_parity(found, job.inputs["reference"] / REFERENCE)
         (job.out / TORCH_PARITY).write_text(json.dumps(parity, indent=1), encoding="utf-8")
     model = onnx.load(job.inputs["model"] / CANONICAL)
     calibrator = CALIBRATORS.load(job.params["calibrator"])
@@ -72,24 +70,24 @@ def run(job: Job) -> None:
     (job.out / CALIBRATION).write_text(calibration.model_dump_json(indent=1), encoding="utf-8")
 
 
-def check_parity(found: Predictions, reference: Path) -> dict[str, float]:
-    """Hold the runtime's logits against torch's, image by image; returns what was compared.
+def check_torch_parity(predictions: Predictions, reference: Path) -> dict[str, float]:
+    """Compare the runtime's logits with torch's, image by image; returns the differences.
 
     Raises:
-        StageFailed: they differ by more than LARGEST_PARITY_DIFFERENCE.
+        StageFailed: they differ by more than float32 computations may.
     """
     with np.load(reference, allow_pickle=False) as stored:
         logits, indices = stored["logits"], stored["indices"]
-    shared, own, theirs = np.intersect1d(found.indices, indices, return_indices=True)
-    difference = float(np.abs(found.logits[own] - logits[theirs]).max())
-    allowed = LARGEST_PARITY_DIFFERENCE * max(1.0, float(np.abs(logits).max()))
+    _, rows, reference_rows = np.intersect1d(predictions.indices, indices, return_indices=True)
+    compared = compare_logits(predictions.logits[rows], logits[reference_rows])
+    difference, allowed = compared.max_difference, compared.float32_tolerance
     if not difference <= allowed:
         raise StageFailed(
-            f"the exported model departs from torch by {difference:.3g} on {len(shared)} images "
+            f"the exported model differs from torch by {difference:.3g} on {compared.images} images "
             f"(allowed {allowed:.3g})",
-            remedy="Do not ship it. Another version of torch or onnxscript may export it rightly.",
+            remedy="Do not ship it. Try another version of torch or onnxscript.",
         )
-    return {"images": len(shared), "max_logit_difference": difference, "allowed": allowed}
+    return {"images": compared.images, "max_logit_difference": difference, "allowed": allowed}
 
 
 def _calibration(method: str, fitted: Fitted, how: Folded, split: str, images: int) -> Calibration:

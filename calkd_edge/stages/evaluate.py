@@ -80,10 +80,8 @@ def as_simulated(found: Predictions, simulated: Predictions) -> dict[str, Any]:
     near = agreement(pair.own, pair.reference, exact=False)
     if not near.sound:
         raise StageFailed(
-            f"on its device the file answers otherwise than it says: by {near.max_logit_difference:.3g} "
-            f"in a logit, {near.apart:.2%} of the logits on average, on {len(pair.labels)} calibration "
-            f"images; the slope between them is {near.slope:.4f}, and {near.changed} answers changed that "
-            "are no near ties",
+            "the outputs of the file on its device differ from its simulation "
+            f"{near.description(len(pair.labels))}",
             remedy="Do not ship it there: its runtime computes int8 in another way. Take another runtime, or "
             "leave that device out (--skip-device).",
         )

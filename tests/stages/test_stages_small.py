@@ -127,7 +127,7 @@ def test_a_device_that_rounds_a_little_otherwise_is_told_by_how_much():
     ids=["saturated", "another scale", "noise", "NaN"],
 )
 def test_a_device_that_does_not_compute_what_the_file_says_is_refused(broken):
-    with pytest.raises(StageFailed, match="answers otherwise than it says") as refused:
+    with pytest.raises(StageFailed, match="on its device differ from its simulation") as refused:
         as_simulated(predictions(broken(LOGITS)), predictions(LOGITS))
     assert "Do not ship it there" in refused.value.remedy
 

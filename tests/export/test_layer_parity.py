@@ -9,7 +9,7 @@ from exported_nets import settled
 from onnx import numpy_helper
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.export.parity import LayerParity
+from calkd_edge.export.layer_parity import LayerParity
 from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.stages.export import refuse_departing
 from calkd_edge.stages.parity import layer_parity, summary
