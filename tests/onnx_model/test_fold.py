@@ -291,7 +291,7 @@ def test_layer_that_something_else_reads_too_is_left_alone():
     ]
     model = classifier(nodes, {"w": WEIGHT})
     model.graph.output.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, ["batch", 3]))
-    assert fold(model, THREE["temperature"]).reason == "'h', before the logits, is read by something else too"
+    assert fold(model, THREE["temperature"]).reason == "'h', before the logits, has another reader"
 
 
 def test_half_precision_weights_are_not_rounded_a_second_time(execute):

@@ -127,7 +127,7 @@ HOSTILE = {
     "a value of 4 TiB": (a_value_that_no_memory_holds, "would have 1,099,511,627,776 elements"),
     "a value of 64 GiB in a branch": (a_value_in_a_branch, "would have 17,179,869,184 elements"),
     "a value of 64 GiB in a function": (a_value_in_a_function, "would have 17,179,869,184 elements"),
-    "a value of the size of a pixel": (a_value_of_the_size_of_a_pixel, "nothing tells how large"),
+    "a value of the size of a pixel": (a_value_of_the_size_of_a_pixel, "is unknown"),
     "an image of 2**40 pixels": (lambda: model(sizes=("n", 3, 2**20, 2**20)), "elements"),
     "fewer numbers than claimed": (
         lambda: model(TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4, 3], float_data=[1.0])),
@@ -138,10 +138,10 @@ HOSTILE = {
         r"sizes \[-4, 3\]",
     ),
     "an unknown type": (lambda: model(TensorProto(name="w", data_type=99, dims=[1])), "unknown type 99"),
-    "numbers from above": (lambda: model(elsewhere("../secret.bin")), "outside its folder"),
-    "numbers from anywhere": (lambda: model(elsewhere("/etc/passwd")), "outside its folder"),
-    "numbers from a link": (lambda: model(elsewhere("link.bin")), "outside its folder"),
-    "numbers from nowhere": (lambda: model(elsewhere("")), "outside its folder"),
+    "numbers from above": (lambda: model(elsewhere("../secret.bin")), "outside the model's folder"),
+    "numbers from anywhere": (lambda: model(elsewhere("/etc/passwd")), "outside the model's folder"),
+    "numbers from a link": (lambda: model(elsewhere("link.bin")), "outside the model's folder"),
+    "numbers from nowhere": (lambda: model(elsewhere("")), "outside the model's folder"),
     "numbers that are missing": (lambda: model(elsewhere("absent.bin")), "absent.bin is missing"),
     "a short file of numbers": (lambda: model(elsewhere("short.bin")), "claims 48 bytes"),
     "a place behind the end": (lambda: model(elsewhere("whole.bin", offset=8)), "from 8 on"),
@@ -180,7 +180,7 @@ def test_refusing_costs_no_memory(folder):
         path = saved(folder, HOSTILE[name][0]())
         script = f"""
             import resource
-            from calkd_edge.onnx_file import read_onnx
+            from calkd_edge.onnx_model.read import read_onnx
             from calkd_edge.errors import RecipeError
             from pathlib import Path
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -236,7 +236,7 @@ def grown(name: str, sizes=("n", 3, 8, 8)) -> onnx.ModelProto:
 @pytest.mark.parametrize("name", GROWS)
 def test_sizes_by_what_is_in_the_images_are_refused(name):
     onnxruntime.InferenceSession(grown(name).SerializeToString(), providers=["CPUExecutionProvider"])
-    with pytest.raises(SizeProblem, match=f"nothing tells how large {name} 'y' becomes"):
+    with pytest.raises(SizeProblem, match=f"the size of {name} 'y' is unknown"):
         check_sizes(grown(name))
 
 
@@ -250,7 +250,7 @@ def test_a_file_that_leaves_the_size_of_its_images_open_is_judged_by_what_is_tol
 
 @pytest.mark.parametrize("build", [growing_in_a_loop, lambda: collecting_in_a_loop(None)])
 def test_loops_of_which_nothing_tells_what_they_come_to_are_refused(build):
-    with pytest.raises(SizeProblem, match="nothing tells how large Loop 'y' becomes"):
+    with pytest.raises(SizeProblem, match="the size of Loop 'y' is unknown"):
         check_sizes(build())
 
 
@@ -258,7 +258,7 @@ def test_functions_that_come_to_too_many_nodes_are_refused():
     check_sizes(functions_that_double(10))
     with pytest.raises(SizeProblem, match=r"more than 50,000 nodes"):
         check_sizes(functions_that_double(40))
-    with pytest.raises(SizeProblem, match="deep in one another"):
+    with pytest.raises(SizeProblem, match="nested more than 64 levels"):
         check_sizes(a_function_that_calls_itself())
 
 
