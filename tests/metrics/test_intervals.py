@@ -22,7 +22,7 @@ def test_wilson_is_the_set_of_proportions_that_the_score_test_accepts(n, data):
 
 @pytest.mark.parametrize(("k", "n"), [(1, 0), (-1, 5), (6, 5)])
 def test_wilson_refuses_counts_that_are_no_proportion(k, n):
-    with pytest.raises(ValueError, match="no proportion"):
+    with pytest.raises(ValueError, match="not a proportion"):
         iv.wilson(k, n)
 
 
