@@ -60,9 +60,9 @@ def export_onnx(
     wrapped = WithProbabilities(model).eval()
     # A batch of two, since the exporter takes a batch of one for a constant.
     example = torch.zeros(2, *image_shape, dtype=torch.uint8)
-    said = StringIO()
+    printed = StringIO()
     try:
-        with warnings.catch_warnings(), redirect_stdout(said):
+        with warnings.catch_warnings(), redirect_stdout(printed):
             warnings.simplefilter("ignore")  # the exporter's own deprecations are not our user's business
             program = torch.onnx.export(
                 wrapped,
@@ -75,7 +75,7 @@ def export_onnx(
                 verbose=False,
             )
     except Exception as refused:  # torch.export raises many kinds, all of them meaning this
-        log.exception("the exporter said: %s", said.getvalue())
+        log.exception("the exporter said: %s", printed.getvalue())
         raise StageFailed(
             f"torch cannot export this model: {type(refused).__name__}: {str(refused).splitlines()[0]}",
             remedy="See the log for the layer; models with data-dependent control flow cannot be exported.",

@@ -101,7 +101,7 @@ def ranges_of(
     for this_pass in range(found.passes):
 
         def see(path: str, module: nn.Module, inputs: tuple[Tensor, ...], now: int = this_pass) -> None:
-            found.see(now, path, inputs[0].float().cpu().numpy())
+            found.add(now, path, inputs[0].float().cpu().numpy())
 
         hooks = [
             layer.module.register_forward_pre_hook(partial(see, layer.path))

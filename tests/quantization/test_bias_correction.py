@@ -9,7 +9,7 @@ import pytest
 from single_layer import single_layer
 
 from calkd_edge.onnx_model.graph import GraphView, copy_of
-from calkd_edge.quantization.bias_correction import Pieces, with_corrected_biases
+from calkd_edge.quantization.bias_correction import PiecewiseGraph, with_corrected_biases
 from calkd_edge.quantization.placement import place_qdq, quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges
 
@@ -116,6 +116,6 @@ def test_a_bias_that_two_layers_share_is_corrected_for_each():
 def test_pieces_compute_what_the_whole_graph_computes(net):
     quantized = placed(net)
     whole = simulated(quantized, net.images, [node.output[0] for node in layers(quantized)])
-    pieces = Pieces(quantized, net.images)
+    pieces = PiecewiseGraph(quantized, net.images)
     for node in layers(quantized):
         np.testing.assert_array_equal(pieces.up_to(node), whole[node.output[0]])

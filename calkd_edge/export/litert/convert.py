@@ -8,7 +8,7 @@ import onnx
 
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.litert import layers, plain
-from calkd_edge.export.litert.fixed import with_one_image
+from calkd_edge.export.litert.fixed import fix_batch_of_one
 from calkd_edge.export.litert.layout import Value, as_it_is, laid
 from calkd_edge.export.litert.translation import REMEDY, Translation
 from calkd_edge.onnx_model.graph import GraphView
@@ -56,7 +56,7 @@ def convert(model: onnx.ModelProto) -> bytes:
         StageFailed: an operator, or a way of using one, has no counterpart; named.
         EnvironmentProblem: the package is not installed.
     """
-    fixed, shapes = with_one_image(model)
+    fixed, shapes = fix_batch_of_one(model)
     unknown = {node.op_type: node.name for node in fixed.graph.node if not _is_known(node)}
     if unknown:
         kinds = ", ".join(f"{kind} ('{name}')" for kind, name in sorted(unknown.items()))

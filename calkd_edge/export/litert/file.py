@@ -75,17 +75,17 @@ class LiteFile:
             scale: of a quantized tensor, with zero point 0; several stand along `axis`.
             axis: of scales.
         """
-        made = self.schema.TensorT()
-        made.name, made.shape, made.buffer = name, [int(size) for size in shape], 0
-        made.type = getattr(self.schema.TensorType, KINDS[kind])
-        made.hasRank = True
+        tensor = self.schema.TensorT()
+        tensor.name, tensor.shape, tensor.buffer = name, [int(size) for size in shape], 0
+        tensor.type = getattr(self.schema.TensorType, KINDS[kind])
+        tensor.hasRank = True
         if scale is not None:
             scales = np.atleast_1d(np.asarray(scale, dtype=np.float32))
-            made.quantization = self.schema.QuantizationParametersT()
-            made.quantization.scale = [float(one) for one in scales]
-            made.quantization.zeroPoint = [0] * len(scales)
-            made.quantization.quantizedDimension = axis
-        self.tensors.append(made)
+            tensor.quantization = self.schema.QuantizationParametersT()
+            tensor.quantization.scale = [float(number) for number in scales]
+            tensor.quantization.zeroPoint = [0] * len(scales)
+            tensor.quantization.quantizedDimension = axis
+        self.tensors.append(tensor)
         return len(self.tensors) - 1
 
     def constant(
@@ -109,16 +109,16 @@ class LiteFile:
         **fields: Any,
     ) -> None:
         """One more operator; `options` names its table of options, `fields` fill it."""
-        made = self.schema.OperatorT()
+        operator = self.schema.OperatorT()
         version = version or VERSIONS.get(kind, 1)
-        made.opcodeIndex = self.codes.setdefault((kind, version), len(self.codes))
-        made.inputs, made.outputs = list(inputs), list(outputs)
+        operator.opcodeIndex = self.codes.setdefault((kind, version), len(self.codes))
+        operator.inputs, operator.outputs = list(inputs), list(outputs)
         if options:
-            made.builtinOptionsType = getattr(self.schema.BuiltinOptions, options)
-            made.builtinOptions = getattr(self.schema, f"{options}T")()
+            operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, options)
+            operator.builtinOptions = getattr(self.schema, f"{options}T")()
             for name, value in fields.items():
-                setattr(made.builtinOptions, name, value)
-        self.operators.append(made)
+                setattr(operator.builtinOptions, name, value)
+        self.operators.append(operator)
 
     def content(self, inputs: dict[str, int], outputs: dict[str, int], description: str) -> bytes:
         """The file, with one signature that names its inputs and outputs."""
@@ -138,19 +138,19 @@ class LiteFile:
         return bytes(builder.Output())
 
     def _named(self, tensors: dict[str, int]) -> list[Any]:
-        found = []
+        entries = []
         for name, number in tensors.items():
-            one = self.schema.TensorMapT()
-            one.name, one.tensorIndex = name, number
-            found.append(one)
-        return found
+            entry = self.schema.TensorMapT()
+            entry.name, entry.tensorIndex = name, number
+            entries.append(entry)
+        return entries
 
     def _code(self, kind: str, version: int) -> Any:
-        made = self.schema.OperatorCodeT()
+        code = self.schema.OperatorCodeT()
         number = getattr(self.schema.BuiltinOperator, kind)
         # Two fields hold the number: readers from before there were more than 127 operators know the first.
-        made.builtinCode, made.deprecatedBuiltinCode, made.version = number, min(number, 127), version
-        return made
+        code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), version
+        return code
 
 
 def _aligned(schema: Any) -> Any:

@@ -14,7 +14,7 @@ KEPT = ("QuantizeLinear", "DequantizeLinear")
 """Never computed here: stored integers and their scales are what the converted file is to hold."""
 
 
-def with_one_image(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]]]:
+def fix_batch_of_one(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]]]:
     """A copy whose batch is 1, without the nodes that compute shapes; and the shape of every value.
 
     Raises:
@@ -41,14 +41,14 @@ def with_one_image(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, t
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     inferred = shape_inference.infer_shapes(model, data_prop=True).graph
-    found: dict[str, tuple[int, ...]] = {
+    shapes: dict[str, tuple[int, ...]] = {
         tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer
     }
     for value in (*inferred.value_info, *inferred.input, *inferred.output):
         dims = value.type.tensor_type.shape.dim
         if value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
-            found[value.name] = tuple(dim.dim_value for dim in dims)
-    return found
+            shapes[value.name] = tuple(dim.dim_value for dim in dims)
+    return shapes
 
 
 def _compute(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> bool:
@@ -77,8 +77,8 @@ def _known(
         if node.input[0] not in shapes:
             return None
         ends = {item.name: int(item.i) for item in node.attribute}
-        whole = np.array(shapes[node.input[0]], dtype=np.int64)
-        return [whole[ends.get("start", 0) : ends.get("end")]]
+        shape = np.array(shapes[node.input[0]], dtype=np.int64)
+        return [shape[ends.get("start", 0) : ends.get("end")]]
     stored = {name: view.array(name) for name in node.input if name in view.initializers}
     if node.op_type in KEPT or set(node.input) - {""} != set(stored) or view.is_output(node.output[0]):
         return None

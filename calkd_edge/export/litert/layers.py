@@ -72,7 +72,7 @@ def conv(t: Translation, node: onnx.NodeProto) -> None:
     spans = [(size - 1) * step + 1 for size, step in zip(kernel.values.shape[2:], dilations, strict=True)]
     source, padding = _padded(t, node, source, spans, strides)
     scale = None if following is None else float(t.array(following.input[1]))
-    made = t.new(name, t.shapes[node.output[0]], channels_last(4), scale=scale)
+    result = t.new(name, t.shapes[node.output[0]], channels_last(4), scale=scale)
     fields = {
         "padding": padding,
         "strideH": strides[0],
@@ -84,10 +84,10 @@ def conv(t: Translation, node: onnx.NodeProto) -> None:
     operands = [source.tensor, filters, added]
     if kernel.is_depthwise:
         fields["depthMultiplier"] = len(kernel.values) // kernel.groups
-        t.file.operator("DEPTHWISE_CONV_2D", operands, [made.tensor], "DepthwiseConv2DOptions", **fields)
+        t.file.operator("DEPTHWISE_CONV_2D", operands, [result.tensor], "DepthwiseConv2DOptions", **fields)
     else:
         version = GROUPED if kernel.groups > 1 else None
-        t.file.operator("CONV_2D", operands, [made.tensor], "Conv2DOptions", version=version, **fields)
+        t.file.operator("CONV_2D", operands, [result.tensor], "Conv2DOptions", version=version, **fields)
 
 
 def _kernel(t: Translation, node: onnx.NodeProto) -> Kernel:
@@ -143,10 +143,10 @@ def _floats(t: Translation, name: str, weight: Weight | None, arranged: np.ndarr
         return t.numbers(name, arranged)
     scale = None if weight is None else weight.scale
     stored = t.file.constant(f"{name}_stored", arranged, scale=scale, axis=axis)
-    made = t.file.tensor(name, arranged.shape, "float32")
+    tensor = t.file.tensor(name, arranged.shape, "float32")
     version = HALF if weight is None else PER_CHANNEL
-    t.file.operator("DEQUANTIZE", [stored], [made], "DequantizeOptions", version=version)
-    return made
+    t.file.operator("DEQUANTIZE", [stored], [tensor], "DequantizeOptions", version=version)
+    return tensor
 
 
 def _padded(
@@ -163,26 +163,26 @@ def _padded(
     if attribute(node, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         raise refused(node, "it asks for automatic padding")
     before_h, before_w, after_h, after_w = numbers_of(node, "pads", [0, 0, 0, 0])
-    given = ((before_h, after_h), (before_w, after_w))
-    if not any(map(any, given)):
+    padding = ((before_h, after_h), (before_w, after_w))
+    if not any(map(any, padding)):
         return value, t.code("Padding", "VALID")
     same = []
     for size, span, stride in zip(value.shape[2:], spans, strides, strict=True):
-        whole = max((-(-size // stride) - 1) * stride + span - size, 0)
-        same.append((whole // 2, whole - whole // 2))
-    if given == tuple(same) and not by_hand:
+        total = max((-(-size // stride) - 1) * stride + span - size, 0)
+        same.append((total // 2, total - total // 2))
+    if padding == tuple(same) and not by_hand:
         return value, t.code("Padding", "SAME")
-    widths = np.array([(0, 0), *given, (0, 0)], dtype=np.int32)
+    widths = np.array([(0, 0), *padding, (0, 0)], dtype=np.int32)
     shape = tuple(size + sum(width) for size, width in zip(value.shape, widths[[0, 3, 1, 2]], strict=True))
     name = f"{node.output[0]}_padded"
-    made = t.new(name, tuple(map(int, shape)), value.order, scale=value.scale)
+    padded = t.new(name, tuple(map(int, shape)), value.order, scale=value.scale)
     operands = [value.tensor, t.numbers(f"{name}_widths", widths)]
     if edge == 0.0:
-        t.file.operator("PAD", operands, [made.tensor], "PadOptions")
+        t.file.operator("PAD", operands, [padded.tensor], "PadOptions")
     else:
         operands.append(t.numbers(f"{name}_with", np.array([edge], dtype=np.float32)))
-        t.file.operator("PADV2", operands, [made.tensor], "PadV2Options")
-    return made, t.code("Padding", "VALID")
+        t.file.operator("PADV2", operands, [padded.tensor], "PadV2Options")
+    return padded, t.code("Padding", "VALID")
 
 
 def gemm(t: Translation, node: onnx.NodeProto) -> None:
@@ -206,11 +206,11 @@ def gemm(t: Translation, node: onnx.NodeProto) -> None:
         raise refused(node, "its bias is not one number for each output")
     added = t.numbers(f"{node.output[0]}_bias", bias.reshape(-1))
     activation, name = t.activated(node.output[0])
-    made = t.new(name, t.shapes[node.output[0]], (0, 1))
+    result = t.new(name, t.shapes[node.output[0]], (0, 1))
     code = t.code("ActivationFunctionType", activation)
     operands = [source.tensor, filters, added]
     t.file.operator(
-        "FULLY_CONNECTED", operands, [made.tensor], "FullyConnectedOptions", fusedActivationFunction=code
+        "FULLY_CONNECTED", operands, [result.tensor], "FullyConnectedOptions", fusedActivationFunction=code
     )
 
 
@@ -226,11 +226,11 @@ def pool(t: Translation, node: onnx.NodeProto) -> None:
     # A mean counts the zeros, which LiteRT's own padding does not: they are put there.
     edge = 0.0 if is_mean else float(np.finfo(np.float32).min)
     source, padding = _padded(t, node, source, kernel, strides, edge, by_hand=is_mean)
-    made = t.new(node.output[0], t.shapes[node.output[0]], channels_last(4))
+    result = t.new(node.output[0], t.shapes[node.output[0]], channels_last(4))
     t.file.operator(
         "AVERAGE_POOL_2D" if is_mean else "MAX_POOL_2D",
         [source.tensor],
-        [made.tensor],
+        [result.tensor],
         "Pool2DOptions",
         padding=padding,
         strideH=strides[0],
@@ -247,17 +247,17 @@ def mean(t: Translation, node: onnx.NodeProto) -> None:
         axes, keeps = list(range(2, len(source.shape))), True
     else:
         stored = len(node.input) > 1 and bool(node.input[1])
-        axes = [int(one) for one in t.array(node.input[1])] if stored else numbers_of(node, "axes", [])
+        axes = [int(axis) for axis in t.array(node.input[1])] if stored else numbers_of(node, "axes", [])
         keeps = bool(number_of(node, "keepdims", 1))
     if not axes:
         raise refused(node, "it names no axes")
-    gone = {axis % len(source.shape) for axis in axes}
-    places = np.array(sorted(source.order.index(axis) for axis in gone), dtype=np.int32)
+    reduced = {axis % len(source.shape) for axis in axes}
+    positions = np.array(sorted(source.order.index(axis) for axis in reduced), dtype=np.int32)
     if keeps:
         order = source.order
     else:
-        left = [axis for axis in range(len(source.shape)) if axis not in gone]
-        order = tuple(left.index(axis) for axis in source.order if axis not in gone)
-    made = t.new(node.output[0], t.shapes[node.output[0]], order)
-    operands = [source.tensor, t.numbers(f"{node.output[0]}_axes", places)]
-    t.file.operator("MEAN", operands, [made.tensor], "ReducerOptions", keepDims=keeps)
+        left = [axis for axis in range(len(source.shape)) if axis not in reduced]
+        order = tuple(left.index(axis) for axis in source.order if axis not in reduced)
+    result = t.new(node.output[0], t.shapes[node.output[0]], order)
+    operands = [source.tensor, t.numbers(f"{node.output[0]}_axes", positions)]
+    t.file.operator("MEAN", operands, [result.tensor], "ReducerOptions", keepDims=keeps)

@@ -55,19 +55,19 @@ def as_it_is(rank: int) -> tuple[int, ...]:
 
 def laid(file: LiteFile, value: Value, order: Sequence[int]) -> Value:
     """The same value with its axes in that order."""
-    wanted = tuple(order)
-    if wanted == value.order:
+    target_order = tuple(order)
+    if target_order == value.order:
         return value
-    moved = Value(0, value.shape, wanted, value.kind, value.scale)
+    moved = Value(0, value.shape, target_order, value.kind, value.scale)
     name = f"{file.tensors[value.tensor].name}_laid"
     number = file.tensor(name, moved.lies, value.kind, scale=value.scale)
     if _significant(value) == _significant(moved):  # nothing but axes of one place moves
         _reshape(file, value.tensor, number, moved.lies)
     else:
-        places = np.array([value.order.index(axis) for axis in wanted], dtype=np.int32)
-        axes = file.constant(f"{name}_axes", places)
+        permutation = np.array([value.order.index(axis) for axis in target_order], dtype=np.int32)
+        axes = file.constant(f"{name}_axes", permutation)
         file.operator("TRANSPOSE", [value.tensor, axes], [number], "TransposeOptions")
-    return Value(number, value.shape, wanted, value.kind, value.scale)
+    return Value(number, value.shape, target_order, value.kind, value.scale)
 
 
 def transposed(value: Value, permutation: Sequence[int]) -> Value:
@@ -80,21 +80,21 @@ def transposed(value: Value, permutation: Sequence[int]) -> Value:
 def reshaped(file: LiteFile, value: Value, shape: Sequence[int], name: str) -> Value:
     """What a Reshape makes of a value: axes are split and joined where they lie."""
     groups = _groups(value.shape, tuple(shape))
-    place = {axis: at for at, axis in enumerate(value.order)}
+    position = {axis: at for at, axis in enumerate(value.order)}
 
     def first(group: tuple[list[int], list[int]]) -> int:
-        told = [axis for axis in group[0] if value.shape[axis] != 1] or group[0]
-        return min((place[axis] for axis in told), default=len(place))
+        axes = [axis for axis in group[0] if value.shape[axis] != 1] or group[0]
+        return min((position[axis] for axis in axes), default=len(position))
 
     groups.sort(key=first)
-    wanted = tuple(axis for inside, _ in groups for axis in inside)
-    if _significant(value) != [axis for axis in wanted if value.shape[axis] != 1]:
-        value = laid(file, value, wanted)
+    target_order = tuple(axis for inside, _ in groups for axis in inside)
+    if _significant(value) != [axis for axis in target_order if value.shape[axis] != 1]:
+        value = laid(file, value, target_order)
     order = tuple(axis for _, outside in groups for axis in outside)
-    made = Value(0, tuple(shape), order, value.kind, value.scale)
-    number = file.tensor(name, made.lies, value.kind, scale=value.scale)
-    _reshape(file, value.tensor, number, made.lies)
-    return Value(number, made.shape, order, value.kind, value.scale)
+    result = Value(0, tuple(shape), order, value.kind, value.scale)
+    number = file.tensor(name, result.lies, value.kind, scale=value.scale)
+    _reshape(file, value.tensor, number, result.lies)
+    return Value(number, result.shape, order, value.kind, value.scale)
 
 
 def _reshape(file: LiteFile, source: int, target: int, lies: Sequence[int]) -> None:

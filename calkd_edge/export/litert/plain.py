@@ -47,22 +47,22 @@ def _beside(t: Translation, node: onnx.NodeProto, values: np.ndarray, main: Valu
     rank = len(main.shape)
     if values.ndim > rank:
         raise refused(node, "what is stored has more axes than what is computed")
-    whole = values.reshape((1,) * (rank - values.ndim) + values.shape)
-    return t.numbers(f"{node.output[0]}_with", whole.transpose(main.order))
+    expanded = values.reshape((1,) * (rank - values.ndim) + values.shape)
+    return t.numbers(f"{node.output[0]}_with", expanded.transpose(main.order))
 
 
 def _binary(
     t: Translation, name: str, kind: str, operands: list[int], shape: tuple[int, ...], order: tuple[int, ...]
 ) -> None:
     if kind in WITHOUT_ACTIVATION:
-        made = t.new(name, shape, order)
-        t.file.operator(kind, operands, [made.tensor], "MaximumMinimumOptions")
+        result = t.new(name, shape, order)
+        t.file.operator(kind, operands, [result.tensor], "MaximumMinimumOptions")
         return
     fused, name = t.activated(name)
-    made = t.new(name, shape, order)
+    result = t.new(name, shape, order)
     options = f"{kind.capitalize()}Options"
     code = t.code("ActivationFunctionType", fused)
-    t.file.operator(kind, operands, [made.tensor], options, fusedActivationFunction=code)
+    t.file.operator(kind, operands, [result.tensor], options, fusedActivationFunction=code)
 
 
 def batch_norm(t: Translation, node: onnx.NodeProto) -> None:
@@ -70,9 +70,9 @@ def batch_norm(t: Translation, node: onnx.NodeProto) -> None:
     gamma, beta, average, variance = (t.array(name).astype(np.float64) for name in node.input[1:5])
     factor = gamma / np.sqrt(variance + number_of(node, "epsilon", 1e-5))
     source = t.value(node.input[0])
-    places = (1, -1) + (1,) * (len(source.shape) - 2)
+    shape = (1, -1) + (1,) * (len(source.shape) - 2)
     scaled = t.new(f"{node.output[0]}_scaled", source.shape, source.order)
-    stored = [one.astype(np.float32).reshape(places) for one in (factor, beta - average * factor)]
+    stored = [values.astype(np.float32).reshape(shape) for values in (factor, beta - average * factor)]
     operands = [source.tensor, _beside(t, node, stored[0], source)]
     t.file.operator("MUL", operands, [scaled.tensor], "MulOptions")
     operands = [scaled.tensor, _beside(t, node, stored[1], source)]
@@ -83,29 +83,29 @@ def clip(t: Translation, node: onnx.NodeProto) -> None:
     """Relu and Clip that no layer took with it."""
     source, kind = t.value(node.input[0]), activation(t, node)
     if kind is not None:
-        made = t.new(node.output[0], source.shape, source.order)
-        t.file.operator(kind, [source.tensor], [made.tensor])
+        result = t.new(node.output[0], source.shape, source.order)
+        t.file.operator(kind, [source.tensor], [result.tensor])
         return
     ends = dict(zip(("MAXIMUM", "MINIMUM"), limits(t, node), strict=True))
     ends = {name: end for name, end in ends.items() if np.isfinite(end)}
     if not ends:
         t.values[node.output[0]] = source
-    for place, (name, end) in enumerate(ends.items()):
-        last = place == len(ends) - 1
-        made = t.new(node.output[0] if last else f"{node.output[0]}_{name}", source.shape, source.order)
-        stored = t.numbers(f"{made.tensor}_end", np.array([end], dtype=np.float32))
-        t.file.operator(name, [source.tensor, stored], [made.tensor], "MaximumMinimumOptions")
-        source = made
+    for index, (name, end) in enumerate(ends.items()):
+        last = index == len(ends) - 1
+        result = t.new(node.output[0] if last else f"{node.output[0]}_{name}", source.shape, source.order)
+        stored = t.numbers(f"{result.tensor}_end", np.array([end], dtype=np.float32))
+        t.file.operator(name, [source.tensor, stored], [result.tensor], "MaximumMinimumOptions")
+        source = result
 
 
 def unary(t: Translation, node: onnx.NodeProto) -> None:
     """Activation functions that LiteRT has under another name."""
     source = t.value(node.input[0])
-    made = t.new(node.output[0], source.shape, source.order)
+    result = t.new(node.output[0], source.shape, source.order)
     if node.op_type == "HardSwish":
-        t.file.operator("HARD_SWISH", [source.tensor], [made.tensor], "HardSwishOptions")
+        t.file.operator("HARD_SWISH", [source.tensor], [result.tensor], "HardSwishOptions")
     else:
-        t.file.operator("LOGISTIC", [source.tensor], [made.tensor])
+        t.file.operator("LOGISTIC", [source.tensor], [result.tensor])
 
 
 def hard_sigmoid(t: Translation, node: onnx.NodeProto) -> None:
@@ -119,8 +119,8 @@ def hard_sigmoid(t: Translation, node: onnx.NodeProto) -> None:
     operands = [source.tensor, t.numbers(f"{name}_three", np.array([3], dtype=np.float32))]
     t.file.operator("ADD", operands, [shifted.tensor], "AddOptions", fusedActivationFunction=code)
     operands = [shifted.tensor, t.numbers(f"{name}_sixth", np.array([SIXTH], dtype=np.float32))]
-    made = t.new(name, source.shape, source.order)
-    t.file.operator("MUL", operands, [made.tensor], "MulOptions")
+    result = t.new(name, source.shape, source.order)
+    t.file.operator("MUL", operands, [result.tensor], "MulOptions")
 
 
 def softmax(t: Translation, node: onnx.NodeProto) -> None:
@@ -128,8 +128,8 @@ def softmax(t: Translation, node: onnx.NodeProto) -> None:
     source = t.value(node.input[0])
     if len(source.shape) != 2 or int(number_of(node, "axis", -1)) % 2 != 1:
         raise refused(node, "it does not run over the classes of [N, C]")
-    made = t.new(node.output[0], source.shape, source.order)
-    t.file.operator("SOFTMAX", [source.tensor], [made.tensor], "SoftmaxOptions", beta=1.0)
+    result = t.new(node.output[0], source.shape, source.order)
+    t.file.operator("SOFTMAX", [source.tensor], [result.tensor], "SoftmaxOptions", beta=1.0)
 
 
 def cast(t: Translation, node: onnx.NodeProto) -> None:
@@ -138,8 +138,8 @@ def cast(t: Translation, node: onnx.NodeProto) -> None:
     if source.kind == "uint8":
         # An image is a quantized tensor of scale 1.
         source = laid(t.file, source, channels_last(len(source.shape)))
-        made = t.new(node.output[0], source.shape, source.order)
-        t.file.operator("DEQUANTIZE", [source.tensor], [made.tensor], "DequantizeOptions")
+        result = t.new(node.output[0], source.shape, source.order)
+        t.file.operator("DEQUANTIZE", [source.tensor], [result.tensor], "DequantizeOptions")
         return
     if int(number_of(node, "to", 0)) not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
         raise refused(node, "it makes something else than floats")
@@ -169,25 +169,25 @@ def concat(t: Translation, node: onnx.NodeProto) -> None:
     first = t.value(node.input[0])
     order = channels_last(4) if len(first.shape) == 4 else first.order
     tensors = [laid(t.file, t.value(name), order).tensor for name in node.input]
-    made = t.new(node.output[0], t.shapes[node.output[0]], order)
-    axis = made.at(int(number_of(node, "axis", 0)))
-    t.file.operator("CONCATENATION", tensors, [made.tensor], "ConcatenationOptions", axis=axis)
+    result = t.new(node.output[0], t.shapes[node.output[0]], order)
+    axis = result.at(int(number_of(node, "axis", 0)))
+    t.file.operator("CONCATENATION", tensors, [result.tensor], "ConcatenationOptions", axis=axis)
 
 
 def split(t: Translation, node: onnx.NodeProto) -> None:
     """Split, into equal parts or not."""
     source = t.value(node.input[0])
-    place = source.at(int(number_of(node, "axis", 0)))
-    made = [t.new(name, t.shapes[name], source.order) for name in node.output]
-    sizes = [value.lies[place] for value in made]
-    axis = t.numbers(f"{node.output[0]}_axis", np.array(place, dtype=np.int32))
-    outputs = [value.tensor for value in made]
+    position = source.at(int(number_of(node, "axis", 0)))
+    parts = [t.new(name, t.shapes[name], source.order) for name in node.output]
+    sizes = [value.lies[position] for value in parts]
+    axis = t.numbers(f"{node.output[0]}_axis", np.array(position, dtype=np.int32))
+    outputs = [value.tensor for value in parts]
     if len(set(sizes)) == 1:
-        t.file.operator("SPLIT", [axis, source.tensor], outputs, "SplitOptions", numSplits=len(made))
+        t.file.operator("SPLIT", [axis, source.tensor], outputs, "SplitOptions", numSplits=len(parts))
         return
     stored = t.numbers(f"{node.output[0]}_sizes", np.array(sizes, dtype=np.int32))
     operands = [source.tensor, stored, axis]
-    t.file.operator("SPLIT_V", operands, outputs, "SplitVOptions", numSplits=len(made))
+    t.file.operator("SPLIT_V", operands, outputs, "SplitVOptions", numSplits=len(parts))
 
 
 def gather(t: Translation, node: onnx.NodeProto) -> None:
@@ -208,8 +208,8 @@ def quantize(t: Translation, node: onnx.NodeProto) -> None:
         raise refused(node, "its scale is not one stored number")
     check_symmetric(t, node)
     source = t.value(node.input[0])
-    made = t.new(node.output[0], source.shape, source.order, scale=float(t.array(node.input[1])))
-    t.file.operator("QUANTIZE", [source.tensor], [made.tensor], "QuantizeOptions")
+    result = t.new(node.output[0], source.shape, source.order, scale=float(t.array(node.input[1])))
+    t.file.operator("QUANTIZE", [source.tensor], [result.tensor], "QuantizeOptions")
 
 
 def dequantize(t: Translation, node: onnx.NodeProto) -> None:

@@ -66,8 +66,8 @@ class Translation:
         """A value as float32 (or an image as uint8), dequantized now if nothing asked for that before."""
         if name in self.pending and name not in self.values:
             source = self.integers[self.pending[name]]
-            made = self.new(name, source.shape, source.order)
-            self.file.operator("DEQUANTIZE", [source.tensor], [made.tensor], "DequantizeOptions")
+            result = self.new(name, source.shape, source.order)
+            self.file.operator("DEQUANTIZE", [source.tensor], [result.tensor], "DequantizeOptions")
         if name not in self.values and self.is_stored(name):
             values = self.array(name)
             number = self.file.constant(name, values)
@@ -80,9 +80,9 @@ class Translation:
         """A tensor that an operator is about to make: int8 where it has a scale, else float32."""
         lies = tuple(shape[axis] for axis in order)
         kind = "float32" if scale is None else "int8"
-        made = Value(self.file.tensor(name, lies, kind, scale=scale), shape, order, kind, scale)
-        (self.values if scale is None else self.integers)[name] = made
-        return made
+        result = Value(self.file.tensor(name, lies, kind, scale=scale), shape, order, kind, scale)
+        (self.values if scale is None else self.integers)[name] = result
+        return result
 
     def numbers(self, name: str, values: np.ndarray) -> int:
         """A stored tensor of the file, named after a value of the graph."""
@@ -150,8 +150,8 @@ def number_of(node: onnx.NodeProto, name: str, default: float) -> float:
 
 def numbers_of(node: onnx.NodeProto, name: str, default: list[int]) -> list[int]:
     """An attribute that is a list of integers."""
-    found: Any = attribute(node, name, default)
-    return [int(one) for one in found]
+    values: Any = attribute(node, name, default)
+    return [int(value) for value in values]
 
 
 def check_symmetric(translation: Translation, node: onnx.NodeProto) -> None:
