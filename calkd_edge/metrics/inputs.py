@@ -58,7 +58,7 @@ def checked_probabilities(probabilities: ArrayLike, labels: ArrayLike) -> tuple[
         labels: [N] integers in 0..C-1.
 
     Raises:
-        ValueError: see `checked_pairs`; also rows that do not sum to 1 (logits do not), and labels outside 0..C-1.
+        ValueError: see `checked_pairs`; also rows that do not sum to 1, and labels outside 0..C-1.
     """
     values, answers = np.asarray(probabilities), np.asarray(labels)
     if values.ndim != 2 or answers.ndim != 1 or len(values) != len(answers) or values.shape[1] < 2:

@@ -36,7 +36,7 @@ def with_corrected_biases(
     """A copy of a quantized model whose layers have the channel means of float32.
 
     Args:
-        quantized: `model` as quantized by place_qdq.
+        quantized: `model` as quantized by insert_qdq.
         model: float32.
         images: uint8 [N, 3, H, W]; at most as many are used as have PIXELS pixels, or FEWEST_IMAGES.
         scales: those of `quantized`; dyadic biases stay on their grid.

@@ -39,7 +39,7 @@ def derive_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
         ValueError: the model is not in that form; see `is_canonical`.
     """
     if not is_canonical(model):
-        raise ValueError("the model is not in the int8 form that place_qdq writes: run it unchanged")
+        raise ValueError("the model is not in the int8 form that insert_qdq writes: run it unchanged")
     derived = copy_of(model)
     view = GraphView.of(derived)
     if any(view.initializers[node.input[1]].data_type == TensorProto.FLOAT16 for node in _pairs(view)):
@@ -58,9 +58,9 @@ def is_canonical(model: onnx.ModelProto) -> bool:
     """Whether a model has the int8 form that `derive_for_cpu` requires.
 
     Every QuantizeLinear makes int8 with a stored zero point 0 and one stored scale, and only
-    DequantizeLinears of the same scale read it. Every other DequantizeLinear reads a stored int8 weight with zero point 0, with
-    one scale or one for each index of its first axis. A Conv reads no other weight through a
-    DequantizeLinear, and no stored activation. A Gemm's bias is not scaled.
+    DequantizeLinears of the same scale read it. Every other DequantizeLinear reads a stored int8 weight with
+    zero point 0, with one scale or one for each index of its first axis. A Conv reads no other weight through
+    a DequantizeLinear, and no stored activation. A Gemm's bias is not scaled.
     """
     view = GraphView.of(model)
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)

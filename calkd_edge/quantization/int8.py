@@ -10,7 +10,7 @@ from pydantic import Field
 from calkd_edge.quantization.bias_correction import with_corrected_biases
 from calkd_edge.quantization.equalisation import equalise_channels
 from calkd_edge.quantization.magnitudes import RangeMethod
-from calkd_edge.quantization.placement import place_qdq, quantized_inputs
+from calkd_edge.quantization.placement import insert_qdq, quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, no_progress
@@ -36,5 +36,5 @@ def int8(
     if equalise:
         model = equalise_channels(model, sample)
     activation_limits = activation_ranges(model, quantized_inputs(model), sample, ranges, progress)
-    quantized = place_qdq(model, activation_limits, scales=scales)
+    quantized = insert_qdq(model, activation_limits, scales=scales)
     return with_corrected_biases(quantized, model, sample, scales, progress) if correct_bias else quantized

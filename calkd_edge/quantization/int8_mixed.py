@@ -15,7 +15,7 @@ from calkd_edge.quantization.accuracy import Accuracy, Evaluator
 from calkd_edge.quantization.bias_correction import with_corrected_biases
 from calkd_edge.quantization.equalisation import equalise_channels
 from calkd_edge.quantization.magnitudes import RangeMethod
-from calkd_edge.quantization.placement import layer_names, place_qdq, quantized_inputs
+from calkd_edge.quantization.placement import insert_qdq, layer_names, quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, no_progress
@@ -50,7 +50,7 @@ def int8_mixed(
     layers = layer_names(plain)
 
     def placed(in_float: Sequence[str]) -> onnx.ModelProto:
-        return place_qdq(plain, limits, frozenset(in_float), scales)
+        return insert_qdq(plain, limits, frozenset(in_float), scales)
 
     def corrected(in_float: Sequence[str]) -> onnx.ModelProto:
         quantized = placed(in_float)

@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat
 from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_model.graph import metadata, set_metadata
 from calkd_edge.quantization.magnitudes import RangeMethod
-from calkd_edge.quantization.placement import QUANTIZED, place_qdq, quantized_inputs
+from calkd_edge.quantization.placement import QUANTIZED, insert_qdq, quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, no_progress
@@ -41,7 +41,7 @@ def int8_qat(
     missing = [name for name in quantized_inputs(model) if name not in trained]
     if missing:
         trained |= activation_ranges(model, missing, source.training(images), ranges, progress)
-    quantized = place_qdq(model, trained, scales=scales)
+    quantized = insert_qdq(model, trained, scales=scales)
     set_metadata(quantized, {RANGES: None})
     return quantized
 

@@ -31,7 +31,7 @@ def layer_names(model: onnx.ModelProto) -> list[str]:
     return list(dict.fromkeys(node.input[1] for node in heavy if node.input[1] in stored))
 
 
-def place_qdq(
+def insert_qdq(
     model: onnx.ModelProto,
     ranges: dict[str, float],
     in_float: Collection[str] = (),

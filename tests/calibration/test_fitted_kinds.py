@@ -91,7 +91,7 @@ def test_the_notice_about_a_plugin_agrees_with_its_fold(plugins, exported, tmp_p
 @pytest.mark.parametrize(
     ("calibrator", "warns"), [("temperature", True), ("constant", True), ("mixes_classes", False)]
 )
-def test_only_a_temperature_is_said_to_vanish_in_standardized_logits(plugins, tmp_path, calibrator, warns):
+def test_only_a_temperature_gets_the_warning_about_standardized_logits(plugins, tmp_path, calibrator, warns):
     losses = [{"name": "kd", "weight": 1.0, "standardize": True}]
     sentences = notices_of(tmp_path, calibrator, distill={**RECIPE["distill"], "losses": losses})
     assert any("changes nothing for this student" in sentence for sentence in sentences) is warns

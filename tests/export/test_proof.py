@@ -49,13 +49,13 @@ def test_probabilities_must_be_the_softmax_of_the_logits():
             check_probabilities(Predictions(logits, np.zeros(1, np.int64), np.arange(1), wrong))
 
 
-def test_another_build_may_round_otherwise_and_must_be_calibrated():
+def test_another_build_may_round_differently_and_must_be_calibrated():
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(400, 10)).astype(np.float32) * 4
     half = calibration(Affine(scale=(0.5,)))
     noise = generator.normal(size=logits.shape).astype(np.float32) * 0.02
-    found = prove(predictions(logits), predictions(0.5 * logits + noise), half, another_build=True)
-    assert found.max_logit_difference > found.tolerance  # told, and not judged
+    proof = prove(predictions(logits), predictions(0.5 * logits + noise), half, another_build=True)
+    assert proof.max_logit_difference > proof.tolerance  # told, and not judged
     for wrong in (logits, 0.25 * logits, -0.5 * logits, np.full_like(logits, np.nan), 0.5 * logits[:, ::-1]):
         with pytest.raises(StageFailed, match="differ from its calibration applied in numpy"):
             prove(predictions(logits), predictions(wrong), half, another_build=True)

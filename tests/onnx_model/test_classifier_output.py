@@ -116,10 +116,10 @@ def shipped(name) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_end_is_told_and_the_adopted_file_returns_the_confidence_that_ships(execute, name):
+def test_the_output_is_recognised_and_the_adopted_file_returns_its_confidence(execute, name):
     file, kind, softmaxes = FILES[name]
-    found = find_output(file)
-    assert (found.kind, found.softmaxes, found.classes) == (kind, softmaxes, 3)
+    output = find_output(file)
+    assert (output.kind, output.softmaxes, output.classes) == (kind, softmaxes, 3)
     adopted = adopt_outputs(file)
     onnx.checker.check_model(adopted)
     outputs = execute(adopted, INPUT)
@@ -129,15 +129,15 @@ def test_the_end_is_told_and_the_adopted_file_returns_the_confidence_that_ships(
 
 @pytest.mark.parametrize("affine", [TEMPERATURE, VECTOR], ids=["temperature", "vector"])
 @pytest.mark.parametrize("name", FILES)
-def test_calibrating_a_file_of_any_end_calibrates_what_it_returns(execute, name, affine):
+def test_calibrating_a_file_of_any_form_calibrates_its_output(execute, name, affine):
     file, kind, _ = FILES[name]
-    ends = find_output(file)
+    output = find_output(file)
     before = execute(adopt_outputs(file), INPUT)["logits"]
     folded = copy_of(file)
     how = fold_at(
         folded,
         affine,
-        LogitsValue.of(ends),
+        LogitsValue.of(output),
     )
     onnx.checker.check_model(folded, full_check=True)
     assert [one.name for one in folded.graph.output] == [one.name for one in file.graph.output]
@@ -152,7 +152,7 @@ def test_calibrating_a_file_of_any_end_calibrates_what_it_returns(execute, name,
     np.testing.assert_allclose(softmax(again["logits"].astype(float)), softmax(by_hand), atol=2e-6)
 
 
-def test_weights_in_constant_nodes_are_found(execute):
+def test_weights_in_constant_nodes_are_folded(execute):
     """As an older exporter writes them."""
     stored = [
         NODE("Constant", [], ["w2"], value=numpy_helper.from_array(WEIGHT)),
@@ -177,17 +177,17 @@ def test_logits_with_axes_behind_them_take_a_vector_along_their_classes(execute)
         NODE("Softmax", ["deep"], ["p"], axis=1),
     ]
     file = model(nodes, {"p": (TensorProto.FLOAT, ["batch", 3, 1, 1])}, {"shape": np.array([-1, 3, 1, 1])})
-    ends = find_output(file)
-    assert (ends.classes, ends.trailing_axes) == (3, 2)
+    output = find_output(file)
+    assert (output.classes, output.trailing_axes) == (3, 2)
     folded = copy_of(file)
-    how = fold_at(folded, VECTOR, LogitsValue(ends.logits, 3, trailing_axes=ends.trailing_axes))
+    how = fold_at(folded, VECTOR, LogitsValue(output.logits, 3, trailing_axes=output.trailing_axes))
     assert how == ("nodes_appended", "a Tanh makes the logits")
     expected = softmax(VECTOR.apply(np.tanh(LOGITS)))
     np.testing.assert_allclose(execute(folded, INPUT)["p"][:, :, 0, 0], expected, atol=1e-6)
     np.testing.assert_allclose(execute(adopt_outputs(folded), INPUT)["probabilities"], expected, atol=1e-6)
 
 
-def test_a_zipmap_of_scikit_learn_is_seen_through():
+def test_a_zipmap_of_scikit_learn_is_followed():
     nodes = [
         LINEAR,
         NODE("Softmax", ["z"], ["p"]),
@@ -197,11 +197,11 @@ def test_a_zipmap_of_scikit_learn_is_seen_through():
     entry = file.graph.output.add(name="named").type.sequence_type.elem_type.map_type
     entry.key_type = TensorProto.INT64
     entry.value_type.tensor_type.elem_type = TensorProto.FLOAT
-    found = find_output(file)
-    assert (found.logits, found.kind, found.classes) == ("z", "softmax", 3)
+    output = find_output(file)
+    assert (output.logits, output.kind, output.classes) == ("z", "softmax", 3)
 
 
-def test_an_unnamed_kind_can_be_told():
+def test_an_unknown_kind_can_be_declared():
     file = FILES["logits"][0]
     assert find_output(file, scores="probabilities").kind == "probabilities"
 
@@ -220,9 +220,9 @@ def test_of_several_outputs_one_must_be_named():
 
 def test_logits_that_feed_another_branch_are_refused():
     file = model([LINEAR, NODE("Tanh", ["z"], ["other"])], {"z": SCORES, "other": SCORES})
-    ends = find_output(file, output="z")
+    output = find_output(file, output="z")
     with pytest.raises(RecipeError, match="also read by a Tanh"):
-        refuse_other_readers(file, ends)
+        refuse_other_readers(file, output)
 
 
 def test_a_sigmoid_for_each_class_is_no_such_classifier():
@@ -277,7 +277,7 @@ def test_a_layer_whose_logits_a_branch_reads_too_is_left_alone():
     assert reason == "'z', before the logits, has another reader"
 
 
-def test_a_model_that_asks_for_more_than_one_thing_is_refused():
+def test_a_model_with_several_inputs_is_refused():
     file = copy_of(FILES["softmax"][0])
     file.graph.input.append(helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", 2]))
     with pytest.raises(RecipeError, match=r"2 inputs \(x, state\)"):

@@ -43,7 +43,7 @@ def saved(folder, proto: onnx.ModelProto):
     return folder / "m.onnx"
 
 
-def test_a_file_with_numbers_beside_it_is_read_whole(tmp_path):
+def test_a_file_with_external_data_is_read_completely(tmp_path):
     (tmp_path / "w.bin").write_bytes(b"\0" * 8 + WEIGHT.tobytes())
     read = read_onnx(saved(tmp_path, model(elsewhere("w.bin", offset=8, length=48))))
     (tensor,) = read.graph.initializer
@@ -95,10 +95,10 @@ PIXELS = [
 
 
 def a_value_in_a_branch() -> onnx.ModelProto:
-    made = helper.make_tensor_value_info("filled", TensorProto.FLOAT, None)
+    branch_value = helper.make_tensor_value_info("filled", TensorProto.FLOAT, None)
     branches = [
-        helper.make_graph([helper.make_node(kind, [given], ["filled"])], kind, [], [made])
-        for kind, given in (("ConstantOfShape", "w"), ("Identity", "x"))
+        helper.make_graph([helper.make_node(kind, [operand], ["filled"])], kind, [], [branch_value])
+        for kind, operand in (("ConstantOfShape", "w"), ("Identity", "x"))
     ]
     chosen = helper.make_node("If", ["bright"], ["y"], then_branch=branches[0], else_branch=branches[1])
     return model(numpy_helper.from_array(np.array([2**17, 2**17]), "w"), nodes=[*PIXELS[:2], chosen])
@@ -109,10 +109,10 @@ def a_value_in_a_function() -> onnx.ModelProto:
         numpy_helper.from_array(np.array([2**17, 2**17]), "w"),
         nodes=[helper.make_node("Fill", ["w"], ["y"], domain="own")],
     )
-    opset, own = helper.make_opsetid("", 20), helper.make_opsetid("own", 1)
+    opset, function_node = helper.make_opsetid("", 20), helper.make_opsetid("own", 1)
     body = [helper.make_node("ConstantOfShape", ["a"], ["b"])]
     filled.functions.append(helper.make_function("own", "Fill", ["a"], ["b"], body, [opset]))
-    filled.opset_import.append(own)
+    filled.opset_import.append(function_node)
     return filled
 
 
@@ -201,19 +201,19 @@ def test_refusing_costs_no_memory(folder):
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
 def test_a_file_that_is_cut_short_is_refused(share, tmp_path):
-    whole = saved(tmp_path, model()).read_bytes()
-    (tmp_path / "m.onnx").write_bytes(whole[: int(share * len(whole))])
+    content = saved(tmp_path, model()).read_bytes()
+    (tmp_path / "m.onnx").write_bytes(content[: int(share * len(content))])
     with pytest.raises(RecipeError, match="not a readable ONNX file"):
         read_onnx(tmp_path / "m.onnx")
 
 
-def test_damaged_bytes_are_refused_or_still_a_whole_file(tmp_path):
-    whole, rng = bytearray(saved(tmp_path, model()).read_bytes()), np.random.default_rng(0)
+def test_damaged_bytes_are_refused_or_read_completely(tmp_path):
+    content, rng = bytearray(saved(tmp_path, model()).read_bytes()), np.random.default_rng(0)
     refused = 0
     for _ in range(300):
-        damaged = bytearray(whole)
-        for place in rng.integers(0, len(whole), 3):
-            damaged[place] = rng.integers(0, 256)
+        damaged = bytearray(content)
+        for position in rng.integers(0, len(content), 3):
+            damaged[position] = rng.integers(0, 256)
         (tmp_path / "m.onnx").write_bytes(bytes(damaged))
         try:
             read = read_onnx(tmp_path / "m.onnx")

@@ -87,7 +87,7 @@ def test_a_dense_reader_shares_the_need_between_both():
     np.testing.assert_allclose(after, before / np.sqrt(before / before.max() / column), rtol=1e-4)
 
 
-def test_a_clip_stays_out_of_the_way_of_all_that_was_seen():
+def test_a_clip_stays_beyond_all_measured_values():
     weights = weights_of(12, 12, 12)
     model = chain("Clip", weights, ends=(0.0, 6.0))
     changed = equalise_channels(model, images())
@@ -141,8 +141,11 @@ def test_a_value_that_the_graph_returns_is_left():
 
 
 @pytest.mark.parametrize(("name", "pairs"), [("mobilenet_v2", 36), ("shufflenet_v2", 35)])
-def test_students_compute_the_same_on_what_was_seen(exported, name, pairs):
+def test_students_compute_the_same_on_the_measured_images(exported, name, pairs):
     net = exported(name)
     assert len(pairs_of(GraphView.of(net.proto))) == pairs
-    found, wanted = run(equalise_channels(net.proto, net.images), net.images), run(net.proto, net.images)
-    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+    equalised_logits, original_logits = (
+        run(equalise_channels(net.proto, net.images), net.images),
+        run(net.proto, net.images),
+    )
+    np.testing.assert_allclose(equalised_logits, original_logits, atol=1e-4 * np.abs(original_logits).max())

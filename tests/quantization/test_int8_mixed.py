@@ -29,15 +29,15 @@ class Net:
 @pytest.fixture(scope="module")
 def net(exported, execute):
     """resnet8 with its last biases moved, so that it does not call every image the same."""
-    made = exported("resnet8")
-    model = copy_of(made.proto)
+    exported_net = exported("resnet8")
+    model = copy_of(exported_net.proto)
     name = next(node for node in model.graph.node if node.op_type == "Gemm").input[2]
-    bias = next(one for one in model.graph.initializer if one.name == name)
-    moved = numpy_helper.to_array(bias) - made.reference.mean(0)
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    moved = numpy_helper.to_array(bias) - exported_net.reference.mean(0)
     bias.CopyFrom(numpy_helper.from_array(moved.astype(np.float32), name))
-    logits = execute(model, made.images)["logits"]
+    logits = execute(model, exported_net.images)["logits"]
     assert len(set(np.argmax(logits, axis=1).tolist())) >= 5
-    return Net(model, made.images, logits)
+    return Net(model, exported_net.images, logits)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def fragile(net):
     Beside those weights, the other weights of the second convolution vanish in int8.
     """
     model = copy_of(net.proto)
-    stored = {one.name: one for one in model.graph.initializer}
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
     heavy = [node for node in model.graph.node if node.op_type == "Conv"]
     first = next(node for node in heavy if node.input[1].endswith("layer2.0.conv1.weight"))
     second = next(node for node in heavy if node.input[1].endswith("layer2.0.conv2.weight"))
@@ -95,20 +95,20 @@ def test_nothing_stays_in_float_where_int8_is_good_enough(net, labels, correct_b
 def test_the_layer_that_int8_breaks_stays_in_float(fragile, net, execute):
     model, name = fragile
     right = np.argmax(execute(model, net.images)["logits"], axis=1)
-    seen = []
+    calls = []
     mixed = int8_mixed(
-        model, source(net, right), lambda *done: seen.append(done), max_drop=0.1, ranges="min_max", images=32
+        model, source(net, right), lambda *done: calls.append(done), max_drop=0.1, ranges="min_max", images=32
     )
     choice = json.loads(metadata(mixed)[CHOICE])
     assert choice["in_float"][0]["layer"] == name
     assert choice["drop_all_int8"] > 0.1 >= choice["drop"]
     assert choice["images"] == len(net.images)
-    assert seen[-1] == (choice["layers"], choice["layers"])
-    kept = {one["layer"] for one in choice["in_float"]}
+    assert calls[-1] == (choice["layers"], choice["layers"])
+    kept = {entry["layer"] for entry in choice["in_float"]}
     floats = {node.input[1] for node in mixed.graph.node if node.op_type in ("Conv", "Gemm")} & kept
     assert floats == kept
-    said = execute(mixed, net.images, simulate=True)["logits"]
-    assert (np.argmax(said, axis=1) == right).mean() == pytest.approx(1 - choice["drop"])
+    logits = execute(mixed, net.images, simulate=True)["logits"]
+    assert (np.argmax(logits, axis=1) == right).mean() == pytest.approx(1 - choice["drop"])
 
 
 def test_equalising_saves_the_layer_that_int8_breaks(fragile, net, execute):

@@ -1,4 +1,4 @@
-"""A canonical file with one image a run: every shape known, and what follows from shapes alone computed."""
+"""A canonical file for one image per run: all shapes are known, and numbers that follow from them stored."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_model.graph import GraphView, copy_of
 
 KEPT = ("QuantizeLinear", "DequantizeLinear")
-"""Never computed here: stored integers and their scales are what the converted file is to hold."""
+"""Never computed here: the converted file holds the stored integers and their scales."""
 
 
-def fix_batch_of_one(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]]]:
+def with_single_image(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]]]:
     """A copy whose batch is 1, without the nodes that compute shapes; and the shape of every value.
 
     Raises:
@@ -52,7 +52,7 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 
 
 def _compute(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> bool:
-    """Replace nodes that read nothing but stored numbers by what they give; whether there were any."""
+    """Replace nodes that read only stored numbers by their results; returns whether there were any."""
     view = GraphView.of(model)
     nodes, replaced = [], False
     for node in view.graph.node:

@@ -1,8 +1,8 @@
 """Convolutions, products and poolings in LiteRT's operators.
 
-A convolution runs in integers where its input and its weights are quantized and nothing but a QuantizeLinear
-reads what it gives, behind an activation function or not; its bias then becomes int32, as LiteRT wants it.
-Any other runs in float32 on the same rounded numbers: its stored weights stay int8 or float16.
+A convolution runs in integers where its input and its weights are quantized and a QuantizeLinear is the only
+reader of its result, after an activation function or not; its bias then becomes int32, as LiteRT requires.
+Any other convolution runs in float32 on the same rounded numbers: its stored weights stay int8 or float16.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from calkd_edge.onnx_model.graph import attribute
 
 INT32_LIMIT = 2.0**31 - 1
 PER_CHANNEL, HALF, GROUPED = 5, 3, 6
-"""Versions of DEQUANTIZE that take several scales, and float16; of CONV_2D, several groups."""
+"""Versions of DEQUANTIZE that support several scales, and float16; of CONV_2D, several groups."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Kernel:
     """A convolution's stored weights.
 
     Attributes:
-        name: of the value that holds them, as float.
-        values: [O, I / groups, h, w], of the type that is stored.
-        quantized: scales of int8 ones, else None.
-        is_depthwise: whether each input channel has filters of its own.
+        name: of the value that holds them as floats.
+        values: [O, I / groups, h, w], of the stored type.
+        quantized: the scales of int8 weights, else None.
+        is_depthwise: whether each input channel has separate filters.
         groups: of input channels.
     """
 
@@ -48,17 +48,17 @@ class Kernel:
 
     @property
     def arranged(self) -> np.ndarray:
-        """As LiteRT has them: [1, h, w, O] of a depthwise convolution, else [O, h, w, I]."""
+        """The values in LiteRT's order: [1, h, w, O] of a depthwise convolution, else [O, h, w, I]."""
         return self.values.transpose((1, 2, 3, 0) if self.is_depthwise else (0, 2, 3, 1))
 
     @property
     def axis(self) -> int:
-        """Where output channels then are."""
+        """The axis of output channels in that order."""
         return 3 if self.is_depthwise else 0
 
 
 def conv(t: Translation, node: onnx.NodeProto) -> None:
-    """Conv, with the activation function and the QuantizeLinear behind it."""
+    """Conv, with the activation function and the QuantizeLinear after it."""
     kernel = _kernel(t, node)
     bias = _bias(t, node, len(kernel.values))
     following, source, filters, added = _in_integers(t, node, kernel, bias) or _in_floats(
@@ -97,7 +97,7 @@ def _kernel(t: Translation, node: onnx.NodeProto) -> Kernel:
         raise refused(node, "its weights are computed")
     values = weight.values if weight is not None else t.view.array(name)
     if values.ndim != 4:
-        raise refused(node, f"it has {values.ndim - 2} axes of places, not 2")
+        raise refused(node, f"it has {values.ndim - 2} spatial axes, not 2")
     groups = int(number_of(node, "group", 1))
     return Kernel(name, values, weight, groups == t.shapes[node.input[0]][1] > 1, groups)
 
@@ -106,7 +106,7 @@ Operands = tuple[onnx.NodeProto | None, Value, int, int]
 
 
 def _in_integers(t: Translation, node: onnx.NodeProto, kernel: Kernel, bias: np.ndarray) -> Operands | None:
-    """The QuantizeLinear that takes the result, input, weights and bias; None where it cannot be integers."""
+    """The QuantizeLinear of the result, the input, weights and bias; None where integers are not possible."""
     following = t.quantized_next(node.output[0])
     if following is None or kernel.quantized is None or node.input[0] not in t.pending:
         return None
@@ -138,7 +138,7 @@ def _bias(t: Translation, node: onnx.NodeProto, channels: int) -> np.ndarray:
 
 
 def _floats(t: Translation, name: str, weight: Weight | None, arranged: np.ndarray, axis: int) -> int:
-    """float32 weights, out of what is stored: int8 with its scales, float16, or float32 itself."""
+    """float32 weights, from the stored ones: int8 with scales, float16, or float32."""
     if weight is None and arranged.dtype == np.float32:
         return t.numbers(name, arranged)
     scale = None if weight is None else weight.scale
@@ -158,10 +158,10 @@ def _padded(
     edge: float = 0.0,
     by_hand: bool = False,
 ) -> tuple[Value, int]:
-    """The input with channels last, and LiteRT's code of its padding; what that cannot say is padded here."""
+    """The input with channels last, and LiteRT's code of its padding; adds a PAD where no code fits."""
     value = laid(t.file, value, channels_last(4))
     if attribute(node, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise refused(node, "it asks for automatic padding")
+        raise refused(node, "it uses automatic padding")
     before_h, before_w, after_h, after_w = numbers_of(node, "pads", [0, 0, 0, 0])
     padding = ((before_h, after_h), (before_w, after_w))
     if not any(map(any, padding)):
@@ -194,7 +194,7 @@ def gemm(t: Translation, node: onnx.NodeProto) -> None:
         raise refused(node, "its weights are computed")
     values = weight.values if weight is not None else t.view.array(node.input[1])
     if not plain or number_of(node, "transA", 0) or values.ndim != 2 or len(t.shapes[node.input[0]]) != 2:
-        raise refused(node, "it is no plain product of [N, I] and stored weights")
+        raise refused(node, "it is not a plain product of [N, I] and stored weights")
     rows_first = is_gemm and bool(number_of(node, "transB", 0))
     if weight is not None and not rows_first:
         raise refused(node, "its int8 weights have their scales along the other axis")
@@ -219,11 +219,11 @@ def pool(t: Translation, node: onnx.NodeProto) -> None:
     kernel, strides = numbers_of(node, "kernel_shape", []), numbers_of(node, "strides", [1, 1])
     is_mean, padded = node.op_type == "AveragePool", any(numbers_of(node, "pads", [0, 0, 0, 0]))
     if len(kernel) != 2 or number_of(node, "ceil_mode", 0) or set(numbers_of(node, "dilations", [1])) != {1}:
-        raise refused(node, "it is not a plain one over two axes")
+        raise refused(node, "it is not a plain pooling over two axes")
     if is_mean and padded and not number_of(node, "count_include_pad", 0):
-        raise refused(node, "its mean leaves the padding out")
+        raise refused(node, "its mean excludes the padding")
     source = t.value(node.input[0])
-    # A mean counts the zeros, which LiteRT's own padding does not: they are put there.
+    # The mean includes the zeros, unlike LiteRT's padding: they are added explicitly.
     edge = 0.0 if is_mean else float(np.finfo(np.float32).min)
     source, padding = _padded(t, node, source, kernel, strides, edge, by_hand=is_mean)
     result = t.new(node.output[0], t.shapes[node.output[0]], channels_last(4))

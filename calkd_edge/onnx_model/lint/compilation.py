@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from calkd_edge.agent import engine
 from calkd_edge.agent.problem import AgentProblem
@@ -58,7 +58,7 @@ def compile_file(path: Path, capability: str = "SM86") -> Compilation:
     )
 
 
-def _compiler() -> Any:
+def _compiler() -> ModuleType:
     try:
         import tensorrt_rtx  # noqa: PLC0415  # an optional extra of 95 MB
     except ImportError as missing:
@@ -66,7 +66,8 @@ def _compiler() -> Any:
             f"TensorRT for RTX cannot be imported: {missing}",
             remedy="pip install 'calkd-edge[trt-check]' (NVIDIA's licence; x86-64 and arm64 Linux)",
         ) from missing
-    return tensorrt_rtx
+    compiler: ModuleType = tensorrt_rtx
+    return compiler
 
 
 def _weighted(kernels: Sequence[str]) -> dict[str, int]:
