@@ -41,8 +41,7 @@ def affine(
     Raises:
         RecipeError: more than 300 classes.
 
-    Source: Berta et al., "Structured Matrix Scaling for Multi-Class Calibration", AISTATS 2026 (arXiv
-    2511.03685).
+    Source: Berta et al., "Structured Matrix Scaling", AISTATS 2026 (arXiv 2511.03685).
     """
     count, size = logits.shape
     if size > MOST_CLASSES:

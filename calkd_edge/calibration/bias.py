@@ -35,9 +35,9 @@ def bias(
         temperature: whether to fit a temperature first (BCTS), or to keep T = 1 (bias only).
         ridge: weight of the squared norm of b.
 
-    Source: Alexandari et al., "Maximum Likelihood with Bias-Corrected Calibration is Hard-To-Beat at Label
-    Shift Adaptation", ICML 2020 (arXiv 1901.06852); the ridge after structured matrix scaling, arXiv
-    2511.03685.
+    The ridge follows structured matrix scaling (arXiv 2511.03685).
+
+    Source: Alexandari et al., "Bias-Corrected Calibration is Hard-To-Beat", ICML 2020 (arXiv 1901.06852).
     """
     refuse_excluded(logits, "bias")
     start = best_inverse_temperature(logits, labels)

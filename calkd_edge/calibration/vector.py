@@ -35,8 +35,9 @@ def vector(
 
     The objective is convex; the fit takes damped Newton steps with the full 2C x 2C Hessian, in float64.
 
-    Source: Guo et al., ICML 2017 (arXiv 1706.04599), section 4.2; the ridge after structured matrix scaling,
-    arXiv 2511.03685.
+    The ridge follows structured matrix scaling (arXiv 2511.03685).
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017 (arXiv 1706.04599), section 4.2.
     """
     refuse_excluded(logits, "vector")
     start = best_inverse_temperature(logits, labels)

@@ -101,3 +101,8 @@ def test_the_example_of_fits_runs():
     globs = {**vars(fitted), "fits": fits}
     (example,) = doctest.DocTestFinder().find(fits, "fits", globs=globs)
     assert doctest.DocTestRunner().run(example).failed == 0
+
+
+@pytest.mark.parametrize("name", list(CALIBRATORS))
+def test_the_listed_source_of_a_calibrator_is_complete(name):
+    assert CALIBRATORS.describe(name)["source"].endswith(".")

@@ -215,7 +215,7 @@ def test_each_condition_of_the_derivation_is_checked(change):
     assert is_canonical(model)
     change(model)
     assert not is_canonical(model)
-    with pytest.raises(ValueError, match="run it as it is"):
+    with pytest.raises(ValueError, match="run it unchanged"):
         derive_for_cpu(model)
 
 

@@ -271,7 +271,7 @@ def test_activation_of_zeros_gets_a_usable_range():
 
 def test_range_of_the_graphs_own_input_is_refused():
     model = single_layer(np.ones((1, 2, 1, 1), np.float32), np.zeros(1, np.float32))
-    with pytest.raises(ValueError, match="own input"):
+    with pytest.raises(ValueError, match="graph's input"):
         activation_ranges(model, ["x"], np.zeros((1, 2, 4, 4), np.float32), "min_max")
 
 
