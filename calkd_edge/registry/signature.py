@@ -66,7 +66,9 @@ def _stub(module: str, name: str) -> Registered:
     function: ast.stmt | None = node
     if isinstance(node, ast.ClassDef):
         function = next((item for item in node.body if _is_function(item, "__init__")), None)
-    if not isinstance(function, ast.FunctionDef) or function.decorator_list:
+    if not isinstance(function, ast.FunctionDef):
+        raise NotReadable
+    if not all(_declares(tree, decorator) for decorator in function.decorator_list):
         raise NotReadable
     arguments = ast.arguments(
         posonlyargs=[],
@@ -153,6 +155,14 @@ def _tree(module: str) -> ast.Module:
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         raise NotReadable
     return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def _declares(tree: ast.Module, decorator: ast.expr) -> bool:
+    """Whether a decorator is `name(...)` of this package; those set attributes and keep the signature."""
+    if not isinstance(decorator, ast.Call) or not isinstance(decorator.func, ast.Name):
+        return False
+    definition = _definition(tree, decorator.func.id)
+    return isinstance(definition, ast.ImportFrom) and _origin(definition).partition(".")[0] == OWN
 
 
 def _is_function(node: ast.stmt, name: str) -> bool:
