@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
+from calkd_edge.cli.options import (
+    DEFAULT_STORE,
+    IMAGES,
+    MEASUREMENT,
+    OUTPUT,
+    DeviceOption,
+    JsonOption,
+    ProfileOption,
+    StoreToReadOption,
+    ThreadsOption,
+)
 from calkd_edge.errors import RecipeError
+
+LOAD = "Load"
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 LONGEST_SOAK_S = 3 * 3600.0
@@ -19,36 +32,76 @@ FASTEST_HZ = 2000.0
 def benchmark(
     model: Annotated[
         Path | None,
-        typer.Argument(help="A run's folder, its bundle.zip or an ONNX file; the newest run in ./runs."),
+        typer.Argument(
+            metavar="MODEL",
+            help="A run's folder, a bundle.zip or an ONNX file; the newest run in ./runs by default.",
+        ),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="NAME[:RUNTIME].")] = "local",
-    profile: Annotated[
-        str, typer.Option("--profile", help="quick; standard: 3 processes of 60 s; certify: of 600 s.")
-    ] = "quick",
+    device: DeviceOption = "local",
+    profile: ProfileOption = "quick",
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--precision",
+            metavar="NAME",
+            help="Time only this precision of a run: fp32, fp16, int8 ... Repeatable.",
+            rich_help_panel=MEASUREMENT,
+        ),
+    ] = None,
+    threads: ThreadsOption = 1,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline",
+            metavar="FILE",
+            help="An earlier benchmark.json to compare with.",
+            rich_help_panel=MEASUREMENT,
+        ),
+    ] = None,
     rate: Annotated[
-        float | None, typer.Option("--rate", help="Begin one inference at each tick, so many a second.")
+        float | None,
+        typer.Option(
+            "--rate",
+            metavar="HZ",
+            help="Start one inference at each tick of a clock: --rate 30 for a camera.",
+            rich_help_panel=LOAD,
+        ),
     ] = None,
     soak: Annotated[
-        str | None, typer.Option("--soak", help="One long run, such as 10m: its first minute and its last.")
-    ] = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Of the runtime.")] = 1,
-    precision: Annotated[
-        list[str] | None, typer.Option("--precision", help="Only this; may be repeated.")
-    ] = None,
-    baseline: Annotated[
-        Path | None, typer.Option("--baseline", help="An earlier benchmark.json to compare with.")
+        str | None,
+        typer.Option(
+            "--soak",
+            metavar="TIME",
+            help="One long run, such as 10m; compares its first minute with its last.",
+            rich_help_panel=LOAD,
+        ),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option("--images", help="An .npy file or a folder; else the run's own.")
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="PATH",
+            help="An .npy file or a folder of images; the run's test images by default.",
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
-    store: Annotated[
-        Path, typer.Option("--store", help="Published stages: where the run has its images from.")
-    ] = Path(".calkd"),
-    out: Annotated[Path | None, typer.Option("--out", help="Default: runs/benchmark-DEVICE.")] = None,
+    store: StoreToReadOption = DEFAULT_STORE,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Folder for benchmark.json; runs/benchmark-DEVICE by default.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
     clean: Annotated[bool, typer.Option("--clean", help="Empty the device's cache afterwards.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Time every precision of a run on a device, side by side; say whether int8 is worth it there."""
+    """Time model files on a device, and compare precisions.
+
+    Says for each precision whether it is worth it there: what it gains in time and loses in accuracy.
+    """
     begun = time.perf_counter()
     from calkd_edge.benchmarking.benchmark import Asked, write
     from calkd_edge.benchmarking.benchmark import benchmark as timed

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calkd_edge.cli.options import JsonOption, TargetOption
 from calkd_edge.errors import GateFailed, RecipeError
 
 if TYPE_CHECKING:
@@ -14,15 +15,17 @@ if TYPE_CHECKING:
 
 
 def lint(
-    model: Annotated[Path, typer.Argument(help="An ONNX file.")],
-    target: Annotated[
-        str, typer.Option("--target", help="tensorrt, or onnxruntime for its CPU kernels.")
-    ] = "tensorrt",
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
+    target: TargetOption = "tensorrt",
     compile_for: Annotated[
         str | None,
-        typer.Option("--compile", help="Compile it too, for SM80 to SM121; needs the extra [trt-check]."),
+        typer.Option(
+            "--compile",
+            metavar="SM",
+            help="Compile it too, for SM80 to SM121: --compile SM87. Needs the extra [trt-check].",
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Hold an ONNX file against TensorRT's rules, and those that it should have; exit 3 where one is broken.
 

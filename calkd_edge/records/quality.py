@@ -44,8 +44,8 @@ class ConfidenceFigures(Record):
     as much as this model does. `auroc` is None when all answers are right or all are wrong.
     """
 
-    ece_floor_95: float
-    consistency_p: float
+    ece_floor_95: float = Field(description="ECE that perfect calibration exceeds in 5 of 100 samples")
+    consistency_p: float = Field(description="how often perfect calibration shows an ECE this large")
     ece_classwise: float = Field(description="static calibration error (SCE), equal width, mean over classes")
     rmsce: float = Field(description="root mean squared gap of equal-width bins")
     l2_debiased: float = Field(description="the same of equal-mass bins, less the variance of accuracy")
@@ -53,7 +53,7 @@ class ConfidenceFigures(Record):
     smece: float = Field(description="smooth ECE")
     ks: float = Field(description="Kolmogorov-Smirnov error")
     brier_toplabel: float = Field(description="mean (confidence - correct)^2, 0..1")
-    nll_refinement: float = Field(description="NLL less the temperature gap: what no temperature mends")
+    nll_refinement: float = Field(description="NLL less the temperature gap: what no temperature removes")
     auroc: float | None = Field(description="a right answer is more confident than a wrong one")
     aurc: float = Field(description="mean error rate among the k most confident, over k")
 
