@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from calkd_edge.benchmarking.benchmark import benchmark as benchmark
     from calkd_edge.devices.doctor import doctor as doctor
+    from calkd_edge.engine.check import check_store as check_store
     from calkd_edge.errors import CalkdError as CalkdError
     from calkd_edge.errors import DeviceError as DeviceError
     from calkd_edge.errors import EnvironmentProblem as EnvironmentProblem
@@ -25,12 +26,11 @@ if TYPE_CHECKING:
     from calkd_edge.external_models.repair import calibrate as calibrate
     from calkd_edge.metrics.quality import quality as quality
     from calkd_edge.onnx_model.lint import lint as lint
+    from calkd_edge.pipeline.collection import collect_store as collect_store
     from calkd_edge.pipeline.compress import compress as compress
     from calkd_edge.pipeline.compress import plan as plan
     from calkd_edge.pipeline.listing import list_names as list_names
     from calkd_edge.pipeline.listing import schema as schema
-    from calkd_edge.pipeline.maintenance import check_store as check_store
-    from calkd_edge.pipeline.maintenance import collect_store as collect_store
     from calkd_edge.pipeline.planned import Plan as Plan
     from calkd_edge.pipeline.run import Release as Release
     from calkd_edge.recipe.schema import Recipe as Recipe
@@ -66,8 +66,8 @@ _MODULES = {
     "StoreError": "calkd_edge.errors",
     "benchmark": "calkd_edge.benchmarking.benchmark",
     "calibrate": "calkd_edge.external_models.repair",
-    "check_store": "calkd_edge.pipeline.maintenance",
-    "collect_store": "calkd_edge.pipeline.maintenance",
+    "check_store": "calkd_edge.engine.check",
+    "collect_store": "calkd_edge.pipeline.collection",
     "compress": "calkd_edge.pipeline.compress",
     "doctor": "calkd_edge.devices.doctor",
     "evaluate": "calkd_edge.external_models.evaluate",

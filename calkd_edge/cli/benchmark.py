@@ -44,7 +44,7 @@ def benchmark(
         typer.Option(
             "--precision",
             metavar="NAME",
-            help="Time only this precision of a run: fp32, fp16, int8 ... Repeatable.",
+            help="Time only this precision of a run, such as int8. Repeatable.",
             rich_help_panel=MEASUREMENT,
         ),
     ] = None,

@@ -23,7 +23,7 @@ def list_names(
         str | None,
         typer.Argument(
             metavar="KIND",
-            help="models, losses, gates, recipes ...; without it, the kinds.",
+            help="A kind of names, such as losses; without it, the kinds are listed.",
             autocompletion=complete_kind,
         ),
     ] = None,

@@ -20,8 +20,11 @@ store_app = typer.Typer(
 
 @store_app.command("check", cls=Command)
 def store_check(store: StoreOption = DEFAULT_STORE) -> None:
-    """Compare every published file with its SHA-256; exit 3 if one differs."""
-    from calkd_edge.pipeline.maintenance import check_store
+    """Compare every published file with its SHA-256.
+
+    Exits with 3 if one differs.
+    """
+    from calkd_edge.engine.check import check_store
 
     result = check_store(store)
     for problem in result.problems:
@@ -44,7 +47,7 @@ def store_gc(
     overrides: OverrideOption = None,
 ) -> None:
     """Remove every published folder that no kept recipe uses."""
-    from calkd_edge.pipeline.maintenance import collect_store
+    from calkd_edge.pipeline.collection import collect_store
 
     result = collect_store(keep, store=store, overrides=overrides or ())
     print(f"removed {result.removed} folders, {result.freed_bytes / 2**20:.1f} MiB")

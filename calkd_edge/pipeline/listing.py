@@ -6,6 +6,7 @@ In scope: names with summary, source and settings. Out of scope: printing; impor
 from __future__ import annotations
 
 from collections.abc import Callable
+
 from pydantic import JsonValue
 
 from calkd_edge.agent.runtimes import COMPILED, CONVERTED, RUNTIMES, known_options

@@ -187,7 +187,7 @@ def refused(done: Done) -> str:
     """What stands on the screen, once it is sure that it is a refusal and no accident."""
     assert done.code == 2, done.err
     assert "Traceback" not in done.err
-    assert "do this" in done.err
+    assert "fix: " in done.err
     assert done.out == ""
     return done.err
 
