@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# One process a core, files kept together because they share fixtures; what must run alone follows.
+QUICK := not slow and not gpu and not jetson and not documentation
 # Pins what CI ran with; pyproject.toml asks for ranges.
 CONSTRAINTS ?= constraints.txt
 
@@ -32,7 +34,8 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -m "not slow and not gpu and not jetson and not documentation" --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "$(QUICK) and not serial" --cov --cov-report=
+	$(BIN)/pytest -m "$(QUICK) and serial" --cov --cov-append --cov-report=term:skip-covered
 
 test-all: lint
 	HYPOTHESIS_PROFILE=fresh $(BIN)/pytest

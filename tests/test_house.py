@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = sorted((ROOT / "calkd_edge").rglob("*.py"))
-LINES = 300
+LINES, CODE_LINES = 300, 60
+MOST_LOOSE_SIGNATURES = 90
 
 PICKLED = re.compile(r"^\s*(import|from) pickle|allow_pickle=True|weights_only=False", re.MULTILINE)
 UNPICKLES = {"calkd_edge/data/cifar_archive.py": "the official archives are pickles; builds arrays only"}
@@ -79,6 +80,46 @@ def test_agent_uses_no_name_younger_than_python_3_8():
     for path in CODE:
         if "agent" in path.parts:
             assert not younger.search(path.read_text()), path.name
+
+
+def code_lines(node: ast.FunctionDef, source: list[str]) -> int:
+    """Lines of a function without its docstring, blank lines and comments."""
+    documented = ast.get_docstring(node, clean=False) is not None
+    text = range(node.body[0].lineno, node.body[0].end_lineno + 1) if documented else range(0)
+    lines = (
+        source[number - 1].strip() for number in range(node.lineno, node.end_lineno + 1) if number not in text
+    )
+    return sum(bool(line) and not line.startswith("#") for line in lines)
+
+
+def test_functions_fit_on_a_screen():
+    long = []
+    for path in CODE:
+        text = path.read_text()
+        source = text.splitlines()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and code_lines(node, source) > CODE_LINES:
+                long.append(f"{relative(path)}:{node.lineno} {node.name}")
+    assert not long
+
+
+def test_few_signatures_say_any():
+    loose = []
+    for path in CODE:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                arguments += [item for item in (node.args.vararg, node.args.kwarg) if item]
+                hints = [item.annotation for item in arguments] + [node.returns]
+                parts = [part for hint in hints if hint for part in ast.walk(hint)]
+                if any(isinstance(part, ast.Name) and part.id == "Any" for part in parts):
+                    loose.append(f"{relative(path)}:{node.lineno} {node.name}")
+    assert len(loose) <= MOST_LOOSE_SIGNATURES, "\n".join(loose)
+
+
+def test_stages_read_no_parameter_by_its_name_in_quotes():
+    for path in (ROOT / "calkd_edge" / "stages").rglob("*.py"):
+        assert 'params["' not in path.read_text(), relative(path)
 
 
 def test_no_tracked_text_names_a_place_of_one_machine():

@@ -116,7 +116,7 @@ def test_recipe_measures_the_converted_files_and_ships_them(tiny, tmp_path):
         assert row["calibration"]["proof"]["argmax_changes"] == 0
         gap = 1e-4 if kind == "fp32" else 0.02
         assert row["quality"]["nll"]["value"] == pytest.approx(other["quality"]["nll"]["value"], abs=gap)
-        assert any("made of the ONNX file: they differ by" in note for note in row["notes"])
+        assert any("made from the ONNX file: they differ by" in note for note in row["notes"])
         assert {shipped.name, f"golden/{shipped.name}.npz"} <= set(packed)
 
 

