@@ -29,74 +29,84 @@ LONGEST_SOAK_S = 3 * 3600.0
 FASTEST_HZ = 2000.0
 
 
+ModelArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="A run's folder, a bundle.zip or an ONNX file; the newest run in ./runs by default.",
+    ),
+]
+PrecisionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="Time only this precision of a run, such as int8. Repeatable.",
+        rich_help_panel=MEASUREMENT,
+    ),
+]
+BaselineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        metavar="FILE",
+        help="An earlier benchmark.json to compare with.",
+        rich_help_panel=MEASUREMENT,
+    ),
+]
+RateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        metavar="HZ",
+        help="Start one inference at each tick of a clock: --rate 30 for a camera.",
+        rich_help_panel=LOAD,
+    ),
+]
+SoakOption = Annotated[
+    str | None,
+    typer.Option(
+        "--soak",
+        metavar="TIME",
+        help="One long run, such as 10m; compares its first minute with its last.",
+        rich_help_panel=LOAD,
+    ),
+]
+ImagesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        metavar="PATH",
+        help="An .npy file or a folder of images; the run's test images by default.",
+        rich_help_panel=IMAGES,
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Folder for benchmark.json; runs/benchmark-DEVICE by default.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+CleanOption = Annotated[bool, typer.Option("--clean", help="Empty the device's cache afterwards.")]
+
+
 def benchmark(
-    model: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="MODEL",
-            help="A run's folder, a bundle.zip or an ONNX file; the newest run in ./runs by default.",
-        ),
-    ] = None,
+    model: ModelArgument = None,
     device: DeviceOption = "local",
     profile: ProfileOption = "quick",
-    precision: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--precision",
-            metavar="NAME",
-            help="Time only this precision of a run, such as int8. Repeatable.",
-            rich_help_panel=MEASUREMENT,
-        ),
-    ] = None,
+    precision: PrecisionOption = None,
     threads: ThreadsOption = 1,
-    baseline: Annotated[
-        Path | None,
-        typer.Option(
-            "--baseline",
-            metavar="FILE",
-            help="An earlier benchmark.json to compare with.",
-            rich_help_panel=MEASUREMENT,
-        ),
-    ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            "--rate",
-            metavar="HZ",
-            help="Start one inference at each tick of a clock: --rate 30 for a camera.",
-            rich_help_panel=LOAD,
-        ),
-    ] = None,
-    soak: Annotated[
-        str | None,
-        typer.Option(
-            "--soak",
-            metavar="TIME",
-            help="One long run, such as 10m; compares its first minute with its last.",
-            rich_help_panel=LOAD,
-        ),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            "--images",
-            metavar="PATH",
-            help="An .npy file or a folder of images; the run's test images by default.",
-            rich_help_panel=IMAGES,
-        ),
-    ] = None,
+    baseline: BaselineOption = None,
+    rate: RateOption = None,
+    soak: SoakOption = None,
+    images: ImagesOption = None,
     store: StoreToReadOption = DEFAULT_STORE,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Folder for benchmark.json; runs/benchmark-DEVICE by default.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    out: OutOption = None,
     as_json: JsonOption = False,
-    clean: Annotated[bool, typer.Option("--clean", help="Empty the device's cache afterwards.")] = False,
+    clean: CleanOption = False,
 ) -> None:
     """Time model files on a device, and compare precisions.
 

@@ -30,86 +30,97 @@ if TYPE_CHECKING:
 INPUTS = "What is calibrated"
 
 
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", metavar="FILE", help="An ONNX classifier.", rich_help_panel=INPUTS),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="A folder of class folders, a data set's name, or an .npz of inputs and labels.",
+        rich_help_panel=INPUTS,
+    ),
+]
+PredictionsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--predictions",
+        metavar="FILE",
+        help="Saved logits and labels, .npz or .csv, instead of --model and --data.",
+        rich_help_panel=INPUTS,
+    ),
+]
+SettingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting of the method. Repeatable.",
+        rich_help_panel=METHOD,
+    ),
+]
+ThresholdOption = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--threshold",
+        metavar="P",
+        help="A confidence threshold to report on: --threshold 0.8. Repeatable.",
+        rich_help_panel=METHOD,
+    ),
+]
+ImagesOption = Annotated[
+    int | None,
+    typer.Option("--images", min=2, metavar="N", help="Use at most N images.", rich_help_panel=IMAGES),
+]
+ScoresOutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scores-output",
+        metavar="NAME",
+        help="The output that holds the scores, where the file has several.",
+        rich_help_panel=MODEL_FILE,
+    ),
+]
+ScoresOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scores",
+        metavar="KIND",
+        help="What that output holds: logits or probabilities.",
+        rich_help_panel=MODEL_FILE,
+        callback=choice("--scores", lambda: ("logits", "probabilities")),
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        metavar="FILE",
+        help="Write the calibrated ONNX file there, and a report beside it.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+
 def calibrate(
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", metavar="FILE", help="An ONNX classifier.", rich_help_panel=INPUTS),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="DATA",
-            help="A folder of class folders, a data set's name, or an .npz of inputs and labels.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = None,
-    predictions: Annotated[
-        Path | None,
-        typer.Option(
-            "--predictions",
-            metavar="FILE",
-            help="Saved logits and labels, .npz or .csv, instead of --model and --data.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = None,
+    model: ModelOption = None,
+    data: DataOption = None,
+    predictions: PredictionsOption = None,
     method: MethodOption = "temperature",
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="A setting of the method. Repeatable.",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    threshold: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--threshold",
-            metavar="P",
-            help="A confidence threshold to report on: --threshold 0.8. Repeatable.",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
+    setting: SettingOption = None,
+    threshold: ThresholdOption = None,
     root: RootOption = None,
-    images: Annotated[
-        int | None,
-        typer.Option("--images", min=2, metavar="N", help="Use at most N images.", rich_help_panel=IMAGES),
-    ] = None,
+    images: ImagesOption = None,
     seed: SeedOption = 17,
     threads: ThreadsOption = 1,
     layout: LayoutOption = None,
     mean: MeanOption = None,
     std: StdOption = None,
-    scores_output: Annotated[
-        str | None,
-        typer.Option(
-            "--scores-output",
-            metavar="NAME",
-            help="The output that holds the scores, where the file has several.",
-            rich_help_panel=MODEL_FILE,
-        ),
-    ] = None,
-    scores: Annotated[
-        str | None,
-        typer.Option(
-            "--scores",
-            metavar="KIND",
-            help="What that output holds: logits or probabilities.",
-            rich_help_panel=MODEL_FILE,
-            callback=choice("--scores", lambda: ("logits", "probabilities")),
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            metavar="FILE",
-            help="Write the calibrated ONNX file there, and a report beside it.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    scores_output: ScoresOutputOption = None,
+    scores: ScoresOption = None,
+    output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure or repair the confidence of an ONNX classifier.

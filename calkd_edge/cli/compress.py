@@ -36,115 +36,128 @@ def _accelerators() -> tuple[str, ...]:
     return ACCELERATORS
 
 
+RecipeArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe file, or the name of a packaged recipe (calkd-edge list recipes).",
+        autocompletion=complete_recipe,
+    ),
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="RECIPE",
+        help="The same as the argument RECIPE.",
+        autocompletion=complete_recipe,
+        rich_help_panel=RECIPE,
+    ),
+]
+AddedDeviceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="NAME[:RUNTIME]",
+        help="Add a device to measure on: a name of your inventory, or user@host. Repeatable.",
+        rich_help_panel=DEVICES,
+    ),
+]
+SkipDeviceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--skip-device",
+        metavar="NAME",
+        help="Leave a device out; its gates are unmeasured. Repeatable.",
+        rich_help_panel=DEVICES,
+    ),
+]
+ReuseOption = Annotated[
+    bool,
+    typer.Option(
+        "--reuse-measurements",
+        help="Keep latencies that are older than the recipe allows.",
+        rich_help_panel=DEVICES,
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.", rich_help_panel=RUN)]
+SmokeOption = Annotated[
+    bool,
+    typer.Option("--smoke", help="Run the same plan with tiny numbers.", rich_help_panel=RUN),
+]
+FreshOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fresh",
+        metavar="STAGE",
+        help="Run this stage again, with all that depend on it. Repeatable.",
+        rich_help_panel=RUN,
+    ),
+]
+AcceleratorOption = Annotated[
+    str,
+    typer.Option(
+        "--accelerator",
+        metavar="NAME",
+        help="Where training runs: auto, cpu or cuda.",
+        rich_help_panel=RUN,
+        callback=choice("--accelerator", _accelerators),
+    ),
+]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        min=1,
+        metavar="N",
+        help="Processes for training, under torchrun.",
+        rich_help_panel=RUN,
+    ),
+]
+ParityOption = Annotated[
+    bool,
+    typer.Option(
+        "--debug-parity",
+        help="Compare exported files with torch layer by layer.",
+        rich_help_panel=RUN,
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Folder for report, models and bundle; runs/NAME by default.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+UndecidedOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-undecided",
+        help="Write a bundle for an undecided release too.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+
 def compress(
-    recipe_argument: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RECIPE",
-            help="A recipe file, or the name of a packaged recipe (calkd-edge list recipes).",
-            autocompletion=complete_recipe,
-        ),
-    ] = None,
-    recipe_option: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            metavar="RECIPE",
-            help="The same as the argument RECIPE.",
-            autocompletion=complete_recipe,
-            rich_help_panel=RECIPE,
-        ),
-    ] = None,
+    recipe_argument: RecipeArgument = None,
+    recipe_option: RecipeOption = None,
     overrides: OverrideOption = None,
     plugin: PluginOption = None,
-    device: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--device",
-            metavar="NAME[:RUNTIME]",
-            help="Add a device to measure on: a name of your inventory, or user@host. Repeatable.",
-            rich_help_panel=DEVICES,
-        ),
-    ] = None,
-    skip_device: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--skip-device",
-            metavar="NAME",
-            help="Leave a device out; its gates are unmeasured. Repeatable.",
-            rich_help_panel=DEVICES,
-        ),
-    ] = None,
-    reuse_measurements: Annotated[
-        bool,
-        typer.Option(
-            "--reuse-measurements",
-            help="Keep latencies that are older than the recipe allows.",
-            rich_help_panel=DEVICES,
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and stop.", rich_help_panel=RUN)
-    ] = False,
-    smoke: Annotated[
-        bool,
-        typer.Option("--smoke", help="Run the same plan with tiny numbers.", rich_help_panel=RUN),
-    ] = False,
-    fresh: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fresh",
-            metavar="STAGE",
-            help="Run this stage again, with all that depend on it. Repeatable.",
-            rich_help_panel=RUN,
-        ),
-    ] = None,
-    accelerator: Annotated[
-        str,
-        typer.Option(
-            "--accelerator",
-            metavar="NAME",
-            help="Where training runs: auto, cpu or cuda.",
-            rich_help_panel=RUN,
-            callback=choice("--accelerator", _accelerators),
-        ),
-    ] = "auto",
-    processes: Annotated[
-        int,
-        typer.Option(
-            "--processes",
-            min=1,
-            metavar="N",
-            help="Processes for training, under torchrun.",
-            rich_help_panel=RUN,
-        ),
-    ] = 1,
-    debug_parity: Annotated[
-        bool,
-        typer.Option(
-            "--debug-parity",
-            help="Compare exported files with torch layer by layer.",
-            rich_help_panel=RUN,
-        ),
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Folder for report, models and bundle; runs/NAME by default.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    device: AddedDeviceOption = None,
+    skip_device: SkipDeviceOption = None,
+    reuse_measurements: ReuseOption = False,
+    dry_run: DryRunOption = False,
+    smoke: SmokeOption = False,
+    fresh: FreshOption = None,
+    accelerator: AcceleratorOption = "auto",
+    processes: ProcessesOption = 1,
+    debug_parity: ParityOption = False,
+    out: OutOption = None,
     store: StoreOption = DEFAULT_STORE,
-    allow_undecided: Annotated[
-        bool,
-        typer.Option(
-            "--allow-undecided",
-            help="Write a bundle for an undecided release too.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
+    allow_undecided: UndecidedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a recipe: train, distil, export, measure, judge.

@@ -1,4 +1,4 @@
-"""calkd-edge lint: an ONNX file against the rules of what is to run it."""
+"""calkd-edge lint: check an ONNX file against the rules of the runtime that will execute it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def lint(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold an ONNX file against TensorRT's rules, and those that it should have; exit 3 where one is broken.
+    """Check an ONNX file against the rules of a runtime.
 
-    Nothing of TensorRT is needed, but for --compile: NVIDIA's compiler on this machine's CPU.
+    Exits with 3 if it breaks one. TensorRT is not needed, except for --compile, which uses NVIDIA's compiler
+    on this machine's CPU.
     """
     from calkd_edge.onnx_model.lint import RULES
     from calkd_edge.onnx_model.lint import lint as linted
@@ -38,39 +39,41 @@ def lint(
 
     if target not in RULES:
         raise RecipeError(f"--target {target}: not known", remedy=f"Valid: {', '.join(RULES)}.")
-    found = linted(read_onnx(model), model, target)  # type: ignore[arg-type]  # checked above
+    result = linted(read_onnx(model), model, target)  # type: ignore[arg-type]  # checked above
     if compile_for is not None:
-        found = found.model_copy(update={"compilation": compiled(model, compile_for)})
+        result = result.model_copy(update={"compilation": compiled(model, compile_for)})
     if as_json:
-        print(found.model_dump_json(indent=1))
+        print(result.model_dump_json(indent=1))
     else:
-        _show(found)
-    refused = len(found.errors) + len(found.compilation.errors if found.compilation else ())
-    if refused:
+        _show(result)
+    errors = len(result.errors) + len(result.compilation.errors if result.compilation else ())
+    if errors:
         raise GateFailed(
-            f"{model}: {refused} finding(s) with which it is not to be shipped",
-            remedy="Mend them as said above, and look again.",
+            f"{model}: {errors} errors, so it must not be shipped",
+            remedy="Fix each error as its second line says, then run lint again.",
         )
 
 
-def _show(found: Lint) -> None:
-    """A line for each finding, with its remedy below it, and how many there are."""
-    for one in found.findings:
-        more = f" (and at {one.places - 1} more)" if one.places > 1 else ""
-        print(f"{one.severity}: {one.rule}: {f'{one.node}{more}: ' if one.node else ''}{one.message}")
-        print(f"    {one.remedy}")
-    counts = [
-        sum(one.severity == severity for one in found.findings) for severity in ("error", "warning", "note")
-    ]
-    print(
-        f"{found.file}: {found.nodes} nodes, opset {found.opset}; for {found.target} "
-        f"{counts[0]} errors, {counts[1]} warnings, {counts[2]} notes"
+def _show(result: Lint) -> None:
+    """Print each finding with its remedy below it, and the counts."""
+    for finding in result.findings:
+        more = f" (and at {finding.places - 1} more)" if finding.places > 1 else ""
+        node = f"{finding.node}{more}: " if finding.node else ""
+        print(f"{finding.severity}: {finding.rule}: {node}{finding.message}")
+        print(f"    {finding.remedy}")
+    errors, warnings, notes = (
+        sum(finding.severity == severity for finding in result.findings)
+        for severity in ("error", "warning", "note")
     )
-    if found.compilation is not None:
-        made = found.compilation
-        for error in made.errors:
-            print(f"error: {made.compiler}: {error}")
-        types = ", ".join(f"{count} {name}" for name, count in sorted(made.weighted.items()))
+    print(
+        f"{result.file}: {result.nodes} nodes, opset {result.opset}; for {result.target} "
+        f"{errors} errors, {warnings} warnings, {notes} notes"
+    )
+    if result.compilation is not None:
+        plan = result.compilation
+        for error in plan.errors:
+            print(f"error: {plan.compiler}: {error}")
+        types = ", ".join(f"{count} {name}" for name, count in sorted(plan.weighted.items()))
         print(
-            f"{made.compiler}, {made.capability}: {made.kernels} kernels; products run in: {types or 'none'}"
+            f"{plan.compiler}, {plan.capability}: {plan.kernels} kernels; products run in: {types or 'none'}"
         )

@@ -53,7 +53,7 @@ class ConfidenceFigures(Record):
     smece: float = Field(description="smooth ECE")
     ks: float = Field(description="Kolmogorov-Smirnov error")
     brier_toplabel: float = Field(description="mean (confidence - correct)^2, 0..1")
-    nll_refinement: float = Field(description="NLL less the temperature gap: what no temperature removes")
+    nll_refinement: float = Field(description="NLL less the temperature gap: what no temperature mends")
     auroc: float | None = Field(description="a right answer is more confident than a wrong one")
     aurc: float = Field(description="mean error rate among the k most confident, over k")
 

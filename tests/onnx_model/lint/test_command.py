@@ -34,7 +34,7 @@ def test_a_bad_file_exits_3_with_node_reason_and_remedy(tmp_path):
     line, remedy = done.out.splitlines()[:2]
     assert line.startswith("error: quantized-types: dqb: an int32 bias")
     assert "QuantizeBias=False" in remedy
-    assert "not to be shipped" in done.err
+    assert "must not be shipped" in done.err
 
 
 def test_json_is_the_record(tmp_path):
