@@ -28,10 +28,10 @@ SCREEN = ("rich", "numpy", "PIL")
 
 def parser_of(name: str):
     """The parser of a command such as "store gc"."""
-    found = get_command(app)
+    parser = get_command(app)
     for word in name.split():
-        found = found.commands[word]
-    return found
+        parser = parser.commands[word]
+    return parser
 
 
 def help_of(name: str, columns: int, monkeypatch, option: str = "--help") -> str:
@@ -42,7 +42,7 @@ def help_of(name: str, columns: int, monkeypatch, option: str = "--help") -> str
 
 
 def imported_by(lines: list[list[object]]) -> set[str]:
-    """Modules that one process has imported after it ran some command lines."""
+    """Modules that a fresh process has imported after it ran some command lines."""
     probe = (
         "import contextlib, json, os, sys\n"
         "from calkd_edge.cli.app import main\n"

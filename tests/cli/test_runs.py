@@ -164,6 +164,18 @@ def test_bug_exits_1_and_names_the_log_that_holds_its_traceback(tiny, tmp_path, 
     assert "ZeroDivisionError: a bug of ours" in (tmp_path / "log.txt").read_text()
 
 
+def test_bug_outside_a_run_exits_1_and_prints_its_traceback(monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("a bug of ours")
+
+    monkeypatch.setattr("calkd_edge.pipeline.listing.schema", broken)
+    done = command("schema", "recipe")
+    assert done.code == 1
+    assert done.err.startswith("error: ZeroDivisionError: a bug of ours\nfix: This is a bug in calkd-edge.")
+    assert done.err.rstrip().endswith("ZeroDivisionError: a bug of ours")
+    assert "Traceback" in done.err
+
+
 def test_full_disk_outside_a_stage_exits_6(tiny, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
