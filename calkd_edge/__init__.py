@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from calkd_edge.errors import RecipeError as RecipeError
     from calkd_edge.errors import StageFailed as StageFailed
     from calkd_edge.errors import StoreError as StoreError
+    from calkd_edge.external_models.calibrate import calibrate as calibrate
     from calkd_edge.external_models.evaluate import evaluate as evaluate
-    from calkd_edge.external_models.repair import calibrate as calibrate
     from calkd_edge.metrics.quality import quality as quality
     from calkd_edge.onnx_model.lint import lint as lint
     from calkd_edge.pipeline.collection import collect_store as collect_store
@@ -65,7 +65,7 @@ _MODULES = {
     "StageFailed": "calkd_edge.errors",
     "StoreError": "calkd_edge.errors",
     "benchmark": "calkd_edge.benchmarking.benchmark",
-    "calibrate": "calkd_edge.external_models.repair",
+    "calibrate": "calkd_edge.external_models.calibrate",
     "check_store": "calkd_edge.engine.check",
     "collect_store": "calkd_edge.pipeline.collection",
     "compress": "calkd_edge.pipeline.compress",

@@ -132,13 +132,13 @@ def test_recipe_is_planned_run_checked_and_verified(tiny, tmp_path):
     assert collected.freed_bytes >= 0
 
 
-def test_file_is_linted_evaluated_calibrated_and_timed(tiny):
+def test_file_is_linted_scored_and_timed(tiny, tmp_path):
     model = tiny.out / "models" / "student.fp32.onnx"
     assert isinstance(ck.lint(model), ck.Lint)
     quality = ck.evaluate(model, "synthetic", images=60)
     assert isinstance(quality, ck.Quality)
     assert quality.images == 60
-    benchmark = ck.benchmark(model, device="local")
+    benchmark = ck.benchmark(model, device="local", out=tmp_path)
     assert isinstance(benchmark, ck.Benchmark)
     assert [file.precision for file in benchmark.files] == ["fp32"]
 

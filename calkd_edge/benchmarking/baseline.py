@@ -1,4 +1,4 @@
-"""An earlier benchmark to hold this one against: what may be compared, and what came of it."""
+"""An earlier benchmark to compare with: what is comparable, and the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from calkd_edge.records import AgainstBaseline, Benchmark, DeviceFacts, FloatArr
 
 NAME, SAMPLES = "benchmark.json", "benchmark.npz"
 SAMPLES_OF = "{}.samples_ns.{}"
-"""A process' samples in the .npz, by key and number."""
+"""Name of a process' samples in the .npz, from key and number."""
 
 
 @dataclass(frozen=True)
@@ -28,57 +28,57 @@ class Baseline:
 
     Attributes:
         path: of its JSON.
-        told: what that says.
+        record: the content of that JSON.
     """
 
     path: Path
-    told: Benchmark
+    record: Benchmark
 
     def recorded(self, precision: str) -> list[FloatArray]:
         """Its samples in milliseconds, a series for each process.
 
         Raises:
-            RecipeError: they are gone, or are not those that its JSON speaks of.
+            RecipeError: they are gone, or they are not those of its JSON.
         """
-        place = self.path.with_name(SAMPLES)
-        if not place.is_file() or sha256_of(place) != self.told.samples_sha256:
-            state = f"{place.name} was changed" if place.is_file() else f"there is no {place.name}"
+        samples = self.path.with_name(SAMPLES)
+        if not samples.is_file() or sha256_of(samples) != self.record.samples_sha256:
+            state = f"{samples.name} was changed" if samples.is_file() else f"there is no {samples.name}"
             raise RecipeError(
                 f"--baseline {self.path}: its file of {precision} is gone, and {state}",
                 remedy="Measure the baseline again, or keep its model files.",
             )
         try:
-            with np.load(place, allow_pickle=False) as stored:
-                names = [SAMPLES_OF.format(precision, number) for number in range(self.told.processes)]
+            with np.load(samples, allow_pickle=False) as stored:
+                names = [SAMPLES_OF.format(precision, number) for number in range(self.record.processes)]
                 return [np.asarray(stored[name] / 1e6) for name in names]
         except (KeyError, ValueError, OSError, zipfile.BadZipFile) as broken:
             raise RecipeError(
-                f"--baseline {self.path}: {place.name} cannot be read: {broken}",
+                f"--baseline {self.path}: {samples.name} cannot be read: {broken}",
                 remedy="Measure the baseline again.",
             ) from None
 
     def reopened(self, work: Path, precisions: Sequence[str]) -> tuple[Source, list[str]] | None:
-        """Where its files are still as they were: their source, and which of `precisions` it has."""
-        then = self.told
-        wanted = {one.precision: one.source_sha256 for one in then.files if one.precision in precisions}
+        """Its files if some are unchanged: their source, and which of `precisions` it has."""
+        then = self.record
+        digests = {file.precision: file.source_sha256 for file in then.files if file.precision in precisions}
         try:
-            source = open_source(Path(then.source.path), work, list(wanted))
-            runs = {one: source.runs(one, then.device, then.runtime)[0] for one in source.folders}
+            source = open_source(Path(then.source.path), work, list(digests))
+            files = {name: source.file_for(name, then.device, then.runtime)[0] for name in source.folders}
         except (CalkdError, OSError):
             return None
-        there = [precision for precision, path in runs.items() if sha256_of(path) == wanted.get(precision)]
-        return (source, there) if there else None
+        unchanged = [name for name, path in files.items() if sha256_of(path) == digests.get(name)]
+        return (source, unchanged) if unchanged else None
 
 
 def read_baseline(path: Path) -> Baseline:
     """The benchmark.json at `path`, or in the folder of that name.
 
     Raises:
-        RecipeError: it is not there, or is no benchmark.
+        RecipeError: it does not exist, or it is not a benchmark.
     """
-    place = path / NAME if path.is_dir() else path
+    file = path / NAME if path.is_dir() else path
     try:
-        return Baseline(place, Benchmark.model_validate_json(place.read_bytes()))
+        return Baseline(file, Benchmark.model_validate_json(file.read_bytes()))
     except OSError as missing:
         raise RecipeError(
             f"--baseline {path} cannot be read: {missing.strerror}",
@@ -87,7 +87,7 @@ def read_baseline(path: Path) -> Baseline:
     except ValidationError as wrong:
         first = wrong.errors()[0]
         raise RecipeError(
-            f"--baseline {path} is no benchmark: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"--baseline {path} is not a benchmark: {'.'.join(map(str, first['loc']))}: {first['msg']}",
             remedy="Name the benchmark.json that this calkd-edge benchmark wrote.",
         ) from None
 
@@ -102,16 +102,14 @@ def check_comparable(
     rate_hz: float | None,
     precisions: Sequence[str],
 ) -> list[str]:
-    """The precisions that both have.
+    """The precisions that both benchmarks have.
 
     Raises:
-        RecipeError: what was measured then was something else; with all that differs.
+        RecipeError: they are not comparable; with all differences.
     """
-    then = baseline.told
+    then = baseline.record
     if facts.emulated or then.facts.emulated:
-        raise _refused(
-            baseline, ["an emulated device: nothing is claimed of its speed"], "Compare on a board."
-        )
+        raise _refused(baseline, ["an emulated device: its speed is not reported"], "Compare on a board.")
     pairs: list[tuple[str, object, object]] = [
         ("scope", "e2e", then.scope),
         ("board", facts.board, then.facts.board),
@@ -121,17 +119,21 @@ def check_comparable(
         ("threads", threads, then.threads),
         ("rate", _rate(rate_hz), _rate(then.rate_hz)),
     ]
-    differing = [f"{name} {now}, there {was}" for name, now, was in pairs if now != was]
+    differing = [f"{name} {now}, baseline {was}" for name, now, was in pairs if now != was]
     if runtime == then.runtime and _major(version) != _major(then.runtime_version):
-        differing.append(f"{runtime} {version}, there {then.runtime_version}: another major version")
+        differing.append(f"{runtime} {version}, baseline {then.runtime_version}: another major version")
     if differing:
         raise _refused(
-            baseline, differing, "Measure both alike; a difference would be of these, not of files."
+            baseline,
+            differing,
+            "Measure both in the same way; else the difference would not be one of the files.",
         )
-    common = [one.precision for one in then.files if one.precision in precisions]
+    common = [file.precision for file in then.files if file.precision in precisions]
     if not common:
-        has = ", ".join(one.precision for one in then.files)
-        raise _refused(baseline, [f"it has {has}, not {', '.join(precisions)}"], "Name one with --precision.")
+        available = ", ".join(file.precision for file in then.files)
+        raise _refused(
+            baseline, [f"it has {available}, not {', '.join(precisions)}"], "Name one with --precision."
+        )
     return common
 
 
@@ -147,23 +149,23 @@ def _major(version: str) -> str:
     return version.partition(".")[0]
 
 
-def judged(precision: str, found: Ratio, *, interleaved: bool) -> AgainstBaseline:
-    """Better or worse only where the interval excludes 1 and the change is one that a product feels."""
+def compared(precision: str, change: Ratio, *, interleaved: bool) -> AgainstBaseline:
+    """Better or worse only if the interval excludes 1 and the change is large enough to matter."""
     how = "timed in turns" if interleaved else "against its recorded samples, not in turns"
-    said = f"{span(found)}; {how}"
+    summary = f"{span(change)}; {how}"
     verdict: Literal["better", "worse", "inconclusive"]
-    if found.low > 1 and found.value > PRACTICAL:
-        verdict, reason = "worse", said
-    elif found.high < 1 and found.value < 1 / PRACTICAL:
-        verdict, reason = "better", said
-    elif found.low >= 1 / PRACTICAL and found.high <= PRACTICAL:
-        verdict, reason = "inconclusive", f"no difference of 5 % or more: {said}"
+    if change.low > 1 and change.value > PRACTICAL:
+        verdict, reason = "worse", summary
+    elif change.high < 1 and change.value < 1 / PRACTICAL:
+        verdict, reason = "better", summary
+    elif change.low >= 1 / PRACTICAL and change.high <= PRACTICAL:
+        verdict, reason = "inconclusive", f"no difference of 5 % or more: {summary}"
     else:
-        verdict, reason = "inconclusive", f"the runs do not decide about 5 %: {said}"
+        verdict, reason = "inconclusive", f"the runs do not decide about 5 %: {summary}"
     return AgainstBaseline(
         precision=precision,
         interleaved=interleaved,
-        ratio=found,
+        ratio=change,
         verdict=verdict,
         reason=reason,
     )

@@ -1,14 +1,13 @@
-"""benchmark(): the order of work, from what was named to a record and its samples."""
+"""benchmark(): the order of work, from a run or a file to a record and its samples."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,229 +18,310 @@ from calkd_edge.benchmarking.baseline import (
     SAMPLES_OF,
     Baseline,
     check_comparable,
-    judged,
+    compared,
     read_baseline,
 )
-from calkd_edge.benchmarking.cautions import cautions
+from calkd_edge.benchmarking.caveats import caveats
 from calkd_edge.benchmarking.files import milliseconds, timed_file
-from calkd_edge.benchmarking.pictures import SEED, images_for
+from calkd_edge.benchmarking.images import SEED, images_for
+from calkd_edge.benchmarking.options import (
+    BenchmarkOptions,
+    check_profile,
+    check_rate,
+    folder_of,
+    seconds_of,
+)
 from calkd_edge.benchmarking.ratios import ratio
-from calkd_edge.benchmarking.sources import Source, open_source
-from calkd_edge.benchmarking.timing import Contender, Watch, contender, load_of, time_in_turns
+from calkd_edge.benchmarking.sources import Source, newest_run, open_source
+from calkd_edge.benchmarking.timing import Contender, OnProcess, contender, load_of, time_in_turns, unwatched
 from calkd_edge.benchmarking.worth import worth
-from calkd_edge.devices.inventory import place_of
+from calkd_edge.devices.inventory import place_of, runtime_of
 from calkd_edge.devices.session import Session, TimedRun, open_session
-from calkd_edge.devices.targets import check_runtime
+from calkd_edge.devices.targets import check_runtime, split_runtime
 from calkd_edge.errors import DeviceError
 from calkd_edge.files import replacing, sha256_of
-from calkd_edge.records import AgainstBaseline, Benchmark, FloatArray, SpentSeconds
+from calkd_edge.records import AgainstBaseline, Benchmark, DeviceFacts, FloatArray, SpentSeconds, TimedFile
 
 Runs = Mapping[str, list[TimedRun]]
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the command line asks for.
+def benchmark(
+    model: str | Path | None = None,
+    *,
+    device: str = "local",
+    profile: str = "quick",
+    rate_hz: float | None = None,
+    soak: str | None = None,
+    threads: int = 1,
+    precisions: Sequence[str] = (),
+    baseline: str | Path | None = None,
+    images: str | Path | None = None,
+    store: str | Path = ".calkd",
+    out: str | Path | None = None,
+    clean: bool = False,
+    on_process: OnProcess = unwatched,
+) -> Benchmark:
+    """Time every precision of a run on a device, and write benchmark.json and benchmark.npz.
 
-    Attributes:
-        device: its name.
-        runtime: that opens the files there.
-        profile: quick, standard or certify.
-        precisions: only these; all where none is named.
-        rate_hz: ticks a second; None for back to back.
-        soak_s: seconds of one long run a file; None for the profile's.
+        result = benchmark("runs/quickstart", device="jetson", precisions=["int8"])
+        print(result.files[0].latency_ms.p50.value, result.recommended)
+
+    Args:
+        model: a run's folder, its bundle.zip or an ONNX file; the newest finished run in ./runs when None,
+            which the record names in `source.path`.
+        device: NAME or NAME:RUNTIME.
+        profile: quick; standard: 3 processes of 60 s; certify: 3 processes of 600 s.
+        rate_hz: start an inference at each tick, so many a second; back to back when None.
+        soak: one long run for each file, such as "10m": its first minute against its last.
         threads: of the runtime.
-        images: an .npy file or a folder of images; None for the run's own.
-        store: where the run's data may still lie.
-        baseline: an earlier benchmark.json.
-        clean: whether the device's cache is removed at the end.
-        begun: time.perf_counter() at which the command began.
+        precisions: only these; all when empty.
+        baseline: an earlier benchmark.json to compare with.
+        images: an .npy file or a folder; the run's images when None.
+        store: the folder of published stages, where the run's images are.
+        out: the folder for the result; runs/benchmark-DEVICE when None.
+        clean: whether the device's cache is emptied at the end.
+        on_process: called at the start of each timed process; the result takes its progress.
+
+    Raises:
+        RecipeError: no such run, precision or device, or a baseline that is not comparable.
+        DeviceError: the device is lost, lacks the runtime, or a file does not run there.
+        EnvironmentProblem: a file was changed since it was measured.
     """
+    started = time.perf_counter()
+    name, runtime = split_runtime(device)
+    options = BenchmarkOptions(
+        device=name,
+        runtime=runtime or runtime_of(name),
+        profile=check_profile(profile),
+        precisions=tuple(precisions),
+        rate_hz=check_rate(rate_hz),
+        soak_s=seconds_of(soak),
+        threads=threads,
+        images=None if images is None else Path(images),
+        store=Path(store),
+        baseline=None if baseline is None else Path(baseline),
+        clean=clean,
+        started=started,
+    )
+    path = newest_run(Path("runs")) if model is None else Path(model)
+    record, runs = measure(path, options, on_process)
+    return write(record, runs, folder_of(name, out))
 
-    device: str
-    runtime: str
-    profile: str = "quick"
-    precisions: tuple[str, ...] = ()
-    rate_hz: float | None = None
-    soak_s: float | None = None
-    threads: int = 1
-    images: Path | None = None
-    store: Path = Path(".calkd")
-    baseline: Path | None = None
-    clean: bool = False
-    begun: float = 0.0
 
-
-def benchmark(path: Path, asked: Asked, watch: Watch) -> tuple[Benchmark, Runs]:
+def measure(path: Path, options: BenchmarkOptions, on_process: OnProcess) -> tuple[Benchmark, Runs]:
     """Time the files at `path` on a device; the record, and all runs by key. Nothing is written.
 
     Raises:
-        RecipeError: what was named is not there, or the baseline is not comparable.
+        RecipeError: no such files, or the baseline is not comparable.
         DeviceError: the device is lost, lacks the runtime, or a file does not run there.
     """
-    earlier = None if asked.baseline is None else read_baseline(asked.baseline)
+    earlier = None if options.baseline is None else read_baseline(options.baseline)
     with tempfile.TemporaryDirectory(prefix="calkd-benchmark-") as folder:
         work = Path(folder)
-        source = open_source(path, work / "files", asked.precisions)
-        images, told = _images(source, asked)
+        source = open_source(path, work / "files", options.precisions)
+        images, description = _images(source, options)
         np.save(work / "images.npy", images)
-        place = place_of(asked.device, runtimes=[asked.runtime])
-        with open_session(asked.device, place) as session:
-            found, runs = _timed(source, work, asked, session, earlier, watch, told)
-            if asked.clean and hasattr(session.device, "clean"):
+        location = place_of(options.device, runtimes=[options.runtime])
+        with open_session(options.device, location) as session:
+            timing = _Timing(source, work, options, session, earlier)
+            record, runs = timing.record(on_process, description)
+            if options.clean and hasattr(session.device, "clean"):
                 try:
                     session.device.clean()
-                except DeviceError as lost:  # what was measured is not thrown away for that
-                    said = (*found.warnings, f"its cache was not emptied: {lost.message}")
-                    found = found.model_copy(update={"warnings": said})
-    return found, runs
+                except DeviceError as lost:  # the measurements are kept
+                    warnings = (*record.warnings, f"its cache was not emptied: {lost.message}")
+                    record = record.model_copy(update={"warnings": warnings})
+    return record, runs
 
 
-def write(found: Benchmark, runs: Runs, out: Path) -> Benchmark:
-    """Write benchmark.npz and benchmark.json into `out`, both whole or neither; the record as written."""
-    arrays: dict[str, Any] = {}
-    for key, several in runs.items():
-        for number, run in enumerate(several):
+def write(record: Benchmark, runs: Runs, out: Path) -> Benchmark:
+    """Write benchmark.npz and benchmark.json into `out`, both or neither; the record as written."""
+    arrays: dict[str, np.ndarray] = {}
+    for key, processes in runs.items():
+        for number, run in enumerate(processes):
             arrays[SAMPLES_OF.format(key, number)] = run.samples_ns
             arrays.update({f"{key}.{name}.{number}": values for name, values in run.trace.items()})
     with replacing(out / NAME) as text, replacing(out / SAMPLES) as samples:
         with samples.open("wb") as handle:
-            np.savez(handle, **arrays)
-        written = found.model_copy(update={"samples_sha256": sha256_of(samples)})
+            np.savez(handle, **arrays)  # type: ignore[arg-type]  # numpy's stub
+        written = record.model_copy(update={"samples_sha256": sha256_of(samples)})
         text.write_text(written.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return written
 
 
-def _images(source: Source, asked: Asked) -> tuple[Any, str]:
+def _images(source: Source, options: BenchmarkOptions) -> tuple[np.ndarray, str]:
+    """The images to time on, and their description."""
     report, prepared, seed = source.report, None, SEED
     if report is not None:
-        stage = next((one for one in report.plan if one.stage == "prepare"), None)
-        place = asked.store / "objects" / stage.fingerprint[:2] / stage.fingerprint if stage else None
-        prepared = place if place is not None and place.is_dir() else None
+        stage = next((line for line in report.plan if line.stage == "prepare"), None)
+        if stage is not None:
+            folder = options.store / "objects" / stage.fingerprint[:2] / stage.fingerprint
+            prepared = folder if folder.is_dir() else None
         seed = int(str(report.recipe.get("seed", SEED)))
     folder = next(iter(source.folders.values()))
-    return images_for(folder, given=asked.images, prepared=prepared, seed=seed, bundle=source.bundle)
+    return images_for(folder, images=options.images, prepared=prepared, seed=seed, bundle=source.bundle)
 
 
-def _timed(
-    source: Source,
-    work: Path,
-    asked: Asked,
-    session: Session,
-    earlier: Baseline | None,
-    watch: Watch,
-    images: str,
-) -> tuple[Benchmark, Runs]:
-    facts = session.probe()
-    check_runtime(asked.device, asked.runtime, facts)
-    version = facts.runtimes[asked.runtime]
-    threads = None if asked.runtime in COMPILED else asked.threads
-    common: list[str] = []
-    if earlier is not None:
-        common = check_comparable(
-            earlier,
+@dataclass(frozen=True)
+class _Comparison:
+    """The files of the baseline: those that are timed again, and the recorded samples of the others.
+
+    Attributes:
+        precisions: that both benchmarks have.
+        contenders: files that are unchanged.
+        recorded: milliseconds of the others, by precision, a series for each process.
+    """
+
+    precisions: Sequence[str] = ()
+    contenders: Sequence[Contender] = ()
+    recorded: Mapping[str, list[FloatArray]] = field(default_factory=dict)
+
+    def against(self, runs: Runs) -> tuple[AgainstBaseline, ...]:
+        """Each precision against the baseline's file if that was timed too, else against its record."""
+        results = []
+        for precision in self.precisions:
+            in_turns = precision not in self.recorded
+            then = milliseconds(runs[f"baseline.{precision}"]) if in_turns else self.recorded[precision]
+            both = ratio(milliseconds(runs[precision]), then, paired=in_turns)
+            results.append(compared(precision, both, interleaved=in_turns))
+        return tuple(results)
+
+
+@dataclass(frozen=True)
+class _Timing:
+    """One benchmark on an opened device."""
+
+    source: Source
+    work: Path
+    options: BenchmarkOptions
+    session: Session
+    earlier: Baseline | None
+
+    def record(self, on_process: OnProcess, images: str) -> tuple[Benchmark, Runs]:
+        """Time all files and describe the result."""
+        options, facts = self.options, self.session.probe()
+        check_runtime(options.device, options.runtime, facts)
+        version = facts.runtimes[options.runtime]
+        compiled = options.runtime in COMPILED
+        threads = None if compiled else options.threads
+        common = self._comparable(facts, version, threads)
+        started = time.perf_counter()
+        unproven = self.source.unproven(options.runtime)
+        contenders = [self._contender(self.source, precision) for precision in self.source.folders]
+        comparison = self._comparison(common)
+        building = time.perf_counter() - started if compiled else 0.0
+        load, processes = load_of(
+            options.profile, rate_hz=options.rate_hz, soak_s=options.soak_s, emulated=facts.emulated
+        )
+        runs = time_in_turns(
+            self.session,
+            [*contenders, *comparison.contenders],
+            self.work / "images.npy",
+            runtime=options.runtime,
+            load=load,
+            processes=processes,
+            on_process=on_process,
+        )
+        files = self._files(contenders, runs, emulated=facts.emulated)
+        samples = {item.key: milliseconds(runs[item.key]) for item in contenders}
+        verdicts, recommended = worth(
+            files,
+            samples,
+            device=options.device,
+            runtime=options.runtime,
             facts=facts,
-            runtime=asked.runtime,
-            version=version,
-            threads=threads,
-            rate_hz=asked.rate_hz,
-            precisions=list(source.folders),
+            report=self.source.report,
         )
-    begun = time.perf_counter()
-    unproven = source.unproven(asked.runtime)
-    same: dict[str, Any] = {"runtime": asked.runtime, "threads": asked.threads}
-    own = [contender(source, one, session, work, **same) for one in source.folders]
-    theirs: list[Contender] = []
-    recorded: dict[str, list[FloatArray]] = {}
-    if earlier is not None:
-        again = earlier.reopened(work / "baseline", common)
-        there = again[1] if again else []
-        recorded = {one: earlier.recorded(one) for one in common if one not in there}
-        theirs = [
-            contender(again[0], one, session, work, prefix="baseline.", **same) for one in there if again
-        ]
-    building = time.perf_counter() - begun if asked.runtime in COMPILED else 0.0
-    load, processes = load_of(
-        asked.profile, rate_hz=asked.rate_hz, soak_s=asked.soak_s, emulated=facts.emulated
-    )
-    runs = time_in_turns(
-        session,
-        [*own, *theirs],
-        work / "images.npy",
-        runtime=asked.runtime,
-        load=load,
-        processes=processes,
-        watch=watch,
-    )
-    files = tuple(
-        timed_file(
-            one,
-            runs[one.key],
-            emulated=facts.emulated,
-            profile=asked.profile,
-            threads=asked.threads,
-            rate_hz=asked.rate_hz,
-            soak_s=asked.soak_s,
-            measured=source.measurement(one.precision, asked.device, asked.runtime),
-        )
-        for one in own
-    )
-    samples = {one.key: milliseconds(runs[one.key]) for one in own}
-    verdicts, recommended = worth(
-        files, samples, device=asked.device, runtime=asked.runtime, facts=facts, report=source.report
-    )
-    return (
-        Benchmark(
-            source=source.told,
-            device=asked.device,
-            runtime=asked.runtime,
+        here = f"{options.device}:{options.runtime}"
+        record = Benchmark(
+            source=self.source.origin,
+            device=options.device,
+            runtime=options.runtime,
             runtime_version=version,
-            profile=asked.profile,
+            profile=options.profile,
             processes=processes,
             threads=threads,
-            rate_hz=asked.rate_hz,
-            soak_s=asked.soak_s,
+            rate_hz=options.rate_hz,
+            soak_s=options.soak_s,
             facts=facts,
             images=images,
             files=files,
             worth=verdicts,
             recommended=recommended,
-            baseline=None if earlier is None else str(earlier.path),
-            against=_against(common, recorded, runs),
-            warnings=cautions(runs, files, facts, here=f"{asked.device}:{asked.runtime}", unproven=unproven),
-            seconds=_seconds(asked.begun, building, runs),
+            baseline=None if self.earlier is None else str(self.earlier.path),
+            against=comparison.against(runs),
+            warnings=caveats(runs, files, facts, here=here, unproven=unproven),
+            seconds=_seconds(options.started, building, runs),
             measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             samples_sha256="",
-        ),
-        runs,
-    )
+        )
+        return record, runs
+
+    def _comparable(self, facts: DeviceFacts, version: str, threads: int | None) -> list[str]:
+        """The precisions to compare with the baseline's."""
+        if self.earlier is None:
+            return []
+        return check_comparable(
+            self.earlier,
+            facts=facts,
+            runtime=self.options.runtime,
+            version=version,
+            threads=threads,
+            rate_hz=self.options.rate_hz,
+            precisions=list(self.source.folders),
+        )
+
+    def _contender(self, source: Source, precision: str, prefix: str = "") -> Contender:
+        return contender(
+            source,
+            precision,
+            self.session,
+            self.work,
+            runtime=self.options.runtime,
+            threads=self.options.threads,
+            prefix=prefix,
+        )
+
+    def _comparison(self, common: list[str]) -> _Comparison:
+        if self.earlier is None:
+            return _Comparison()
+        reopened = self.earlier.reopened(self.work / "baseline", common)
+        if reopened is None:
+            return _Comparison(common, (), {name: self.earlier.recorded(name) for name in common})
+        source, unchanged = reopened
+        contenders = [self._contender(source, name, "baseline.") for name in unchanged]
+        recorded = {name: self.earlier.recorded(name) for name in common if name not in unchanged}
+        return _Comparison(common, contenders, recorded)
+
+    def _files(self, contenders: Sequence[Contender], runs: Runs, *, emulated: bool) -> tuple[TimedFile, ...]:
+        options = self.options
+        return tuple(
+            timed_file(
+                item,
+                runs[item.key],
+                emulated=emulated,
+                profile=options.profile,
+                threads=options.threads,
+                rate_hz=options.rate_hz,
+                soak_s=options.soak_s,
+                measured=self.source.measurement(item.precision, options.device, options.runtime),
+            )
+            for item in contenders
+        )
 
 
-def _against(
-    common: list[str], recorded: Mapping[str, list[FloatArray]], runs: Runs
-) -> tuple[AgainstBaseline, ...]:
-    """Each precision against the baseline's file where that was timed too, else against what it recorded."""
-    found = []
-    for precision in common:
-        in_turns = precision not in recorded
-        then = milliseconds(runs[f"baseline.{precision}"]) if in_turns else recorded[precision]
-        both = ratio(milliseconds(runs[precision]), then, paired=in_turns)
-        found.append(judged(precision, both, interleaved=in_turns))
-    return tuple(found)
-
-
-def _seconds(begun: float, building: float, runs: Runs) -> SpentSeconds:
-    """Where the time went; the overhead is what is neither timing, warm-up, rest nor building."""
-    replies = [one.reply for several in runs.values() for one in several]
+def _seconds(started: float, building: float, runs: Runs) -> SpentSeconds:
+    """How the time was spent; the overhead is the time outside timing, warm-up, idle time and building."""
+    replies = [run.reply for processes in runs.values() for run in processes]
     timed = sum((reply["window_ns"][1] - reply["window_ns"][0]) / 1e9 for reply in replies)
     warmup = sum(float(reply["warmup_seconds"]) for reply in replies)
-    idle = sum((end - begin) / 1e9 for reply in replies for begin, end in reply["idle_ns"])
-    whole = time.perf_counter() - begun
+    idle = sum((end - start) / 1e9 for reply in replies for start, end in reply["idle_ns"])
+    total = time.perf_counter() - started
     return SpentSeconds(
-        whole=whole,
+        whole=total,
         timed=timed,
         warmup=warmup,
         idle=idle,
         building=building,
-        overhead=whole - timed - warmup - idle - building,
+        overhead=total - timed - warmup - idle - building,
     )

@@ -1,4 +1,4 @@
-"""From the runs of one file to its line in benchmark.json."""
+"""From the runs of one file to its entry in benchmark.json."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from calkd_edge.records import (
 
 
 def milliseconds(runs: Sequence[TimedRun]) -> list[FloatArray]:
-    """A series for each process."""
-    return [np.asarray(one.samples_ns / 1e6) for one in runs]
+    """Milliseconds of each run, an array for each process."""
+    return [np.asarray(run.samples_ns / 1e6) for run in runs]
 
 
 def timed_file(
-    one: Contender,
+    contender: Contender,
     runs: list[TimedRun],
     *,
     emulated: bool,
@@ -44,10 +44,10 @@ def timed_file(
     soak_s: float | None,
     measured: Measurement | None,
 ) -> TimedFile:
-    """What is told of a file; nothing that speaks of speed where the device is emulated.
+    """The result of one file; no times if the device is emulated.
 
     Args:
-        one: the file.
+        contender: the file.
         runs: of its processes.
         emulated: whether the device is.
         profile: that was asked for.
@@ -67,13 +67,13 @@ def timed_file(
         timing["soak"] = None if soak_s is None else soak(runs[0], soak_s)
         timing["energy"] = most_energy(runs)
     return TimedFile(
-        precision=one.precision,
-        file=one.name,
-        sha256=sha256_of(one.path),
-        source_sha256=one.source_sha256,
-        size_bytes=one.path.stat().st_size,
+        precision=contender.precision,
+        file=contender.name,
+        sha256=sha256_of(contender.path),
+        source_sha256=contender.source_sha256,
+        size_bytes=contender.path.stat().st_size,
         session_options=replies[0]["session_options"],
-        built=one.built,
+        built=contender.built,
         emulated=emulated,
         **timing,
         peak_memory_bytes=max(reply["peak_memory_bytes"] for reply in replies),
@@ -101,7 +101,7 @@ def summarise(runs: Sequence[TimedRun], *, threads: int, profile: str) -> Latenc
 
 
 def on_device(runs: Sequence[TimedRun]) -> OnDevice | None:
-    """What the runtime itself says of each run, of the worst process; None where it does not tell."""
+    """Times that the runtime itself reports, of the worst process; None if it reports none."""
     series = [np.asarray(run.trace["device_ms"]) for run in runs]
     if not all(len(each) for each in series):
         return None
@@ -110,9 +110,9 @@ def on_device(runs: Sequence[TimedRun]) -> OnDevice | None:
 
 def paced(runs: Sequence[TimedRun], rate_hz: float) -> Paced:
     """How a schedule was kept, over all processes."""
-    began = [run.trace["starts_ns"] + run.trace["late_ns"] for run in runs]
-    gaps = sum(len(times) - 1 for times in began)
-    seconds = sum(float(times[-1] - times[0]) / 1e9 for times in began)
+    starts = [run.trace["starts_ns"] + run.trace["late_ns"] for run in runs]
+    gaps = sum(len(times) - 1 for times in starts)
+    seconds = sum(float(times[-1] - times[0]) / 1e9 for times in starts)
     late = np.concatenate([run.trace["late_ns"] for run in runs]) / 1e6
     missed = sum(int(run.reply["missed"]) for run in runs)
     return Paced(
@@ -142,20 +142,20 @@ def soak(run: TimedRun, seconds: float) -> Soak:
 
 
 def most_energy(runs: Sequence[TimedRun]) -> Energy | None:
-    """Energy of the process that used most by inference; None where no power could be read."""
-    found = [one for one in map(_energy, runs) if one is not None]
-    return max(found, key=lambda one: one.joules_per_inference or 0.0, default=None)
+    """Energy of the process that used most per inference; None if no power could be read."""
+    used = [energy for energy in map(_energy, runs) if energy is not None]
+    return max(used, key=lambda energy: energy.joules_per_inference or 0.0, default=None)
 
 
 def _energy(run: TimedRun) -> Energy | None:
-    """Of the timed runs, the mean power of the rests before and after taken off."""
-    idle = [(int(begin), int(end)) for begin, end in run.reply["idle_ns"]]
+    """Energy of the timed runs, minus the mean idle power before and after them."""
+    idle = [(int(start), int(end)) for start, end in run.reply["idle_ns"]]
     if "columns" not in run.trace or not idle:
         return None
-    begin, end = run.reply["window_ns"]
+    start, end = run.reply["window_ns"]
     samples = run.trace["times_ns"], run.trace["values"], [str(name) for name in run.trace["columns"]]
-    used = energy(*samples, (begin, end), inferences=len(run.samples_ns))
-    rests = [rest.mean_w for rest in (energy(*samples, window) for window in idle) if rest is not None]
+    used = energy(*samples, (start, end), inferences=len(run.samples_ns))
+    rests = [item.mean_w for item in (energy(*samples, window) for window in idle) if item is not None]
     if used is None or not rests:
         return used
     idle_w = float(np.mean(rests))
@@ -167,22 +167,22 @@ def _energy(run: TimedRun) -> Energy | None:
 
 
 def throttled(trace: Mapping[str, Any]) -> list[str]:
-    """Counters of throttling that rose while a process ran, and what slowed the machine down meanwhile."""
-    found = []
+    """Counters of throttling that rose while a process ran, and causes that slowed the machine down."""
+    causes = []
     for name, values in _columns(trace, "events.").items():
-        seen = values[np.isfinite(values)]
-        if len(seen) and seen.max() > seen[0]:
-            found.append(f"{name} +{seen.max() - seen[0]:.0f}")
+        finite = values[np.isfinite(values)]
+        if len(finite) and finite.max() > finite[0]:
+            causes.append(f"{name} +{finite.max() - finite[0]:.0f}")
     for name, values in _columns(trace, "throttled.").items():
         if (values[np.isfinite(values)] > 0).any():
-            found.append(name)
-    return found
+            causes.append(name)
+    return causes
 
 
 def _columns(trace: Mapping[str, Any], kind: str) -> dict[str, FloatArray]:
     names = [str(name) for name in trace.get("columns", ())]
-    chosen = [(place, name) for place, name in enumerate(names) if name.startswith(kind)]
-    return {name.removeprefix(kind): trace["values"][:, place] for place, name in chosen}
+    chosen = [(index, name) for index, name in enumerate(names) if name.startswith(kind)]
+    return {name.removeprefix(kind): trace["values"][:, index] for index, name in chosen}
 
 
 def _percentile(series: Sequence[FloatArray], share: float) -> Percentile:

@@ -1,4 +1,4 @@
-"""One median over another, with an interval that holds between processes too."""
+"""The ratio of two medians, with an interval that includes differences between processes."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571}
 """Student's t at 97.5 %, by degrees of freedom; more than five take the last."""
 
 
-def ratio(own: Sequence[FloatArray], other: Sequence[FloatArray], *, paired: bool) -> Ratio:
-    """The median of `own` over that of `other`, with a 95 % interval.
+def ratio(series: Sequence[FloatArray], other: Sequence[FloatArray], *, paired: bool) -> Ratio:
+    """The median of `series` over that of `other`, with a 95 % interval.
 
     Each process' series is cut into blocks, its figure is the median of their medians; processes are averaged
     by their logarithms. The interval is the wider of two: the bootstrap over blocks, and Student's t over
-    processes, because so few processes resampled cover too little.
+    processes, because resampling so few processes covers too little.
 
     Args:
-        own: a series in time order for each process, any positive unit.
+        series: one array in time order for each process, any positive unit.
         other: likewise.
-        paired: the n-th process of both ran one after the other, so that what drifts falls out.
+        paired: whether the n-th processes of both ran one after the other, so that drift cancels.
 
     Raises:
         ValueError: a series is empty.
     """
-    if not own or not other or not all(len(series) for series in (*own, *other)):
+    if not series or not other or not all(len(process) for process in (*series, *other)):
         raise ValueError("a ratio needs samples of both")
     generator = np.random.default_rng(1)
-    a, b = _log_medians(own), _log_medians(other)
+    a, b = _log_medians(series), _log_medians(other)
     centre = float(a.mean() - b.mean())
-    drawn = _drawn(own, generator) - _drawn(other, generator)
+    drawn = _drawn(series, generator) - _drawn(other, generator)
     low, high = np.quantile(drawn, (0.025, 0.975))
     count = min(len(a), len(b))
     if count > 1:
@@ -59,7 +59,7 @@ def _log_medians(processes: Sequence[FloatArray]) -> FloatArray:
 
 
 def _drawn(processes: Sequence[FloatArray], generator: np.random.Generator) -> FloatArray:
-    """[DRAWS] means of log medians, of blocks drawn anew in each process."""
+    """[DRAWS] means of log medians, of blocks resampled in each process."""
     total = np.zeros(DRAWS)
     for series in processes:
         blocks = _blocks(series)

@@ -1,4 +1,4 @@
-"""Timing several files on one device, each time in a fresh process, in turns."""
+"""Timing of several files on one device, each time in a new process, in turns."""
 
 from __future__ import annotations
 
@@ -21,14 +21,19 @@ EMULATED = {
     "warmup_max_seconds": 1.0,
     "warmup_window_seconds": 0.25,
 }
-"""Where no speed is claimed, a few runs show that a file runs."""
+"""On an emulated device no speed is reported; a few runs show that a file runs."""
 
 QUICK_TICKS = 130
-"""Of a paced run that is to be quick: as many as p95 needs at 99 %."""
+"""Ticks of a quick paced run: as many as a 99 % bound of p95 needs."""
 
 IDLE_S = {"quick": 2.0, "standard": 10.0, "certify": 10.0}
-Watch = Callable[[str, int, int], Callable[[int, int], None]]
-"""watch(what, number, of) is told of each process as it begins; what it gives takes its progress."""
+OnProcess = Callable[[str, int, int], Callable[[int, int], None]]
+"""on_process(file, number, total) is called at the start of each process; its result takes the progress."""
+
+
+def unwatched(file: str, number: int, total: int) -> Callable[[int, int], None]:
+    """An OnProcess that shows nothing."""
+    return lambda done, of: None
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,11 @@ class Contender:
     Attributes:
         key: names its samples: the precision, or baseline.PRECISION.
         precision: of the file.
-        path: what runs.
+        path: the file that runs.
         name: its published name.
         options: of the runtime.
-        source_sha256: of the file it was made of.
-        built: how it was compiled on the device; None for a file that is run as it is.
+        source_sha256: of the file it was made from.
+        built: how it was compiled on the device; None for a file that is not compiled.
     """
 
     key: str
@@ -57,7 +62,7 @@ class Contender:
 def load_of(
     profile: str, *, rate_hz: float | None, soak_s: float | None, emulated: bool
 ) -> tuple[dict[str, Any], int]:
-    """Warm-up, minima and the rest of what the agent is told; and in how many processes."""
+    """Warm-up, minima and the other timing settings of the agent, and the number of processes."""
     if emulated:
         return {**EMULATED, **({} if rate_hz is None else {"rate_hz": rate_hz})}, 1
     load = {**LOADS[profile], "telemetry": True, "idle_seconds": IDLE_S[profile]}
@@ -79,15 +84,15 @@ def contender(
     threads: int,
     prefix: str = "",
 ) -> Contender:
-    """The file of a precision that a runtime executes, as a run of a recipe would choose it.
+    """The file of a precision that a runtime executes, as a run of a recipe chooses it.
 
-    Where the runtime compiles, its engine is built on the device.
+    For a runtime that compiles, the engine is built on the device.
 
     Raises:
         StageFailed: the file cannot be converted for the runtime.
         DeviceError: the engine cannot be built.
     """
-    path, options = source.runs(precision, session.device.name, runtime)
+    path, options = source.file_for(precision, session.device.name, runtime)
     sha256, name, key = sha256_of(path), source.name_of(precision, path), prefix + precision
     if runtime in CONVERTED:
         options["sha256"] = sha256
@@ -107,26 +112,26 @@ def time_in_turns(
     runtime: str,
     load: Mapping[str, Any],
     processes: int,
-    watch: Watch,
+    on_process: OnProcess,
 ) -> dict[str, list[TimedRun]]:
-    """By key, the runs of each process: A B C, A B C, so that what drifts meets all alike.
+    """The runs of each process by key: A B C, A B C, so that drift affects all files equally.
 
     Raises:
         DeviceError: a file does not run there, or the device is lost.
     """
-    found: dict[str, list[TimedRun]] = {one.key: [] for one in contenders}
-    whole = processes * len(contenders)
+    runs: dict[str, list[TimedRun]] = {item.key: [] for item in contenders}
+    total = processes * len(contenders)
     for turn in range(processes):
-        for place, one in enumerate(contenders):
-            progress = watch(one.key, turn * len(contenders) + place + 1, whole)
+        for index, item in enumerate(contenders):
+            progress = on_process(item.key, turn * len(contenders) + index + 1, total)
             timed = session.time(
-                one.path,
+                item.path,
                 images,
                 runtime=runtime,
-                options=one.options,
+                options=item.options,
                 load=load,
                 progress=progress,
                 trace=True,
             )
-            found[one.key].append(timed)
-    return found
+            runs[item.key].append(timed)
+    return runs

@@ -1,4 +1,4 @@
-"""Is a precision worth it on this device? Time, energy and size against what it costs in accuracy."""
+"""Whether a precision is worth using on a device: time, energy and size against its cost in accuracy."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from calkd_edge.release.report import numbers
 from calkd_edge.release.report.conclusions import why_not_faster
 
 PRACTICAL = 1.05
-"""A change in time below this is none that a product feels."""
+"""A smaller change in time makes no difference to a product."""
 
 PLAIN = "fp32"
 MOST_TOP1_LOST, MOST_ECE_GAINED = 0.01, 0.02
-"""Against fp32, where the recipe gates nothing of the kind: a file that costs more is not worth its speed."""
+"""Against fp32, if the recipe has no such gate: a file that costs more is not worth its speed."""
 
 ROUNDING = 1e-9
 GATED = {
     "top-1": ("top1", "top1_drop", "top1_drop_from_teacher"),
     "ECE": ("ece", "nll_rise", "coverage_shift", "precision_shift"),
 }
-"""Gates by which a recipe says itself how much a precision may cost."""
+"""Gates with which a recipe limits the cost of a precision."""
 
 
 def worth(
@@ -33,134 +33,138 @@ def worth(
     facts: DeviceFacts,
     report: Report | None,
 ) -> tuple[tuple[Worth, ...], str | None]:
-    """A verdict on each precision against fp32, and the one to take; None where nothing can be said.
+    """A verdict on each precision against fp32, and the recommended precision; None if none is certain.
 
     Args:
         files: all of one device.
         samples: milliseconds by precision, a series for each process, timed in turns.
         device: its name.
-        runtime: that ran them.
+        runtime: executed them.
         facts: of the device.
         report: of the run, for its gates.
     """
-    plain = next((one for one in files if one.precision == PLAIN), None)
+    plain = next((file for file in files if file.precision == PLAIN), None)
     if plain is None:
         return (), None
-    found = tuple(
-        _worth(one, plain, samples, runtime, facts, _gates(one.precision, device, runtime, report))
-        for one in files
-        if one.precision != PLAIN
+    verdicts = tuple(
+        _worth(file, plain, samples, runtime, facts, _gates(file.precision, device, runtime, report))
+        for file in files
+        if file.precision != PLAIN
     )
-    paying = [one for one in found if one.worth == "yes" and one.ratio is not None]
-    if paying:
-        return found, min(paying, key=lambda one: one.ratio.value if one.ratio else 1.0).precision
-    return found, PLAIN if found and all(one.worth == "no" for one in found) else None
+    gains = {item.ratio.value: item.precision for item in verdicts if item.worth == "yes" and item.ratio}
+    if gains:
+        return verdicts, gains[min(gains)]
+    return verdicts, PLAIN if verdicts and all(item.worth == "no" for item in verdicts) else None
 
 
 def _worth(
-    own: TimedFile,
+    file: TimedFile,
     plain: TimedFile,
     samples: Mapping[str, Sequence[FloatArray]],
     runtime: str,
     facts: DeviceFacts,
     gates: Sequence[GateResult],
 ) -> Worth:
-    size_ratio = own.size_bytes / plain.size_bytes
+    size_ratio = file.size_bytes / plain.size_bytes
     size = f"its file is {size_ratio:.2f} of the size"
-    if own.emulated:
-        reason = f"{size}; this device is emulated: nothing is claimed of its speed"
-        return _verdict(own, "emulated", None, size_ratio, None, reason)
-    found = ratio(samples[own.precision], samples[PLAIN], paired=True)
-    energy_ratio = _energy_ratio(own, plain)
-    facts_told = [_times(own, plain, found), size]
+    if file.emulated:
+        reason = f"{size}; this device is emulated: its speed is not reported"
+        return _verdict(file, "emulated", None, size_ratio, None, reason)
+    change = ratio(samples[file.precision], samples[PLAIN], paired=True)
+    energy_ratio = _energy_ratio(file, plain)
+    arguments = [_times(file, plain, change), size]
     if energy_ratio is not None:
-        facts_told.append(f"it takes {energy_ratio:.2f} of the energy an inference (module rails, idle off)")
-    facts_told += _accuracy(own, plain)
-    told = "; ".join(facts_told)
+        arguments.append(
+            f"it uses {energy_ratio:.2f} of the energy per inference (module rails, without idle)"
+        )
+    arguments += _accuracy(file, plain)
+    summary = "; ".join(arguments)
     failed = [f"a gate failed: {gate.metric}" for gate in gates if gate.result == "failed"]
-    costs = _costs(own, plain, {gate.metric for gate in gates})
-    failed += [f"it {words}" for is_sure, words in costs if is_sure]
+    costs = _costs(file, plain, {gate.metric for gate in gates})
+    failed += [f"it {words}" for is_certain, words in costs if is_certain]
     if failed:
-        return _verdict(own, "no", found, size_ratio, energy_ratio, f"{failed[0]}; {told}")
-    if costs and found.high < 1:
-        said = f"it {costs[0][1]}, if that is no chance: a gate on it in the recipe decides; {told}"
-        return _verdict(own, "undecided", found, size_ratio, energy_ratio, said)
-    if found.high < 1 and found.value <= 1 / PRACTICAL:
-        return _verdict(own, "yes", found, size_ratio, energy_ratio, told)
-    why = why_not_faster(own.precision, runtime, facts)
-    told = f"{told}. {why}" if why else told
-    if found.low > 1:
-        said = f"it is slower; {told}"
-    elif found.low > 1 / PRACTICAL:
-        said = f"it gains less than 5 % of the time; {told}"
+        return _verdict(file, "no", change, size_ratio, energy_ratio, f"{failed[0]}; {summary}")
+    if costs and change.high < 1:
+        reason = f"it {costs[0][1]}, which may be chance: a gate on it in the recipe decides; {summary}"
+        return _verdict(file, "undecided", change, size_ratio, energy_ratio, reason)
+    if change.high < 1 and change.value <= 1 / PRACTICAL:
+        return _verdict(file, "yes", change, size_ratio, energy_ratio, summary)
+    why = why_not_faster(file.precision, runtime, facts)
+    summary = f"{summary}. {why}" if why else summary
+    if change.low > 1:
+        reason = f"it is slower; {summary}"
+    elif change.low > 1 / PRACTICAL:
+        reason = f"it gains less than 5 % of the time; {summary}"
     else:
-        said = f"the runs do not decide whether it gains 5 %; {told}"
-        return _verdict(own, "undecided", found, size_ratio, energy_ratio, said)
-    return _verdict(own, "no", found, size_ratio, energy_ratio, said)
+        reason = f"the runs do not decide whether it gains 5 %; {summary}"
+        return _verdict(file, "undecided", change, size_ratio, energy_ratio, reason)
+    return _verdict(file, "no", change, size_ratio, energy_ratio, reason)
 
 
 def _verdict(
-    own: TimedFile,
-    said: str,
-    found: Ratio | None,
+    file: TimedFile,
+    verdict: str,
+    change: Ratio | None,
     size_ratio: float,
     energy_ratio: float | None,
     reason: str,
 ) -> Worth:
     return Worth(
-        precision=own.precision,
-        worth=said,
-        ratio=found,
+        precision=file.precision,
+        worth=verdict,
+        ratio=change,
         size_ratio=size_ratio,
         energy_ratio=energy_ratio,
         reason=reason,
     )
 
 
-def span(found: Ratio) -> str:
+def span(change: Ratio) -> str:
     """A ratio of times in words."""
-    return f"{found.value:.2f} of the time, between {found.low:.2f} and {found.high:.2f}"
+    return f"{change.value:.2f} of the time, between {change.low:.2f} and {change.high:.2f}"
 
 
-def _times(own: TimedFile, plain: TimedFile, found: Ratio) -> str:
-    medians = [one.latency_ms.p50.value if one.latency_ms else None for one in (own, plain)]
-    return f"p50 {' against '.join(map(numbers.milliseconds, medians))} in {PLAIN} ({span(found)})"
+def _times(file: TimedFile, plain: TimedFile, change: Ratio) -> str:
+    medians = [item.latency_ms.p50.value if item.latency_ms else None for item in (file, plain)]
+    return f"p50 {' against '.join(map(numbers.milliseconds, medians))} in {PLAIN} ({span(change)})"
 
 
-def _accuracy(own: TimedFile, plain: TimedFile) -> list[str]:
-    """What the run's report says of both, in words."""
-    told = []
-    for name, ours, theirs in (("top-1", own.top1, plain.top1), ("ECE", own.ece, plain.ece)):
-        if ours is not None and theirs is not None:
-            told.append(f"{name} {numbers.percent(ours.value)} against {numbers.percent(theirs.value)}")
-    if told and own.measured_on is not None:
-        told[-1] += f" (on {own.measured_on})"
-    return told
+def _accuracy(file: TimedFile, plain: TimedFile) -> list[str]:
+    """The figures of both in the run's report, in words."""
+    figures = []
+    for name, value, reference in (("top-1", file.top1, plain.top1), ("ECE", file.ece, plain.ece)):
+        if value is not None and reference is not None:
+            figures.append(
+                f"{name} {numbers.percent(value.value)} against {numbers.percent(reference.value)}"
+            )
+    if figures and file.measured_on is not None:
+        figures[-1] += f" (on {file.measured_on})"
+    return figures
 
 
-def _energy_ratio(own: TimedFile, plain: TimedFile) -> float | None:
-    used = [one.energy.net_joules_per_inference if one.energy else None for one in (own, plain)]
+def _energy_ratio(file: TimedFile, plain: TimedFile) -> float | None:
+    used = [item.energy.net_joules_per_inference if item.energy else None for item in (file, plain)]
     if used[0] is None or used[1] is None or used[0] <= 0 or used[1] <= 0:
         return None
     return used[0] / used[1]
 
 
-def _costs(own: TimedFile, plain: TimedFile, gated: set[str]) -> list[tuple[bool, str]]:
-    """What it loses against fp32 beyond what anybody would give for speed: whether that is sure, in words."""
-    if own.measured_on != plain.measured_on:
+def _costs(file: TimedFile, plain: TimedFile, gated: set[str]) -> list[tuple[bool, str]]:
+    """Losses against fp32 that no gain in speed is worth: whether each is certain, and its words."""
+    if file.measured_on != plain.measured_on:
         return []
-    told = []
-    if own.top1 is not None and plain.top1 is not None and not gated & set(GATED["top-1"]):
-        lost, least = plain.top1.value - own.top1.value, plain.top1.value - own.top1.high
-        told.append((lost, least, MOST_TOP1_LOST, f"loses {100 * lost:.1f} points of top-1"))
-    if own.ece is not None and plain.ece is not None and not gated & set(GATED["ECE"]):
-        gained, least = own.ece.value - plain.ece.value, own.ece.low - plain.ece.value
-        told.append((gained, least, MOST_ECE_GAINED, f"gains {100 * gained:.1f} points of ECE"))
-    return [(least > most, words) for found, least, most, words in told if found > most + ROUNDING]
+    costs = []
+    if file.top1 is not None and plain.top1 is not None and not gated & set(GATED["top-1"]):
+        lost, least = plain.top1.value - file.top1.value, plain.top1.value - file.top1.high
+        costs.append((lost, least, MOST_TOP1_LOST, f"loses {100 * lost:.1f} points of top-1"))
+    if file.ece is not None and plain.ece is not None and not gated & set(GATED["ECE"]):
+        gained, least = file.ece.value - plain.ece.value, file.ece.low - plain.ece.value
+        costs.append((gained, least, MOST_ECE_GAINED, f"gains {100 * gained:.1f} points of ECE"))
+    return [(least > most, words) for value, least, most, words in costs if value > most + ROUNDING]
 
 
 def _gates(precision: str, device: str, runtime: str, report: Report | None) -> list[GateResult]:
-    """The gates on that file, on this device alone."""
+    """The gates on that file, on this device only."""
     name = f"student {precision} on {device}"
     here = (name, f"{name}:{runtime}")
-    return [one for one in (report.gates if report else ()) if one.measurement in here]
+    return [gate for gate in (report.gates if report else ()) if gate.measurement in here]

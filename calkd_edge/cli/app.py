@@ -10,7 +10,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,19 +19,10 @@ from calkd_edge.cli.calibrate import calibrate
 from calkd_edge.cli.compress import compress
 from calkd_edge.cli.console import log_problem, print_error
 from calkd_edge.cli.doctor import doctor
+from calkd_edge.cli.evaluate import evaluate
 from calkd_edge.cli.help import CONTEXT, PROGRAM, Command, Group
 from calkd_edge.cli.lint import lint
 from calkd_edge.cli.listing import list_names, schema
-from calkd_edge.cli.options import (
-    IMAGES,
-    JsonOption,
-    LayoutOption,
-    MeanOption,
-    RootOption,
-    SeedOption,
-    StdOption,
-    ThreadsOption,
-)
 from calkd_edge.cli.store import store_app
 from calkd_edge.cli.verify import verify
 from calkd_edge.errors import (
@@ -68,66 +58,6 @@ def calkd_edge(
     ] = False,
 ) -> None:
     """Distil, quantize and ship image classifiers whose confidences stay true on the device."""
-
-
-def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX classifier.")],
-    data: Annotated[
-        str,
-        typer.Option(
-            "--data",
-            metavar="DATA",
-            help="A folder of class folders, or a data set's name (calkd-edge list datasets).",
-            rich_help_panel=IMAGES,
-        ),
-    ],
-    root: RootOption = None,
-    images: Annotated[
-        int | None,
-        typer.Option("--images", min=1, metavar="N", help="Score at most N images.", rich_help_panel=IMAGES),
-    ] = None,
-    layout: LayoutOption = None,
-    mean: MeanOption = None,
-    std: StdOption = None,
-    seed: SeedOption = 17,
-    threads: ThreadsOption = 1,
-    as_json: JsonOption = False,
-) -> None:
-    """Score any ONNX classifier on labelled images.
-
-    The file runs on this machine, through the agent. A file made elsewhere may need --layout, --mean and
-    --std.
-    """
-    from calkd_edge.external_models.evaluate import evaluate_file, parse_triple
-
-    quality = evaluate_file(
-        model,
-        data,
-        root=root,
-        images=images,
-        layout=layout,
-        mean=parse_triple("--mean", mean),
-        std=parse_triple("--std", std),
-        seed=seed,
-        threads=threads,
-    )
-    if as_json:
-        print(quality.model_dump_json(indent=1))
-        return
-    for name in (
-        "top1",
-        "top5",
-        "nll",
-        "brier",
-        "ece",
-        "ece_over",
-        "ece_under",
-        "ace_classwise",
-        "ace_toplabel",
-    ):
-        found = getattr(quality, name)
-        print(f"{name:>14}  {found.value:.4f}  [{found.low:.4f}, {found.high:.4f}]")
-    print(f"{'images':>14}  {quality.images}")
 
 
 for name, command in (

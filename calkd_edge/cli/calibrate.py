@@ -22,7 +22,6 @@ from calkd_edge.cli.options import (
     ThreadsOption,
     choice,
 )
-from calkd_edge.errors import RecipeError
 
 if TYPE_CHECKING:
     from calkd_edge.records import Repair
@@ -128,75 +127,54 @@ def calibrate(
     Prints confidence before and after calibration; --output writes the calibrated file. Each image is
     judged by a map that was fitted to other images (5 folds); the file gets the map fitted to all images.
     """
-    from calkd_edge.external_models.answers import read_predictions
+    from calkd_edge.external_models.calibrate import THRESHOLDS, report_location
+    from calkd_edge.external_models.calibrate import calibrate as calibrate_model
     from calkd_edge.external_models.evaluate import parse_triple
-    from calkd_edge.external_models.repair import Asked, measure, repair
-    from calkd_edge.external_models.running import Reading
     from calkd_edge.recipe.source import assign
-    from calkd_edge.release.report.repair_page import write_repair
 
-    if (predictions is None) == (model is None):
-        raise RecipeError(
-            "give --predictions FILE or --model FILE, one of them",
-            remedy="calkd-edge calibrate --model m.onnx --data DIR --output calibrated.onnx",
-        )
-    if scores not in (None, "logits", "probabilities"):
-        raise RecipeError(f"--scores {scores}: not known", remedy="Valid: logits, probabilities.")
-    if output is not None and output.suffix != ".onnx":
-        raise RecipeError(f"--output {output}: a file that ends in .onnx is written", remedy="Name it so.")
     settings: dict[str, Any] = {}
-    for one in setting or ():
-        assign(settings, one)
-    chosen = tuple(sorted(set(threshold or Asked().thresholds)))
-    if not all(0 < one < 1 for one in chosen):
-        raise RecipeError(f"--threshold {chosen}: lies between 0 and 1", remedy="Give --threshold 0.8")
-    asked = Asked(method=method, settings=settings, thresholds=chosen, seed=seed)
-    if predictions is not None:
-        if output is not None:
-            raise RecipeError(
-                "--output: predictions hold no file to calibrate",
-                remedy="Leave it out, or give --model and --data instead of predictions.",
-            )
-        found = measure(read_predictions(predictions), asked, source=predictions.name)
-    else:
-        if data is None or model is None:
-            raise RecipeError("--model needs --data", remedy="Give --data DIR, a data set, or inputs.npz.")
-        found = repair(
-            model,
-            data,
-            asked,
-            root=root,
-            limit=images,
-            reading=Reading(
-                layout=layout,
-                mean=parse_triple("--mean", mean),
-                std=parse_triple("--std", std),
-                output=scores_output,
-                scores=scores,  # type: ignore[arg-type]  # checked above
-            ),
-            threads=threads,
-            output=output,
-        )
+    for assignment in setting or ():
+        assign(settings, assignment)
+    result = calibrate_model(
+        model,
+        data,
+        predictions=predictions,
+        method=method,
+        settings=settings,
+        output=output,
+        root=root,
+        images=images,
+        thresholds=threshold or THRESHOLDS,
+        layout=layout,
+        mean=parse_triple("--mean", mean),
+        std=parse_triple("--std", std),
+        scores_output=scores_output,
+        scores=scores,  # type: ignore[arg-type]  # checked by the function
+        seed=seed,
+        threads=threads,
+    )
     if as_json:
-        print(found.model_dump_json(indent=1))
-    else:
-        _show(found)
+        print(result.model_dump_json(indent=1))
+        return
+    _show(result)
     if output is not None:
-        for path in write_repair(found, output.parent, f"{output.stem}.calibration"):
-            if not as_json:
-                print(path)
+        folder, stem = report_location(output)
+        for suffix in ("html", "json"):
+            print(folder / f"{stem}.{suffix}")
 
 
-def _show(found: Repair) -> None:
+def _show(result: Repair) -> None:
     """The same lines for a file and for predictions."""
     from calkd_edge.release.report import numbers
-    from calkd_edge.release.report.repair_page import comparison, how
+    from calkd_edge.release.report.repair_page import comparison, fold_description
 
-    for name, before, after, change in comparison(found):
+    for name, before, after, change in comparison(result):
         print(f"{name:>16}  {before:<28} {after:<28} {change}".rstrip())
-    fitted = found.calibration
+    fitted = result.calibration
     error = fitted.se[0] if fitted.se and len(fitted.se) == 1 else None
-    told = numbers.temperature(fitted.temperature, error)
-    print(f"{'calibration':>16}  {fitted.method}, T {told}, {fitted.status}; {how(found)}")
-    for sentence in found.sentences:
+    temperature = numbers.temperature(fitted.temperature, error)
+    print(
+        f"{'calibration':>16}  {fitted.method}, T {temperature}, {fitted.status}; {fold_description(result)}"
+    )
+    for sentence in result.sentences:
         print(sentence)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from calkd_edge.errors import GateFailed, RecipeError
+from calkd_edge.errors import GateFailed
 
 
 def verify(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle.zip.")]) -> None:
@@ -15,11 +15,9 @@ def verify(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bund
 
     Exits with 3 if a file was altered, with 2 if there is no such bundle.
     """
-    from calkd_edge.release.bundle import verify_bundle
+    from calkd_edge.release.bundle import verify as problems_of
 
-    if not bundle.is_file():
-        raise RecipeError(f"there is no bundle {bundle}", remedy="Name a bundle.zip that a run wrote.")
-    problems = verify_bundle(bundle)
+    problems = problems_of(bundle)
     for problem in problems:
         print(problem)
     if problems:

@@ -1,7 +1,7 @@
-"""Data sets and augmentations: the only reader of images, which leave it as uint8 RGB arrays with splits.
+"""Data sets and augmentations: images of any source as uint8 RGB arrays with splits.
 
-In scope: reading, splitting, finding duplicates, augmenting. Out of scope: models, losses, normalising,
-scoring.
+In scope: reading, splitting, finding duplicates, augmenting, corrupting. Out of scope: models, losses,
+normalising, scoring. Only augmentation and mixing import torch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Augmentations whose random part is drawn apart from the pixels, so that a view can be kept and seen again.
+"""Augmentations in two steps, so that a view can be stored and repeated: random numbers, then pixels.
 
-`draw` says what happens to each image, as named columns; `replay` is the only reader of these columns. Both
-run on uint8 images and use integers only: the same columns give the same pixels on every machine and
-accelerator.
+`draw` returns the random numbers of each image as named columns; `replay` is the only reader of these
+columns. It runs on uint8 images and uses integers only: the same columns give the same pixels on every
+machine and accelerator.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ View = Mapping[str, Tensor | Column]
 
 
 class Augmentation(Protocol):
-    """Random changes of an image, built as `SomeAugmentation(image_shape, *, <what a recipe may say>)`.
+    """Random changes of an image, built as `SomeAugmentation(image_shape, *, <settings of the recipe>)`.
 
     Attributes:
-        version: raised when the same columns give other pixels, or the same generator other columns.
-        columns: names of what `draw` gives.
+        version: increased when the same columns give other pixels, or the same generator gives other columns.
+        columns: names of the columns that `draw` returns.
     """
 
     version: ClassVar[int]
@@ -38,11 +38,11 @@ class Augmentation(Protocol):
         """One view for each of `count` images: name -> [count]."""
 
     def replay(self, images: Tensor, view: View) -> Tensor:
-        """uint8 [B, 3, H, W] -> the same, on the images' accelerator; row b of a column is for image b."""
+        """uint8 [B, 3, H, W] -> the same shape and accelerator; row b of a column belongs to image b."""
 
 
 class NoAugmentation:
-    """Images as they are."""
+    """No augmentation: images stay unchanged."""
 
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ()
@@ -55,12 +55,12 @@ class NoAugmentation:
         return {}
 
     def replay(self, images: Tensor, view: View) -> Tensor:
-        """The very tensor it was given."""
+        """The same tensor."""
         return images
 
 
 class CropPad:
-    """A crop of the image's own size out of the image with a black border, and a mirrored half of the time.
+    """A random crop of the original size from the image with a black border, mirrored with probability 1/2.
 
     Columns: dy and dx, int16 in 0..2*padding, are the crop's corner in the bordered image; flip, bool.
 
@@ -83,28 +83,27 @@ class CropPad:
         self.flip = flip
 
     def draw(self, count: int, generator: np.random.Generator) -> dict[str, Column]:
-        """Every corner is equally likely."""
+        """Corners, all equally likely, and flips."""
         corners = generator.integers(0, 2 * self.padding + 1, size=(2, count)).astype(np.int16)
-        return {"dy": corners[0], "dx": corners[1], "flip": _flips(count, generator, wanted=self.flip)}
+        return {"dy": corners[0], "dx": corners[1], "flip": _flips(count, generator, enabled=self.flip)}
 
     def replay(self, images: Tensor, view: View) -> Tensor:
-        """One border and one gather for the whole batch."""
+        """One padding and one gather for the batch."""
         count, channels, height, width = images.shape
         dy, dx, flip = (_column(view, name, images) for name in self.columns)
         bordered = functional.pad(images, (self.padding,) * 4)
         rows = dy[:, None] + torch.arange(height, device=images.device)
         columns = dx[:, None] + _mirrored(width, flip)
-        places = rows[:, :, None] * bordered.shape[3] + columns[:, None, :]
-        return _pick(bordered, places.view(count, -1)).view(count, channels, height, width)
+        positions = rows[:, :, None] * bordered.shape[3] + columns[:, None, :]
+        return _pick(bordered, positions.view(count, -1)).view(count, channels, height, width)
 
 
 class ResizedCrop:
-    """A random part of the image, resized to the whole bilinearly, and mirrored half of the time.
+    """A random part of the image, resized to the image's size bilinearly, mirrored with probability 1/2.
 
     Columns: top, left, height, width, int16, are the part in pixels; flip, bool. The part's area is uniform
-        in
-    scale_low..1 of the image's, its proportions are changed by a log-uniform factor in 3/4..4/3; a side that
-    does not fit is cut to the image's.
+    in scale_low..1 of the image's area; its aspect ratio is changed by a log-uniform factor in 3/4..4/3; a
+    side that does not fit is limited to the image's side.
 
     Args:
         image_shape: (3, H, W).
@@ -129,7 +128,7 @@ class ResizedCrop:
         self.flip = flip
 
     def draw(self, count: int, generator: np.random.Generator) -> dict[str, Column]:
-        """Size first, then a place where it fits."""
+        """Sizes, then positions at which they fit, then flips."""
         _, full_height, full_width = self.image_shape
         side = np.sqrt(generator.uniform(self.scale_low, 1.0, count))
         stretch = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3), count) / 2)
@@ -139,7 +138,7 @@ class ResizedCrop:
         left = generator.integers(0, full_width - width + 1)
         part = {"top": top, "left": left, "height": height, "width": width}
         view: dict[str, Column] = {name: values.astype(np.int16) for name, values in part.items()}
-        return {**view, "flip": _flips(count, generator, wanted=self.flip)}
+        return {**view, "flip": _flips(count, generator, enabled=self.flip)}
 
     def replay(self, images: Tensor, view: View) -> Tensor:
         """Rows, then columns, weighted in exact integers and rounded half up."""
@@ -151,18 +150,18 @@ class ResizedCrop:
         next_column = torch.minimum(column + 1, (left + part_width - 1)[:, None])
         above, below = _rows(images, row), _rows(images, next_row)
         share = row_weight.to(torch.int32)[:, :, None, None]
-        tall = above * (2 * height - share) + below * share
-        here, there = _along_rows(tall, column), _along_rows(tall, next_column)
+        blended_rows = above * (2 * height - share) + below * share
+        before, after = _along_rows(blended_rows, column), _along_rows(blended_rows, next_column)
         share = column_weight.to(torch.int32)[:, None, None, :]
-        blended = here * (2 * width - share) + there * share
-        whole = 4 * height * width  # 255 times this fits an int32 up to images of 1,448 pixels a side
-        return ((blended + whole // 2) // whole).to(torch.uint8).transpose(1, 2).contiguous()
+        blended = before * (2 * width - share) + after * share
+        scale = 4 * height * width  # 255 times this fits an int32 up to images of 1,448 pixels a side
+        return ((blended + scale // 2) // scale).to(torch.uint8).transpose(1, 2).contiguous()
 
 
-def _flips(count: int, generator: np.random.Generator, *, wanted: bool) -> NDArray[np.bool_]:
-    # Drawn even when not wanted, so that switching mirroring off leaves the other columns of a stream alone.
+def _flips(count: int, generator: np.random.Generator, *, enabled: bool) -> NDArray[np.bool_]:
+    # Drawn in either case, so that the setting does not change the other random numbers of the stream.
     drawn: NDArray[np.bool_] = generator.integers(0, 2, count) == 1
-    return drawn & wanted
+    return drawn & enabled
 
 
 def _column(view: View, name: str, images: Tensor) -> Tensor:
@@ -170,34 +169,34 @@ def _column(view: View, name: str, images: Tensor) -> Tensor:
     values = view[name]
     if isinstance(values, Tensor):
         return values.to(images.device, torch.int64)
-    # Copied: a column mapped from a file is read-only, which torch cannot express.
+    # Copied, because a column mapped from a file is read-only, which torch does not support.
     return torch.from_numpy(np.array(values, dtype=np.int64)).to(images.device)
 
 
 def _mirrored(width: int, flip: Tensor) -> Tensor:
     """[B, width]: 0..width-1, or width-1..0 where flip is 1."""
-    place = torch.arange(width, device=flip.device)
-    return torch.where(flip[:, None] == 1, width - 1 - place, place)
+    index = torch.arange(width, device=flip.device)
+    return torch.where(flip[:, None] == 1, width - 1 - index, index)
 
 
-def _between(place: Tensor, start: Tensor, length: Tensor, full: int) -> tuple[Tensor, Tensor]:
-    """Where `place` of a side lies in a part of it: the pixel before, and the next pixel's share of 2 * full.
+def _between(index: Tensor, start: Tensor, length: Tensor, full: int) -> tuple[Tensor, Tensor]:
+    """The source of output pixels along a side: the pixel before, and the next pixel's share of 2 * full.
 
-    Pixel centres are aligned: place i lies at (i + 1/2) * length / full - 1/2, not before the part's first
-        pixel.
+    Pixel centres are aligned: output pixel i is at (i + 1/2) * length / full - 1/2 of the part, and not
+    before the part's first pixel.
     """
-    doubled = ((2 * place + 1) * length[:, None] - full).clamp_min(0)
+    doubled = ((2 * index + 1) * length[:, None] - full).clamp_min(0)
     return start[:, None] + doubled // (2 * full), doubled % (2 * full)
 
 
-def _pick(images: Tensor, places: Tensor) -> Tensor:
-    """uint8 [B, channels, P] out of [B, channels, H, W] at flat `places` [B, P]."""
+def _pick(images: Tensor, positions: Tensor) -> Tensor:
+    """uint8 [B, channels, P] from [B, channels, H, W] at flat `positions` [B, P]."""
     count, channels = images.shape[:2]
-    return images.reshape(count, channels, -1).gather(2, places[:, None, :].expand(-1, channels, -1))
+    return images.reshape(count, channels, -1).gather(2, positions[:, None, :].expand(-1, channels, -1))
 
 
 def _rows(images: Tensor, rows: Tensor) -> Tensor:
-    """uint8 [B, 3, H, W] and rows [B, R] -> [B, R, 3, W]: whole rows are copied, which is fast."""
+    """uint8 [B, 3, H, W] and rows [B, R] -> [B, R, 3, W]; copying complete rows is fast."""
     each = torch.arange(len(images), device=images.device)[:, None]
     return images.transpose(1, 2)[each, rows]
 

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: the official archive, downloaded where needed, or the hub's parquet layout."""
+"""CIFAR-10 and CIFAR-100 from the official archive, downloaded if needed, or from the hub's parquet files."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ LICENSE = (
 
 @dataclass(frozen=True)
 class CifarFacts:
-    """What tells one CIFAR from the other.
+    """The differences between CIFAR-10 and CIFAR-100.
 
     Attributes:
-        name: as registered; also a subfolder of the root where parquet files are looked for.
+        name: as registered; also a subfolder of the root that may contain the parquet files.
         url: folder of the official archive, without a slash at the end.
         archive: file name of the official archive.
-        md5: its MD5, as its makers state it.
+        md5: of the archive, as its authors publish it.
         folder: the folder inside the archive.
-        train, test: the archive's files of each part; `meta` holds the class names under `names_key`.
+        train, test: the archive's files of each part; `meta` contains the class names under `names_key`.
         labels_key: key of the labels in those files.
         label_column: column of the labels in the parquet layout.
-        classes: names used where the parquet files carry none.
+        classes: names for parquet files without class names.
     """
 
     name: str
@@ -64,10 +64,10 @@ class _Cifar:
         self.root = data_root(root)
 
     def identity(self) -> str:
-        """MD5 of the official archive where that is, or will be, used; else SHA-256 over the parquet files.
+        """MD5 of the official archive if it is used or downloaded later, else SHA-256 of the parquet files.
 
         Raises:
-            EnvironmentProblem: only the parquet layout is there and pyarrow is not installed.
+            EnvironmentProblem: only the parquet layout exists and pyarrow is not installed.
             RecipeError: a part of the parquet layout is missing.
         """
         parquet = [] if self._archive() else self._parquet()
@@ -81,11 +81,11 @@ class _Cifar:
         return 60_000, SHAPE
 
     def open(self, scratch: Path, progress: Progress) -> Source:
-        """The archive if the root holds it, else the parquet files, else the archive, downloaded.
+        """The archive if the root contains it, else the parquet files, else the downloaded archive.
 
         Raises:
-            EnvironmentProblem: no network, a wrong checksum, an unreadable file, or pyarrow missing.
-            RecipeError: a part of the parquet layout is missing, or its columns are another data set's.
+            EnvironmentProblem: no network, a wrong checksum, an unreadable file, or pyarrow is not installed.
+            RecipeError: a part of the parquet layout is missing, or its columns belong to another data set.
         """
         archive = self._archive()
         parquet = [] if archive else self._parquet()
@@ -98,32 +98,32 @@ class _Cifar:
                 archive,
                 checksum=Checksum("md5", self.facts.md5),
                 progress=progress,
-                remedy=f"Without a network: put {self.facts.url}/{self.facts.archive} into {self.root}, "
-                "or name a folder that holds the archive or the parquet layout: --set data.root=DIR",
+                remedy=f"Without a network: copy {self.facts.url}/{self.facts.archive} into {self.root}, "
+                "or name a folder with the archive or the parquet layout: --set data.root=DIR",
             )
         return self._open_archive(archive)
 
-    def _places(self) -> list[Path]:
-        below = [self.root, self.root / self.facts.name]
-        return [*below, *(place / inner for place in below for inner in ("data", "plain_text"))]
+    def _folders(self) -> list[Path]:
+        top = [self.root, self.root / self.facts.name]
+        return [*top, *(folder / inner for folder in top for inner in ("data", "plain_text"))]
 
     def _archive(self) -> Path | None:
-        found = (place / self.facts.archive for place in self._places()[:2])
-        return next((file for file in found if file.is_file()), None)
+        candidates = (folder / self.facts.archive for folder in self._folders()[:2])
+        return next((file for file in candidates if file.is_file()), None)
 
     def _parquet(self) -> list[Path]:
-        """Test files, then training files, of the first place that holds any; empty when none does."""
-        for place in self._places():
-            test, train = (sorted(place.glob(f"{part}-*.parquet")) for part in ("test", "train"))
+        """Test files, then training files, of the first folder with any; empty if there are none."""
+        for folder in self._folders():
+            test, train = (sorted(folder.glob(f"{part}-*.parquet")) for part in ("test", "train"))
             if test and train:
                 if find_spec("pyarrow") is None:
-                    raise _pyarrow_missing(place)
+                    raise _pyarrow_missing(folder)
                 return [*test, *train]
             if test or train:
                 missing = "train" if test else "test"
                 raise RecipeError(
-                    f"data.root: {place} holds parquet files but no {missing}-*.parquet",
-                    remedy=f"Put the {missing} files beside the others.",
+                    f"data.root: {folder} contains parquet files but no {missing}-*.parquet",
+                    remedy=f"Copy the {missing} files into the same folder.",
                 )
         return []
 
@@ -143,8 +143,8 @@ class _Cifar:
         train, test = parts["train"], parts["test"]
         if train.classes != test.classes:
             raise RecipeError(
-                f"data.root: {files[0].parent} names other classes in its test files than in train",
-                remedy="Use the files of one data set.",
+                f"data.root: the test files in {files[0].parent} have other class names than the train files",
+                remedy="Use train and test files of the same data set.",
             )
 
         def decode(index: int) -> ImageArray:
@@ -166,7 +166,7 @@ class _Cifar:
         if file_digest(archive, "md5") != self.facts.md5:
             raise EnvironmentProblem(
                 f"{archive} is not the official archive: its MD5 is not {self.facts.md5}",
-                remedy=f"Remove it and start again, or fetch {self.facts.url}/{self.facts.archive}",
+                remedy=f"Remove it and run again, or download {self.facts.url}/{self.facts.archive}",
             )
         facts = self.facts
         arrays: CifarArrays = read_archive(
@@ -211,9 +211,9 @@ def _name(index: int, train_images: int) -> str:
     return f"train/{index}" if index < train_images else f"test/{index - train_images}"
 
 
-def _pyarrow_missing(place: Path) -> EnvironmentProblem:
+def _pyarrow_missing(folder: Path) -> EnvironmentProblem:
     return EnvironmentProblem(
-        f"{place} holds parquet files, and pyarrow, which reads them, is not installed",
+        f"{folder} contains parquet files, but pyarrow, which reads them, is not installed",
         remedy="Install it: pip install 'calkd-edge[parquet]'",
     )
 

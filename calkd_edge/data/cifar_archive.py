@@ -1,4 +1,4 @@
-"""The official CIFAR archives: pickles, read by an unpickler that can build arrays and nothing else."""
+"""The official CIFAR archives: pickles, read by an unpickler that can only build arrays."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from calkd_edge.records import IntArray
 
 @dataclass(frozen=True, eq=False)
 class CifarArrays:
-    """What an archive holds.
+    """The contents of an archive.
 
     Attributes:
         images: [N, 3, 32, 32], training images first.
         labels: [N] int64.
-        train_images: how many of them are for training.
+        train_images: number of training images.
         classes: name of each class.
     """
 
@@ -43,18 +43,18 @@ def read_archive(
     names_key: str,
     labels_key: str,
 ) -> CifarArrays:
-    """Images, labels and class names of an official archive, whose checksum the caller has verified.
+    """Images, labels and class names of an official archive; the caller has verified its checksum.
 
     Args:
         archive: a .tar.gz.
         folder: the folder inside it.
         parts: file names of the training part and of the test part.
         meta: file name of the class names.
-        names_key: their key.
+        names_key: key of the class names.
         labels_key: key of the labels in the files of `parts`.
 
     Raises:
-        EnvironmentProblem: a member is missing, or holds anything but arrays in plain containers.
+        EnvironmentProblem: a member is missing, or contains anything but arrays in plain containers.
     """
     try:
         with tarfile.open(archive, "r:gz") as opened:
@@ -88,23 +88,23 @@ def read_archive(
         ) from wrong
 
 
-def _dtype(name: str, align: int, copy: int) -> np.dtype[Any]:
-    # The archives were written by Python 2, which stored these flags as integers; numpy now wants booleans.
+def _dtype(name: str, align: int, copy: int) -> np.dtype[np.generic]:
+    # Python 2 wrote the archives and stored these flags as integers; numpy now requires booleans.
     return np.dtype(name, align=bool(align), copy=bool(copy))
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """An unpickler for which only the three names exist that a numpy array needs."""
+    """An unpickler that knows only the three names that a numpy array needs."""
 
-    allowed: dict[tuple[str, str], Callable[..., Any]] = {
+    allowed: dict[tuple[str, str], Callable[..., object]] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): _dtype,
-        # numpy's own rebuilding function, asked of an array because its module moved in numpy 2.
+        # numpy's function that rebuilds arrays; taken from an array, because its module moved in numpy 2.
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],  # type: ignore[dict-item]
     }
 
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        """The callable of an allowed name; every other one is refused."""
+    def find_class(self, module_name: str, global_name: str) -> object:
+        """The callable of an allowed name; raises UnpicklingError for any other."""
         if (module_name, global_name) not in self.allowed:
-            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, which no data needs")
+            raise pickle.UnpicklingError(f"it requests {module_name}.{global_name}, which no data needs")
         return self.allowed[module_name, global_name]

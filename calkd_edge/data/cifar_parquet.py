@@ -1,4 +1,4 @@
-"""The hub's parquet layout of CIFAR; imported only where such files are read, because pyarrow is an extra."""
+"""The hub's parquet layout of CIFAR; imported only to read such files, because pyarrow is an extra."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from calkd_edge.records import IntArray
 
 @dataclass(frozen=True, eq=False)
 class ParquetPart:
-    """The training or the test part: labels, and images as they are stored.
+    """The training or the test part: labels and encoded images.
 
     Attributes:
         labels: [N] int64.
@@ -31,7 +31,7 @@ class ParquetPart:
     stored: Any
 
     def content(self, row: int) -> bytes:
-        """The encoded image of a row; empty when the row has none."""
+        """The encoded image of a row; empty if the row has none."""
         return self.stored[row].as_py() or b""
 
 
@@ -41,10 +41,10 @@ def read_part(files: Sequence[Path], *, label_column: str, classes: tuple[str, .
     Args:
         files: parquet files with a column `img` (a struct with `bytes`) and a column of labels.
         label_column: name of the column of labels.
-        classes: class names for files whose schema carries none.
+        classes: class names for files whose schema contains none.
 
     Raises:
-        RecipeError: the columns are another data set's.
+        RecipeError: the columns belong to another data set.
         EnvironmentProblem: a file is damaged.
     """
     tables = []
@@ -55,27 +55,27 @@ def read_part(files: Sequence[Path], *, label_column: str, classes: tuple[str, .
                 raise RecipeError(
                     f"data.root: {file} has the columns {', '.join(schema.names)}; "
                     f"'img' and '{label_column}' are needed",
-                    remedy="Name the folder of the data set that the recipe asks for: --set data.root=DIR",
+                    remedy="Name the folder of the data set that the recipe names: --set data.root=DIR",
                 )
             tables.append(pq.read_table(file, columns=["img", label_column]))
         except (pa.ArrowException, OSError) as wrong:
             raise EnvironmentProblem(
-                f"{file} cannot be read: {wrong}", remedy="Fetch the file again."
+                f"{file} cannot be read: {wrong}", remedy="Download the file again."
             ) from wrong
     table = pa.concat_tables(tables)
     labels = table.column(label_column).to_numpy().astype(np.int64)
     names = _class_names(schema.metadata, label_column) or classes
     if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(names):
         raise EnvironmentProblem(
-            f"{files[0]} holds no labels, or labels outside 0..{len(names) - 1}",
-            remedy="Fetch the file again.",
+            f"{files[0]} contains no labels, or labels outside 0..{len(names) - 1}",
+            remedy="Download the file again.",
         )
     stored = pa.chunked_array([chunk.field("bytes") for chunk in table.column("img").chunks]).combine_chunks()
     return ParquetPart(labels=labels, classes=names, stored=stored)
 
 
 def _class_names(metadata: dict[bytes, bytes] | None, label_column: str) -> tuple[str, ...]:
-    """The names in the schema's `huggingface` entry; empty when there are none."""
+    """The names in the schema's `huggingface` entry; empty if there are none."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         return tuple(str(name) for name in features[label_column]["names"])

@@ -1,7 +1,7 @@
-"""Images as a bad day would give them: brighter, blurred, noisy, compressed; three strengths of each.
+"""Corrupted images: brighter, blurred, noisy or compressed, in three severities.
 
-Confidence is calibrated for images like those of the calibration split. These show what it is worth when
-they change.
+Confidence is calibrated for images like those of the calibration split. Corrupted images show how well it
+holds for others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from calkd_edge.data.source import ImageArray
 
 SEVERITIES = (1, 2, 3)
 SMALL_PIXELS = 64
-"""Up to this height the strengths are those for small images."""
+"""Up to this height, the strengths for small images apply."""
 
 _CHUNK = 256
 Floats = NDArray[np.float32]
@@ -28,13 +28,13 @@ _STRENGTHS = {
     "noise": ((0.04, 0.08, 0.10), (0.08, 0.18, 0.38)),
     "jpeg": ((80, 58, 40), (25, 15, 7)),
 }
-"""Of levels 1, 3 and 5: for small images those of CIFAR-10-C, for larger ones those of ImageNet-C."""
+"""Strengths of levels 1, 3 and 5: those of CIFAR-10-C for small images, of ImageNet-C for larger images."""
 
 NAMES = tuple(_STRENGTHS)
 
 
 def strength(name: str, severity: int, height: int) -> float:
-    """Brightness added, standard deviation in pixels, standard deviation of noise, or quality of JPEG.
+    """The added brightness, the blur's or the noise's standard deviation, or the JPEG quality.
 
     Source: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
     Perturbations", ICLR 2019 (arXiv 1903.12261): levels 1, 3 and 5.
@@ -46,16 +46,16 @@ def corrupted(images: ImageArray, name: str, severity: int, *, seed: int) -> Ima
     """Corrupted copies of uint8 images [N, 3, H, W].
 
     Args:
-        images: may be a mapped array; it is read in chunks.
+        images: may be a memory-mapped array; it is read in chunks.
         name: one of NAMES.
         severity: 1, 2 or 3.
         seed: of the noise.
 
     Raises:
-        ValueError: another name or severity.
+        ValueError: the name or the severity is unknown.
     """
     if name not in _STRENGTHS or severity not in SEVERITIES:
-        raise ValueError(f"no corruption '{name}' of severity {severity}; there are {', '.join(NAMES)}")
+        raise ValueError(f"there is no corruption '{name}' of severity {severity}; valid: {', '.join(NAMES)}")
     amount = strength(name, severity, images.shape[2])
     generator = np.random.default_rng([seed, NAMES.index(name), severity])
     change = _CHANGES[name]
@@ -71,7 +71,7 @@ def _rounded(values: Floats) -> ImageArray:
 
 
 def _brightness(images: ImageArray, amount: float, generator: np.random.Generator) -> ImageArray:
-    """Add to the value of hue, saturation and value; hue and saturation stay."""
+    """Increase the value in the HSV colour space; hue and saturation stay."""
     pixels = images.astype(np.float32)
     value = pixels.max(axis=1, keepdims=True)
     brighter = np.minimum(value + 255 * amount, 255.0)
@@ -80,7 +80,7 @@ def _brightness(images: ImageArray, amount: float, generator: np.random.Generato
 
 
 def _blur(images: ImageArray, deviation: float, generator: np.random.Generator) -> ImageArray:
-    """A Gaussian over four standard deviations, edges repeated."""
+    """A Gaussian filter over four standard deviations, with repeated edges."""
     reach = max(1, int(np.ceil(4 * deviation)))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2).astype(np.float32)
     kernel /= kernel.sum()
@@ -103,9 +103,9 @@ def _noise(images: ImageArray, deviation: float, generator: np.random.Generator)
 def _jpeg(images: ImageArray, quality: float, generator: np.random.Generator) -> ImageArray:
     out = np.empty_like(images)
     for row, image in enumerate(images):
-        held = io.BytesIO()
-        Image.fromarray(image.transpose(1, 2, 0)).save(held, format="JPEG", quality=int(quality))
-        out[row] = np.asarray(Image.open(held)).transpose(2, 0, 1)
+        stream = io.BytesIO()
+        Image.fromarray(image.transpose(1, 2, 0)).save(stream, format="JPEG", quality=int(quality))
+        out[row] = np.asarray(Image.open(stream)).transpose(2, 0, 1)
     return out
 
 

@@ -1,4 +1,4 @@
-"""Fashion-MNIST, small: 12,000 training and all 10,000 test images, shipped with the package."""
+"""A small Fashion-MNIST: 12,000 training images and all 10,000 test images, part of the package."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ CLASSES = (
 
 
 class FashionMnistSmall:
-    """Fashion-MNIST with 1,200 training images a class and the whole test part; needs no network.
+    """Fashion-MNIST with 1,200 training images per class and all test images; needs no network.
 
-    The images kept are those of `assets/make_fashion_mnist_small.py`, which states the rule.
+    `assets/make_fashion_mnist_small.py` selects the images and states the rule.
 
     Args:
         root: not read; the images are part of the package.
 
-    Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST", 2017, https://arxiv.org/abs/1708.07747 .
+    Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST", 2017 (arXiv 1708.07747).
     """
 
     def __init__(self, root: Path | None) -> None:
         del root
 
     def identity(self) -> str:
-        """The digest of the arrays in the asset."""
+        """The SHA-256 of the arrays in the asset."""
         return f"fashion_mnist_small:sha256:{DIGEST}"
 
     def size(self) -> tuple[int, ImageShape]:
@@ -57,7 +57,7 @@ class FashionMnistSmall:
         """Training images in their official order, then the test images in theirs.
 
         Raises:
-            StoreError: the asset is absent or damaged.
+            StoreError: the asset is missing or damaged.
         """
         arrays = read_asset(ASSET, digest=DIGEST)
         order = np.lexsort((arrays["position"], arrays["test"]))
@@ -80,27 +80,27 @@ class FashionMnistSmall:
 
 
 def read_asset(path: Path, *, digest: str) -> dict[str, NDArray[Any]]:
-    """The arrays of an asset, checked.
+    """The arrays of an asset, after a check of their digest.
 
     Args:
-        path: an xz stream of one .npy per name in ARRAYS.
+        path: an xz stream with one .npy file per name in ARRAYS.
         digest: SHA-256 over name, dtype, shape and bytes of each array.
 
     Raises:
-        StoreError: the file is absent, unreadable, or holds other arrays.
+        StoreError: the file is missing, unreadable, or contains other arrays.
     """
-    found = hashlib.sha256()
+    computed = hashlib.sha256()
     arrays: dict[str, NDArray[Any]] = {}
     try:
         with lzma.open(path) as stream:
             for name in ARRAYS:
                 values = np.lib.format.read_array(stream, allow_pickle=False)
-                found.update(f"{name} {values.dtype.str} {values.shape}\n".encode() + values.tobytes())
+                computed.update(f"{name} {values.dtype.str} {values.shape}\n".encode() + values.tobytes())
                 arrays[name] = values
     except (OSError, EOFError, ValueError, lzma.LZMAError) as wrong:
         raise StoreError(f"the packaged file {path.name} cannot be read: {wrong}", remedy=_REMEDY) from wrong
-    if found.hexdigest() != digest:
-        raise StoreError(f"the packaged file {path.name} does not hold the images it should", remedy=_REMEDY)
+    if computed.hexdigest() != digest:
+        raise StoreError(f"the packaged file {path.name} contains the wrong images", remedy=_REMEDY)
     return arrays
 
 

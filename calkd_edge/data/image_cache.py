@@ -1,4 +1,4 @@
-"""Where the pixels of a prepared folder are kept while a training reads them: in memory, on disk, nowhere."""
+"""Caching the pixels of a prepared folder: in memory, in the system's cache, or not at all."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 Cache = Literal["memory", "disk", "none"]
 
 _SHARE = 2
-"""Images go into memory while they take at most one part in this many of what is available."""
+"""Images are read into memory if they take at most one part in this many of the available memory."""
 
 
 class UnkeptImages:
-    """Images of an .npy file that are read when asked for and not kept, by this process or by the system.
+    """Images of an .npy file, read on each access and cached neither by this process nor by the system.
 
-    For machines that count a file's pages in memory against a process' limit, as containers do.
+    For machines that count cached pages of a file against a process' memory limit, as containers do.
 
     Args:
         path: uint8 [N, 3, H, W] in C order, as `prepare` writes it.
@@ -34,19 +34,19 @@ class UnkeptImages:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         self.shape: tuple[int, ...] = mapped.shape
         self.nbytes: int = mapped.nbytes
-        self._begin: int = mapped.offset
+        self._offset: int = mapped.offset
         self._file = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
-        os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)  # reads no more than it is asked for
+        os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)  # no read-ahead
 
     def __getitem__(self, rows: IntArray) -> ImageArray:
         """A copy of the rows, uint8 [n, 3, H, W]."""
         images = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
         size = self.nbytes // self.shape[0]
         for image, row in zip(images, rows.tolist(), strict=True):
-            start = self._begin + row % self.shape[0] * size
+            start = self._offset + row % self.shape[0] * size
             if os.preadv(self._file, [image.data], start) != size:
-                raise OSError(f"the file of the images ends before row {row}")
+                raise OSError(f"the file of images ends before row {row}")
         os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
         return images
 
@@ -56,13 +56,12 @@ def open_images(path: Path, cache: Cache) -> ImageArray | UnkeptImages:
 
     Args:
         path: the file.
-        cache: `disk` maps it, and the system keeps in memory what there is room for; `memory` reads it whole
-            where it takes at most half of the memory that is available, and maps it elsewhere; `none` reads
-            each row when it is asked for.
+        cache: `disk` maps the file, and the system caches its pages; `memory` reads the file if it takes at
+            most half of the available memory, and maps it otherwise; `none` reads each row on access.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no .npy file.
+        ValueError: it is not an .npy file.
     """
     if cache == "none":
         return UnkeptImages(path)
@@ -71,15 +70,15 @@ def open_images(path: Path, cache: Cache) -> ImageArray | UnkeptImages:
         return mapped
     available = available_bytes()
     if mapped.nbytes > available // _SHARE:
-        said = "data.cache: the images take %.1f GiB, %.1f GiB of memory are available: they stay on disk"
-        log.info(said, mapped.nbytes / 2**30, available / 2**30)
+        message = "data.cache: the images take %.1f GiB of %.1f GiB available memory: they stay on disk"
+        log.info(message, mapped.nbytes / 2**30, available / 2**30)
         return mapped
     return np.array(mapped)
 
 
 def available_bytes() -> int:
-    """Memory that can be had without swapping, as Linux estimates it."""
+    """Bytes of memory available without swapping, as estimated by Linux."""
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
-    raise OSError("/proc/meminfo does not tell MemAvailable")
+    raise OSError("/proc/meminfo contains no MemAvailable")

@@ -1,4 +1,4 @@
-"""A folder of images, one subfolder a class: what people have of their own."""
+"""A folder of images with one subfolder per class, the usual form of a user's own images."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from calkd_edge.errors import RecipeError
 
 LAYOUT = (
     "Expected: DIR/<class>/<image files>, or DIR/train/<class>/... and DIR/test/<class>/... "
-    "(DIR/val is taken for the test part when there is no DIR/test)."
+    "(DIR/val is the test part if there is no DIR/test)."
 )
 RESIZE_NOTES = {"crop": "middle square resized", "pad": "resized between black bars", "stretch": "stretched"}
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """Class names; (relative path, label, is test, bytes) of each image, sorted; files passed over."""
+    """Class names; (relative path, label, is test, bytes) of each image, sorted; skipped files."""
 
     classes: tuple[str, ...]
     images: tuple[tuple[str, int, bool, int], ...]
@@ -34,15 +34,15 @@ class _Scan:
 
 
 class ImageFolder:
-    """Images in one folder a class, optionally under train/ and test/ (or val/); folders name the classes.
+    """Images in one folder per class, optionally under train/ and test/ (or val/); folders name the classes.
 
-    Hidden files are ignored. Files that are no images, and links to folders, which are not followed, are
+    Hidden files are ignored. Files that are not images, and links to folders, which are not followed, are
     listed as skipped. Without a test part, `prepare` splits one off.
 
     Args:
-        root: the folder; needed.
-        image_size: edge of the square a model sees, in pixels.
-        resize: crop keeps the middle square, pad keeps all of it between black bars, stretch ignores
+        root: the folder; required.
+        image_size: edge of the square input of the model, in pixels.
+        resize: crop keeps the middle square, pad keeps the complete image between black bars, stretch ignores
             proportions.
     """
 
@@ -59,10 +59,10 @@ class ImageFolder:
         self._scanned: _Scan | None = None
 
     def identity(self) -> str:
-        """SHA-256 over names and sizes of the files, not pixels: a change that keeps the size hides.
+        """SHA-256 over the names and sizes of the files; it misses a change that keeps a file's size.
 
         Raises:
-            RecipeError: there is no such folder, or it holds no two classes with images.
+            RecipeError: the folder does not exist, or contains fewer than two classes with images.
         """
         scan = self._scan()
         digest = hashlib.sha256(f"{self.image_size} {self.resize} {scan.parts}\n".encode())
@@ -71,7 +71,7 @@ class ImageFolder:
         return f"image_folder:sha256:{digest.hexdigest()}"
 
     def size(self) -> tuple[int, ImageShape]:
-        """How many image files there are; raises as `identity` does."""
+        """Number of image files, and their shape; raises as `identity` does."""
         return len(self._scan().images), (3, self.image_size, self.image_size)
 
     def open(self, scratch: Path, progress: Progress) -> Source:
@@ -105,8 +105,8 @@ class ImageFolder:
             )
         if not self.root.is_dir():
             raise RecipeError(
-                f"data.root: there is no folder {self.root}",
-                remedy=f"Name one: --set data.root=DIR. {LAYOUT}",
+                f"data.root: the folder {self.root} does not exist",
+                remedy=f"Name a folder of images: --set data.root=DIR. {LAYOUT}",
             )
         return self.root
 
@@ -117,7 +117,7 @@ class ImageFolder:
 
 
 def _scan(root: Path) -> _Scan:
-    """Every image under `root`, by class; raises RecipeError where no two classes come of it."""
+    """Every image under `root`, by class; raises RecipeError if there are fewer than two classes."""
     skipped: list[tuple[str, str]] = []
     train_folder = root / "train"
     inside = list(os.scandir(train_folder)) if train_folder.is_dir() else []
@@ -127,8 +127,8 @@ def _scan(root: Path) -> _Scan:
         train, test, parts = [root], [], "one folder a class, no test part"
     classes = _class_names(train, skipped)
     if len(classes) < 2:
-        found = f"only the class '{classes[0]}'" if classes else "no class folders"
-        raise RecipeError(f"data.root: {train[0]} holds {found}; two are needed", remedy=LAYOUT)
+        content = f"only the class '{classes[0]}'" if classes else "no class folders"
+        raise RecipeError(f"data.root: {train[0]} contains {content}; two are needed", remedy=LAYOUT)
     _same_classes(classes, _class_names(test, skipped), train, test)
     images = sorted(
         (name, label, folder in test, size)
@@ -143,13 +143,13 @@ def _scan(root: Path) -> _Scan:
         if folders and counts.min() == 0:
             raise RecipeError(
                 f"data.root: the class '{classes[int(counts.argmin())]}' has no image under {folders[0]}",
-                remedy=f"Put images there or remove the empty folder. {LAYOUT}",
+                remedy=f"Add images to it or remove the empty folder. {LAYOUT}",
             )
     return _Scan(classes, tuple(images), tuple(dict.fromkeys(skipped)), parts)
 
 
 def _parts(root: Path, skipped: list[tuple[str, str]]) -> tuple[list[Path], list[Path], str]:
-    """Folders of the training part, folders of the test part, and a sentence that says so."""
+    """Folders of the training part, folders of the test part, and a description of both."""
     test, validation = (
         root / "test",
         [root / name for name in ("val", "validation") if (root / name).is_dir()],
@@ -191,7 +191,7 @@ def _same_classes(
         f"'{name}' ({'no test' if name in classes else 'no training'} folder)" for name in differing[:5]
     )
     raise RecipeError(
-        f"data.root: {train[0].name}/ and {test[0].name}/ hold different classes: {shown}"
+        f"data.root: {train[0].name}/ and {test[0].name}/ contain different classes: {shown}"
         + (f" and {len(differing) - 5} more" if len(differing) > 5 else ""),
         remedy="Give both parts a folder for every class.",
     )
@@ -199,9 +199,9 @@ def _same_classes(
 
 def _image_files(root: Path, folder: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, int]]:
     """(name relative to root, bytes) of every image below `folder`, at any depth."""
-    for place, folders, files in os.walk(folder, followlinks=False):
+    for parent, folders, files in os.walk(folder, followlinks=False):
         for name in [*folders, *files]:
-            path = Path(place, name)
+            path = Path(parent, name)
             relative = path.relative_to(root).as_posix()
             if name.startswith("."):
                 folders[:] = [kept for kept in folders if kept != name]

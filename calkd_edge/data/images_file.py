@@ -1,4 +1,4 @@
-"""images.npy: decoded row by row into a mapped file whose space is claimed beforehand."""
+"""images.npy: images decoded row by row into a memory-mapped file with pre-allocated space."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def write_images(
         more = f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
         raise StageFailed(
             f"{len(failures)} of {len(used)} images cannot be decoded: {named}{more}",
-            remedy="Repair or remove them, or leave them out with: --set data.broken=skip",
+            remedy="Repair or remove them, or skip them with: --set data.broken=skip",
             stage="prepare",
         )
     return digests, [(failure.name, failure.reason) for failure in failures]
 
 
 def _decoded(source: Source, used: IntArray, progress: Progress) -> Iterator[ImageArray | BrokenImage]:
-    """Each image in order, or why it cannot be had; large ones in threads, where Pillow frees the lock."""
+    """Each image in order, or why it cannot be decoded; large images in threads, as Pillow frees the lock."""
 
     def attempt(position: int) -> ImageArray | BrokenImage:
         try:
             return source.decode(position)
         except BrokenImage as wrong:
-            return BrokenImage(wrong.name, wrong.reason)  # without the traceback, which holds the pixels
+            return BrokenImage(wrong.name, wrong.reason)  # without the traceback, which refers to the pixels
 
     positions = used.tolist()
     threaded = source.image_shape[1] * source.image_shape[2] >= _THREADED_PIXELS
@@ -63,9 +63,9 @@ def _decoded(source: Source, used: IntArray, progress: Progress) -> Iterator[Ima
 
 
 def _new_file(target: Path, shape: tuple[int, ...]) -> ImageArray:
-    """A new .npy file, mapped for writing, with all its space claimed.
+    """A new .npy file, mapped for writing, with all its space allocated.
 
-    A mapped file that meets a full disk while it is filled kills the process without a word.
+    Without allocation, a full disk would kill the process without a message when a mapped page is written.
     """
     images: ImageArray = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
     try:
@@ -74,17 +74,17 @@ def _new_file(target: Path, shape: tuple[int, ...]) -> ImageArray:
     except OSError as wrong:
         target.unlink()
         raise EnvironmentProblem(
-            f"{target} needs {images.nbytes / 1e9:.3f} GB, which cannot be had: {wrong.strerror}",
-            remedy="Free space, name a store on another disk, or cap data.train_images and data.test_images.",
+            f"{target} needs {images.nbytes / 1e9:.3f} GB, which cannot be allocated: {wrong.strerror}",
+            remedy="Free space, use a store on another disk, or lower data.train_images or data.test_images.",
         ) from wrong
     return images
 
 
 def drop_rows(target: Path, kept: IntArray) -> None:
-    """Leave only the `kept` rows in an .npy file."""
-    whole = np.load(target, mmap_mode="r")
+    """Remove all rows but `kept` from an .npy file."""
+    complete = np.load(target, mmap_mode="r")
     shorter = target.with_suffix(".tmp")
-    copy = _new_file(shorter, (len(kept), *whole.shape[1:]))
+    copy = _new_file(shorter, (len(kept), *complete.shape[1:]))
     for start in range(0, len(kept), _CHUNK_IMAGES):
-        copy[start : start + _CHUNK_IMAGES] = whole[kept[start : start + _CHUNK_IMAGES]]
+        copy[start : start + _CHUNK_IMAGES] = complete[kept[start : start + _CHUNK_IMAGES]]
     shorter.replace(target)

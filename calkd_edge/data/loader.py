@@ -1,4 +1,4 @@
-"""The order in which a training run sees its images: a function of seed and epoch alone."""
+"""The order of images in a training: a function of seed and epoch alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from calkd_edge.records import IntArray
 
 _EPOCH_ORDER = 0x0E
-"""Keeps this stream apart from others that are seeded with the same numbers."""
+"""Separates this random stream from others with the same seed."""
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> IntArray:
-    """A permutation of 0..count-1, int64; equal arguments give it again, on every machine, after a restart.
+    """A permutation of 0..count-1, int64; equal arguments give the same order on every machine.
 
     Args:
         count: number of training images.
@@ -27,11 +27,11 @@ def epoch_order(count: int, *, seed: int, epoch: int) -> IntArray:
 def batches(order: IntArray, size: int) -> Iterator[IntArray]:
     """Consecutive pieces of `order`, each of `size`; the last may be smaller.
 
-    A last piece of one image is left out: batch normalisation cannot train on a single value per channel.
+    A last piece of one image is omitted: batch normalisation cannot train on a single value per channel.
 
     Args:
-        order: [N] positions, as `epoch_order` gives them; the pieces are views of it.
-        size: images a batch, 1 or more. With 1, every image is a batch.
+        order: [N] positions from `epoch_order`; the pieces are views of it.
+        size: images per batch, 1 or more. With 1, every image is a batch.
 
     Raises:
         ValueError: `size` is below 1.

@@ -1,7 +1,7 @@
-"""Two training images made one: mixup and CutMix, on whole batches of uint8 images.
+"""Mixing two training images into one: mixup and CutMix, on batches of uint8 images.
 
-A mixed image has two labels, `share` for the first and the rest for the second. No view of one image can be
-kept for it, so a student that learns from mixed images has its teacher run live.
+A mixed image has two labels: the first with weight `share`, the second with the rest. Soft labels cannot be
+stored for mixed images, so a student that learns from them needs its teacher in each step.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Mixed(NamedTuple):
 
     Attributes:
         images: [B, 3, H, W] uint8.
-        partners: [B] int64, place in the batch of the image that was mixed in.
-        share: of the first image's label, in 0..1; the same for the whole batch.
+        partners: [B] int64, index in the batch of each second image.
+        share: weight of the first image's label, in 0..1; the same for all images of the batch.
     """
 
     images: Tensor
@@ -32,14 +32,14 @@ class Mixed(NamedTuple):
 
 
 class Mixing(Protocol):
-    """A way to mix, built as `SomeMixing(*, <what a recipe may say>)`."""
+    """A mixing method, built as `SomeMixing(*, <settings of the recipe>)`."""
 
     def mix(self, images: Tensor, generator: np.random.Generator) -> Mixed:
-        """The batch, mixed with itself in another order; left alone with probability 1 - `probability`."""
+        """The batch, mixed with itself in another order; unchanged with probability 1 - `probability`."""
 
 
 class Mixup:
-    """A weighted mean of two images, the weight drawn from Beta(alpha, alpha) once a batch.
+    """A weighted mean of two images, with a weight from Beta(alpha, alpha) per batch.
 
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018 (arXiv 1710.09412).
     """
@@ -57,17 +57,18 @@ class Mixup:
 
 
 class CutMix:
-    """A box of the second image set into the first, of an area drawn from Beta(alpha, alpha).
+    """The first image with a box from the second, whose area is drawn from Beta(alpha, alpha).
 
-    Source: Yun et al., "CutMix", ICCV 2019 (arXiv 1905.04899), eq. 2; the label's share is the area that is
-    left.
+    The first label's share is the area outside of the box.
+
+    Source: Yun et al., "CutMix", ICCV 2019 (arXiv 1905.04899), eq. 2.
     """
 
     def __init__(self, *, alpha: Alpha = 1.0, probability: Probability = 1.0) -> None:
         self.alpha, self.probability = alpha, probability
 
     def mix(self, images: Tensor, generator: np.random.Generator) -> Mixed:
-        """The box is centred anywhere in the image, the same in the whole batch."""
+        """The box is centred anywhere in the image, at the same position in all images of the batch."""
         share, partners = _drawn(len(images), self.alpha, self.probability, generator)
         if share == 1.0:
             return Mixed(images, partners, share)
@@ -83,7 +84,7 @@ class CutMix:
 def _drawn(
     count: int, alpha: float, probability: float, generator: np.random.Generator
 ) -> tuple[float, Tensor]:
-    """The first image's share and the order of the second ones; the draws do not depend on the outcome."""
+    """The first image's share and the order of the second images; all numbers are drawn in either case."""
     applied = generator.random() < probability
     share = float(generator.beta(alpha, alpha))
     partners = torch.from_numpy(generator.permutation(count))

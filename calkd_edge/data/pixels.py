@@ -1,4 +1,4 @@
-"""Any image that Pillow reads, as uint8 RGB: the one place that knows colour modes and broken files."""
+"""Image files as uint8 RGB: colour modes, orientation, broken files and resizing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from calkd_edge.data.source import BrokenImage, ImageArray
 
 Resize = Literal["crop", "pad", "stretch"]
 
-# What Pillow raises on damaged files depends on the format; this is the list seen over its readers.
+# Pillow's exceptions for damaged files depend on the format; these are the exceptions of all its readers.
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -30,20 +30,20 @@ _BROKEN = (
     Image.DecompressionBombError,
 )
 
-# EPS runs an outside program; the others are containers Pillow recognises but cannot decode by itself.
-_NOT_READ = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+# EPS runs an external program; the others are containers that Pillow recognises but cannot decode.
+_UNSUPPORTED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
 @cache
 def image_formats() -> tuple[str, ...]:
-    """Names of the formats that are read, the usual ones first: Pillow tries them in this order."""
+    """Names of the supported formats, PNG and JPEG first: Pillow tries them in this order."""
     Image.init()
-    return tuple(sorted(set(Image.OPEN) - _NOT_READ, key=lambda name: (name not in ("PNG", "JPEG"), name)))
+    return tuple(sorted(set(Image.OPEN) - _UNSUPPORTED, key=lambda name: (name not in ("PNG", "JPEG"), name)))
 
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """Lower-case suffixes, with the dot, of files that are taken for images."""
+    """Lower-case suffixes of image files, with the dot."""
     Image.init()
     return frozenset(
         suffix for suffix, kind in Image.registered_extensions().items() if kind in image_formats()
@@ -51,14 +51,14 @@ def image_suffixes() -> frozenset[str]:
 
 
 def decode_image(content: bytes | Path, name: str) -> Image.Image:
-    """An RGB image, upright, for the bytes or the path of an image file.
+    """An upright RGB image from the bytes or the path of an image file.
 
-    Transparent parts are composited on white; 16-bit grey is divided by 257; of an animation the first frame
+    Transparent parts are composited on white; 16-bit grey is divided by 257; of an animation, the first frame
     is read; an EXIF orientation is applied.
 
     Raises:
-        BrokenImage: the file is truncated, damaged, too large, of no known format, or holds 32-bit or float
-            grey.
+        BrokenImage: the file is truncated, damaged, too large, of an unknown format, or contains 32-bit or
+            float grey.
     """
     try:
         stream = io.BytesIO(content) if isinstance(content, bytes) else content
@@ -73,18 +73,18 @@ def decode_image(content: bytes | Path, name: str) -> Image.Image:
 
 
 def array_from_image(image: Image.Image) -> ImageArray:
-    """uint8 [3, height, width], contiguous, the caller's own, for an RGB image."""
+    """A contiguous uint8 array [3, height, width] of an RGB image; a copy."""
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
 
 
 def resized(image: Image.Image, size: int, how: Resize) -> Image.Image:
-    """An RGB image of size x size, by bilinear resampling that averages when it shrinks.
+    """An RGB image of size x size, by bilinear resampling that averages when it reduces.
 
     Args:
         image: RGB, any size.
         size: edge of the result in pixels.
-        how: crop keeps the middle square, pad keeps the whole image between black bars, stretch ignores its
-            proportions.
+        how: crop keeps the middle square, pad keeps the complete image between black bars, stretch ignores
+            the proportions.
     """
     width, height = image.size
     if how == "stretch":

@@ -1,11 +1,12 @@
-"""The decoded, split data set that every later stage reads: pixels in one array, and splits by row."""
+"""Preparing a data set: decode the images into one array, split them, and find duplicates."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -16,13 +17,13 @@ from calkd_edge.errors import RecipeError, StageFailed
 from calkd_edge.records import IntArray
 
 TEST_SHARE = 5
-"""One image in this many goes to the test split of a data set that has no test part."""
+"""A data set without a test part gives one image in this many to the test split."""
 
 _SHOWN = 5
 
 
 def needed_bytes(images: int, image_shape: ImageShape) -> int:
-    """Bytes of disk that preparing `images` images takes: pixels, labels, about 20 an image for splits."""
+    """Bytes of disk for `images` prepared images: pixels, labels, and about 20 per image for splits."""
     return images * (int(np.prod(image_shape)) + 8 + 20) + 65_536
 
 
@@ -40,27 +41,26 @@ def prepare(
 ) -> None:
     """Write images.npy, labels.npy, classes.json and splits.json into `out`.
 
-    Only images that a split uses are decoded. The calibration split is held out of the official training
-    part; a data set without a test part first gives up a fifth of its images, or `test_images`, as one. All
-    splits are stratified by class and disjoint. Images with the same pixels stand on one side of train and
-    calibration (and of a test split made here); an official test part is left as it is, and its images that
-    also occur in train or calibration are listed as "test_in_train". A run that was killed is started over.
+    Only images that a split uses are decoded. The calibration split is taken from the official training part;
+    a data set without a test part first gives a fifth of its images, or `test_images`, to the test split. All
+    splits are stratified by class and disjoint. Images with the same pixels stay in one split among train and
+    calibration (and a test split made here); an official test part is not changed, and its images that also
+    occur in train or calibration are listed as "test_in_train". A killed run starts from the beginning.
 
     Args:
         source: the data set.
         out: an existing folder.
         seed: of every random choice, 0 or more.
         calibration_images: size of the calibration split.
-        train_images: size of the train split, None for all that is left.
+        train_images: size of the train split, None for all remaining images.
         test_images: size of the test split, None for all.
-        drop_duplicates: whether "test_in_train" images are left out of the test split.
-        broken: what becomes of images that cannot be decoded: refuse ends the stage, skip lists them and goes
-            on.
-        progress: called with images done and images in all.
+        drop_duplicates: whether "test_in_train" images are removed from the test split.
+        broken: for images that cannot be decoded: refuse ends the stage, skip lists them and continues.
+        progress: called with (images done, total images).
 
     Raises:
-        RecipeError: the data set has fewer images than the sizes ask for.
-        StageFailed: images are broken, or a class has no training image left.
+        RecipeError: the data set has too few images for the requested sizes.
+        StageFailed: images are broken, or a class has no training image.
         EnvironmentProblem: the disk is full.
     """
     sides = _sides(
@@ -79,7 +79,7 @@ def prepare(
         digests = {row: digests[int(old)] for row, old in enumerate(kept)}
         used = used[kept]
     labels = source.labels[used]
-    rows = {name: np.flatnonzero(np.isin(used, places)) for name, places in sides.items()}
+    rows = {name: np.flatnonzero(np.isin(used, positions)) for name, positions in sides.items()}
     splits = _splits(source, rows, labels, digests, seed=seed, drop_duplicates=drop_duplicates)
     splits["source_index"] = used.tolist()
     splits["skipped"] = [{"name": name, "reason": reason} for name, reason in (*source.skipped, *skipped)]
@@ -98,25 +98,25 @@ def prepare(
 
 
 def _generator(seed: int, purpose: int) -> np.random.Generator:
-    """A stream of its own for each purpose, so that one choice does not shift the next."""
+    """A separate random stream for each purpose, so that the choices do not affect each other."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose, 0xDA7A])))
 
 
 def _sides(
     source: Source, *, seed: int, calibration_images: int, train_images: int | None, test_images: int | None
 ) -> dict[str, IntArray]:
-    """Positions in the source of each split, before anything is decoded."""
+    """Positions in the source of each split, before decoding."""
     labels, classes = source.labels, len(source.classes)
     pool, test = np.flatnonzero(~source.official_test), np.flatnonzero(source.official_test)
     if len(test) == 0:
-        asked = len(pool) // TEST_SHARE if test_images is None else test_images
-        test, pool = _take("test_images", pool, labels, asked, _generator(seed, 1), reserve=1)
+        size = len(pool) // TEST_SHARE if test_images is None else test_images
+        test, pool = _take("test_images", pool, labels, size, _generator(seed, 1), reserve=1)
     elif test_images is not None and test_images < len(test):
         test, _ = _take("test_images", test, labels, test_images, _generator(seed, 1))
     if calibration_images < 1:
         raise RecipeError(
-            f"data.calibration_images: {calibration_images} is too few; calibration rests on these images",
-            remedy="Ask for at least 300; 5,000 is usual where there are 50,000.",
+            f"data.calibration_images: {calibration_images} is too few; calibration is fitted on them",
+            remedy="Set it to at least 300; 5,000 is usual for 50,000 images.",
         )
     calibration, pool = _take(
         "calibration_images", pool, labels, calibration_images, _generator(seed, 2), reserve=1
@@ -125,7 +125,7 @@ def _sides(
         if train_images < classes:
             raise RecipeError(
                 f"data.train_images: {train_images} is fewer than the {classes} classes",
-                remedy=f"Ask for at least {classes}, better ten times as many.",
+                remedy=f"Set it to at least {classes}; ten times as many are better.",
             )
         pool, _ = _take("train_images", pool, labels, train_images, _generator(seed, 3), least=1)
     _check_classes(pool, labels, source.classes)
@@ -139,9 +139,9 @@ def _take(
         return take(pool, labels, total, generator, **limits)
     except ValueError as wrong:
         raise RecipeError(
-            f"data.{key}: {total} asked, of {len(pool)} images in {len(np.unique(labels[pool]))} classes, "
-            f"each of which must keep one to learn from: {wrong}",
-            remedy=f"Ask for fewer with data.{key}, or add images.",
+            f"data.{key}: {total} requested of {len(pool)} images in {len(np.unique(labels[pool]))} classes, "
+            f"each of which needs one image for training: {wrong}",
+            remedy=f"Lower data.{key}, or add images.",
         ) from wrong
 
 
@@ -153,8 +153,8 @@ def _splits(
     *,
     seed: int,
     drop_duplicates: bool,
-) -> dict[str, Any]:
-    """The three splits by row, and what was found about duplicates and absent classes."""
+) -> dict[str, object]:
+    """The three splits by row, with the duplicates and the absent classes."""
     groups = identical(digests)
     official = bool(source.official_test.any())
     movable = ("train", "calibration") if official else tuple(rows)
@@ -162,7 +162,7 @@ def _splits(
         {name: rows[name] for name in movable}, groups, labels, _generator(seed, 4)
     )
     rows = {**rows, **together}
-    sides = {name: set(places.tolist()) for name, places in rows.items()}
+    sides = {name: set(indices.tolist()) for name, indices in rows.items()}
     seen = sides["train"] | sides["calibration"]
     test_in_train = sorted(
         row for group in groups if seen.intersection(group) for row in group if row in sides["test"]
@@ -202,13 +202,13 @@ def _check_classes(train: IntArray, labels: IntArray, classes: tuple[str, ...]) 
     if absent:
         raise StageFailed(
             f"{len(absent)} of {len(classes)} classes have no training image: {', '.join(absent[:_SHOWN])}",
-            remedy="Add images of them, remove the classes, or ask for fewer calibration and test images.",
+            remedy="Add images of them, remove the classes, or request fewer calibration and test images.",
             stage="prepare",
         )
 
 
 def _content(
-    digests: dict[int, bytes], labels: IntArray, notes: dict[str, Any], splits: dict[str, Any]
+    digests: dict[int, bytes], labels: IntArray, notes: Mapping[str, object], splits: Mapping[str, object]
 ) -> str:
     """SHA-256 over the digest of every row's pixels, the labels, the notes and the splits."""
     digest = hashlib.sha256(b"".join(digests[row] for row in range(len(labels))))

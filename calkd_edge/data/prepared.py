@@ -1,4 +1,4 @@
-"""The decoded data that every later stage reads: images in one memory-mapped array, and splits by row."""
+"""The prepared data that every later stage reads: images in one memory-mapped array, and splits by row."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _CHUNK_IMAGES = 1024
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What `prepare` wrote, opened for reading.
+    """A prepared folder, opened for reading.
 
     Attributes:
-        folder: where it is.
-        images: uint8 [N, 3, H, W], to be read by rows; mapped from the disk unless told otherwise.
+        folder: its path.
+        images: uint8 [N, 3, H, W], to be read by rows; memory-mapped by default.
         labels: [N] int64.
         classes: name of each class.
-        splits: the whole of splits.json.
-        notes: the whole of classes.json: classes, image_shape, license, input_note, shape_note.
+        splits: the content of splits.json.
+        notes: the content of classes.json: classes, image_shape, license, input_note, shape_note.
     """
 
     folder: Path
@@ -41,11 +41,11 @@ class Prepared:
 
     @classmethod
     def open(cls, folder: Path, cache: Cache = "disk") -> Prepared:
-        """The data in `folder`; no image is read yet, unless they are to be kept in memory.
+        """The data in `folder`; images are read later, unless they are cached in memory.
 
         Args:
-            folder: what `prepare` wrote.
-            cache: where the images are kept, see `open_images`.
+            folder: written by `prepare`.
+            cache: see `open_images`.
 
         Raises:
             StoreError: a file is missing or damaged.
@@ -58,7 +58,7 @@ class Prepared:
             return cls(folder, images, labels, tuple(notes["classes"]), splits, notes)
         except (OSError, ValueError, KeyError) as wrong:
             raise StoreError(
-                f"{folder} holds no readable prepared data: {wrong}",
+                f"{folder} contains no readable prepared data: {wrong}",
                 remedy="Remove the folder and run again.",
             ) from wrong
 
@@ -70,16 +70,16 @@ class Prepared:
 
     @property
     def content(self) -> str:
-        """SHA-256 that names this data: pixels, labels, class names and splits."""
+        """SHA-256 of this data: pixels, labels, class names and splits."""
         return str(self.splits["content_sha256"])
 
     def indices(self, split: str, limit: int | None = None, seed: int = 0) -> IntArray:
-        """Rows of a split, ascending; a seeded random part of them when `limit` is smaller.
+        """Rows of a split, ascending; a seeded random part of them if `limit` is smaller.
 
         Args:
             split: train, calibration or test.
-            limit: most rows wanted; None for all.
-            seed: which part; the same arguments give the same rows.
+            limit: maximum number of rows; None for all.
+            seed: of the random part; the same arguments give the same rows.
         """
         rows = np.array(self.splits[split], dtype=np.int64)
         if limit is None or limit >= len(rows):
@@ -95,12 +95,12 @@ class Prepared:
         return np.ascontiguousarray(self.images[rows]), self.labels[rows], rows
 
     def mean_std(self, indices: IntArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and standard deviation of each channel over all pixels of the given rows, as fractions of 255.
+        """Mean and standard deviation of each channel over all pixels of these rows, as fractions of 255.
 
-        Counted in integers, so exact; the images are read in pieces.
+        They are exact, from integer counts; the images are read in chunks.
 
         Raises:
-            ValueError: no rows.
+            ValueError: there are no rows.
         """
         if len(indices) == 0:
             raise ValueError("the mean of no images does not exist")

@@ -1,4 +1,4 @@
-"""RandAugment whose draws can be kept: a few image operations on top of a padded crop."""
+"""RandAugment with stored random numbers: a few image operations after a padded crop."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from calkd_edge.data.augment import Column, CropPad, View
 from calkd_edge.data.source import ImageShape
 
 LEVELS = 30
-"""The paper's scale of magnitudes: 30 is the strongest."""
+"""The maximum of the paper's scale of magnitudes."""
 
 _MOST_OPERATIONS = 4
 
 
 class RandAugment:
-    """A padded crop, mirrored half of the time, and then `operations` of fourteen image operations.
+    """A padded crop, mirrored with probability 1/2, then `operations` of fourteen random image operations.
 
-    Columns: those of `crop_pad`; operation0.., int16, which operation comes first, second..; and negative0..,
-    bool, whether it is applied with the opposite sign. All have the strength `magnitude`, and each is as
-    likely as any other, the identity among them.
+    Columns: those of `crop_pad`; operation0.., int16, the first, second.. operation; and negative0.., bool,
+    whether it has the opposite sign. All operations have the strength `magnitude`, and all, including the
+    identity, are equally likely.
 
     Args:
         image_shape: (3, H, W).
-        operations: how many an image gets.
-        magnitude: 0..30.
+        operations: number of operations per image.
+        magnitude: strength of the operations, 0..30.
         padding: width of the border in pixels.
         flip: whether half of the images are mirrored left to right.
 
@@ -40,7 +40,7 @@ class RandAugment:
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = (
         *CropPad.columns,
-        *(f"{kind}{place}" for place in range(_MOST_OPERATIONS) for kind in ("operation", "negative")),
+        *(f"{kind}{index}" for index in range(_MOST_OPERATIONS) for kind in ("operation", "negative")),
     )
 
     def __init__(
@@ -57,20 +57,20 @@ class RandAugment:
         self.shift = round(150 / 331 * self.strength * image_shape[2])
 
     def draw(self, count: int, generator: np.random.Generator) -> dict[str, Column]:
-        """The crop's columns, then each operation's."""
+        """The columns of the crop, then those of each operation."""
         view = self.crop.draw(count, generator)
-        for place in range(_MOST_OPERATIONS):
+        for index in range(_MOST_OPERATIONS):
             chosen = generator.integers(0, len(_OPERATIONS), count).astype(np.int16)
-            view[f"operation{place}"] = chosen if place < self.operations else np.zeros_like(chosen)
-            view[f"negative{place}"] = generator.integers(0, 2, count) == 1
+            view[f"operation{index}"] = chosen if index < self.operations else np.zeros_like(chosen)
+            view[f"negative{index}"] = generator.integers(0, 2, count) == 1
         return view
 
     def replay(self, images: Tensor, view: View) -> Tensor:
-        """Images that get the same operation go through it together."""
+        """The crop, then each operation on all images that have it."""
         replayed = self.crop.replay(images, view)
-        for place in range(self.operations):
-            chosen = torch.as_tensor(np.array(view[f"operation{place}"])).to(images.device)
-            negative = torch.as_tensor(np.array(view[f"negative{place}"])).to(images.device)
+        for index in range(self.operations):
+            chosen = torch.as_tensor(np.array(view[f"operation{index}"])).to(images.device)
+            negative = torch.as_tensor(np.array(view[f"negative{index}"])).to(images.device)
             for number in torch.unique(chosen).tolist():
                 for sign in (1, -1):
                     rows = ((chosen == number) & (negative == (sign < 0))).nonzero().squeeze(1)
@@ -99,18 +99,18 @@ Operation = Callable[[RandAugment, Tensor, int], Tensor]
 # Strengths at magnitude 30: 0.3 shear, 150 of 331 pixels shift, 30 degrees, 0.9 of colour, contrast and
 # brightness, and sharpness, 4 bits of posterize, every value of solarize.
 _OPERATIONS: tuple[Operation, ...] = (
-    lambda own, x, sign: x,
-    lambda own, x, sign: _moved(x, shear=(_degrees(0.3 * own.strength * sign), 0.0)),
-    lambda own, x, sign: _moved(x, shear=(0.0, _degrees(0.3 * own.strength * sign))),
-    lambda own, x, sign: _moved(x, shift=(own.shift * sign, 0)),
-    lambda own, x, sign: _moved(x, shift=(0, own.shift * sign)),
-    lambda own, x, sign: _moved(x, angle=30 * own.strength * sign),
-    lambda own, x, sign: image_ops.adjust_brightness(x, 1 + 0.9 * own.strength * sign),
-    lambda own, x, sign: image_ops.adjust_saturation(x, 1 + 0.9 * own.strength * sign),
-    lambda own, x, sign: image_ops.adjust_contrast(x, 1 + 0.9 * own.strength * sign),
-    lambda own, x, sign: image_ops.adjust_sharpness(x, 1 + 0.9 * own.strength * sign),
-    lambda own, x, sign: image_ops.posterize(x, 8 - round(4 * own.strength)),
-    lambda own, x, sign: image_ops.solarize(x, 255 * (1 - own.strength)),
-    lambda own, x, sign: image_ops.autocontrast(x),
-    lambda own, x, sign: image_ops.equalize(x),
+    lambda augment, x, sign: x,
+    lambda augment, x, sign: _moved(x, shear=(_degrees(0.3 * augment.strength * sign), 0.0)),
+    lambda augment, x, sign: _moved(x, shear=(0.0, _degrees(0.3 * augment.strength * sign))),
+    lambda augment, x, sign: _moved(x, shift=(augment.shift * sign, 0)),
+    lambda augment, x, sign: _moved(x, shift=(0, augment.shift * sign)),
+    lambda augment, x, sign: _moved(x, angle=30 * augment.strength * sign),
+    lambda augment, x, sign: image_ops.adjust_brightness(x, 1 + 0.9 * augment.strength * sign),
+    lambda augment, x, sign: image_ops.adjust_saturation(x, 1 + 0.9 * augment.strength * sign),
+    lambda augment, x, sign: image_ops.adjust_contrast(x, 1 + 0.9 * augment.strength * sign),
+    lambda augment, x, sign: image_ops.adjust_sharpness(x, 1 + 0.9 * augment.strength * sign),
+    lambda augment, x, sign: image_ops.posterize(x, 8 - round(4 * augment.strength)),
+    lambda augment, x, sign: image_ops.solarize(x, 255 * (1 - augment.strength)),
+    lambda augment, x, sign: image_ops.autocontrast(x),
+    lambda augment, x, sign: image_ops.equalize(x),
 )

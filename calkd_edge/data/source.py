@@ -1,4 +1,4 @@
-"""What a data set is before it is prepared: known labels, and images that are decoded when asked for."""
+"""A data set before it is prepared: known labels, and images that are decoded on request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +16,15 @@ from calkd_edge.records import BoolArray, IntArray
 ImageArray = NDArray[np.uint8]
 ImageShape = tuple[int, int, int]
 Progress = Callable[[int, int], None]
-"""Called with (done, total); total is 0 while it is not known."""
+"""Called with (done, total); total is 0 as long as it is unknown."""
 
 
 class BrokenImage(Exception):
     """An image that cannot be decoded.
 
     Args:
-        name: the image's name, as `Source.name_of` gives it.
-        reason: what is wrong with it, in a few words.
+        name: of the image, from `Source.name_of`.
+        reason: short description of the error.
     """
 
     def __init__(self, name: str, reason: str) -> None:
@@ -35,21 +35,19 @@ class BrokenImage(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A data set whose images are decoded one by one, when asked for.
+    """A data set whose images are decoded individually on request.
 
     Attributes:
         labels: [N] int64.
-        official_test: [N], whether an image belongs to the test part its makers published.
-        classes: name of each class; a label is a position here.
+        official_test: [N], whether an image belongs to the published test part.
+        classes: name of each class, in the order of the labels.
         image_shape: (3, height, width) of every decoded image.
-        decode: position -> uint8 [3, height, width], the caller's own copy; raises BrokenImage; may run in
-            threads.
-        name_of: position -> what a person calls the image: a relative file name, or "train/123".
-        license: under which terms the images may be used.
-        input_note: what was done to the pixels before a model sees them; stands in the exported file's
-            metadata.
-        shape_note: where the images and their parts came from.
-        skipped: (name, reason) of files that were found and are no images.
+        decode: position -> uint8 [3, height, width], a copy; raises BrokenImage; may run in threads.
+        name_of: position -> name of the image: a relative file name, or "train/123".
+        license: terms of use of the images.
+        input_note: changes of the pixels before they reach a model; part of the exported file's metadata.
+        shape_note: origin of the images and their parts.
+        skipped: (name, reason) of files that are not images.
     """
 
     labels: IntArray
@@ -65,23 +63,23 @@ class Source:
 
 
 class Dataset(Protocol):
-    """A data set a recipe can name, built as `SomeDataset(root, *, <what a recipe may say>)`."""
+    """A data set that a recipe can name, built as `SomeDataset(root, *, <settings of the recipe>)`."""
 
-    def __init__(self, root: Path | None, **settings: Any) -> None: ...
+    def __init__(self, root: Path | None, **settings: object) -> None: ...
 
     def identity(self) -> str:
-        """A string that changes when the data does; holds no place, decodes nothing, downloads nothing."""
+        """A string that changes with the data; it contains no path and needs no decoding and no download."""
 
     def size(self) -> tuple[int, ImageShape]:
-        """How many images there are and their shape, without opening them: enough to foresee the disk."""
+        """Number and shape of the images, without opening them: enough to estimate the needed disk."""
 
     def open(self, scratch: Path, progress: Progress) -> Source:
-        """The data set, downloaded first where that is needed."""
+        """The data set, after a download if it is needed."""
 
 
 def data_root(root: Path | None) -> Path:
     """`root`, else the folder in the environment variable CALKD_DATA, else ~/.cache/calkd-edge/data."""
     if root is not None:
         return root.expanduser()
-    place = os.environ.get("CALKD_DATA")
-    return Path(place).expanduser() if place else Path.home() / ".cache" / "calkd-edge" / "data"
+    folder = os.environ.get("CALKD_DATA")
+    return Path(folder).expanduser() if folder else Path.home() / ".cache" / "calkd-edge" / "data"

@@ -1,4 +1,4 @@
-"""Who sees which image: seeded, stratified by class, with pixel-identical images on one side."""
+"""Splitting images: seeded, stratified by class, with pixel-identical images in one split."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from calkd_edge.records import IntArray
 
 
 def quotas(available: IntArray, total: int, *, least: int = 0, reserve: int = 0) -> IntArray:
-    """How many images to take of each class so that `total` come together in the classes' own proportions.
+    """Number of images to take from each class, [C], for `total` images in the proportions of the classes.
 
-    Largest remainder, in integers; equal remainders go to the earlier class.
+    Largest-remainder method, in integers; for equal remainders the earlier class comes first.
 
     Args:
-        available: [C] images of each class.
-        total: how many to take.
-        least: fewest to take of a class that has them.
-        reserve: how many must be left in each class.
+        available: [C], number of images of each class.
+        total: number of images to take.
+        least: minimum to take from each class, as far as it has them.
+        reserve: minimum to leave in each class.
 
     Raises:
-        ValueError: `total` is more than the reserve leaves, or too small for the least.
+        ValueError: `total` is too large for the reserve, or too small for the minimum.
     """
     room = np.maximum(available - reserve, 0)
     floor = np.minimum(least, room)
@@ -49,24 +49,24 @@ def take(
     least: int = 0,
     reserve: int = 0,
 ) -> tuple[IntArray, IntArray]:
-    """A random, stratified part of `pool` and the rest of it, both ascending.
+    """A random, stratified part of `pool` and its rest, both ascending.
 
     Args:
         pool: positions to take from.
-        labels: label of every position there is.
-        total: how many to take.
-        generator: where the randomness comes from.
-        least: fewest of each class, as far as it has them.
-        reserve: how many of each class must be left.
+        labels: labels of all positions.
+        total: number of images to take.
+        generator: of random numbers.
+        least: minimum to take from each class, as far as it has them.
+        reserve: minimum to leave in each class.
 
     Raises:
-        ValueError: as `quotas`.
+        ValueError: see `quotas`.
     """
     of_pool = labels[pool]
-    wanted = quotas(np.bincount(of_pool), total, least=least, reserve=reserve)
+    counts = quotas(np.bincount(of_pool), total, least=least, reserve=reserve)
     picked = [
         generator.permutation(pool[of_pool == label])[:count]
-        for label, count in enumerate(wanted.tolist())
+        for label, count in enumerate(counts.tolist())
         if count
     ]
     taken = np.sort(np.concatenate(picked)) if picked else pool[:0]
@@ -87,16 +87,16 @@ def keep_together(
     labels: IntArray,
     generator: np.random.Generator,
 ) -> tuple[dict[str, IntArray], int]:
-    """The sides after every group that straddled two of them moved to "train", and how many groups moved.
+    """The sides after moving every group that was on two sides to "train", and the number of moved groups.
 
-    What a side lost is made up from images of the same class that stand alone in train, as far as there are
-    any, so that sizes and class shares stay as they were asked for.
+    A side that loses an image gets another image of the same class from train that has no duplicate, as far
+    as there are any, so that sizes and class proportions stay as requested.
 
     Args:
-        sides: disjoint rows of each side; one is "train".
-        groups: rows with the same pixels; rows on no side are passed over.
+        sides: disjoint rows of each side; one side is "train".
+        groups: rows with the same pixels; rows on no side are ignored.
         labels: label of every row.
-        generator: picks the images that fill up.
+        generator: selects the replacements.
     """
     side_of = {int(row): name for name, rows in sides.items() for row in rows}
     grouped = {row for group in groups for row in group}

@@ -1,4 +1,4 @@
-"""Made-up images a small model can learn in seconds: to try the whole chain without any data."""
+"""Synthetic images that a small model learns in seconds, for a trial of all stages without data."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pydantic import Field
 from calkd_edge.data.source import ImageArray, ImageShape, Progress, Source
 
 VERSION = 1
-"""Raised when other pixels come out of the same settings."""
+"""Increased when the same settings give other pixels."""
 
 
 class Synthetic:
-    """Gratings whose direction, width and colour tell the class, at a random phase and under noise.
+    """Computed gratings whose direction, width and colour depend on the class, with random phase and noise.
 
     Args:
         root: not read; every image is computed.
         classes: number of classes.
         images_per_class: training images of each class.
-        test_images_per_class: test images of each class; 0 leaves the test part to be split off.
+        test_images_per_class: test images of each class; with 0, `prepare` splits a test part off.
         image_size: edge of the square images in pixels.
         noise: standard deviation of the noise, as a fraction of the range of a pixel.
-        seed: other seeds give other images of the same classes.
+        seed: each seed gives other images of the same classes.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Synthetic:
         self.seed = seed
 
     def identity(self) -> str:
-        """A digest of the settings."""
+        """SHA-256 of the settings."""
         settings = [VERSION, self.classes, *self.parts, self.image_size, self.noise, self.seed]
         return f"synthetic:sha256:{hashlib.sha256(json.dumps(settings).encode()).hexdigest()}"
 
@@ -57,7 +57,7 @@ class Synthetic:
         return self.classes * sum(self.parts), (3, self.image_size, self.image_size)
 
     def open(self, scratch: Path, progress: Progress) -> Source:
-        """Training images class after class, then the test images."""
+        """Training images, ordered by class, then test images."""
         train, test = self.parts
         labels = np.concatenate([np.repeat(np.arange(self.classes), count) for count in (train, test)])
         train_images = self.classes * train

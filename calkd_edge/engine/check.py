@@ -35,6 +35,6 @@ def check_store(store: str | Path = ".calkd") -> StoreCheck:
         StoreError: it was written by a newer calkd-edge.
     """
     opened = existing_store(Path(store))
-    folders = opened.places()
+    folders = opened.folders()
     problems = [StoreProblem(folder, message) for folder in folders for message in opened.problems(folder)]
     return StoreCheck(opened.root, len(folders), tuple(problems))

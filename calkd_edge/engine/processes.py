@@ -1,8 +1,8 @@
-"""One stage in several processes of this machine, under torchrun: its progress, its refusals, its end.
+"""A stage in several processes of this machine, under torchrun: its progress, its errors, its end.
 
-Rank 0 tells its progress by lines on standard output; whichever rank refuses first leaves its error in the
-job's scratch folder. The processes end when the one that started them is gone, so that a killed run leaves
-nobody behind who would write into the next one's folders.
+Rank 0 writes its progress as lines on standard output; the first rank that raises an error writes it into the
+job's scratch folder. The processes end when their parent is gone, so that no process of a killed run writes
+into the folders of the next run.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from calkd_edge.errors import CalkdError, StageFailed
 
 log = logging.getLogger(__name__)
 
-MARK = "calkd-edge progress"
-SECONDS_BETWEEN = 0.5
-_REFUSED = "refused.json"
+PROGRESS_MARK = "calkd-edge progress"
+PROGRESS_INTERVAL_S = 0.5
+_ERROR_FILE = "error.json"
 
 
 def run_in_processes(stage: Stage, job: Job, processes: int) -> None:
     """Run a stage function in `processes` processes; rank 0 writes `out`.
 
     Raises:
-        CalkdError: what the first rank that refused raised; StageFailed when one died without a word.
+        CalkdError: the error of the first rank that raised one; StageFailed if a process died without one.
     """
     description = {
         "function": stage.path,
         "params": dict(job.params),
-        "places": dict(job.places),
+        "locations": dict(job.locations),
         "inputs": {role: str(path) for role, path in job.inputs.items()},
         "out": str(job.out),
         "scratch": str(job.scratch),
         "started_by": os.getpid(),
     }
-    path, refusal = job.scratch / "job.json", job.scratch / _REFUSED
+    path, error_file = job.scratch / "job.json", job.scratch / _ERROR_FILE
     path.write_text(json.dumps(description), encoding="utf-8")
-    refusal.unlink(missing_ok=True)
+    error_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += ["-m", "calkd_edge.stages", str(path)]
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
@@ -54,73 +54,73 @@ def run_in_processes(stage: Stage, job: Job, processes: int) -> None:
     last = "no message"
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
-    ) as started:
-        assert started.stdout is not None  # asked for above
-        for line in started.stdout:
-            if line.startswith(MARK):
-                done, total = map(int, line.removeprefix(MARK).split())
+    ) as launcher:
+        assert launcher.stdout is not None  # a pipe
+        for line in launcher.stdout:
+            if line.startswith(PROGRESS_MARK):
+                done, total = map(int, line.removeprefix(PROGRESS_MARK).split())
                 job.progress(done, total)
                 continue
             log.info("%s: %s", stage.name, line.rstrip())
             last = line.strip(" =-\n") or last
-    if started.returncode == 0:
+    if launcher.returncode == 0:
         return
-    if refusal.is_file():
-        raise _refused(refusal, stage.name)
+    if error_file.is_file():
+        raise _read_error(error_file, stage.name)
     raise StageFailed(
-        f"stage {stage.name}: a process of {processes} failed with status {started.returncode}: {last}",
+        f"stage {stage.name}: a process of {processes} failed with status {launcher.returncode}: {last}",
         remedy="Read the log; run again to resume from the last epoch.",
         stage=stage.name,
     )
 
 
-def _refused(path: Path, stage: str) -> CalkdError:
-    told = json.loads(path.read_text(encoding="utf-8"))
-    kind: type[CalkdError] = getattr(errors, told["kind"], StageFailed)
-    refused = kind(told["message"], remedy=told["remedy"])
-    if isinstance(refused, StageFailed):
-        refused.stage = stage
-    return refused
+def _read_error(path: Path, stage: str) -> CalkdError:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    kind: type[CalkdError] = getattr(errors, content["kind"], StageFailed)
+    error = kind(content["message"], remedy=content["remedy"])
+    if isinstance(error, StageFailed):
+        error.stage = stage
+    return error
 
 
 def run_rank(path: Path) -> None:
-    """What every process of `run_in_processes` does: the job's function, its progress and refusal told."""
-    told = json.loads(path.read_text(encoding="utf-8"))
-    threading.Thread(target=_end_with, args=(told["started_by"],), daemon=True).start()
-    module, _, name = told["function"].partition(":")
+    """Run the job's function in this process of `run_in_processes`, and write its progress and its error."""
+    job = json.loads(path.read_text(encoding="utf-8"))
+    threading.Thread(target=_end_with_parent, args=(job["started_by"],), daemon=True).start()
+    module, _, name = job["function"].partition(":")
     function = getattr(importlib.import_module(module), name)
-    inputs = {role: Path(folder) for role, folder in told["inputs"].items()}
-    out, scratch = Path(told["out"]), Path(told["scratch"])
+    inputs = {role: Path(folder) for role, folder in job["inputs"].items()}
+    out, scratch = Path(job["out"]), Path(job["scratch"])
     try:
-        function(Job(told["params"], told["places"], inputs, out, scratch, _teller()))
-    except CalkdError as refused:
-        said = {"kind": type(refused).__name__, "message": refused.message, "remedy": refused.remedy}
-        own = scratch / f".{_REFUSED}.{os.getpid()}"
-        own.write_text(json.dumps(said), encoding="utf-8")
-        if not (scratch / _REFUSED).exists():
-            own.replace(scratch / _REFUSED)
-        raise SystemExit(refused.exit_code) from refused
+        function(Job(job["params"], job["locations"], inputs, out, scratch, _progress_writer()))
+    except CalkdError as error:
+        content = {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}
+        temporary = scratch / f".{_ERROR_FILE}.{os.getpid()}"
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        if not (scratch / _ERROR_FILE).exists():
+            temporary.replace(scratch / _ERROR_FILE)
+        raise SystemExit(error.exit_code) from error
 
 
-def _teller() -> Callable[[int, int], None]:
+def _progress_writer() -> Callable[[int, int], None]:
     last = 0.0
 
-    def tell(done: int, total: int) -> None:
+    def write(done: int, total: int) -> None:
         nonlocal last
         if os.environ.get("RANK", "0") == "0" and (
-            done == total or time.monotonic() - last > SECONDS_BETWEEN
+            done == total or time.monotonic() - last > PROGRESS_INTERVAL_S
         ):
             last = time.monotonic()
-            sys.stdout.write(f"{MARK} {done} {total}\n")
+            sys.stdout.write(f"{PROGRESS_MARK} {done} {total}\n")
             sys.stdout.flush()
 
-    return tell
+    return write
 
 
-def _end_with(starter: int) -> None:
+def _end_with_parent(parent: int) -> None:
     while True:
         time.sleep(1)
         try:
-            os.kill(starter, 0)
+            os.kill(parent, 0)
         except ProcessLookupError:
             os._exit(1)

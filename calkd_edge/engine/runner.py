@@ -1,4 +1,4 @@
-"""bring(stage): the published folder of a stage, made now if it is not there."""
+"""Runner: returns the published folder of a stage, and runs the stage if there is none."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ log = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
-    """What a runner tells the outside about its work."""
+    """Callbacks of a runner."""
 
     def started(self, stage: Stage) -> Progress:
-        """A stage begins; the returned callable takes its progress."""
+        """A stage starts; the returned callable receives its progress."""
 
     def finished(self, stage: Stage, *, reused: bool, seconds: float) -> None:
-        """A stage's folder is there."""
+        """The folder of a stage is published."""
 
 
 @dataclass(frozen=True)
-class Brought:
-    """A stage's published folder and how it came to be there."""
+class PublishedStage:
+    """The published folder of a stage, whether it was reused, and the seconds that the stage took."""
 
     folder: Path
     reused: bool
@@ -40,13 +40,13 @@ class Brought:
 
 @dataclass(frozen=True)
 class Runner:
-    """Makes stages, one after the other.
+    """Runs stages one after the other.
 
     Attributes:
-        store: where folders are published.
-        watcher: told of each start and end.
-        facts: called after a stage for the manifest (library versions, threads).
-        processes: for stages that may run under torchrun.
+        store: of the published folders.
+        watcher: called at the start and the end of each stage.
+        facts: called after a stage, for the manifest (library versions, threads).
+        processes: number of processes for stages that may run under torchrun.
     """
 
     store: Store
@@ -54,49 +54,49 @@ class Runner:
     facts: Callable[[], Mapping[str, Any]]
     processes: int = 1
 
-    def bring(self, stage: Stage) -> Brought:
-        """The published folder of `stage`; its inputs must have been brought before.
+    def run(self, stage: Stage) -> PublishedStage:
+        """Return the published folder of `stage`, after running it if needed; its inputs must be published.
 
         Raises:
-            CalkdError: the stage refused, or the store is damaged; nothing is published then.
+            CalkdError: the stage raised an error, or the store is damaged; nothing is published then.
         """
         with self._environment(stage), self.store.lock(stage):
-            found = self.store.published(stage)
-            if found is not None:
+            folder = self.store.published(stage)
+            if folder is not None:
                 self.store.sweep(stage)
-                seconds = float(self.store.manifest(found).get("seconds", 0.0))
-                log.info("%s: reused %s", stage.name, found)
+                seconds = float(self.store.manifest(folder).get("seconds", 0.0))
+                log.info("%s: reused %s", stage.name, folder)
                 self.watcher.finished(stage, reused=True, seconds=seconds)
-                return Brought(found, True, seconds)
+                return PublishedStage(folder, True, seconds)
             self.store.note("started", stage.name, stage.fingerprint)
             log.info("%s: started, fingerprint %s", stage.name, stage.fingerprint)
-            begun = time.monotonic()
+            start_time = time.monotonic()
             work = self.store.begin(stage)
             processes = self.processes if stage.parallel else 1
-            self._run(stage, work, processes)
-            seconds = time.monotonic() - begun
+            self._execute(stage, work, processes)
+            seconds = time.monotonic() - start_time
             facts = {"seconds": round(seconds, 3), "processes": processes, **self.facts()}
             folder = self.store.publish(stage, work, facts)
             log.info("%s: published after %.1f s", stage.name, seconds)
             self.watcher.finished(stage, reused=False, seconds=seconds)
-            return Brought(folder, False, seconds)
+            return PublishedStage(folder, False, seconds)
 
-    def _run(self, stage: Stage, work: WorkFolder, processes: int) -> None:
-        inputs = {role: self.store.place(source.fingerprint) for role, source in stage.inputs.items()}
+    def _execute(self, stage: Stage, work: WorkFolder, processes: int) -> None:
+        inputs = {role: self.store.path_of(source.fingerprint) for role, source in stage.inputs.items()}
         progress = self.watcher.started(stage)
-        job = Job(stage.params, stage.places, inputs, work.out, work.scratch, progress)
+        job = Job(stage.params, stage.locations, inputs, work.out, work.scratch, progress)
         try:
             if processes > 1:
                 run_in_processes(stage, job, processes)
             else:
                 stage.function(job)
-        except StageFailed as refused:
-            refused.stage = refused.stage or stage.name
+        except StageFailed as error:
+            error.stage = error.stage or stage.name
             raise
 
     @contextmanager
     def _environment(self, stage: Stage) -> Iterator[None]:
-        """Say what the machine lacks where a stage, or the publishing of its folder, runs into it."""
+        """Turn a full disk and a lack of memory, in a stage or while publishing, into EnvironmentProblem."""
         try:
             yield
         except OSError as failed:

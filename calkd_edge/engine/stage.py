@@ -1,4 +1,4 @@
-"""Stage: one step of a plan, and its fingerprint."""
+"""Stage: a step of a plan, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Any
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) in the stage's own unit."""
+"""Called with (done, total) in the unit of the stage."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage function gets: all it may know, and where it may write.
+    """The arguments of a stage function: all that it may read, and where it may write.
 
     Attributes:
-        params: plain JSON values, every default filled in; part of the fingerprint.
-        places: where and how fast (roots, accelerator, threads): plain JSON, never part of the fingerprint.
+        params: plain JSON values with every default filled in; part of the fingerprint.
+        locations: paths and resources (roots, accelerator, threads): plain JSON, not part of the fingerprint.
         inputs: published folders by role, read-only.
-        out: the empty folder to fill.
-        scratch: survives a kill; whatever lies here was written by an earlier attempt at this very stage.
+        out: the empty folder for the results.
+        scratch: a folder that survives a kill; its files are from an earlier attempt at the same stage.
         progress: called with (done, total).
     """
 
     params: Mapping[str, Any]
-    places: Mapping[str, Any]
+    locations: Mapping[str, Any]
     inputs: Mapping[str, Path]
     out: Path
     scratch: Path
@@ -49,7 +49,7 @@ class Stage:
         version: bumped by hand when what the function writes changes.
         params: see Job.
         inputs: stages whose folders it reads, by role.
-        places: see Job.
+        locations: see Job.
         parallel: whether it may run under torchrun; not part of the fingerprint.
         measures: whether it measures the world, so that its result grows old.
         resource: what it depends on outside this machine's files, such as a device's name; stages of one
@@ -61,7 +61,7 @@ class Stage:
     version: int
     params: Mapping[str, Any]
     inputs: Mapping[str, Stage] = field(default_factory=dict)
-    places: Mapping[str, Any] = field(default_factory=dict)
+    locations: Mapping[str, Any] = field(default_factory=dict)
     parallel: bool = False
     measures: bool = False
     resource: str = ""
@@ -86,7 +86,7 @@ class Stage:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def ancestors(self) -> Iterator[Stage]:
-        """Every stage this one rests on, itself excluded; a stage may come more than once."""
+        """Every stage on which this stage depends; a stage may occur more than once."""
         for stage in self.inputs.values():
             yield stage
             yield from stage.ancestors()

@@ -1,9 +1,9 @@
-"""The store: published folders under their fingerprints, each there whole or not at all.
+"""The store: published folders under their fingerprints, each complete or absent.
 
 objects/ab/abcdef…   published, never changed again; manifest.json is written last
 work/abcdef…         in progress: out (emptied at each start) and scratch (survives a kill)
 locks/abcdef…        flock: the kernel frees it when a process dies
-journal.jsonl        what happened when, one line an event
+journal.jsonl        one line per event, with its time
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = 1
 HASHED_ON_REUSE_BYTES = 256 * 2**20
-"""Files above this are checked by size when reused; `store check` hashes them all."""
+"""Larger files are checked by size when they are reused; `store check` hashes all files."""
 
 
 @dataclass(frozen=True)
 class WorkFolder:
-    """Where a stage in progress may write."""
+    """The folders that a stage in progress may write."""
 
     out: Path
     scratch: Path
@@ -43,10 +43,10 @@ class Store:
     """A workspace of published folders.
 
     Args:
-        root: the folder, made when absent.
+        root: the folder; it is created if it does not exist.
 
     Raises:
-        StoreError: it was written by a newer calkd-edge, or cannot be written to.
+        StoreError: a newer calkd-edge wrote it, or it cannot be written.
     """
 
     def __init__(self, root: Path) -> None:
@@ -59,19 +59,20 @@ class Store:
             marker = self.root / "format"
             if not marker.exists():
                 write_atomically(marker, f"{FORMAT}\n".encode())
-            found = marker.read_text(encoding="utf-8").strip()
-        except OSError as refused:
+            written = marker.read_text(encoding="utf-8").strip()
+        except OSError as failed:
             raise StoreError(
-                f"the store {self.root} cannot be used: {refused}", remedy="Choose another with --store DIR."
-            ) from refused
-        if found != str(FORMAT):
+                f"the store {self.root} cannot be used: {failed}",
+                remedy="Choose another folder: --store DIR.",
+            ) from failed
+        if written != str(FORMAT):
             raise StoreError(
-                f"the store {self.root} has format {found or 'unknown'}, this calkd-edge knows {FORMAT}",
-                remedy="Use another folder (--store DIR), or the calkd-edge that made it.",
+                f"the store {self.root} has format {written or 'unknown'}; this calkd-edge reads {FORMAT}",
+                remedy="Use another folder (--store DIR), or the calkd-edge that wrote it.",
             )
 
-    def place(self, fingerprint: str) -> Path:
-        """Where a published folder of this fingerprint lies or would lie."""
+    def path_of(self, fingerprint: str) -> Path:
+        """The path of the published folder of a fingerprint, whether or not it exists."""
         return self.root / "objects" / fingerprint[:2] / fingerprint
 
     def published(self, stage: Stage) -> Path | None:
@@ -80,61 +81,62 @@ class Store:
         Its files are compared with the manifest when this store first looks at the folder.
 
         Raises:
-            StoreError: a file was lost or changed since it was published.
+            StoreError: a file is missing or has changed since it was published.
         """
-        place = self.place(stage.fingerprint)
-        if not place.is_dir():
+        folder = self.path_of(stage.fingerprint)
+        if not folder.is_dir():
             return None
         if stage.fingerprint in self._checked:
-            return place
-        problems = self.problems(place, hash_up_to_bytes=HASHED_ON_REUSE_BYTES)
+            return folder
+        problems = self.problems(folder, hash_up_to_bytes=HASHED_ON_REUSE_BYTES)
         if problems:
             raise StoreError(
-                f"the published folder of {stage.name} is damaged: {problems[0]} ({place})",
-                remedy=f"Remove it and run again: rm -r {place}",
+                f"the published folder of {stage.name} is damaged: {problems[0]} ({folder})",
+                remedy=f"Remove it and run again: rm -r {folder}",
             )
         self._checked.add(stage.fingerprint)
-        return place
+        return folder
 
-    def problems(self, place: Path, *, hash_up_to_bytes: int | None = None) -> list[str]:
-        """What is wrong with a published folder; larger files than `hash_up_to_bytes` by size only."""
-        if not _is_json(place / MANIFEST):
+    def problems(self, folder: Path, *, hash_up_to_bytes: int | None = None) -> list[str]:
+        """The damage of a published folder; files above `hash_up_to_bytes` are checked by size only."""
+        if not _is_json(folder / MANIFEST):
             return [f"{MANIFEST} is missing or is not JSON"]
-        files = self.manifest(place).get("files", {})
-        wrong = []
+        files = self.manifest(folder).get("files", {})
+        problems = []
         for name, facts in files.items():
-            path = place / name
+            path = folder / name
             if not path.is_file():
-                wrong.append(f"{name} is missing")
+                problems.append(f"{name} is missing")
             elif path.stat().st_size != facts["bytes"]:
-                wrong.append(f"{name} has {path.stat().st_size} bytes instead of {facts['bytes']}")
+                problems.append(f"{name} has {path.stat().st_size} bytes instead of {facts['bytes']}")
             elif (hash_up_to_bytes is None or facts["bytes"] <= hash_up_to_bytes) and (
                 sha256_of(path) != facts["sha256"]
             ):
-                wrong.append(f"{name} differs from its SHA-256")
-        return wrong
+                problems.append(f"{name} differs from its SHA-256")
+        return problems
 
-    def manifest(self, place: Path) -> dict[str, Any]:
+    def manifest(self, folder: Path) -> dict[str, Any]:
         """The manifest of a published folder.
 
         Raises:
-            StoreError: it is unreadable or written by a newer calkd-edge.
+            StoreError: it is unreadable, or a newer calkd-edge wrote it.
         """
         try:
-            found: dict[str, Any] = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+            manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError) as broken:
             raise StoreError(
-                f"{place / MANIFEST} cannot be read: {broken}", remedy=f"Remove the folder: rm -r {place}"
+                f"{folder / MANIFEST} cannot be read: {broken}", remedy=f"Remove the folder: rm -r {folder}"
             ) from broken
-        if found.get("schema_version") != MANIFEST_SCHEMA:
+        if manifest.get("schema_version") != MANIFEST_SCHEMA:
             raise StoreError(
-                f"{place / MANIFEST} has schema {found.get('schema_version')}, known is {MANIFEST_SCHEMA}",
-                remedy="Use another store (--store DIR), or the calkd-edge that made it.",
+                f"{folder / MANIFEST} has schema {manifest.get('schema_version')}; "
+                f"this calkd-edge reads {MANIFEST_SCHEMA}",
+                remedy="Use another store (--store DIR), or the calkd-edge that wrote it.",
             )
-        return found
+        return manifest
 
     def begin(self, stage: Stage) -> WorkFolder:
-        """An empty `out` and the surviving `scratch` of a stage; the caller holds its lock."""
+        """The work folder of a stage: `out` is empty, `scratch` survives; the caller holds the lock."""
         work = self.root / "work" / stage.fingerprint
         out, scratch = work / "out", work / "scratch"
         shutil.rmtree(out, ignore_errors=True)
@@ -143,12 +145,12 @@ class Store:
         return WorkFolder(out, scratch)
 
     def publish(self, stage: Stage, work: WorkFolder, facts: Mapping[str, Any]) -> Path:
-        """Hash and sync the files, write the manifest, and rename `out` to its final place.
+        """Hash and sync the files, write the manifest, and rename `out` to its final path.
 
         Args:
-            stage: whose output this is.
-            work: what `begin` returned.
-            facts: further facts for the manifest (seconds, versions).
+            stage: the stage that wrote the output.
+            work: the result of `begin`.
+            facts: more facts for the manifest (seconds, versions).
         """
         files = {}
         for path in sorted(work.out.rglob("*")):
@@ -171,36 +173,36 @@ class Store:
             **facts,
         }
         write_atomically(work.out / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
-        place = self.place(stage.fingerprint)
-        place.parent.mkdir(exist_ok=True)
-        os.rename(work.out, place)
-        _sync(place.parent)
+        folder = self.path_of(stage.fingerprint)
+        folder.parent.mkdir(exist_ok=True)
+        os.rename(work.out, folder)
+        _sync(folder.parent)
         self.note("published", stage.name, stage.fingerprint)
         shutil.rmtree(work.out.parent, ignore_errors=True)
-        return place
+        return folder
 
     def sweep(self, stage: Stage) -> None:
-        """Remove what a kill between rename and clean-up left behind."""
+        """Remove files that remain after a kill between rename and clean-up."""
         shutil.rmtree(self.root / "work" / stage.fingerprint, ignore_errors=True)
 
     def discard(self, stage: Stage) -> None:
-        """Take a published folder and its scratch away, so that the stage runs anew."""
-        place = self.place(stage.fingerprint)
+        """Remove a published folder and its scratch, so that the stage runs again."""
+        folder = self.path_of(stage.fingerprint)
         self._checked.discard(stage.fingerprint)
-        if place.exists():
-            self._take_away(place)
+        if folder.exists():
+            self._remove(folder)
             self.note("discarded", stage.name, stage.fingerprint)
         self.sweep(stage)
 
-    def _take_away(self, place: Path) -> None:
-        """Remove a folder so that a kill on the way leaves none half there: renamed first."""
-        trash = self.root / "work" / f"discarded-{place.name}-{time.time_ns()}"
-        os.rename(place, trash)
+    def _remove(self, folder: Path) -> None:
+        """Rename a folder, then remove it, so that a kill never leaves an incomplete folder."""
+        trash = self.root / "work" / f"discarded-{folder.name}-{time.time_ns()}"
+        os.rename(folder, trash)
         shutil.rmtree(trash, ignore_errors=True)
 
     @contextmanager
     def lock(self, stage: Stage) -> Iterator[None]:
-        """Hold the stage's lock; waits while another process works on the very same stage."""
+        """Hold the stage's lock; wait while another process works on the same stage."""
         with open(self.root / "locks" / stage.fingerprint, "w", encoding="utf-8") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             try:
@@ -209,7 +211,7 @@ class Store:
                 fcntl.flock(handle, fcntl.LOCK_UN)
 
     def note(self, event: str, name: str, fingerprint: str | None = None) -> None:
-        """Append one line to the journal: an event of the stage, or of the step without a folder, `name`."""
+        """Append a line to the journal: an event of the stage `name`, or of a step without a folder."""
         line = {
             "at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "event": event,
@@ -220,25 +222,25 @@ class Store:
         with open(self.root / "journal.jsonl", "a", encoding="utf-8") as journal:
             journal.write(json.dumps(line) + "\n")
 
-    def places(self) -> list[Path]:
+    def folders(self) -> list[Path]:
         """Every published folder."""
         return sorted(path for path in self.root.glob("objects/*/*") if path.is_dir())
 
     def collect(self, keep: set[str]) -> tuple[int, int]:
         """Remove every published folder whose fingerprint is not in `keep`, and every work folder.
 
-        What another process holds the lock of stays.
+        A folder whose lock another process holds stays.
 
         Returns:
             (folders removed, bytes freed).
         """
         removed, freed = 0, 0
-        doomed = [place for place in self.places() if place.name not in keep]
+        doomed = [folder for folder in self.folders() if folder.name not in keep]
         doomed += (self.root / "work").iterdir()
-        for place in doomed:
-            if not self._held(place.name):
-                freed += sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
-                self._take_away(place)
+        for folder in doomed:
+            if not self._held(folder.name):
+                freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                self._remove(folder)
                 removed += 1
         return removed, freed
 

@@ -1,5 +1,5 @@
-"""Measure and repair the confidence of what people already have: any ONNX classifier, or saved predictions.
+"""Classifiers that were made elsewhere: evaluate an ONNX file, measure or repair its confidence.
 
-In scope: reading predictions and inputs of any make, fitting on them, folding, proving, one record of what
-came of it. Out of scope: recipes, stages, the store, the terminal.
+In scope: reading inputs and saved predictions, fitting on them, folding, proving, one record of the result.
+Out of scope: recipes, stages, the store, the terminal.
 """

@@ -1,27 +1,64 @@
-"""Score any ONNX classifier on the test images of a data set, through the agent."""
+"""evaluate(): score any ONNX classifier on labelled images, through the agent."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import onnx
-
-from calkd_edge.data import DATASETS
-from calkd_edge.data.prepare import prepare
-from calkd_edge.data.prepared import Prepared
-from calkd_edge.devices.session import open_session
 from calkd_edge.errors import RecipeError
+from calkd_edge.external_models.inputs import images_of
+from calkd_edge.external_models.running import predictions_of
 from calkd_edge.metrics import quality
-from calkd_edge.onnx_model.adopt import Adopted, Triple, adopt, check_classes
+from calkd_edge.onnx_model.adopt import Triple, adopt, check_classes
 from calkd_edge.onnx_model.read import read_onnx
-from calkd_edge.onnx_model.sizes import images_at_once
-from calkd_edge.records import Quality
+from calkd_edge.records import Evaluation
 
 
-def parse_triple(option: str, text: str | None) -> tuple[float, ...] | None:
-    """Three numbers from "0.5,0.5,0.5".
+def evaluate(
+    model: str | Path,
+    data: str | Path,
+    *,
+    root: str | Path | None = None,
+    images: int | None = None,
+    layout: str | None = None,
+    mean: Triple | None = None,
+    std: Triple | None = None,
+    seed: int = 17,
+    threads: int = 1,
+) -> Evaluation:
+    """The figures of an ONNX classifier: top-1, NLL, Brier and calibration errors with their bounds.
+
+        result = evaluate("student.int8.cpu.onnx", "fashion_mnist_small")
+        print(result.top1.value, result.ece.high, result.data)
+
+    Args:
+        model: the ONNX file, of any maker.
+        data: a folder of class folders, all of it, or its test part if it has one; or the name of a data set,
+            of which the test images are used. `data` of the result says which images these are.
+        root: where a named data set is.
+        images: at most this many, chosen by `seed`.
+        layout: nchw or nhwc, if the file does not say.
+        mean: per channel, in fractions of 255, for a float input.
+        std: likewise.
+        seed: of the choice of images and of the bounds.
+        threads: of the runtime.
+
+    Raises:
+        RecipeError: the file or the data does not fit.
+        EnvironmentProblem: the data set cannot be downloaded.
+    """
+    path = Path(model)
+    adopted = adopt(read_onnx(path), layout=layout, mean=mean, std=std)
+    with tempfile.TemporaryDirectory(prefix="calkd-evaluate-") as folder:
+        inputs = images_of(data, root, adopted.image_shape, Path(folder), limit=images, seed=seed)
+        check_classes(adopted, inputs.classes, path)
+        predictions = predictions_of(adopted.model, inputs, Path(folder), threads)
+    scored = quality(predictions.logits, predictions.labels, seed=seed)
+    return Evaluation(**dict(scored), data=inputs.part)
+
+
+def parse_triple(option: str, text: str | None) -> Triple | None:
+    """Three numbers from "0.5,0.5,0.5"; None for None.
 
     Raises:
         RecipeError: not three numbers.
@@ -29,92 +66,9 @@ def parse_triple(option: str, text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
-        values = tuple(float(part) for part in text.split(","))
+        red, green, blue = (float(part) for part in text.split(","))
     except ValueError:
-        values = ()
-    if len(values) != 3:
-        raise RecipeError(f"{option} {text}: not three numbers", remedy=f"Write {option} 0.485,0.456,0.406")
-    return values
-
-
-def evaluate_file(
-    path: Path,
-    data: str,
-    *,
-    root: Path | None,
-    images: int | None,
-    layout: str | None,
-    mean: Triple | None,
-    std: Triple | None,
-    seed: int,
-    threads: int,
-) -> Quality:
-    """The quality of an ONNX file on a data set's test images (a fifth of all where it has no test part).
-
-    Args:
-        path: the file, ours or anybody's.
-        data: a folder of class folders, or a registered data set's name.
-        root: where a named data set lies.
-        images: at most this many, chosen by `seed`.
-        layout: of a foreign file's input, nchw or nhwc.
-        mean: per channel, for a foreign float input.
-        std: likewise.
-        seed: of the choice of images.
-        threads: of the runtime.
-
-    Raises:
-        RecipeError: the file or the data is not what is needed.
-    """
-    adopted = adopt(read_onnx(path), layout=layout, mean=mean, std=std)
-    with tempfile.TemporaryDirectory(prefix="calkd-evaluate-") as folder:
-        work = Path(folder)
-        prepared = _test_images(data, root, adopted, images, seed, work)
-        check_classes(adopted, prepared.classes, path)
-        pixels, labels, _ = prepared.arrays("test", images, seed)
-        np.save(work / "images.npy", pixels)
-        onnx.save(adopted.model, work / "model.onnx")
-        with open_session("local") as session:
-            outputs, _ = session.predict(
-                work / "model.onnx",
-                work / "images.npy",
-                runtime="onnxruntime",
-                options={"threads": threads},
-                images_per_run=images_at_once(adopted.model),
-            )
-    return quality(np.asarray(outputs["logits"], dtype=np.float32), labels, seed=seed)
-
-
-def _test_images(
-    data: str, root: Path | None, adopted: Adopted, images: int | None, seed: int, work: Path
-) -> Prepared:
-    """The test split, decoded at the model's size; nothing else is decoded."""
-    where = "--data"
-    if Path(data).is_dir():
-        settings = DATASETS.settings("image_folder", {"image_size": adopted.image_shape[1]}, where=where)
-        dataset = DATASETS.load("image_folder")(Path(data), **settings)
-    else:
-        settings = DATASETS.settings(data, {}, where=where)
-        dataset = DATASETS.load(data, where=where)(root, **settings)
-    source = dataset.open(work, lambda done, total: None)
-    if source.image_shape != adopted.image_shape:
         raise RecipeError(
-            f"the model takes images of {adopted.image_shape}, the data set has {source.image_shape}",
-            remedy="Evaluate on data of the model's size, or on a folder of images, which are resized.",
-        )
-    out = work / "prepared"
-    out.mkdir()
-    # Splits want some images to train and calibrate on; as few as that needs are decoded beside the test
-    # images.
-    few = len(source.classes)
-    prepare(
-        source,
-        out,
-        seed=seed,
-        calibration_images=few,
-        train_images=few,
-        test_images=images,
-        drop_duplicates=False,
-        broken="refuse",
-        progress=lambda done, total: None,
-    )
-    return Prepared.open(out)
+            f"{option} {text}: not three numbers", remedy=f"Write {option} 0.485,0.456,0.406"
+        ) from None
+    return red, green, blue

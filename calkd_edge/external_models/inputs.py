@@ -1,4 +1,4 @@
-"""What a classifier of any make is asked: images of a folder or a data set, or arrays as it takes them."""
+"""The inputs of a classifier of any maker: images of a folder or a data set, or arrays as it takes them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ARRAYS_EXAMPLE = "inputs [N, ...] exactly as the model takes them, and labels [N
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs in a .npy file, and what is known of them.
+    """Inputs in a .npy file, with their labels if these are known.
 
     Attributes:
         path: [N, ...]; uint8 [N, 3, H, W] for images.
-        labels: [N] int64; None where nobody said.
-        classes: names, empty where nobody said.
+        labels: [N] int64; None if not known.
+        classes: names; empty if not known.
         part: which images these are, for the report.
     """
 
@@ -34,66 +34,67 @@ class Inputs:
     part: str
 
 
-def arrays(path: Path, work: Path, *, limit: int | None, seed: int) -> Inputs:
-    """Inputs of an .npz file with the arrays inputs and, where known, labels.
+def arrays_of(path: Path, work: Path, *, limit: int | None, seed: int) -> Inputs:
+    """Inputs of an .npz file with the arrays `inputs` and, if known, `labels` and `classes`.
 
     Raises:
         RecipeError: no such file, or other arrays.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            found = {name: stored[name] for name in stored.files if name in ("inputs", "labels", "classes")}
+            values = {name: stored[name] for name in stored.files if name in ("inputs", "labels", "classes")}
     except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as broken:
         raise RecipeError(f"{path} cannot be read: {broken}", remedy=f"Save {ARRAYS_EXAMPLE}.") from None
-    if "inputs" not in found or found["inputs"].ndim < 2:
-        raise RecipeError(f"{path} holds no inputs [N, ...]", remedy=f"Save {ARRAYS_EXAMPLE}.")
-    values, labels = found["inputs"], found.get("labels")
-    if labels is not None and (labels.shape != values.shape[:1] or labels.dtype.kind not in "iu"):
+    if "inputs" not in values or values["inputs"].ndim < 2:
+        raise RecipeError(f"{path} has no inputs [N, ...]", remedy=f"Save {ARRAYS_EXAMPLE}.")
+    inputs, labels = values["inputs"], values.get("labels")
+    if labels is not None and (labels.shape != inputs.shape[:1] or labels.dtype.kind not in "iu"):
         raise RecipeError(
-            f"{path}: inputs are {values.shape}, labels {labels.shape} of {labels.dtype}",
+            f"{path}: inputs are {inputs.shape}, labels {labels.shape} of {labels.dtype}",
             remedy=f"Save {ARRAYS_EXAMPLE}.",
         )
-    rows = _chosen(len(values), limit, seed)
-    np.save(work / "inputs.npy", values[rows])
-    kept = None if labels is None else labels[rows].astype(np.int64)
-    names = tuple(str(name) for name in np.atleast_1d(found.get("classes", ())))
-    return Inputs(work / "inputs.npy", kept, names, f"{len(rows):,} inputs of {path.name}")
+    rows = _chosen(len(inputs), limit, seed)
+    np.save(work / "inputs.npy", inputs[rows])
+    chosen = None if labels is None else labels[rows].astype(np.int64)
+    names = tuple(str(name) for name in np.atleast_1d(values.get("classes", ())))
+    return Inputs(work / "inputs.npy", chosen, names, f"{len(rows):,} inputs of {path.name}")
 
 
-def check_fit(given: Inputs, model: onnx.ModelProto) -> None:
-    """Refuse arrays that are not what a model takes.
+def check_fit(inputs: Inputs, model: onnx.ModelProto) -> None:
+    """Refuse arrays that do not fit a model.
 
     Raises:
         RecipeError: another type, or another size on an axis that the model fixes.
     """
     stored = {tensor.name for tensor in model.graph.initializer}
     only = next(value for value in model.graph.input if value.name not in stored).type.tensor_type
-    asked = np.load(given.path, mmap_mode="r")
-    wanted = onnx.helper.tensor_dtype_to_np_dtype(only.elem_type)
+    array = np.load(inputs.path, mmap_mode="r")
+    expected = onnx.helper.tensor_dtype_to_np_dtype(only.elem_type)
     sizes = [dim.dim_value for dim in only.shape.dim]
-    fits = len(sizes) == asked.ndim and all(
-        not size or size == own for size, own in zip(sizes[1:], asked.shape[1:], strict=True)
+    fits = len(sizes) == array.ndim and all(
+        not size or size == other for size, other in zip(sizes[1:], array.shape[1:], strict=True)
     )
-    if asked.dtype != wanted or not fits:
+    if array.dtype != expected or not fits:
         shown = ", ".join(str(size or "any") for size in sizes)
         raise RecipeError(
-            f"the inputs are {asked.dtype} {list(asked.shape)}, the model takes {wanted} [{shown}]",
+            f"the inputs are {array.dtype} {list(array.shape)}, the model takes {expected} [{shown}]",
             remedy=f"Save {ARRAYS_EXAMPLE}.",
         )
 
 
-def images(
-    data: str,
-    root: Path | None,
+def images_of(
+    data: str | Path,
+    root: str | Path | None,
     image_shape: tuple[int, int, int],
     work: Path,
     *,
     limit: int | None,
     seed: int,
 ) -> Inputs:
-    """Images of a folder of class folders, all of them, or of a data set's test part.
+    """The labelled images of a folder of class folders, or the test images of a data set.
 
-    The test part, because most classifiers were trained on the other one, and are far surer there.
+    A folder with a test part gives its test part: most classifiers were trained on the other part, and are
+    far more confident there. Images of a folder are resized to the model's size.
 
     Raises:
         RecipeError: there is no such data, or its images have another size.
@@ -102,18 +103,18 @@ def images(
         settings = DATASETS.settings("image_folder", {"image_size": image_shape[1]}, where="--data")
         dataset = DATASETS.load("image_folder")(Path(data), **settings)
     else:
-        settings = DATASETS.settings(data, {}, where="--data")
-        dataset = DATASETS.load(data, where="--data")(root, **settings)
+        settings = DATASETS.settings(str(data), {}, where="--data")
+        dataset = DATASETS.load(str(data), where="--data")(None if root is None else Path(root), **settings)
     source = dataset.open(work, lambda done, total: None)
     if source.image_shape != image_shape:
         raise RecipeError(
             f"the model takes images of {image_shape}, the data set has {source.image_shape}",
-            remedy="Take data of the model's size (images of a folder become squares), or an .npz.",
+            remedy="Use data of the model's size (images of a folder are resized), or an .npz.",
         )
-    own = np.flatnonzero(source.official_test)
-    part = "test images" if len(own) else "images"
-    everything = own if len(own) else np.arange(len(source.labels))
-    used = everything[_chosen(len(everything), limit, seed)]
+    test = np.flatnonzero(source.official_test)
+    part = "test images" if len(test) else "images"
+    candidates = test if len(test) else np.arange(len(source.labels))
+    used = candidates[_chosen(len(candidates), limit, seed)]
     write_images(source, used, work / "inputs.npy", broken="refuse", progress=lambda done, total: None)
     return Inputs(
         work / "inputs.npy", source.labels[used], source.classes, f"{len(used):,} {part} of {Path(data).name}"

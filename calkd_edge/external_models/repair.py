@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 
-from calkd_edge.calibration import CALIBRATORS
-from calkd_edge.calibration.crossfit import FOLDS, cross_fitted
+from calkd_edge.calibration.crossfit import cross_fitted
 from calkd_edge.calibration.fitted import Fitted
 from calkd_edge.errors import RecipeError
 from calkd_edge.export.proof import prove
-from calkd_edge.external_models.answers import Answers
+from calkd_edge.external_models.options import RepairOptions
+from calkd_edge.external_models.output_check import check_returned
+from calkd_edge.external_models.predictions import SavedPredictions
 from calkd_edge.external_models.running import (
     Reading,
-    as_given,
-    given_inputs,
-    predicted,
+    predictions_of,
+    read_inputs,
     run_file,
     runnable_file,
+    with_original_outputs,
 )
 from calkd_edge.external_models.sentences import sentences
-from calkd_edge.external_models.unchanged import check_returned
 from calkd_edge.files import replacing, sha256_of
 from calkd_edge.metrics import intervals, quality
 from calkd_edge.metrics import per_image as scores
@@ -50,50 +48,26 @@ from calkd_edge.records import (
 
 FEWEST = 10
 HALF_ROUNDING = 2.0**-10
-"""Of float16, relative: half a unit for each of two files that round."""
+"""Of float16, relative: half a unit for each of the two files that round."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What to fit and how to judge it.
-
-    Attributes:
-        method: a calibrator's name.
-        settings: of that calibrator.
-        thresholds: on confidence.
-        folds: of cross-fitting.
-        seed: of every draw.
-    """
-
-    method: str = "temperature"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    thresholds: tuple[float, ...] = (0.5, 0.8, 0.9)
-    folds: int = FOLDS
-    seed: int = 17
-
-    def fit(self, classes: tuple[str, ...]) -> Any:
-        """logits, labels -> Fitted."""
-        settings = CALIBRATORS.settings(self.method, dict(self.settings), where="--method")
-        calibrator = CALIBRATORS.load(self.method, where="--method")
-        return lambda logits, labels: calibrator(logits, labels, classes, **settings)
-
-
-def measure(answers: Answers, asked: Asked, *, source: str) -> Repair:
+def measure(predictions: SavedPredictions, options: RepairOptions, *, source: str) -> Repair:
     """Confidence of saved predictions before and after calibration.
 
     Raises:
         RecipeError: logits or labels that cannot be scored, or a method that does not fit them.
     """
-    found = _scored(answers.logits, answers.labels, answers.classes, asked, source)
-    return _record(found, asked, source=source, data=source, classes=answers.classes)
+    classes = predictions.classes
+    fit = _scored(predictions.logits, predictions.labels, classes, options, source)
+    return _record(fit, options, source=source, data=source, classes=classes)
 
 
 def repair(
     model: Path,
-    data: str,
-    asked: Asked,
+    data: str | Path,
+    options: RepairOptions,
     *,
-    root: Path | None = None,
+    root: str | Path | None = None,
     limit: int | None = None,
     reading: Reading | None = None,
     threads: int = 1,
@@ -101,72 +75,73 @@ def repair(
 ) -> Repair:
     """Confidence of an ONNX classifier before and after calibration; with `output`, the calibrated file.
 
-    The written file has the inputs and outputs of the one that was given; only the numbers behind its logits
-    differ. It is run on the same inputs and held against the calibration applied by hand.
+    The written file has the inputs and outputs of the original; only the numbers behind its logits differ. It
+    is run on the same inputs and compared with the map applied to the original logits.
 
     Args:
         model: the file.
         data: a folder of class folders, a data set's name, or an .npz with inputs and labels.
-        asked: what to fit.
-        root: where a named data set lies.
+        options: what to fit.
+        root: where a named data set is.
         limit: of images, drawn by the seed.
-        reading: what the file does not say.
+        reading: facts that the file does not say.
         threads: of the runtime.
         output: where to write the calibrated file.
 
     Raises:
-        RecipeError: the file or the data are not what is needed.
+        RecipeError: the file or the data does not fit.
         StageFailed: the folded file does not return what it must.
     """
     reading = reading or Reading()
-    loaded, given_sha256 = read_onnx(model), sha256_of(model)
+    loaded, sha256 = read_onnx(model), sha256_of(model)
     ends = find_ends(loaded, output=reading.output, scores=reading.scores)
     refuse_other_readers(loaded, ends)
-    if labels_are_made_elsewhere(loaded, ends) and asked.method not in ("temperature", "constant"):
+    if labels_are_made_elsewhere(loaded, ends) and options.method not in ("temperature", "constant"):
         raise RecipeError(
-            f"--method {asked.method} can move answers, and the file's own label would not follow",
-            remedy="Take temperature, which moves none.",
+            f"--method {options.method} can change predictions, but the file's label output would not follow",
+            remedy="Use temperature, which changes none.",
         )
     with tempfile.TemporaryDirectory(prefix="calkd-calibrate-") as folder:
         work = Path(folder)
-        runnable, given = given_inputs(loaded, data, root, reading, work, limit, asked.seed)
-        check_names(model, loaded, ends.classes, given.classes)
-        raw = predicted(runnable, given, work, threads)
-        classes = given.classes or tuple(str(number) for number in range(ends.classes))
-        found = _scored(raw.logits, given.labels, classes, asked, model.name)
-        folded, how = folded_copy(loaded, ends, found.fitted.affine)
+        runnable, inputs = read_inputs(loaded, data, root, reading, work, limit, options.seed)
+        check_names(model, loaded, ends.classes, inputs.classes)
+        raw = predictions_of(runnable, inputs, work, threads)
+        classes = inputs.classes or tuple(str(number) for number in range(ends.classes))
+        fit = _scored(raw.logits, inputs.labels, classes, options, model.name)
+        folded, how = folded_copy(loaded, ends, fit.fitted.affine)
         proof = None
         if how.how != "none":
-            after = predicted(runnable_file(folded, data, reading)[0], given, work, threads)
+            after = predictions_of(runnable_file(folded, data, reading)[0], inputs, work, threads)
             rounding = HALF_ROUNDING if ends.half else 0.0
-            proof = prove(raw, after, _calibration(asked, found, how), rounding=rounding)
-            shipped = [
-                run_file(as_given(one, data, reading), given, work, threads) for one in (loaded, folded)
-            ]
-            by_hand = found.fitted.affine.apply(raw.logits)
-            check_returned(shipped[0], shipped[1], ends, raw=raw.logits, calibrated=by_hand)
+            proof = prove(raw, after, _calibration(options, fit, how), rounding=rounding)
+            original, calibrated = (
+                run_file(with_original_outputs(file, data, reading), inputs, work, threads)
+                for file in (loaded, folded)
+            )
+            expected = fit.fitted.affine.apply(raw.logits)
+            check_returned(original, calibrated, ends, raw=raw.logits, calibrated=expected)
     written = None
     if output is not None:
         with replacing(output) as temporary:
             onnx.save(folded, temporary)
         written = RepairedFile(name=output.name, sha256=sha256_of(output), size_bytes=output.stat().st_size)
     end = FileEnd(logits=ends.logits, scores=ends.scores, kind=ends.kind, softmaxes=ends.softmaxes)
-    record = _record(found, asked, source=model.name, data=given.part, classes=classes, how=how, end=end)
+    record = _record(fit, options, source=model.name, data=inputs.part, classes=classes, how=how, end=end)
     calibration = record.calibration.model_copy(update={"proof": proof})
-    changes = {"calibration": calibration, "file": written, "sha256": given_sha256}
+    changes = {"calibration": calibration, "file": written, "sha256": sha256}
     return record.model_copy(update=changes)
 
 
 def folded_copy(model: onnx.ModelProto, ends: Ends, affine: Affine) -> tuple[onnx.ModelProto, Folded]:
-    """The same file with the calibration inside, and how it got there."""
+    """The same file with the map inside, and how it was folded."""
     folded = copy_of(model)
-    place = Place(ends.logits, ends.classes, ends.half, ends.places, ends.kind == "probabilities")
-    return folded, fold_at(folded, affine, place)
+    end = Place(ends.logits, ends.classes, ends.half, ends.places, ends.kind == "probabilities")
+    return folded, fold_at(folded, affine, end)
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What was fitted, and the logits before and after on images that the fit has not seen."""
+class _CrossFit:
+    """The fitted map, and the logits before and after on images that the fit has not seen."""
 
     fitted: Fitted
     before: FloatArray
@@ -175,43 +150,45 @@ class _Found:
 
 
 def _scored(
-    logits: FloatArray, labels: IntArray | None, classes: tuple[str, ...], asked: Asked, source: str
-) -> _Found:
-    """`_fitted`, with what cannot be scored told by the name of the file."""
+    logits: FloatArray, labels: IntArray | None, classes: tuple[str, ...], options: RepairOptions, source: str
+) -> _CrossFit:
+    """`_fitted`; what cannot be scored is reported with the name of the file."""
     if len(logits) < FEWEST:
-        raise RecipeError(f"{source}: {len(logits)} images are too few to learn from", remedy="Give more.")
+        raise RecipeError(f"{source}: {len(logits)} images are too few to fit a map", remedy="Give more.")
     try:
         if labels is not None:
             scores.checked(logits, labels)
-        return _fitted(logits, labels, classes, asked)
+        return _fitted(logits, labels, classes, options)
     except ValueError as wrong:
-        remedy = "Check the labels, and what the file returns."
+        remedy = "Check the labels, and the outputs of the file."
         raise RecipeError(f"{source}: {wrong}", remedy=remedy) from None
 
 
-def _fitted(logits: FloatArray, labels: IntArray | None, classes: tuple[str, ...], asked: Asked) -> _Found:
-    fit = asked.fit(classes)
+def _fitted(
+    logits: FloatArray, labels: IntArray | None, classes: tuple[str, ...], options: RepairOptions
+) -> _CrossFit:
+    fit = options.fit(classes)
     if labels is None:
-        return _without_labels(logits, classes, asked)
-    fitted, after = cross_fitted(fit, logits, labels, folds=asked.folds, seed=asked.seed)
-    return _Found(fitted, logits, after, labels)
+        return _without_labels(logits, classes, options)
+    fitted, after = cross_fitted(fit, logits, labels, folds=options.folds, seed=options.seed)
+    return _CrossFit(fitted, logits, after, labels)
 
 
-def _without_labels(logits: FloatArray, classes: tuple[str, ...], asked: Asked) -> _Found:
-    """Only a map that is not fitted can do without labels."""
-    if asked.method != "constant":
+def _without_labels(logits: FloatArray, classes: tuple[str, ...], options: RepairOptions) -> _CrossFit:
+    """Only a map that is not fitted needs no labels."""
+    if options.method != "constant":
         raise RecipeError(
-            f"--method {asked.method} is fitted to labels, and these inputs have none",
+            f"--method {options.method} is fitted to labels, and these inputs have none",
             remedy="Give labels, or --method constant --set temperature=T.",
         )
-    # Any labels will do: a constant looks at them for the NLL alone, which is then left out.
-    told: Fitted = asked.fit(classes)(logits, scores.top1(logits))
-    return _Found(told, logits, told.affine.apply(logits), None)
+    # Any labels fit: a constant uses them for the NLL only, which is then left out.
+    fitted = options.fit(classes)(logits, scores.top1(logits))
+    return _CrossFit(fitted, logits, fitted.affine.apply(logits), None)
 
 
 def _record(
-    found: _Found,
-    asked: Asked,
+    fit: _CrossFit,
+    options: RepairOptions,
     *,
     source: str,
     data: str,
@@ -219,26 +196,26 @@ def _record(
     how: Folded | None = None,
     end: FileEnd | None = None,
 ) -> Repair:
-    labels = found.labels
+    labels = fit.labels
     before = after = None
     changes: dict[str, Estimate | None] = dict.fromkeys(("nll_change", "brier_change", "top1_change"))
     if labels is not None:
-        before, after = (_quality(logits, labels, asked) for logits in (found.before, found.after))
-        changes = _changes(found.before, found.after, labels, asked.seed)
+        before, after = (_quality(logits, labels, options) for logits in (fit.before, fit.after))
+        changes = _changes(fit.before, fit.after, labels, options.seed)
     record = Repair(
         source=source,
         sha256=None,
         data=data,
-        images=len(found.before),
+        images=len(fit.before),
         classes=classes,
-        settings=dict(asked.settings),
-        folds=0 if labels is None or asked.method == "constant" else min(asked.folds, len(labels)),
+        settings=dict(options.settings),
+        folds=0 if labels is None or options.method == "constant" else min(options.folds, len(labels)),
         end=end,
         before=before,
         after=after,
-        mean_confidence_before=float(scores.confidence(found.before).mean()),
-        mean_confidence_after=float(scores.confidence(found.after).mean()),
-        calibration=_calibration(asked, found, how),
+        mean_confidence_before=float(scores.confidence(fit.before).mean()),
+        mean_confidence_after=float(scores.confidence(fit.after).mean()),
+        calibration=_calibration(options, fit, how),
         file=None,
         sentences=(),
         **changes,
@@ -246,8 +223,8 @@ def _record(
     return record.model_copy(update={"sentences": sentences(record)})
 
 
-def _quality(logits: FloatArray, labels: IntArray, asked: Asked) -> Quality:
-    return quality(logits, labels, seed=asked.seed, thresholds=asked.thresholds)
+def _quality(logits: FloatArray, labels: IntArray, options: RepairOptions) -> Quality:
+    return quality(logits, labels, seed=options.seed, thresholds=options.thresholds)
 
 
 def _changes(
@@ -261,23 +238,25 @@ def _changes(
         ]
     )
     nll, brier = intervals.mean_bounds(per_image, seed=seed)
-    right, was = (scores.top1(logits) == labels for logits in (after, before))
-    top1 = intervals.tango(int((right & ~was).sum()), int((was & ~right).sum()), len(labels))
+    right, right_before = (scores.top1(logits) == labels for logits in (after, before))
+    top1 = intervals.tango(
+        int((right & ~right_before).sum()), int((right_before & ~right).sum()), len(labels)
+    )
     named = {"nll_change": nll, "brier_change": brier, "top1_change": top1}
     return {name: Estimate(**bounds._asdict()) for name, bounds in named.items()}
 
 
-def _calibration(asked: Asked, found: _Found, how: Folded | None) -> Calibration:
-    fitted, labelled = found.fitted, found.labels is not None
+def _calibration(options: RepairOptions, fit: _CrossFit, how: Folded | None) -> Calibration:
+    fitted, labelled = fit.fitted, fit.labels is not None
     return Calibration(
-        method=asked.method,
+        method=options.method,
         scale=fitted.affine.scale,
         bias=fitted.affine.bias,
         temperature=fitted.affine.temperature,
         se=fitted.se,
         status=fitted.status,
         split="all of them",
-        images=len(found.before),
+        images=len(fit.before),
         nll_before=fitted.nll_before if labelled else None,
         nll_after=fitted.nll_after if labelled else None,
         warnings=fitted.warnings if labelled else (),

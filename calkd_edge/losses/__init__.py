@@ -1,12 +1,11 @@
-"""Terms of the sum that a student minimises, each a function of what student and teacher said about one
-batch.
+"""Losses of the student, each a function of the outputs of student and teacher for one batch.
 
-In scope: formulae, and which of them feel the teacher's calibration. Out of scope: optimizers, epochs, other
-losses.
+In scope: formulas, and how each of them depends on the teacher's calibration. Out of scope: optimizers,
+epochs, other losses.
 
-A loss only adds a term: the student keeps the shape that its own recipe gives it. SimKD (Chen et al., CVPR
-2022) is therefore not here: its student ships with a projector and the teacher's classifier in place of its
-own, so it is another network, with another cost on a device, and not another loss.
+A loss only adds a term to the sum; it does not change the student's architecture. SimKD (Chen et al., CVPR
+2022) is therefore not included: its student ships with a projector and the teacher's classifier, so it is
+another network, with another cost on a device, and not another loss.
 """
 
 from calkd_edge.registry import Registry

@@ -1,4 +1,4 @@
-"""What every loss sees (Step), what it is built with (Context), and what it says of itself (Loss)."""
+"""The interface of a loss: its input (Step), its construction (Context) and its properties (Loss)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from calkd_edge.records import Affine
 
 @dataclass(frozen=True)
 class Outputs:
-    """What one network said about a batch: logits [B, C] float32, and features by tap."""
+    """Outputs of a network for a batch: logits [B, C] float32, and features by tap."""
 
     logits: Tensor
     features: Mapping[str, Tensor]
@@ -22,11 +22,11 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Step:
-    """All that a loss may see of one training step.
+    """The data of one training step that a loss may read.
 
     Attributes:
-        student: its outputs, with gradients.
-        teacher: its outputs without gradients, the logits already calibrated.
+        student: outputs with gradients.
+        teacher: outputs without gradients; the logits are calibrated.
         labels: [B] int64.
         indices: [B] int64, position of each image in the train split.
         epoch: fractional, from 0.0.
@@ -41,15 +41,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Context:
-    """What a loss is built with.
+    """The facts about a training with which a loss is built.
 
     Attributes:
         num_classes: C.
-        train_images: N, how many images the train split holds; indices in a Step are below it.
-        epochs: how many epochs the training lasts.
-        student_shape: shape [C, H, W] or [D] of the student's feature at a tap, by a dry forward pass.
+        train_images: N, the number of images in the train split; indices in a Step are below it.
+        epochs: number of epochs of the training.
+        student_shape: tap -> shape [C, H, W] or [D] of the student's feature, from a trial forward pass.
         teacher_shape: the same for the teacher.
-        student_module: the student's module at a path, for a loss that reads its weights.
+        student_module: path -> the student's module, for a loss that reads its weights.
         teacher_module: the same for the teacher, frozen.
     """
 
@@ -63,22 +63,22 @@ class Context:
 
 
 class TeacherEffect(NamedTuple):
-    """What calibrating the teacher changes for a loss, and a sentence that says why."""
+    """The effect of the teacher's calibration on a loss, and a sentence that gives the reason."""
 
     kind: Literal["acts", "absorbed", "partial", "no_op"]
     sentence: str
 
 
 class Loss(nn.Module):
-    """A term of the student's sum. Own layers are trained and thrown away with the loss.
+    """A term of the student's loss. Layers of a loss are trained with the student and then discarded.
 
     Attributes:
-        student_taps: taps of the student whose features it wants: a module path for what comes out of the
-            module, or PATH:input for what goes in.
-        teacher_taps: taps of the teacher; a loss with any runs the teacher live.
-        uses_teacher: whether it looks at the teacher's logits.
-        uses_labels: whether it looks at labels: it is then asked twice of mixed images, once for each label.
-        takes_mixed: whether an image may be made of two; not where the loss remembers images by index.
+        student_taps: taps of the student whose features it reads: a module path for the module's output, or
+            PATH:input for its input.
+        teacher_taps: taps of the teacher; a loss with any needs the teacher in each step.
+        uses_teacher: whether it reads the teacher's logits.
+        uses_labels: whether it reads labels; for mixed images it is then computed twice, once per label.
+        takes_mixed: whether images may be mixed; False where the loss stores embeddings by image index.
     """
 
     student_taps: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ class Loss(nn.Module):
     takes_mixed: bool = True
 
     def __call__(self, step: Step) -> Tensor:
-        """The scalar of one step, summed in float32 also where the training autocasts to fewer bits."""
+        """The scalar of one step, in float32 also under autocast."""
         with torch.autocast(step.student.logits.device.type, enabled=False):
             result: Tensor = super().__call__(step)
         return result
@@ -98,10 +98,10 @@ class Loss(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
-        """How this loss answers to the teacher's calibration; depends on the settings and the map alone."""
+        """The effect of the teacher's calibration; it depends only on the loss's settings and the map."""
         raise NotImplementedError(f"{type(self).__name__} does not define teacher_effect")
 
 
 def full_precision(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or as it is when it has float64."""
+    """The tensor in float32; float64 stays."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -1,4 +1,4 @@
-"""Class attention transfer: where in the image each class is seen."""
+"""Class attention transfer: the image regions that are evidence for each class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def cat_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared difference of two sets of class activation maps, each map of length 1.
 
     Args:
-        student: [B, K, P], a map of P cells for each of K classes.
+        student: [B, K, P], a map of P cells for each of the K classes.
         teacher: [B, K, P].
 
     Source: Guo et al., "Class Attention Transfer Based Knowledge Distillation", CVPR 2023 (arXiv 2304.12777),
@@ -29,7 +29,7 @@ def cat_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def class_activation_maps(feature: Tensor, weight: Tensor, resolution: int) -> Tensor:
     """The classifier applied to each cell of the feature, without its bias, [B, K, resolution^2].
 
-    The feature is pooled to its cells first, which gives the same as pooling the maps.
+    The feature is pooled first, which gives the same result as pooling the maps.
 
     Args:
         feature: [B, C, H, W].
@@ -44,19 +44,19 @@ def class_activation_maps(feature: Tensor, weight: Tensor, resolution: int) -> T
 class CATKD(FeatureLoss):
     """Mean squared difference between the normalized class activation maps of student and teacher.
 
-    For networks whose last map is averaged and goes straight into one linear layer. Published for CIFAR-100
+    For networks whose last map is averaged and read by one linear layer. Published for CIFAR-100
     beside 1 of cross-entropy: MobileNetV2 at resolution 2 with weight 40 (15 under VGG-13), ShuffleNetV1 and
     V2 at resolution 4 with weight 600 (80 under WRN-40-2).
 
     Args:
-        context: its shapes are checked; gives the classifiers, the student's of which learns from this too.
+        context: its shapes are checked; it provides the classifiers; the student's learns from this loss.
         student: tap of the student's last map.
         teacher: tap of the teacher's last map.
         student_classifier: path of the student's linear layer ("classifier.1").
         teacher_classifier: path of the teacher's linear layer ("fc").
-        resolution: cells of a map along each side, to which it is pooled.
+        resolution: cells along each side to which a map is pooled.
 
-    Source: Guo et al., CVPR 2023 (arXiv 2304.12777).
+    Source: Guo et al., "Class Attention Transfer Based Knowledge Distillation", CVPR 2023 (arXiv 2304.12777).
     """
 
     def __init__(
@@ -71,12 +71,14 @@ class CATKD(FeatureLoss):
     ) -> None:
         super().__init__((student,), (teacher,))
         self.resolution = resolution
-        given = map_channels(context.student_shape(student), student, "cat_kd")
-        wanted = map_channels(context.teacher_shape(teacher), teacher, "cat_kd")
-        # A tuple hides the networks' own modules, which must be neither trained nor saved twice.
+        student_channels = map_channels(context.student_shape(student), student, "cat_kd")
+        teacher_channels = map_channels(context.teacher_shape(teacher), teacher, "cat_kd")
+        student_module = context.student_module(student_classifier)
+        teacher_module = context.teacher_module(teacher_classifier)
+        # A tuple hides the networks' modules from torch: the loss must neither train nor save them.
         self._classifiers = (
-            _classifier(context.student_module(student_classifier), student_classifier, student, given),
-            _classifier(context.teacher_module(teacher_classifier), teacher_classifier, teacher, wanted),
+            _classifier(student_module, student_classifier, student, student_channels),
+            _classifier(teacher_module, teacher_classifier, teacher, teacher_channels),
         )
 
     def forward(self, step: Step) -> Tensor:
@@ -93,6 +95,6 @@ def _classifier(module: nn.Module, path: str, tap: str, channels: int) -> nn.Lin
     if not isinstance(module, nn.Linear) or module.in_features != channels:
         raise RecipeError(
             f"cat_kd: '{path}' does not read the {channels} channels of '{tap}': it is {module}",
-            remedy="Name the linear layer that gives the logits, and the last map before the pooling.",
+            remedy="Name the linear layer that computes the logits, and tap the last map before the pooling.",
         )
     return module

@@ -1,4 +1,4 @@
-"""Contrastive representation distillation: an image's two embeddings against those of other images."""
+"""Contrastive representation distillation: the two embeddings of an image against those of other images."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from calkd_edge.losses.features import FeatureLoss, direction, pooled, vector_si
 def crd_loss(positive: Tensor, negative: Tensor, is_other: Tensor, *, log_z: Tensor, odds: float) -> Tensor:
     """-log h(positive) - K * mean over the negatives of log(1 - h), mean over the batch.
 
-    h(s) = P / (P + odds) with P = exp(s) / Z: the probability that a pair belongs together, when each true
-    pair comes with K drawn ones of probability 1 / N. Computed as log-sigmoids.
+    h(s) = P / (P + odds) with P = exp(s) / Z: the probability that a pair belongs together, where each true
+    pair comes with K drawn pairs of probability 1 / N. Computed as log-sigmoids.
 
     Args:
         positive: [B], cosine / temperature of each image's pair.
-        negative: [B, K], the same for drawn images.
-        is_other: [B, K], False where the drawn image must not count as a negative.
+        negative: [B, K], the same for the drawn images.
+        is_other: [B, K], False where the drawn image does not count as a negative.
         log_z: scalar, log Z.
         odds: K / N.
 
@@ -37,25 +37,25 @@ def crd_loss(positive: Tensor, negative: Tensor, is_other: Tensor, *, log_z: Ten
 
 
 class CRD(FeatureLoss):
-    """Tells each image's own teacher embedding from those of thousands of others, kept in memory banks.
+    """Contrastive loss of each image's student and teacher embeddings against memory banks of other images.
 
-    Both embeddings are projected and normalized; each is compared with the other network's bank, which holds
-    a running mean for every training image. Negatives are drawn uniformly and with replacement from the bank,
-    once a step for the whole batch (the authors' code draws anew for each image: more memory, the same
-    expectation); those of the image's own class do not count, as soon as their class was seen. With several
-    processes all of them store all embeddings of a step. Published for CIFAR-100 with weight 0.8 beside 1 of
-    cross-entropy, on the pooled embedding, with the defaults.
+    Both embeddings are projected and normalized; each is compared with the other network's bank, which
+    contains a running mean for every training image. Negatives are drawn uniformly and with replacement from
+    the bank, once per step for all images of the batch (the authors' code draws for each image: more memory,
+    the same expectation). Negatives of the image's class do not count, once their class is known. With
+    several processes, each of them stores the embeddings of all. Published for CIFAR-100 with weight 0.8
+    beside 1 of cross-entropy, on the pooled embedding, with the defaults.
 
     Args:
-        context: sizes the projections and the banks.
+        context: sets the sizes of the projections and the banks.
         student: tap of the student; a map is averaged over its pixels.
         teacher: tap of the teacher, likewise.
-        size: of the projected embeddings. The banks take 8 * size bytes for each training image.
+        size: of the projected embeddings. The banks take 8 * size bytes per training image.
         negatives: K, drawn in each step.
         temperature: divides cosines.
-        momentum: of the old content of a bank.
+        momentum: weight of the old content of a bank.
 
-    Source: Tian et al., ICLR 2020 (arXiv 1910.10699).
+    Source: Tian et al., "Contrastive Representation Distillation", ICLR 2020 (arXiv 1910.10699).
     """
 
     takes_mixed = False
@@ -88,7 +88,7 @@ class CRD(FeatureLoss):
         self.register_buffer("log_z", torch.full((2,), torch.nan))
 
     def forward(self, step: Step) -> Tensor:
-        """A scalar; in training mode the banks take in the step's embeddings."""
+        """A scalar; in training mode the banks are updated with the step's embeddings."""
         ((student, teacher),) = self.pairs(step)
         ours = direction(self.project_student(pooled(student)), 1)
         theirs = direction(self.project_teacher(pooled(teacher)), 1)
@@ -101,7 +101,8 @@ class CRD(FeatureLoss):
         log_z = self._log_z(scores)
         odds = self.negatives / len(self.known_labels)
         total = [
-            crd_loss(*pair, is_other, log_z=one, odds=odds) for pair, one in zip(scores, log_z, strict=True)
+            crd_loss(*pair, is_other, log_z=constant, odds=odds)
+            for pair, constant in zip(scores, log_z, strict=True)
         ]
         if self.training:
             self._remember(step, ours, theirs, log_z)
@@ -110,9 +111,9 @@ class CRD(FeatureLoss):
     def _scores(
         self, embeddings: Tensor, bank: Tensor, indices: Tensor, drawn: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Of each image's own entry, [B], and of the drawn ones, [B, K]."""
-        own = (embeddings * bank[indices]).sum(1)
-        return own / self.temperature, embeddings @ bank[drawn].T / self.temperature
+        """Scores of each image's entry, [B], and of the drawn entries, [B, K]."""
+        positive = (embeddings * bank[indices]).sum(1)
+        return positive / self.temperature, embeddings @ bank[drawn].T / self.temperature
 
     @torch.no_grad()
     def _log_z(self, scores: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -134,7 +135,7 @@ class CRD(FeatureLoss):
 
 
 def _gathered(tensor: Tensor) -> Tensor:
-    """The rows of all processes, in the order of their ranks; every process brings as many."""
+    """The rows of all processes in the order of ranks; all processes have equally many."""
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
         return tensor
     pieces = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]

@@ -15,7 +15,7 @@ from calkd_edge.records import Affine
 class CrossEntropy(Loss):
     """Mean negative log-likelihood of the labels, optionally smoothed.
 
-    Source: label smoothing after Szegedy et al., CVPR 2016 (arXiv 1512.00567), section 7.
+    Source: Szegedy et al., CVPR 2016 (arXiv 1512.00567), section 7, for label smoothing.
     """
 
     uses_teacher = False
@@ -33,5 +33,5 @@ class CrossEntropy(Loss):
         )
 
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
-        """None: the labels alone speak."""
+        """None: the loss does not read the teacher."""
         return TeacherEffect("no_op", "cross-entropy reads the labels, not the teacher")

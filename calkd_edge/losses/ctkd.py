@@ -1,4 +1,4 @@
-"""Curriculum temperature: a temperature that learns to make the student's task harder."""
+"""Curriculum temperature: a learned temperature that makes the student's task harder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
-from calkd_edge.losses.effects import common_scale, effect_on_softened_logits
 from calkd_edge.losses.kd import kd_loss
+from calkd_edge.losses.teacher_effect import common_scale, effect_on_softened_logits
 from calkd_edge.records import Affine
 
 
 def reversed_gradient(value: Tensor, strength: float) -> Tensor:
-    """`value` itself; its gradient comes back times -strength.
+    """`value`; its gradient is multiplied by -strength.
 
     Source: Ganin and Lempitsky, ICML 2015 (arXiv 1409.7495), section 3.
     """
@@ -24,7 +24,7 @@ def reversed_gradient(value: Tensor, strength: float) -> Tensor:
 
 
 class CTKD(Loss):
-    """KD at one temperature that is learned against the student, by a reversed gradient.
+    """KD at a temperature that is trained adversarially, by a reversed gradient.
 
     The temperature is lowest_temperature + temperature_span * sigmoid(theta), the same for every image (the
     paper's global variant). The strength of the reversal rises along half a cosine from 0 to 1. Published
@@ -32,10 +32,10 @@ class CTKD(Loss):
 
     Args:
         context: not read.
-        lowest_temperature: reached as theta goes to minus infinity.
-        temperature_span: how far above it the temperature can rise.
+        lowest_temperature: the limit as theta goes to minus infinity.
+        temperature_span: the largest temperature minus the lowest.
         initial: theta at the start; 1 with the other defaults is a temperature of 15.6.
-        curriculum_epochs: over which the reversal comes to full strength.
+        curriculum_epochs: number of epochs until the reversal has full strength.
 
     Source: Li et al., "Curriculum Temperature for Knowledge Distillation", AAAI 2023 (arXiv 2211.16231).
     """
@@ -57,7 +57,7 @@ class CTKD(Loss):
         self.theta = nn.Parameter(torch.tensor(float(initial)))
 
     def strength(self, epoch: float) -> float:
-        """Of the reversal, in 0..1."""
+        """Strength of the gradient reversal, in 0..1."""
         return 0.5 - 0.5 * math.cos(math.pi * min(1.0, epoch / self.curriculum_epochs))
 
     def forward(self, step: Step) -> Tensor:
@@ -67,12 +67,12 @@ class CTKD(Loss):
         return kd_loss(step.student.logits, step.teacher.logits, temperature)
 
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
-        """Acts: what is learned is common to both sides, so the teacher's own temperature stays."""
+        """Acts: the learned temperature is common to both sides, so the teacher's calibration remains."""
         scale = common_scale(affine)
         if scale is None or scale <= 0 or scale == 1.0:
             return effect_on_softened_logits(affine, self.lowest)
         return TeacherEffect(
             "acts",
-            f"the teacher's side is {1 / scale:.3g} times as hot as the student's; the temperature that is "
-            "learned is common to both and cannot undo it",
+            f"the teacher's temperature is {1 / scale:.3g} times the student's; the learned temperature is "
+            "common to both and cannot undo this",
         )

@@ -1,4 +1,4 @@
-"""DIST: the student's probabilities should correlate with the teacher's, by image and by class."""
+"""DIST: the student's probabilities should correlate with the teacher's, per image and per class."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch.linalg import vector_norm
 from torch.nn import functional as F
 
 from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
-from calkd_edge.losses.effects import effect_on_softened_logits
+from calkd_edge.losses.teacher_effect import effect_on_softened_logits
 from calkd_edge.records import Affine
 
 _EPSILON = 1e-8
 _CONSTANT = 1e-7
-"""Probabilities whose centred norm is below it differ by rounding alone, and have no direction to follow."""
+"""Probabilities with a centred norm below this differ only by rounding and count as constant."""
 
 
 def pearson(first: Tensor, second: Tensor, dim: int) -> Tensor:
-    """Pearson's correlation along `dim`; a constant counts as 0 and gets no gradient.
+    """Pearson's correlation along `dim`; that of a constant is 0 and has no gradient.
 
-    The product of norms has 1e-8 added, as in the authors' code: it damps classes that nobody finds likely.
+    1e-8 is added to the product of norms, as in the authors' code: it damps classes that are improbable.
     """
     first = first - first.mean(dim, keepdim=True)
     norm = vector_norm(first, dim=dim, keepdim=True)
@@ -42,8 +42,8 @@ def dist_loss(student: Tensor, teacher: Tensor, *, beta: float, gamma: float, te
     Args:
         student: logits [B, C].
         teacher: logits [B, C].
-        beta: weight of the part by image.
-        gamma: weight of the part by class.
+        beta: weight of the part over images.
+        gamma: weight of the part over classes.
         temperature: t.
 
     Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022 (arXiv 2205.10536),
@@ -57,17 +57,17 @@ def dist_loss(student: Tensor, teacher: Tensor, *, beta: float, gamma: float, te
 
 
 class DIST(Loss):
-    """One minus the correlation with the teacher's probabilities, within images and within classes.
+    """One minus Pearson's correlation with the teacher's probabilities, within images and within classes.
 
     Published with weight 2 beside 1 of cross-entropy; temperature 4 for CIFAR-100, 1 for ImageNet.
 
     Args:
         context: not read.
         beta: weight of the correlation over an image's classes.
-        gamma: weight of the correlation over the batch's images, class by class; wants a batch of dozens.
-        temperature: divides both sides' logits.
+        gamma: weight of the correlation over the batch's images, per class; it needs a batch of dozens.
+        temperature: divides the logits of student and teacher.
 
-    Source: Huang et al., NeurIPS 2022 (arXiv 2205.10536).
+    Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022 (arXiv 2205.10536).
     """
 
     uses_labels = False
@@ -94,8 +94,8 @@ class DIST(Loss):
         )
 
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
-        """Acts: a correlation is blind to the scale of probabilities, but a temperature bends them."""
+        """Acts: a correlation ignores the scale of probabilities, but a temperature changes their shape."""
         effect = effect_on_softened_logits(affine, self.temperature)
         if effect.kind != "acts":
             return effect
-        return TeacherEffect("acts", f"{effect.sentence}; the less, the higher both temperatures are")
+        return TeacherEffect("acts", f"{effect.sentence}; the effect is smaller at higher temperatures")

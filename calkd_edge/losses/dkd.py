@@ -1,4 +1,4 @@
-"""Decoupled knowledge distillation: the label's probability and the rest, weighed apart."""
+"""Decoupled knowledge distillation: separate weights for the label's probability and the other classes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
-from calkd_edge.losses.effects import effect_on_softened_logits, effect_on_standardized_logits
 from calkd_edge.losses.standardize import standardized
+from calkd_edge.losses.teacher_effect import effect_on_softened_logits, effect_on_standardized_logits
 from calkd_edge.records import Affine
 
 
@@ -21,7 +21,7 @@ def dkd_loss(
     """alpha * TCKD + beta * NCKD, mean over the batch.
 
     TCKD = t^2 KL(b_teacher || b_student) with b = (p_label, 1 - p_label); NCKD = t^2 KL between the softmaxes
-    over the other classes. Computed in log space throughout, so that saturated logits give no infinities.
+    over the other classes. Computed in log space, so that saturated logits give no infinities.
 
     Args:
         student: logits [B, C], C >= 2.
@@ -56,21 +56,22 @@ def _parts(scaled: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class DKD(Loss):
-    """KD split into target and non-target parts, with its own warm-up.
+    """KD split into target-class and non-target-class parts, with a linear warm-up.
 
-    Published for CIFAR-100: weight 1 beside 1 of cross-entropy (beta 6 for VGG-13 and MobileNetV2); with
-    `standardize`, temperature 2 or 3 and weights 9 to 15, beta 2 for MobileNetV2.
+    Published for CIFAR-100: weight 1 beside 1 of cross-entropy, beta 8 for MobileNetV2 and ShuffleNet (6 for
+    VGG-13 to MobileNetV2). With `standardize`, temperature 2 or 3, weights 9 to 15 and, for MobileNetV2,
+    beta 2.
 
     Args:
         context: not read.
         alpha: weight of the part on the label's probability.
         beta: weight of the part on the other classes.
-        temperature: divides both sides' logits.
-        warmup_epochs: the term rises linearly to its full size over as many; 0 for none.
-        standardize: take each row's z-score first (arXiv 2403.01427); a teacher's temperature is then without
-            effect.
+        temperature: divides the logits of student and teacher.
+        warmup_epochs: the term rises linearly to its full size over this many epochs; 0 for no warm-up.
+        standardize: replace each row by its z-score first (arXiv 2403.01427); the teacher's temperature then
+            has no effect.
 
-    Source: Zhao et al., CVPR 2022 (arXiv 2203.08679); beta 8 for MobileNetV2 and ShuffleNet on CIFAR-100.
+    Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022 (arXiv 2203.08679).
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class DKD(Loss):
         return loss * share
 
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
-        """Acts, in both parts; on standardized logits a temperature does not."""
+        """Acts in both parts; with standardized logits a temperature has no effect."""
         if self.standardize:
             return effect_on_standardized_logits(affine)
         return effect_on_softened_logits(affine, self.temperature)

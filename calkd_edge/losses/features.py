@@ -1,6 +1,4 @@
-"""What losses on features share: taps in pairs, shapes checked when the loss is built, and directions that
-are safe at zero.
-"""
+"""The base of losses on features: pairs of taps, checks of shapes, and normalisation that is safe at zero."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ _TINY = 1e-12
 
 
 class FeatureLoss(Loss):
-    """A loss on pairs of features; the teacher's logits and the labels do not enter.
+    """A loss on pairs of features; it reads neither the teacher's logits nor the labels.
 
     Args:
         student: taps of the student.
@@ -41,7 +39,7 @@ class FeatureLoss(Loss):
         if len(student) != len(teacher):
             raise RecipeError(
                 f"{type(self).__name__}: `student` names {len(student)} taps and `teacher` {len(teacher)}",
-                remedy="Name as many of each: the first is compared with the first, and so on.",
+                remedy="Name equally many: the first is compared with the first, and so on.",
             )
         self.student_taps, self.teacher_taps = tuple(student), tuple(teacher)
 
@@ -49,29 +47,29 @@ class FeatureLoss(Loss):
         """The student's and the teacher's feature at each pair of taps, in float32 or better."""
         return [
             (
-                full_precision(step.student.features[own]),
-                full_precision(step.teacher.features[taught]).detach(),
+                full_precision(step.student.features[student_tap]),
+                full_precision(step.teacher.features[teacher_tap]).detach(),
             )
-            for own, taught in zip(self.student_taps, self.teacher_taps, strict=True)
+            for student_tap, teacher_tap in zip(self.student_taps, self.teacher_taps, strict=True)
         ]
 
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
-        """None: features lie before the calibrated logits."""
+        """None: calibration changes the logits, not the features."""
         return TeacherEffect(
             "no_op",
-            f"{type(self).__name__} reads features that lie before the logits, which no calibration touches",
+            f"{type(self).__name__} reads features before the logits, which calibration does not change",
         )
 
 
 def map_channels(shape: tuple[int, ...], tap: str, loss: str, *, or_vector: bool = False) -> int:
-    """C of a map [C, H, W]; with `or_vector`, D of a vector [D] too, which counts as a map of one pixel.
+    """C of a map [C, H, W]; with `or_vector`, also D of a vector [D], which counts as a map of one pixel.
 
     Raises:
         RecipeError: the feature has another shape.
     """
     if len(shape) == 3 or (or_vector and len(shape) == 1):
         return shape[0]
-    raise _refused(shape, tap, loss, "maps [C, H, W]" + (" or vectors [D]" if or_vector else ""))
+    raise _shape_error(shape, tap, loss, "maps [C, H, W]" + (" or vectors [D]" if or_vector else ""))
 
 
 def vector_size(shape: tuple[int, ...], tap: str, loss: str) -> int:
@@ -82,15 +80,15 @@ def vector_size(shape: tuple[int, ...], tap: str, loss: str) -> int:
     """
     if len(shape) in (1, 3):
         return shape[0]
-    raise _refused(shape, tap, loss, "vectors [D] or maps [C, H, W], which it averages")
+    raise _shape_error(shape, tap, loss, "vectors [D] or maps [C, H, W], which it averages")
 
 
-def _refused(shape: tuple[int, ...], tap: str, loss: str, wanted: str) -> RecipeError:
+def _shape_error(shape: tuple[int, ...], tap: str, loss: str, expected: str) -> RecipeError:
     tokens = len(shape) == 2
     return RecipeError(
         f"{loss}: the feature at '{tap}' has the shape {list(shape)}{' (tokens)' if tokens else ''}, "
-        f"but this loss compares {wanted}",
-        remedy="Tap a convolutional stage, or what goes into the classifier: its path and `:input`.",
+        f"but this loss compares {expected}",
+        remedy="Tap a convolutional stage, or the input of the classifier: its path and `:input`.",
     )
 
 
@@ -105,13 +103,13 @@ def pooled(feature: Tensor) -> Tensor:
 
 
 def same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Two maps brought to the smaller height and width of both, by average pooling."""
+    """Two maps, average-pooled to the smaller height and width of both."""
     size = (min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3]))
     return F.adaptive_avg_pool2d(first, size), F.adaptive_avg_pool2d(second, size)
 
 
 def direction(vectors: Tensor, dim: int) -> Tensor:
-    """Vectors along `dim` at length 1; the zero vector has no direction: it stays, and gets no gradient."""
+    """Vectors along `dim` normalized to length 1; the zero vector stays and gets no gradient."""
     squared = vectors.square().sum(dim, keepdim=True)
     is_zero = squared <= _TINY**2
     inverse = torch.where(is_zero, torch.ones_like(squared), squared).rsqrt()

@@ -1,4 +1,4 @@
-"""Hints: the student's feature, projected, should equal the teacher's."""
+"""Hints: the projected feature of the student should equal the teacher's feature."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from calkd_edge.losses.features import FeatureLoss, pooled, same_size, vector_si
 class Hint(FeatureLoss):
     """Mean squared error between the teacher's feature and the student's after a 1x1 projection.
 
-    Maps of different height and width are brought to the smaller of the two by average pooling; a map beside
-    a vector is averaged. Published for CIFAR-100 with weight 100 beside 1 of cross-entropy, on the middle
-    stage (there with a ReLU behind the projection, which the paper's regressor does not have).
+    Average pooling reduces the larger map to the size of the smaller; a map that is compared with a vector is
+    averaged. Published for CIFAR-100 with weight 100 beside 1 of cross-entropy, on the middle stage (there
+    with a ReLU after the projection, which the paper's regressor does not have).
 
     Args:
-        context: sizes the projection.
+        context: sets the size of the projection.
         student: tap of the student.
         teacher: tap of the teacher.
 
@@ -26,9 +26,9 @@ class Hint(FeatureLoss):
 
     def __init__(self, context: Context, *, student: str, teacher: str) -> None:
         super().__init__((student,), (teacher,))
-        given, wanted = context.student_shape(student), context.teacher_shape(teacher)
-        channels = vector_size(given, student, "hint"), vector_size(wanted, teacher, "hint")
-        self.is_map = len(given) == 3 and len(wanted) == 3
+        shapes = context.student_shape(student), context.teacher_shape(teacher)
+        channels = vector_size(shapes[0], student, "hint"), vector_size(shapes[1], teacher, "hint")
+        self.is_map = len(shapes[0]) == 3 and len(shapes[1]) == 3
         self.projection: nn.Module = (
             nn.Sequential(nn.Conv2d(*channels, 1, bias=False), nn.BatchNorm2d(channels[1]))
             if self.is_map

@@ -1,4 +1,4 @@
-"""Knowledge distillation as first proposed: match the teacher's softened probabilities."""
+"""Knowledge distillation in its original form: the student matches the teacher's softened probabilities."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
-from calkd_edge.losses.effects import effect_on_softened_logits, effect_on_standardized_logits
 from calkd_edge.losses.standardize import standardized
+from calkd_edge.losses.teacher_effect import effect_on_softened_logits, effect_on_standardized_logits
 from calkd_edge.records import Affine
 
 
@@ -21,7 +21,7 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Te
     Args:
         student: logits [B, C].
         teacher: logits [B, C].
-        temperature: above 0; the square keeps the gradient's size as the temperature rises.
+        temperature: above 0; the square keeps the size of the gradient when the temperature rises.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015 (arXiv 1503.02531), section 2.
     """
@@ -39,11 +39,11 @@ class KD(Loss):
 
     Args:
         context: not read.
-        temperature: divides both sides' logits.
-        standardize: take each row's z-score first (arXiv 2403.01427). The teacher's temperature is then
-            without effect, and only other terms set the student's confidence.
+        temperature: divides the logits of student and teacher.
+        standardize: replace each row by its z-score first (Sun et al., CVPR 2024, arXiv 2403.01427). The
+            teacher's temperature then has no effect, and only other terms set the student's confidence.
 
-    Source: Hinton et al., 2015 (arXiv 1503.02531); standardize: Sun et al., CVPR 2024 (arXiv 2403.01427).
+    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015 (arXiv 1503.02531).
     """
 
     uses_labels = False
@@ -66,7 +66,7 @@ class KD(Loss):
         return kd_loss(student, teacher, self.temperature)
 
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
-        """A temperature on the teacher acts on the teacher's side only; on standardized logits not at all."""
+        """Acts on the teacher's side only; with standardized logits a temperature has no effect."""
         if self.standardize:
             return effect_on_standardized_logits(affine)
         return effect_on_softened_logits(affine, self.temperature)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
-from calkd_edge.losses.effects import effect_on_softened_logits, effect_on_standardized_logits
 from calkd_edge.losses.standardize import standardized
+from calkd_edge.losses.teacher_effect import effect_on_softened_logits, effect_on_standardized_logits
 from calkd_edge.records import Affine
 
 Temperatures = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
@@ -35,21 +35,20 @@ def mlkd_loss(
         student: logits [B, C].
         teacher: logits [B, C].
         temperatures: every t.
-        standardize: give the first part z-scores; the other two keep the logits.
+        standardize: the first part reads z-scores; the other two read the logits.
         masks: count only images whose top probability (at temperature 1) is at most the batch's median, and
-            classes whose total probability is at most the median class'; the sums are divided as without.
+            classes whose total probability is at most the median; the divisors do not change.
 
     Source: Jin et al., "Multi-Level Logit Distillation", CVPR 2023, its L_ins, L_batch and L_class.
     """
     student, teacher = full_precision(student), full_precision(teacher)
     images, classes = (
-        _doubtful(teacher) if masks else (torch.ones_like(teacher[:, 0]), torch.ones_like(teacher[0]))
+        _masks(teacher) if masks else (torch.ones_like(teacher[:, 0]), torch.ones_like(teacher[0]))
     )
     total = student.new_zeros(())
     for temperature in temperatures:
-        own, taught = (standardized(student), standardized(teacher)) if standardize else (student, teacher)
-        log_student = F.log_softmax(own / temperature, dim=1)
-        log_teacher = F.log_softmax(taught / temperature, dim=1)
+        pair = (standardized(student), standardized(teacher)) if standardize else (student, teacher)
+        log_student, log_teacher = (F.log_softmax(logits / temperature, dim=1) for logits in pair)
         divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1)
         total = total + temperature**2 * (divergence * images).mean()
         ours, theirs = F.softmax(student / temperature, dim=1), F.softmax(teacher / temperature, dim=1)
@@ -59,8 +58,8 @@ def mlkd_loss(
     return total
 
 
-def _doubtful(teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """1 for the images [B] and classes [C] that the teacher is no surer of than of the median, else 0."""
+def _masks(teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """1 for the images [B] and classes [C] with at most the teacher's median confidence, else 0."""
     probabilities = F.softmax(teacher.detach(), dim=1)
     confidence, frequency = probabilities.amax(1), probabilities.sum(0)
     images = confidence <= confidence.quantile(0.5)
@@ -69,21 +68,21 @@ def _doubtful(teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class MLKD(Loss):
-    """KD at several temperatures, and the agreement of image-by-image and class-by-class correlations.
+    """KD at several temperatures, plus squared differences of image-by-image and class-by-class correlations.
 
-    Here on the one view that the recipe's augmentation gives. The authors' released code adds terms on a
-    second, strongly augmented view (RandAugment), and trains twice as long or longer: its published figures
-    need both. That code also multiplies each averaged term by the mask and averages again, so that its masks
-    select nothing and weigh about a half; here they select. And it takes the second view's KD terms at
-    temperatures 2 and 6 from the first view. Published with weight 0.9 beside 0.1 of cross-entropy; with
+    This version uses the single view of the recipe's augmentation. The authors' code adds terms on a second,
+    strongly augmented view (RandAugment), and trains at least twice as long: its published figures need both.
+    That code also multiplies each averaged term by the mask and averages again, so that its masks do not
+    select but act as a factor of about a half; here they select. And it computes the second view's KD terms
+    at temperatures 2 and 6 from the first view. Published with weight 0.9 beside 0.1 of cross-entropy; with
     `standardize`, weights 6 to 9 beside 0.1.
 
     Args:
         context: not read.
         temperatures: of the sum.
-        standardize: z-scores for the KD part alone (arXiv 2403.01427); the correlations read plain logits,
-            and through them a teacher's temperature still acts.
-        masks: count only images and classes that the teacher is not sure of.
+        standardize: z-scores for the KD part only (arXiv 2403.01427); the correlations read plain logits, so
+            the teacher's temperature still acts through them.
+        masks: count only images and classes with at most the teacher's median confidence.
 
     Source: Jin et al., "Multi-Level Logit Distillation", CVPR 2023 (pages 24276-24285).
     """
@@ -112,14 +111,14 @@ class MLKD(Loss):
         )
 
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
-        """Acts at every level; with standardized logits a temperature acts through the correlations alone."""
+        """Acts at every level; with standardized logits a temperature acts only through the correlations."""
         effect = effect_on_softened_logits(affine, max(self.temperatures))
         if effect.kind != "acts":
             return effect
         if self.standardize and effect_on_standardized_logits(affine).kind == "no_op":
             return TeacherEffect(
                 "partial",
-                "standardize takes the teacher's temperature out of the KD part; the masks and the two "
-                "correlations read plain logits and feel it",
+                "standardize removes the teacher's temperature from the KD part; the masks and the two "
+                "correlations read plain logits, on which it acts",
             )
         return TeacherEffect("acts", f"at the highest of its temperatures, {effect.sentence}")

@@ -1,4 +1,4 @@
-"""Normalized knowledge distillation: the label's probability, and the other classes among themselves."""
+"""Normalized knowledge distillation: the label's probability, and the distribution over the other classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
 from calkd_edge.losses.dkd import other_classes
-from calkd_edge.losses.effects import common_scale, effect_on_softened_logits
+from calkd_edge.losses.teacher_effect import common_scale, effect_on_softened_logits
 from calkd_edge.records import Affine
 
 
@@ -19,7 +19,7 @@ def nkd_loss(student: Tensor, teacher: Tensor, labels: Tensor, *, gamma: float, 
 
     p and q are the teacher's and the student's softmax at temperature 1; p' and q' those at temperature t
     over the other classes alone, each summing to 1. These are cross-entropies: at student = teacher the value
-    is not 0, and the first part still pulls the label's probability up.
+    is not 0, and the first part still raises the label's probability.
 
     Args:
         student: logits [B, C], C >= 2.
@@ -33,16 +33,16 @@ def nkd_loss(student: Tensor, teacher: Tensor, labels: Tensor, *, gamma: float, 
     """
     student, teacher, column = full_precision(student), full_precision(teacher), labels[:, None]
     log_label = F.log_softmax(student, dim=1).gather(1, column).squeeze(1)
-    wanted = F.softmax(teacher, dim=1).gather(1, column).squeeze(1)
+    teacher_label = F.softmax(teacher, dim=1).gather(1, column).squeeze(1)
     log_others = F.log_softmax(other_classes(student, labels) / temperature, dim=1)
-    wanted_others = F.softmax(other_classes(teacher, labels) / temperature, dim=1)
-    target = -wanted * log_label
-    non_target = -(wanted_others * log_others).sum(1)
+    teacher_others = F.softmax(other_classes(teacher, labels) / temperature, dim=1)
+    target = -teacher_label * log_label
+    non_target = -(teacher_others * log_others).sum(1)
     return (target + gamma * temperature**2 * non_target).mean()
 
 
 class NKD(Loss):
-    """The teacher's say on the label, and its normalized say on the other classes.
+    """Cross-entropy with the teacher's probability of the label and, normalized, of the other classes.
 
     Published with weight 1 beside 1 of cross-entropy. The defaults are those of CIFAR-100 (ResNet-34 to
     ResNet-18; none is published for mobile students); for ImageNet's MobileNet, temperature 1 and gamma 1.5.
@@ -50,7 +50,7 @@ class NKD(Loss):
     Args:
         context: not read.
         gamma: weight of the part on the other classes.
-        temperature: of that part; the label's part has temperature 1.
+        temperature: of that part; the part on the label has temperature 1.
 
     Source: Yang et al., ICCV 2023 (arXiv 2303.13005).
     """
@@ -76,12 +76,12 @@ class NKD(Loss):
         )
 
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
-        """Acts in both parts: it lowers the label's weight and flattens the other classes."""
+        """Acts in both parts: it changes the label's weight and the distribution of the other classes."""
         scale = common_scale(affine)
         if scale is None or scale <= 0 or scale == 1.0:
             return effect_on_softened_logits(affine, self.temperature)
         return TeacherEffect(
             "acts",
-            f"dividing the teacher's logits by {1 / scale:.3g} is that temperature on the label's part and "
-            f"{self.temperature / scale:.3g} on the teacher's side of the other classes",
+            f"dividing the teacher's logits by {1 / scale:.3g} is a teacher-side temperature of that size in "
+            f"the label's part and of {self.temperature / scale:.3g} in the part on the other classes",
         )

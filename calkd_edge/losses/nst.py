@@ -1,4 +1,4 @@
-"""Neuron selectivity transfer: channels as samples of one distribution, matched by a kernel."""
+"""Neuron selectivity transfer: the channels of a map are samples of a distribution, compared by a kernel."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def nst_loss(student: Tensor, teacher: Tensor, kernel: Kernel) -> Tensor:
 
     Args:
         student: [B, C, H, W].
-        teacher: [B, C', H', W']; the larger maps are pooled to the smaller's size.
-        kernel: which.
+        teacher: [B, C', H', W']; the larger maps are pooled to the size of the smaller.
+        kernel: polynomial, linear or gaussian.
 
     Source: Huang and Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017
     (arXiv 1707.01219), MMD loss.
@@ -34,18 +34,19 @@ def nst_loss(student: Tensor, teacher: Tensor, kernel: Kernel) -> Tensor:
         products = products[0].square(), products[1].square(), products[2].square()
     elif kernel == "gaussian":
         products = _gaussian(ours, theirs, products)
-    own, taught, across = (product.mean((1, 2)) for product in products)
-    return (own + taught - 2 * across).mean()
+    of_student, of_teacher, across = (product.mean((1, 2)) for product in products)
+    return (of_student + of_teacher - 2 * across).mean()
 
 
 def _gaussian(ours: Tensor, theirs: Tensor, products: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
     lengths = ours.square().sum(2), theirs.square().sum(2)
-    own = lengths[0][:, :, None] + lengths[0][:, None, :] - 2 * products[0]
-    taught = lengths[1][:, :, None] + lengths[1][:, None, :] - 2 * products[1]
+    """The three products under the Gaussian kernel."""
+    of_student = lengths[0][:, :, None] + lengths[0][:, None, :] - 2 * products[0]
+    of_teacher = lengths[1][:, :, None] + lengths[1][:, None, :] - 2 * products[1]
     across = lengths[0][:, :, None] + lengths[1][:, None, :] - 2 * products[2]
     width = across.detach().mean((1, 2), keepdim=True)
-    width = torch.where(width > 1e-6, width, torch.ones_like(width))  # all channels alike: any width will do
-    return (-own / (2 * width)).exp(), (-taught / (2 * width)).exp(), (-across / (2 * width)).exp()
+    width = torch.where(width > 1e-6, width, torch.ones_like(width))  # equal channels: any width works
+    return (-of_student / (2 * width)).exp(), (-of_teacher / (2 * width)).exp(), (-across / (2 * width)).exp()
 
 
 class NST(FeatureLoss):
@@ -56,11 +57,11 @@ class NST(FeatureLoss):
 
     Args:
         context: its shapes are checked.
-        student: taps of the student, maps.
-        teacher: as many taps of the teacher, maps.
+        student: taps of the student; their features are maps.
+        teacher: as many taps of the teacher, likewise.
         kernel: polynomial (the square of the product), linear or gaussian.
 
-    Source: Huang and Wang, 2017 (arXiv 1707.01219).
+    Source: Huang and Wang, "Like What You Like", 2017 (arXiv 1707.01219).
     """
 
     def __init__(
@@ -68,9 +69,9 @@ class NST(FeatureLoss):
     ) -> None:
         super().__init__(student, teacher)
         self.kernel: Kernel = kernel
-        for own, taught in zip(self.student_taps, self.teacher_taps, strict=True):
-            map_channels(context.student_shape(own), own, "nst")
-            map_channels(context.teacher_shape(taught), taught, "nst")
+        for student_tap, teacher_tap in zip(self.student_taps, self.teacher_taps, strict=True):
+            map_channels(context.student_shape(student_tap), student_tap, "nst")
+            map_channels(context.teacher_shape(teacher_tap), teacher_tap, "nst")
 
     def forward(self, step: Step) -> Tensor:
         """A scalar, at least 0."""

@@ -1,4 +1,4 @@
-"""The weighted sum of a recipe's losses, and what it says of the teacher's calibration."""
+"""The weighted sum of a recipe's losses, and the effect of the teacher's calibration on it."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from calkd_edge.records import Affine
 
 
 class WeightedLosses(nn.Module):
-    """Named terms, each times its weight.
+    """Named losses, each multiplied by its weight.
 
     Args:
-        terms: (name, weight, loss) in the recipe's order; a name may stand twice.
+        terms: (name, weight, loss) in the recipe's order; a name may occur more than once.
     """
 
     def __init__(self, terms: Sequence[tuple[str, float, Loss]]) -> None:
         super().__init__()
         self.names = [
-            f"{name}-{place}" if place else name for place, name in _numbered([t[0] for t in terms])
+            f"{name}-{count}" if count else name for count, name in _numbered([t[0] for t in terms])
         ]
         self.weights = [weight for _, weight, _ in terms]
         self.losses = nn.ModuleList([loss for _, _, loss in terms])
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        """Each term already weighed; their sum is the loss."""
+        """Each term times its weight; their sum is the loss."""
         return {
             name: weight * loss(step)
             for name, weight, loss in zip(self.names, self.weights, self.losses, strict=True)
         }
 
     def mixed(self, step: Step, other_labels: Tensor, share: float) -> dict[str, Tensor]:
-        """The terms for images made of two: what reads labels is asked with both, and their shares weigh.
+        """The terms for mixed images: losses that read labels are computed for both and averaged by share.
 
         Args:
             step: with the first images' labels.
             other_labels: [B] int64, the second images'.
-            share: of the first labels, in 0..1.
+            share: weight of the first labels, in 0..1.
         """
         other = replace(step, labels=other_labels)
         terms = {}
@@ -52,14 +52,15 @@ class WeightedLosses(nn.Module):
 
 
 def _numbered(names: list[str]) -> list[tuple[int, str]]:
-    return [(names[:place].count(name), name) for place, name in enumerate(names)]
+    """(number of earlier occurrences, name) of each name."""
+    return [(names[:index].count(name), name) for index, name in enumerate(names)]
 
 
 def joined_effect(losses: Sequence[Loss], affine: Affine) -> TeacherEffect:
-    """What calibrating the teacher does to a whole sum: it acts when any term feels it."""
+    """The effect of the teacher's calibration on a sum of losses: it acts if it acts on any term."""
     effects = [loss.teacher_effect(affine) for loss in losses]
     for kind in ("acts", "partial", "absorbed"):
-        felt = [effect for effect in effects if effect.kind == kind]
-        if felt:
-            return felt[0]
+        for effect in effects:
+            if effect.kind == kind:
+                return effect
     return TeacherEffect("no_op", "; ".join(dict.fromkeys(effect.sentence for effect in effects)))

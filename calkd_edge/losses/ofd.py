@@ -1,4 +1,4 @@
-"""Overhaul of feature distillation: features before the ReLU, as far as they say anything."""
+"""Overhaul of feature distillation: features before the ReLU, where they carry information."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ _FLOOR = 1e-12
 
 
 def margins(scale: Tensor, shift: Tensor) -> Tensor:
-    """The mean of each channel's negative values, [C], if it is normal with these moments; -3 |scale| where
-    less than 0.1 % of a channel is negative.
+    """The mean of each channel's negative values, [C], for a normal distribution with these moments.
+
+    It is -3 |scale| where less than 0.1 % of a channel is negative.
 
     Args:
         scale: [C], the standard deviation up to its sign: the weight of a batch normalisation.
@@ -36,7 +37,7 @@ def margins(scale: Tensor, shift: Tensor) -> Tensor:
 def ofd_loss(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
     """Partial squared distance to max(teacher, margin), summed over [C, H, W], mean over the batch.
 
-    Where the target is negative, a student below it costs nothing: the ReLU hides both.
+    Where the target is negative, a student below it adds nothing: the ReLU maps both to 0.
 
     Args:
         student: [B, C, H, W], projected.
@@ -52,19 +53,19 @@ def ofd_loss(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
 
 
 class OFD(FeatureLoss):
-    """Partial squared distance between features before the ReLU, the deepest stage counting most.
+    """Partial squared distance between features before the ReLU, with most weight on the deepest stage.
 
-    A stage counts half as much as the next deeper one. Published for CIFAR-100 with weight 0.001 beside 1 of
-    cross-entropy. Tap what goes into a stage's last ReLU ("layer3.2.relu:input").
+    A stage has half the weight of the next deeper stage. Published for CIFAR-100 with weight 0.001 beside 1
+    of cross-entropy. Tap the input of a stage's last ReLU ("layer3.2.relu:input").
 
     Args:
-        context: sizes the projections; gives the teacher's normalisations.
-        student: taps of the student, maps before an activation.
+        context: sets the sizes of the projections; provides the teacher's normalisations.
+        student: taps of the student; their features are maps before an activation.
         teacher: as many taps of the teacher, likewise.
-        teacher_norms: for each teacher tap, the path of the batch normalisation that comes last before it
-            ("layer3.2.bn2"): its weight and bias give the margins.
+        teacher_norms: for each teacher tap, the path of the last batch normalisation before it
+            ("layer3.2.bn2"): its weight and bias determine the margins.
 
-    Source: Heo et al., ICCV 2019 (arXiv 1904.01866).
+    Source: Heo et al., "A Comprehensive Overhaul of Feature Distillation", ICCV 2019 (arXiv 1904.01866).
     """
 
     def __init__(self, context: Context, *, student: Taps, teacher: Taps, teacher_norms: Taps) -> None:
@@ -75,39 +76,39 @@ class OFD(FeatureLoss):
                 remedy="Name one batch normalisation for each tap of the teacher.",
             )
         self.norm_paths = tuple(teacher_norms)
-        # A tuple hides the teacher's modules, so that they are neither trained nor saved with the loss.
+        # A tuple hides the teacher's modules from torch: the loss must neither train nor save them.
         self._norms = tuple(context.teacher_module(path) for path in self.norm_paths)
         self.projections = nn.ModuleList()
-        for own, taught in zip(self.student_taps, self.teacher_taps, strict=True):
-            given = map_channels(context.student_shape(own), own, "ofd")
-            wanted = map_channels(context.teacher_shape(taught), taught, "ofd")
-            self.projections.append(_projection(given, wanted))
+        for student_tap, teacher_tap in zip(self.student_taps, self.teacher_taps, strict=True):
+            channels_in = map_channels(context.student_shape(student_tap), student_tap, "ofd")
+            channels_out = map_channels(context.teacher_shape(teacher_tap), teacher_tap, "ofd")
+            self.projections.append(_projection(channels_in, channels_out))
 
     def forward(self, step: Step) -> Tensor:
         """A scalar."""
         total, pairs = [], self.pairs(step)
-        for place, (student, teacher) in enumerate(pairs):
+        for stage, (student, teacher) in enumerate(pairs):
             student, teacher = same_size(student, teacher)
-            margin = self._margin(place, teacher)
-            loss = ofd_loss(self.projections[place](student), teacher, margin)
-            total.append(loss / 2 ** (len(pairs) - 1 - place))
+            margin = self._margin(stage, teacher)
+            loss = ofd_loss(self.projections[stage](student), teacher, margin)
+            total.append(loss / 2 ** (len(pairs) - 1 - stage))
         return torch.stack(total).sum()
 
-    def _margin(self, place: int, teacher: Tensor) -> Tensor:
-        """Read in each step, since a plan builds losses with stand-ins for the networks' modules."""
-        norm, channels = self._norms[place], teacher.shape[1]
+    def _margin(self, stage: int, teacher: Tensor) -> Tensor:
+        """The margins of a stage, read in each step: a plan builds losses with placeholder modules."""
+        norm, channels = self._norms[stage], teacher.shape[1]
         is_norm = isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm)
         if not is_norm or not norm.affine or norm.num_features != channels:
             raise RecipeError(
-                f"ofd: the teacher's '{self.norm_paths[place]}' is no batch normalisation of "
-                f"{channels} channels with weight and bias, but {norm}",
-                remedy=f"Name the one that comes last before '{self.teacher_taps[place]}' in teacher_norms.",
+                f"ofd: the teacher's '{self.norm_paths[stage]}' is not a batch normalisation of "
+                f"{channels} channels with weight and bias: it is {norm}",
+                remedy=f"Name the last one before '{self.teacher_taps[stage]}' in teacher_norms.",
             )
         with torch.no_grad():
             return margins(norm.get_parameter("weight"), norm.get_parameter("bias")).to(teacher)
 
 
-def _projection(given: int, wanted: int) -> nn.Module:
-    convolution = nn.Conv2d(given, wanted, 1, bias=False)
-    nn.init.normal_(convolution.weight, 0.0, math.sqrt(2 / wanted))
-    return nn.Sequential(convolution, nn.BatchNorm2d(wanted))
+def _projection(channels_in: int, channels_out: int) -> nn.Module:
+    convolution = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+    nn.init.normal_(convolution.weight, 0.0, math.sqrt(2 / channels_out))
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels_out))

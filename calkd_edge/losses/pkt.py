@@ -1,4 +1,4 @@
-"""Probabilistic knowledge transfer: which images of a batch are near each other."""
+"""Probabilistic knowledge transfer: the similarities between the images of a batch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _EPSILON = 1e-7
 
 
 def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL from the teacher's to the student's probabilities of neighbourhood, mean over all B * B pairs.
+    """KL divergence of the neighbour probabilities, teacher to student, mean over all B * B pairs.
 
-    The probability of j as a neighbour of i is (1 + cosine) / 2, over its sum for i. The mean over pairs, the
-    pairs of an image with itself and the 1e-7 within the logarithm are those of the authors' code, which the
-    published weight goes with; the paper sums over the other images.
+    The probability of j as a neighbour of i is (1 + cosine) / 2 divided by its sum for i. The mean over
+    pairs, the pairs of an image with itself and the 1e-7 in the logarithm are those of the authors' code, to
+    which the published weight belongs; the paper sums over the other images.
 
     Args:
         student: [B, D].
@@ -30,12 +30,12 @@ def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _neighbours(features: Tensor) -> Tensor:
     unit = direction(features, 1)
-    likeness = ((unit @ unit.T + 1) / 2).clamp_min(0)  # rounding takes a cosine below -1
-    return likeness / likeness.sum(1, keepdim=True).clamp_min(_EPSILON)
+    similarity = ((unit @ unit.T + 1) / 2).clamp_min(0)  # a rounded cosine can be below -1
+    return similarity / similarity.sum(1, keepdim=True).clamp_min(_EPSILON)
 
 
 class PKT(FeatureLoss):
-    """KL divergence between the two networks' likeness of the batch's images, by the cosine of embeddings.
+    """KL divergence between the similarities of a batch's images, from the cosines of the embeddings.
 
     Published for CIFAR-100 with weight 30,000 beside 1 of cross-entropy, on the pooled embedding.
 

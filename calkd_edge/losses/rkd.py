@@ -1,4 +1,4 @@
-"""Relational knowledge distillation: distances and angles among the images of a batch."""
+"""Relational knowledge distillation: distances and angles between the images of a batch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from calkd_edge.losses.features import FeatureLoss, direction, pooled, vector_si
 def rkd_loss(student: Tensor, teacher: Tensor, *, distance_weight: float, angle_weight: float) -> Tensor:
     """distance_weight * RKD-D + angle_weight * RKD-A, each a Huber loss, mean over pairs and over triplets.
 
-    A distance counts in units of the mean distance between images that are apart; the angle of a triplet is
-    the cosine at its corner. Images with the same embedding have distance 0 and no angle.
+    Distances are divided by the mean distance between images with different embeddings; the angle of a
+    triplet is the cosine at its corner. Images with the same embedding have distance 0 and no angle.
 
     Args:
         student: [B, D].
@@ -34,7 +34,7 @@ def rkd_loss(student: Tensor, teacher: Tensor, *, distance_weight: float, angle_
 
 
 def _relations(embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances [B, B] over their mean, and cosines [B, B, B] at the first image."""
+    """Distances [B, B] divided by their mean, and cosines [B, B, B] at the first image."""
     apart = embeddings[None] - embeddings[:, None]
     unit = direction(apart, 2)
     distance = (apart * unit).sum(2)  # the norm, with gradient 0 at 0
@@ -47,8 +47,8 @@ def _relations(embeddings: Tensor) -> tuple[Tensor, Tensor]:
 class RKD(FeatureLoss):
     """Huber loss on the distances and angles between the embeddings of a batch's images.
 
-    Published for CIFAR-100 with weight 1 beside 1 of cross-entropy, 25 and 50 for its parts, on the pooled
-    embedding.
+    Published for CIFAR-100 with weight 1 beside 1 of cross-entropy, and 25 and 50 for its parts, on the
+    pooled embedding.
 
     Args:
         context: its shapes are checked.
@@ -57,7 +57,7 @@ class RKD(FeatureLoss):
         distance_weight: of the part on pairs.
         angle_weight: of the part on triplets.
 
-    Source: Park et al., CVPR 2019 (arXiv 1904.05068), RKD-DA.
+    Source: Park et al., "Relational Knowledge Distillation", CVPR 2019 (arXiv 1904.05068), RKD-DA.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Similarity-preserving distillation: images that are alike to the teacher should be alike to the student."""
+"""Similarity-preserving distillation: the student keeps the teacher's similarities between images."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class SP(FeatureLoss):
-    """Squared difference between the two networks' normalized products of the batch's features.
+    """Squared difference between the normalized similarity matrices of the batch, of student and teacher.
 
     Published for CIFAR-100 with weight 3000 beside 1 of cross-entropy, on the last map before pooling.
 
     Args:
         context: its shapes are checked.
-        student: tap of the student, a map or a vector.
+        student: tap of the student; its feature is a map or a vector.
         teacher: tap of the teacher, likewise.
 
-    Source: Tung and Mori, ICCV 2019 (arXiv 1907.09682).
+    Source: Tung and Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019 (arXiv 1907.09682).
     """
 
     def __init__(self, context: Context, *, student: str, teacher: str) -> None:

@@ -1,4 +1,4 @@
-"""Logit standardization: logits by their shape alone, without place or spread."""
+"""Logit standardization: logits without their mean and scale."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ _EPSILON = 1e-7
 def standardized(logits: Tensor) -> Tensor:
     """Each row's z-score: (logits - mean) / (unbiased standard deviation + 1e-7), [B, C], C >= 2.
 
-    A student that learns from it is free in the scale of its logits: only other terms of the sum set its
-    confidence.
+    It leaves the scale of the student's logits free: only other terms of the loss set its confidence.
 
     Source: Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024 (arXiv 2403.01427),
     algorithm 1; the epsilon is that of its authors' code.

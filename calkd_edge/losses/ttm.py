@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
-from calkd_edge.losses.effects import effect_on_power
+from calkd_edge.losses.teacher_effect import effect_on_power
 from calkd_edge.records import Affine
 
 Power = Annotated[float, Field(gt=0, le=10)]
@@ -22,8 +22,8 @@ def ttm_loss(student: Tensor, teacher: Tensor, power: float, *, weighted: bool) 
         student: logits [B, C].
         teacher: logits [B, C].
         power: gamma of the paper, the inverse of a temperature.
-        weighted: weigh each image by sum p^power: the larger, for a power below 1, the less certain the
-            teacher is.
+        weighted: multiply each image's term by sum p^power, which for a power below 1 is larger where the
+            teacher is less certain.
 
     Source: Zheng and Yang, "Knowledge Distillation Based on Transformed Teacher Matching", ICLR 2024
     (arXiv 2404.12711), its D(p^gamma || q).
@@ -59,12 +59,12 @@ class TTM(Loss):
         return ttm_loss(step.student.logits, step.teacher.logits, self.power, weighted=False)
 
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
-        """A temperature is absorbed: it is the same as another power."""
+        """Absorbed: a temperature is the same as another power."""
         return effect_on_power(affine, self.power)
 
 
 class WTTM(Loss):
-    """TTM with each image weighed by how undecided the teacher is, for the paper's powers below 1.
+    """TTM with each image weighted by the teacher's uncertainty, for powers below 1.
 
     Published per pair: for VGG-13 to VGG-8 beside CRD, power 0.2 and weight 4; none for mobile students.
 
@@ -86,10 +86,10 @@ class WTTM(Loss):
         return ttm_loss(step.student.logits, step.teacher.logits, self.power, weighted=True)
 
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
-        """Of a temperature, the targets take it as another power; the images' weights still move."""
+        """Partial: a temperature is another power for the targets, but it changes the images' weights."""
         effect = effect_on_power(affine, self.power)
         if effect.kind != "absorbed":
             return effect
         return TeacherEffect(
-            "partial", f"{effect.sentence} for what is matched; only the weights of the images change beyond"
+            "partial", f"{effect.sentence} for the targets; the weights of the images change as well"
         )

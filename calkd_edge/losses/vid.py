@@ -1,4 +1,4 @@
-"""Variational information distillation: how well the teacher's features can be told from the student's."""
+"""Variational information distillation: the student's features should predict the teacher's."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LEAST_VARIANCE = 1e-5
 
 
 def vid_loss(mean: Tensor, teacher: Tensor, free_variance: Tensor) -> Tensor:
-    """Negative log-likelihood of the teacher's feature, less a constant, mean over all its numbers.
+    """Negative log-likelihood of the teacher's feature, without its constant, mean over all elements.
 
     ((teacher - mean)^2 / variance + log variance) / 2, with variance = softplus(free_variance) + 1e-5.
 
     Args:
-        mean: [B, C, H, W], told from the student's feature.
+        mean: [B, C, H, W], predicted from the student's feature.
         teacher: [B, C, H, W].
         free_variance: [C], any real numbers.
 
@@ -36,16 +36,16 @@ def vid_loss(mean: Tensor, teacher: Tensor, free_variance: Tensor) -> Tensor:
 class VID(FeatureLoss):
     """Gaussian negative log-likelihood of the teacher's features given the student's, summed over stages.
 
-    The mean comes from three 1x1 convolutions, the variance is one learned number a channel. Published for
+    Three 1x1 convolutions predict the mean; the variance is one learned number per channel. Published for
     CIFAR-100 with weight 1 beside 1 of cross-entropy, on the last map of each stage.
 
     Args:
-        context: sizes the layers.
+        context: sets the sizes of the layers.
         student: taps of the student.
-        teacher: as many taps of the teacher. Maps of another size are pooled to the smaller.
-        initial_variance: at the start, of every channel.
+        teacher: as many taps of the teacher. The larger map is pooled to the size of the smaller.
+        initial_variance: of every channel at the start.
 
-    Source: Ahn et al., CVPR 2019 (arXiv 1904.05835).
+    Source: Ahn et al., "Variational Information Distillation", CVPR 2019 (arXiv 1904.05835).
     """
 
     def __init__(
@@ -59,14 +59,16 @@ class VID(FeatureLoss):
         super().__init__(student, teacher)
         free = initial_variance + math.log(-math.expm1(-initial_variance))  # softplus gives it back
         self.means, self.free_variances = nn.ModuleList(), nn.ParameterList()
-        for own, taught in zip(self.student_taps, self.teacher_taps, strict=True):
-            given = map_channels(context.student_shape(own), own, "vid", or_vector=True)
-            wanted = map_channels(context.teacher_shape(taught), taught, "vid", or_vector=True)
-            self.means.append(_mean_network(given, wanted))
-            self.free_variances.append(nn.Parameter(torch.full((wanted,), free)))
+        for student_tap, teacher_tap in zip(self.student_taps, self.teacher_taps, strict=True):
+            channels_in = map_channels(context.student_shape(student_tap), student_tap, "vid", or_vector=True)
+            channels_out = map_channels(
+                context.teacher_shape(teacher_tap), teacher_tap, "vid", or_vector=True
+            )
+            self.means.append(_mean_network(channels_in, channels_out))
+            self.free_variances.append(nn.Parameter(torch.full((channels_out,), free)))
 
     def forward(self, step: Step) -> Tensor:
-        """A scalar; below 0 where the student tells the teacher's features well."""
+        """A scalar; below 0 where the student predicts the teacher's features well."""
         total = []
         for (student, teacher), mean, free in zip(
             self.pairs(step), self.means, self.free_variances, strict=True
@@ -76,11 +78,11 @@ class VID(FeatureLoss):
         return torch.stack(total).sum()
 
 
-def _mean_network(given: int, wanted: int) -> nn.Module:
+def _mean_network(channels_in: int, channels_out: int) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(given, wanted, 1, bias=False),
+        nn.Conv2d(channels_in, channels_out, 1, bias=False),
         nn.ReLU(),
-        nn.Conv2d(wanted, wanted, 1, bias=False),
+        nn.Conv2d(channels_out, channels_out, 1, bias=False),
         nn.ReLU(),
-        nn.Conv2d(wanted, wanted, 1, bias=False),
+        nn.Conv2d(channels_out, channels_out, 1, bias=False),
     )

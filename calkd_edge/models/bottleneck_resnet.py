@@ -1,4 +1,4 @@
-"""ResNet-50 for CIFAR: bottleneck blocks behind a 3x3 stem of stride 1.
+"""ResNet-50 for CIFAR: bottleneck blocks after a 3x3 stem of stride 1.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385), table 1, with
 the stride in the 3x3 convolution and no max pooling. Module names are those of the published CIFAR
@@ -71,7 +71,7 @@ class BottleneckResNet(nn.Module):
 
 
 def resnet50(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """CIFAR ResNet-50, 23.7 M parameters; for the 224-pixel form take torchvision's.
+    """CIFAR ResNet-50, 23.7 M parameters; for 224 pixels use torchvision's.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv 1512.03385).
     """

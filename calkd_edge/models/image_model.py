@@ -35,7 +35,7 @@ class ModelDescription(Record):
 
 
 class ImageModel(nn.Module):
-    """A backbone behind its own normalisation: uint8 images in, logits out.
+    """A backbone with its normalisation: uint8 images in, logits out.
 
     Args:
         backbone: normalised float images [B, 3, H, W] -> logits [B, C].

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models import ShuffleNetV2
 from torchvision.models.shufflenetv2 import InvertedResidual
@@ -23,12 +23,6 @@ _CHANNELS = {
     1.5: [24, 176, 352, 704, 1024],
     2.0: [24, 244, 488, 976, 2048],
 }
-
-
-def _known_width(width: float) -> float:
-    if width not in _CHANNELS:
-        raise ValueError(f"the paper gives the widths {', '.join(map(str, _CHANNELS))}")
-    return width
 
 
 class Unit(InvertedResidual):  # type: ignore[misc]  # torchvision has no stubs
@@ -46,18 +40,19 @@ def shufflenet_v2(
     num_classes: int,
     image_shape: ImageShape,
     *,
-    width: Annotated[float, AfterValidator(_known_width)] = 1.0,
+    width: Annotated[float, Field(ge=0.5, le=2, multiple_of=0.5)] = 1.0,
     form: Form = "auto",
 ) -> nn.Module:
     """ShuffleNetV2: channel split and shuffle, with the four widths of the paper.
 
     Source: Ma et al., "ShuffleNet V2", ECCV 2018 (arXiv 1807.11164).
     """
-    net: nn.Module = ShuffleNetV2([4, 8, 4], _CHANNELS[width], num_classes, inverted_residual=Unit)
+    channels = _CHANNELS[round(2 * width) / 2]
+    net: nn.Module = ShuffleNetV2([4, 8, 4], channels, num_classes, inverted_residual=Unit)
     if is_cifar(form, image_shape):
         net.conv1 = nn.Sequential(
-            nn.Conv2d(3, _CHANNELS[width][0], 1, bias=False),
-            nn.BatchNorm2d(_CHANNELS[width][0]),
+            nn.Conv2d(3, channels[0], 1, bias=False),
+            nn.BatchNorm2d(channels[0]),
             nn.ReLU(inplace=True),
         )
         net.maxpool = nn.Identity()

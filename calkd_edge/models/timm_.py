@@ -15,7 +15,7 @@ from calkd_edge.models.forms import ImageShape
 
 
 def timm_model(num_classes: int, image_shape: ImageShape, *, architecture: str) -> nn.Module:
-    """A classification model of timm, untrained, as timm builds it.
+    """A classification model from timm by its architecture name, untrained.
 
     Raises:
         EnvironmentProblem: timm is not installed.

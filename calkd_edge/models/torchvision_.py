@@ -10,7 +10,7 @@ from calkd_edge.models.forms import ImageShape
 
 
 def torchvision_model(num_classes: int, image_shape: ImageShape, *, architecture: str) -> nn.Module:
-    """A classification model of torchvision, untrained, as torchvision builds it.
+    """A classification model from torchvision by its architecture name, untrained.
 
     Raises:
         RecipeError: torchvision has no classification model of that name.

@@ -73,7 +73,7 @@ class WideResNet(nn.Module):
 
 
 def wrn_16_1(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """Wide residual net WRN-16-1, 0.18 M parameters.
+    """Wide residual network WRN-16-1, 0.18 M parameters.
 
     Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016 (arXiv 1605.07146).
     """
@@ -81,7 +81,7 @@ def wrn_16_1(num_classes: int, image_shape: ImageShape) -> nn.Module:
 
 
 def wrn_16_2(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """Wide residual net WRN-16-2, 0.70 M parameters.
+    """Wide residual network WRN-16-2, 0.70 M parameters.
 
     Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016 (arXiv 1605.07146).
     """
@@ -89,7 +89,7 @@ def wrn_16_2(num_classes: int, image_shape: ImageShape) -> nn.Module:
 
 
 def wrn_40_1(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """Wide residual net WRN-40-1, 0.57 M parameters.
+    """Wide residual network WRN-40-1, 0.57 M parameters.
 
     Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016 (arXiv 1605.07146).
     """
@@ -97,7 +97,7 @@ def wrn_40_1(num_classes: int, image_shape: ImageShape) -> nn.Module:
 
 
 def wrn_40_2(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """Wide residual net WRN-40-2, 2.2 M parameters.
+    """Wide residual network WRN-40-2, 2.2 M parameters.
 
     Source: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016 (arXiv 1605.07146).
     """

@@ -28,7 +28,7 @@ from calkd_edge.recipe.schema import Recipe
 from calkd_edge.recipe.training import Choice, ModelSection
 from calkd_edge.records import Affine, Component, LossComponent
 from calkd_edge.registry import Registry
-from calkd_edge.release.gates import gates
+from calkd_edge.release.gates.validation import check_gates
 from calkd_edge.stages.params import TeacherMode
 
 _A_TEMPERATURE = Affine(scale=(1 / 1.5,))
@@ -105,8 +105,9 @@ def check(recipe: Recipe, where: str) -> CheckedRecipe:
         _component(QUANTIZERS, precision, f"{where}: precisions[{index}]")
         for index, precision in enumerate(recipe.precisions)
     )
-    gates.check(recipe.gates, [precision.name for precision in precisions], where=where)
     check_devices(recipe, where)
+    names = [precision.name for precision in precisions]
+    check_gates(recipe.gates, precisions=names, devices=recipe.devices, where=where)
     _check_teacher_file(recipe, where)
     _check_weights(recipe.teacher, teacher, f"{where}: teacher")
     _check_weights(recipe.student, student, f"{where}: student")

@@ -1,4 +1,4 @@
-"""The devices of a recipe: known names, runtimes and options, and gates that name one of them.
+"""The devices of a recipe: known names, runtimes and options.
 
 In scope: what can be known without reaching a device. Out of scope: reaching one.
 """
@@ -15,7 +15,7 @@ PLANNED_OPTIONS = ("threads", "sha256")
 
 
 def check_devices(recipe: Recipe, where: str) -> None:
-    """Check every device, `calibrate.on` and the gates' devices.
+    """Check every device, and `calibrate.on`.
 
     Raises:
         RecipeError: an unknown device, runtime or option.
@@ -29,13 +29,6 @@ def check_devices(recipe: Recipe, where: str) -> None:
             f"{where}: calibrate.on: '{recipe.calibrate.on}' is not among the devices ({', '.join(names)})",
             remedy=f"{did_you_mean(recipe.calibrate.on, names)}Name one of the devices.",
         )
-    known = [*names, *(device.label for device in recipe.devices), "target"]
-    for index, gate in enumerate(recipe.gates):
-        if gate.device is not None and gate.device not in known:
-            raise RecipeError(
-                f"{where}: gates[{index}].device: '{gate.device}' is not among {', '.join(known)}",
-                remedy=f"{did_you_mean(gate.device, known)}Or add it with --device {gate.device}.",
-            )
 
 
 def _check_device(device: DeviceSection, where: str) -> None:

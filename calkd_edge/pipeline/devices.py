@@ -77,9 +77,13 @@ def with_devices(recipe: Recipe, named: Sequence[str]) -> Recipe:
     A name may be [ssh://]USER@HOST[:PORT]; the runtime left out is the one of the device's kind.
     """
     added: list[DeviceSection] = []
-    for text in named:
-        name, runtime = split_runtime(text)
-        device = DeviceSection(name=name, runtime=runtime or runtime_of(name))
+    for device in map(device_section, named):
         if device not in (*recipe.devices, *added):
             added.append(device)
     return recipe.model_copy(update={"devices": (*recipe.devices, *added)})
+
+
+def device_section(text: str) -> DeviceSection:
+    """The device that NAME or NAME:RUNTIME names; its `label` is NAME:RUNTIME."""
+    name, runtime = split_runtime(text)
+    return DeviceSection(name=name, runtime=runtime or runtime_of(name))

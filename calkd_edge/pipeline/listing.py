@@ -26,7 +26,7 @@ from calkd_edge.recipe.training import OptimizerSection, ScheduleSection
 from calkd_edge.records import Benchmark, Quality, Record, Report
 from calkd_edge.records.quality import ConfidenceFigures, Estimate
 from calkd_edge.registry import EntryDescription, Registry
-from calkd_edge.release.gates.gate_metrics import METRICS
+from calkd_edge.release.gates.metrics import METRICS
 
 Settings = dict[str, dict[str, JsonValue]]
 

@@ -20,7 +20,8 @@ class Options:
         processes: for training.
         fresh: names of stages to run again, with all that depend on them.
         skipped_devices: names of devices to leave out; their gates are unmeasured.
-        target_devices: names added for this run; gates with `device: target` apply to them.
+        target_devices: NAME:RUNTIME of each device added for this run; gates with `device: target` apply to
+            them.
         smoke: whether the recipe is the smoke variant.
         allow_undecided: whether an undecided release gets a bundle.
         reuse_measurements: whether a latency older than the recipe allows is kept.

@@ -60,7 +60,7 @@ class StageMaker:
             params.version,
             plain,
             inputs,
-            places=locations or {},
+            locations=locations or {},
             parallel=parallel,
             measures=measures,
             resource=resource,

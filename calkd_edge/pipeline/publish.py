@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calkd_edge.engine.runner import Brought
+from calkd_edge.engine.runner import PublishedStage
 from calkd_edge.engine.stage import Stage
 from calkd_edge.engine.store import Store
 from calkd_edge.errors import CalkdError
@@ -27,7 +27,7 @@ from calkd_edge.pipeline.planned import MeasuredRow, Plan
 from calkd_edge.records import DeviceFacts, Json, PlannedStage, Report
 from calkd_edge.release.bundle import write_bundle
 from calkd_edge.release.gates.evidence import Evidence, labels_of
-from calkd_edge.release.gates.gates import judge
+from calkd_edge.release.gates.verdict import judge
 from calkd_edge.release.report.conclusions import conclusions
 from calkd_edge.release.report.drift import drift
 from calkd_edge.release.report.report import write_report
@@ -48,7 +48,7 @@ def write_release(
     plan: Plan,
     facts: Mapping[str, DeviceFacts],
     store: Store,
-    finished: Mapping[str, Brought],
+    finished: Mapping[str, PublishedStage],
     errors: Mapping[str, CalkdError],
     options: Options,
 ) -> Report:
@@ -104,7 +104,7 @@ def write_release(
     return report
 
 
-def _plan_line(stage: Stage, finished: Mapping[str, Brought]) -> PlannedStage:
+def _plan_line(stage: Stage, finished: Mapping[str, PublishedStage]) -> PlannedStage:
     result = finished.get(stage.fingerprint)
     reused, seconds = (result.reused, result.seconds) if result else (False, 0.0)
     return PlannedStage(stage=stage.name, fingerprint=stage.fingerprint, reused=reused, seconds=seconds)
@@ -136,7 +136,7 @@ def publish_models(rows: Sequence[MeasuredRow], folders: Mapping[str, Path], tar
 
 
 def write_bundle_if_allowed(
-    plan: Plan, report: Report, finished: Mapping[str, Brought], options: Options
+    plan: Plan, report: Report, finished: Mapping[str, PublishedStage], options: Options
 ) -> Path | None:
     """Write the bundle of a passed release, or of an undecided one if allowed; else remove an old bundle."""
     target = options.out / "bundle.zip"

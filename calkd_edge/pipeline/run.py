@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from calkd_edge.devices.targets import split_runtime
-from calkd_edge.engine.runner import Brought, Runner, Watcher
+from calkd_edge.engine.runner import PublishedStage, Runner, Watcher
 from calkd_edge.engine.stage import Progress, Stage
 from calkd_edge.engine.store import Store
 from calkd_edge.errors import (
@@ -137,7 +136,7 @@ def prepare_run(
         processes=processes,
         fresh=tuple(fresh),
         skipped_devices=tuple(skip_devices),
-        target_devices=tuple(split_runtime(name)[0] for name in devices),
+        target_devices=tuple(run_devices.device_section(text).label for text in devices),
         smoke=smoke,
         allow_undecided=allow_undecided,
         reuse_measurements=reuse_measurements,
@@ -243,19 +242,19 @@ def renew(plan: Plan, store: Store, options: Options) -> None:
 
 def run_stages(
     plan: Plan, runner: Runner, on_message: Callable[[str], None]
-) -> tuple[dict[str, Brought], dict[str, CalkdError]]:
+) -> tuple[dict[str, PublishedStage], dict[str, CalkdError]]:
     """Run every stage; a device that fails on the way loses only its own rows.
 
     Returns:
         Results by fingerprint, errors by device.
     """
-    results: dict[str, Brought] = {}
+    results: dict[str, PublishedStage] = {}
     errors: dict[str, CalkdError] = {}
     for stage in plan.stages:
         if any(source.fingerprint not in results for source in stage.inputs.values()):
             continue
         try:
-            result = runner.bring(stage)
+            result = runner.run(stage)
         except DeviceError as failed:
             if stage.resource == plan.checked.recipe.calibrate.on and not stage.measures:
                 raise

@@ -149,10 +149,6 @@ class Recipe(Section):
         labels = [device.label for device in self.devices]
         if len(set(labels)) != len(labels):
             raise ValueError(f"devices has an entry twice: {', '.join(labels)}")
-        for index, gate in enumerate(self.gates):
-            if gate.precision is not None and gate.precision not in names:
-                listed = ", ".join(names)
-                raise ValueError(f"gates[{index}].precision: '{gate.precision}' is not among {listed}")
         if self.student.weights is not None:
             raise ValueError("student.weights: the student is trained here; use student.pretrained: FILE")
         for name, model, training in (

@@ -1,7 +1,6 @@
-"""The nouns that cross a wall of the house: plain, frozen, validated values.
+"""Records that rooms exchange and write to files: plain, frozen, validated values.
 
-In scope: shapes of facts, their JSON and npz forms. Out of scope: computing, scoring, deciding; torch and
-onnx.
+In scope: fields, their JSON and npz forms. Out of scope: computing, scoring, deciding; torch and onnx.
 Fractions are 0..1, times carry their unit in the name, `logits` are raw scores and `probabilities` come after
 softmax.
 """
@@ -33,7 +32,14 @@ from calkd_edge.records.doctor import (
 from calkd_edge.records.energy import Energy
 from calkd_edge.records.lint import Compilation, Finding, Lint, Severity, Target
 from calkd_edge.records.predictions import Predictions
-from calkd_edge.records.quality import AtThreshold, ConfidenceFigures, Estimate, Quality, ReliabilityBin
+from calkd_edge.records.quality import (
+    AtThreshold,
+    ConfidenceFigures,
+    Estimate,
+    Evaluation,
+    Quality,
+    ReliabilityBin,
+)
 from calkd_edge.records.release import (
     ComparedMethod,
     Comparison,
@@ -57,6 +63,7 @@ from calkd_edge.records.repair import FileEnd, Repair, RepairedFile
 __all__ = [
     "Component",
     "LossComponent",
+    "Evaluation",
     "AgainstBaseline",
     "Benchmark",
     "OnDevice",

@@ -1,4 +1,4 @@
-"""What every record is, and the arrays they speak of."""
+"""The base class of records, and the types of their arrays."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ Json = JsonValue
 
 
 class Record(BaseModel):
-    """A frozen value that refuses unknown keys; its schema is what a reader of its JSON may rely on."""
+    """A frozen value that refuses unknown keys; its schema describes its JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())

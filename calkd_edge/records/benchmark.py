@@ -1,4 +1,4 @@
-"""benchmark.json: files side by side on one device, and against an earlier benchmark."""
+"""benchmark.json: files side by side on one device, and compared with an earlier benchmark."""
 
 from __future__ import annotations
 
@@ -13,42 +13,44 @@ from calkd_edge.records.release import DeviceFacts, LatencySummary, Percentile
 
 
 class TimedSource(Record):
-    """What was given: a run's folder, a bundle, or one ONNX file."""
+    """The input of a benchmark: a run's folder, a bundle, or one ONNX file."""
 
     kind: Literal["run", "bundle", "file"]
     path: str
 
 
 class Ratio(Record):
-    """A median over another, with a two-sided interval."""
+    """One median divided by another, with a two-sided interval."""
 
     value: float
     low: float
     high: float
     level: float = 0.95
-    processes: int = Field(description="of each; with one, what differs between processes is not inside")
+    processes: int = Field(
+        description="of each side; with 1, the interval leaves out differences between processes"
+    )
 
 
 class OnDevice(Record):
-    """Scope infer: the device's own time of an inference in milliseconds, without copying in and out."""
+    """Scope infer: time of an inference on the device in milliseconds, without copying in and out."""
 
     p50: Percentile
     p95: Percentile
 
 
 class Paced(Record):
-    """A schedule of ticks, as a camera gives them, and what became of it."""
+    """A schedule of ticks, such as a camera's, and how well it was kept."""
 
     rate_hz: float
-    held_hz: float = Field(description="runs that began, by the seconds between the first and the last")
+    held_hz: float = Field(description="started runs per second between the first and the last")
     ticks: int
-    missed: int = Field(description="ticks that passed while an earlier picture was worked on")
-    late_p95_ms: float = Field(description="how far behind its tick a run began")
+    missed: int = Field(description="ticks that passed during the inference of an earlier image")
+    late_p95_ms: float = Field(description="delay between a tick and the start of its run")
     late_max_ms: float
 
 
 class Soak(Record):
-    """The first window of a long run against its last, in milliseconds."""
+    """The first and the last window of a long run, in milliseconds."""
 
     seconds: float
     window_s: float
@@ -59,63 +61,67 @@ class Soak(Record):
 
 
 class TimedFile(Record):
-    """One precision on the device. No latency is told of an emulated one."""
+    """One precision on the device; an emulated device has no latency."""
 
     precision: str
     file: str
     sha256: str = Field(description="of the file that ran")
-    source_sha256: str = Field(description="of the file it was made of, where it was compiled; else the same")
+    source_sha256: str = Field(description="of the file it was compiled from; else the same as sha256")
     size_bytes: int
     session_options: dict[str, Json]
     built: dict[str, Json] | None
     emulated: bool
     latency_ms: LatencySummary | None
     p99: Percentile | None
-    infer_ms: OnDevice | None = Field(description="where the runtime tells")
+    infer_ms: OnDevice | None = Field(description="where the runtime reports it")
     paced: Paced | None
     soak: Soak | None
-    energy: Energy | None = Field(description="of the process that used most")
+    energy: Energy | None = Field(description="of the process that used the most")
     peak_memory_bytes: int | None
-    throttled: tuple[str, ...] = Field(description="counters that rose and states that were on meanwhile")
+    throttled: tuple[str, ...] = Field(
+        description="counters that rose and states that were active during the measurement"
+    )
     top1: Estimate | None
     ece: Estimate | None
-    measured_on: str | None = Field(None, description="DEVICE:RUNTIME whose answers top1 and ece score")
+    measured_on: str | None = Field(None, description="DEVICE:RUNTIME whose outputs top1 and ece score")
 
 
 class Worth(Record):
-    """Whether a precision is worth it on this device, against fp32."""
+    """Whether a precision is worth using on this device instead of fp32."""
 
     precision: str
     worth: Literal["yes", "no", "undecided", "emulated"]
-    ratio: Ratio | None = Field(description="of medians, over fp32's")
+    ratio: Ratio | None = Field(description="median over the median of fp32")
     size_ratio: float
-    energy_ratio: float | None = Field(description="of joules an inference, idle taken off")
+    energy_ratio: float | None = Field(
+        description="joules per inference over those of fp32, without idle power"
+    )
     reason: str
 
 
 class AgainstBaseline(Record):
-    """A file against the one of the same precision in an earlier benchmark."""
+    """A file compared with the file of the same precision in an earlier benchmark."""
 
     precision: str
-    interleaved: bool = Field(description="both were timed now, in turns")
-    ratio: Ratio = Field(description="of medians, over the baseline's")
+    interleaved: bool = Field(description="both were timed now, alternately")
+    ratio: Ratio = Field(description="median over the median of the baseline")
     verdict: Literal["better", "worse", "inconclusive"]
     reason: str
 
 
 class SpentSeconds(Record):
-    """Where the time went."""
+    """How long each part of a benchmark took."""
 
     whole: float
     timed: float
     warmup: float
-    idle: float = Field(description="rests in which idle power was read")
+    idle: float = Field(description="pauses in which idle power was read")
     building: float
-    overhead: float = Field(description="the whole without the four above")
+    overhead: float = Field(description="`whole` minus the four above")
 
 
 class Benchmark(Record):
-    """benchmark.json, whole. Raw samples lie beside it in benchmark.npz."""
+    """The complete benchmark.json. Raw samples are in benchmark.npz beside it."""
 
     schema_version: Literal[1] = 1
     source: TimedSource

@@ -1,4 +1,4 @@
-"""A calibration: the map itself, how it was fitted, and the proof that it stands in the file."""
+"""A calibration: its map, its fit, and the proof that the file contains it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Affine(Record):
 
     @property
     def temperature(self) -> float | None:
-        """T when this is a temperature and nothing else, None otherwise."""
+        """T when the map is a temperature alone, None otherwise."""
         plain = len(self.scale) == 1 and all(b == 0.0 for b in self.bias) and self.scale[0] > 0
         return 1.0 / self.scale[0] if plain else None
 
@@ -43,7 +43,7 @@ class Affine(Record):
         return result
 
     def undo(self, calibrated: FloatArray) -> FloatArray:
-        """The logits that `apply` would have turned into `calibrated`, float64 [N, C]."""
+        """The logits that `apply` turns into `calibrated`, float64 [N, C]."""
         values = np.asarray(calibrated, dtype=np.float64) - np.asarray(self.bias)
         if self._is_matrix(values):
             result: FloatArray = np.linalg.solve(self._matrix.T, values.T).T
@@ -62,7 +62,7 @@ class Affine(Record):
 
 
 class FoldProof(Record):
-    """What executing the folded file showed against applying the affine by hand, on real images."""
+    """Differences between the folded file and the affine applied by hand, on real images."""
 
     images: int
     max_logit_difference: float
@@ -73,14 +73,14 @@ class FoldProof(Record):
 
 
 class Calibration(Record):
-    """How a model's confidence was calibrated: the affine that was fitted and what it rests on.
+    """How a model's confidence was calibrated: the fitted affine and the images it was fitted on.
 
     `status` other than ok (or constant, where nothing was fitted) means that `scale` and `bias` are the
     identity.
     `se` is the standard error of T (temperature) or of each scale (vector); None where nothing was fitted.
     The NLL is of the images it was fitted to; None where they had no labels.
-    `fold` says how it entered the file, `fold_reason` why it was not folded; `proof` holds the largest
-    departure from dividing by hand.
+    `fold` states how it entered the file, `fold_reason` why it was not folded; `proof` holds the largest
+    difference from dividing by hand.
     """
 
     method: str
@@ -100,5 +100,5 @@ class Calibration(Record):
 
     @property
     def affine(self) -> Affine:
-        """The map itself."""
+        """The map as an affine."""
         return Affine(scale=self.scale, bias=self.bias)

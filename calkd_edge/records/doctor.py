@@ -1,4 +1,4 @@
-"""What a machine told of itself, what will run on it, and what it lacks."""
+"""Facts of a machine, what runs on it, and what it lacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from calkd_edge.records.base import Record
 
 
 class Memory(Record):
-    """Bytes; None where the machine does not tell."""
+    """Bytes; None where the machine does not report them."""
 
     total_bytes: int | None
     available_bytes: int | None
@@ -19,14 +19,14 @@ class Memory(Record):
 
 
 class Disk(Record):
-    """Where the agent will keep files, and the bytes to be had there."""
+    """The folder of the agent's files, and its free bytes."""
 
     folder: str
     free_bytes: int | None
 
 
 class ClockFacts(Record):
-    """A clock in MHz; `floats`: it follows the load, None where the machine does not tell."""
+    """A clock in MHz; `floats`: it follows the load, None where the machine does not report it."""
 
     name: str
     min_mhz: float | None
@@ -37,31 +37,31 @@ class ClockFacts(Record):
 
 
 class Power(Record):
-    """Milliwatts by rail when it was looked at, and where they can be read without being root."""
+    """Milliwatts by rail at the time of the probe, and the source that is readable without root."""
 
     source: Literal["hwmon", "tegrastats"] | None
     rails_mw: dict[str, float]
 
 
 class Interpreter(Record):
-    """One Python of a machine; with a problem it did not answer, and nothing is known of it."""
+    """A Python of a machine; one with a problem did not answer, and the other fields are None."""
 
     path: str
-    running: bool = Field(description="it runs the agent")
+    running: bool = Field(description="whether it runs the agent")
     version: str | None
     prefix: str | None
     venv: bool | None
-    managed: bool | None = Field(description="its system forbids pip outside of a venv")
-    packages: dict[str, str] | None = Field(description="what it can import -> version")
+    managed: bool | None = Field(description="whether its system forbids pip outside of a venv")
+    packages: dict[str, str] | None = Field(description="importable package -> version")
     problem: str | None
 
     def has(self, package: str) -> bool:
-        """Whether it can import that."""
+        """Whether it can import a package."""
         return package in (self.packages or {})
 
 
 class MachineFacts(Record):
-    """The agent's reply to `doctor`: what a machine tells; None and empty where it does not."""
+    """The agent's reply to `doctor`; None or empty where the machine does not report a fact."""
 
     board: str
     compatible: tuple[str, ...]
@@ -74,7 +74,7 @@ class MachineFacts(Record):
     emulated: bool
     container: bool
     nvidia_gpu: bool
-    libraries: dict[str, str] = Field(description="NVIDIA's, with the version in the file's name")
+    libraries: dict[str, str] = Field(description="NVIDIA's libraries -> version in the name of the file")
     memory: Memory
     disk: Disk
     power_mode: str | None
@@ -84,18 +84,18 @@ class MachineFacts(Record):
     temperatures_c: dict[str, float]
     power: Power
     events: dict[str, float] = Field(description="over-current and throttling, counted since the start")
-    throttled: dict[str, float] = Field(description="cooling devices that slow something down; 0: not now")
-    firmware_throttled: int | None = Field(description="a Raspberry Pi's bits: 0-3 now, 16-19 earlier")
+    throttled: dict[str, float] = Field(description="cooling devices that slow a component down; 0: not now")
+    firmware_throttled: int | None = Field(description="bits of a Raspberry Pi: 0-3 now, 16-19 earlier")
     interpreters: tuple[Interpreter, ...]
 
     @property
     def python(self) -> Interpreter | None:
-        """The one that runs the agent."""
-        return next((one for one in self.interpreters if one.running), None)
+        """The interpreter that runs the agent."""
+        return next((interpreter for interpreter in self.interpreters if interpreter.running), None)
 
 
 class Jetson(Record):
-    """What a release of Jetson Linux brings; None where the release is not known here."""
+    """Components of a release of Jetson Linux; None where the release is unknown."""
 
     chip: str
     capability: str | None = Field(description="of its GPU, such as sm_87")
@@ -106,26 +106,26 @@ class Jetson(Record):
 
 
 class Runnable(Record):
-    """Whether one runtime there will run files of one precision."""
+    """Whether a runtime of the machine runs files of a precision."""
 
     runtime: str
     version: str | None
     precision: str
     runs: bool
-    gains: bool | None = Field(description="whether it is expected to be faster than fp32; None: not known")
-    why: str = Field(description="empty where there is nothing to say")
+    gains: bool | None = Field(description="whether it is expected to be faster than fp32; None: unknown")
+    why: str = Field(description="the reason; may be empty")
 
 
 class Symptom(Record):
-    """Something to know before a model is run there, and what to do about it."""
+    """A problem to know before a model runs on the machine, and its remedy."""
 
     kind: Literal["missing", "trap", "warning"]
     what: str
-    remedy: str = Field(description="the command, where there is one")
+    remedy: str = Field(description="a command where one exists")
 
 
 class DoctorReport(Record):
-    """calkd-edge doctor --json, whole."""
+    """The output of calkd-edge doctor --json."""
 
     schema_version: Literal[1] = 1
     device: str
@@ -136,5 +136,5 @@ class DoctorReport(Record):
 
     @property
     def usable(self) -> bool:
-        """Whether anything there can run a model."""
-        return any(one.runs for one in self.runnable)
+        """Whether any runtime of the machine can run a model."""
+        return any(line.runs for line in self.runnable)

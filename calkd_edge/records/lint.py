@@ -1,4 +1,4 @@
-"""What the linter found in an ONNX file."""
+"""Findings of the linter in an ONNX file."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ Target = Literal["tensorrt", "onnxruntime"]
 
 
 class Finding(Record):
-    """One thing that stands in a file and should not, or that its user should know."""
+    """A problem of a file, or a fact that its user should know."""
 
     rule: str = Field(description="as listed by calkd-edge list lint-rules")
     severity: Severity
-    node: str = Field(description="the first node it was seen at; empty where it is about the whole file")
-    message: str = Field(description="what stands there, and why it matters")
+    node: str = Field(description="the first node with it; empty where it concerns the file as a whole")
+    message: str = Field(description="what is wrong, and why it matters")
     remedy: str
-    places: int = Field(1, description="how many nodes it was seen at")
+    places: int = Field(1, description="how many nodes have it")
 
 
 class Compilation(Record):
-    """What a compiler made of a file."""
+    """The result of compiling a file."""
 
     compiler: str
     capability: str = Field(description="compute capability compiled for, such as SM86")
-    errors: tuple[str, ...] = Field(description="node (operator): reason; empty where there is a plan")
+    errors: tuple[str, ...] = Field(description="node (operator): reason; empty where compiling succeeded")
     kernels: int
     weighted: dict[str, int] = Field(
-        description="first input's type of every convolution and product -> how many"
+        description="type of the first input of every convolution and product -> how many"
     )
 
 
 class Lint(Record):
-    """A file held against the rules of what is to run it."""
+    """A file checked against the rules of the runtime that will run it."""
 
     schema_version: Literal[1] = 1
     file: str
@@ -49,5 +49,5 @@ class Lint(Record):
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """Those with which the file is not to be shipped."""
-        return tuple(one for one in self.findings if one.severity == "error")
+        """Findings with which the file must not ship."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")

@@ -1,4 +1,4 @@
-"""What a model said about labelled images, and the file that holds it."""
+"""Outputs of a model for labelled images, and their file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from calkd_edge.records.base import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said about labelled images, image by image.
+    """Outputs of a model for labelled images, one row per image.
 
     Attributes:
         logits: [N, C] float32, raw scores as the model returned them.
         labels: [N] int64.
-        indices: [N] int64, position of each image in the prepared data: two models are compared only where
-        equal.
+        indices: [N] int64, position of each image in the prepared data; models are compared on equal ones.
         probabilities: [N, C] float32 as the model returned them, or None when only logits were kept.
     """
 

@@ -29,7 +29,7 @@ class ReliabilityBin(Record):
 
 
 class AtThreshold(Record):
-    """What a threshold on confidence takes, and how many of those are right; None where it takes nothing."""
+    """Images that reach a confidence threshold, and how many are right; precision None when none do."""
 
     threshold: float
     taken: int
@@ -38,32 +38,35 @@ class AtThreshold(Record):
 
 
 class ConfidenceFigures(Record):
-    """Further figures of confidence: to be read beside ECE, never to be gated on.
+    """Further figures of confidence: to read beside ECE, never for a gate.
 
-    `ece_floor_95` is what perfect calibration exceeds in 5 of 100 samples, `consistency_p` how often it shows
-    as much as this model does. `auroc` is None when all answers are right or all are wrong.
+    `ece_floor_95` is the ECE that perfect calibration exceeds in 5 of 100 samples, `consistency_p` the share
+    of such samples whose ECE is at least that of this model. `auroc` is None when all answers are right or
+    all are wrong.
     """
 
     ece_floor_95: float = Field(description="ECE that perfect calibration exceeds in 5 of 100 samples")
     consistency_p: float = Field(description="how often perfect calibration shows an ECE this large")
     ece_classwise: float = Field(description="static calibration error (SCE), equal width, mean over classes")
     rmsce: float = Field(description="root mean squared gap of equal-width bins")
-    l2_debiased: float = Field(description="the same of equal-mass bins, less the variance of accuracy")
+    l2_debiased: float = Field(description="the same with equal-mass bins, minus the variance of accuracy")
     mce: float = Field(description="largest gap of any equal-width bin")
     smece: float = Field(description="smooth ECE")
     ks: float = Field(description="Kolmogorov-Smirnov error")
     brier_toplabel: float = Field(description="mean (confidence - correct)^2, 0..1")
-    nll_refinement: float = Field(description="NLL less the temperature gap: what no temperature mends")
-    auroc: float | None = Field(description="a right answer is more confident than a wrong one")
+    nll_refinement: float = Field(description="NLL minus the temperature gap: what no temperature can remove")
+    auroc: float | None = Field(
+        description="probability that a right answer is more confident than a wrong one"
+    )
     aurc: float = Field(description="mean error rate among the k most confident, over k")
 
 
 class Quality(Record):
     """How right a model is and how well its confidence says so, on one set of images.
 
-    `ece_floor` is the ECE that a perfectly calibrated model with these confidences would show by chance;
+    `ece_floor` is the ECE that a perfectly calibrated model with these confidences shows by chance;
     `temperature_gap` is NLL - NLL at the best temperature, cross-fitted: what one temperature could still
-    mend.
+    improve.
     """
 
     images: int
@@ -84,3 +87,9 @@ class Quality(Record):
     bins: int
     reliability: tuple[ReliabilityBin, ...]
     confidence_histogram: tuple[int, ...] = Field(description="images per 1/20 of confidence, (a, b]")
+
+
+class Evaluation(Quality):
+    """The figures of a classifier that was made elsewhere; `data` says on which images."""
+
+    data: str

@@ -1,4 +1,4 @@
-"""What was measured, judged and reported: from a percentile to report.json."""
+"""Measurements, gate results and the report: from a percentile to report.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from calkd_edge.records.quality import AtThreshold, Estimate, Quality
 
 
 class Percentile(Record):
-    """A latency percentile with distribution-free bounds; None where the sample cannot carry them."""
+    """A latency percentile with distribution-free bounds; None where the sample is too small."""
 
     value: float | None
     low: float | None
@@ -43,7 +43,7 @@ class LatencySummary(Record):
 
 
 class DeviceFacts(Record):
-    """What the agent's probe saw on a device; the same record on a laptop and on a board."""
+    """Facts of a device from the agent's probe; the same record for a laptop and a board."""
 
     board: str
     machine: str
@@ -63,7 +63,7 @@ class DeviceFacts(Record):
 class Measurement(Record):
     """One model in one precision on one device: the file that ran, its quality and its latency.
 
-    `latency_ms` of an emulated device is kept, and says nothing about speed.
+    `latency_ms` of an emulated device is kept, but does not show speed.
     """
 
     model: Literal["teacher", "student", "control"]
@@ -84,7 +84,7 @@ class Measurement(Record):
 
     @property
     def label(self) -> str:
-        """How a sentence names it."""
+        """Its name in sentences."""
         state = "" if self.calibrated else " (uncalibrated)"
         return f"{self.model} {self.precision}{state} on {self.device}"
 
@@ -93,11 +93,15 @@ GateOutcome = Literal["passed", "failed", "undecided", "unmeasured"]
 
 
 class GateResult(Record):
-    """What became of one limit on one measurement."""
+    """The result of one limit on one measurement."""
 
     metric: str
     measurement: str
-    limit: str
+    limit: str = Field(description="as text, such as `at most 1 %`")
+    bound: dict[Literal["max", "min", "within"], float] = Field(
+        default_factory=dict,
+        description="the limit as a number, in the unit of `value`; empty in older files",
+    )
     value: float | None
     low: float | None
     high: float | None
@@ -115,7 +119,7 @@ class Verdict(Record):
 
 
 class ThresholdShift(Record):
-    """How much more a model takes at a threshold than its reference, and how much more of that is right."""
+    """Coverage and precision at a threshold: the model minus its reference."""
 
     threshold: float
     coverage: Estimate
@@ -123,10 +127,10 @@ class ThresholdShift(Record):
 
 
 class Shift(Record):
-    """A precision against fp32 on the same images, both calibrated in one way.
+    """A precision minus fp32 on the same images, both calibrated in the same way.
 
-    `none`: neither is; `of_fp32`: both carry the map that was fitted to fp32; `own`: each its own, as
-    shipped.
+    `none`: neither is calibrated; `of_fp32`: both have the map that was fitted to fp32; `own`: each has its
+    own map, as shipped.
     """
 
     calibration: Literal["none", "of_fp32", "own"]
@@ -135,7 +139,7 @@ class Shift(Record):
 
 
 class Drift(Record):
-    """What a precision did to confidence, and what calibrating it anew took back."""
+    """How a precision changes confidence, before and after its own calibration."""
 
     measurement: str
     images: int
@@ -143,7 +147,7 @@ class Drift(Record):
 
 
 class Corrupted(Record):
-    """A file's figures on images that one corruption changed; severity 1 to 3, or `none` and 0."""
+    """Figures of a file on images with one corruption; severity 1 to 3, or `none` and 0."""
 
     corruption: str
     severity: int
@@ -156,17 +160,17 @@ class Corrupted(Record):
 
 
 class OutOfDistribution(Record):
-    """One file on the same images under every corruption; the first row is of the images as they were."""
+    """A file on the same images under every corruption; the first row is without corruption."""
 
     measurement: str
     rows: tuple[Corrupted, ...]
 
 
 class ComparedMethod(Record):
-    """What one map makes of confidence, cross-fitted on the calibration split.
+    """Confidence under one calibration map, cross-fitted on the calibration split.
 
-    `ships` is false for tables behind the softmax, which no file can carry; they have no NLL, for they speak
-    of the predicted class alone.
+    `ships` is false for tables after the softmax, which no file can contain. They have no NLL, because they
+    calibrate the predicted class alone.
     """
 
     method: str
@@ -179,14 +183,14 @@ class ComparedMethod(Record):
 
 
 class Comparison(Record):
-    """Every map that was asked for, on one file's confidence; the first row is of confidence as it is."""
+    """Every requested map on the confidence of one file; the first row is without a map."""
 
     measurement: str
     rows: tuple[ComparedMethod, ...]
 
 
 class PlannedStage(Record):
-    """One line of the plan as the report shows it."""
+    """A line of the plan in the report."""
 
     stage: str
     fingerprint: str
@@ -195,7 +199,7 @@ class PlannedStage(Record):
 
 
 class Report(Record):
-    """report.json, whole."""
+    """The complete report.json."""
 
     schema_version: Literal[1] = 1
     name: str
@@ -204,7 +208,7 @@ class Report(Record):
     measurements: tuple[Measurement, ...]
     devices: dict[str, DeviceFacts]
     conclusions: tuple[str, ...] = Field(
-        description="sentences a reader needs: does int8 pay, did calibration help"
+        description="sentences a reader needs: is int8 worth it, did calibration help"
     )
     drift: tuple[Drift, ...] = ()
     out_of_distribution: tuple[OutOfDistribution, ...] = ()

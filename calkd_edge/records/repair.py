@@ -1,4 +1,4 @@
-"""What came of measuring or repairing a classifier that was made elsewhere."""
+"""The result of measuring or calibrating a classifier that another tool made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from calkd_edge.records.quality import Estimate, Quality
 
 
 class FileEnd(Record):
-    """How a file ends: where its logits are, what its scores are, and how many softmaxes lie between."""
+    """How a file ends: its logits, its scores, and the number of softmaxes between them."""
 
     logits: str
     scores: str
@@ -29,11 +29,11 @@ class RepairedFile(Record):
 
 
 class Repair(Record):
-    """Confidence before and after, image by image out of the fit's sight.
+    """Confidence before and after calibration, on images that the fit has not used.
 
     `before` and `after` are of the same images; `after` is cross-fitted: each image is judged by a map fitted
-    to the other folds. `calibration` is fitted to all of them and is what a written file holds. Without
-    labels there is nothing to measure but confidence itself.
+    to the other folds. `calibration` is fitted to all images and is what a written file contains. Without
+    labels only confidence itself is measured.
     """
 
     schema_version: Literal[1] = 1

@@ -1,5 +1,5 @@
-"""Numbers in, a decision, a page and a bundle out.
+"""From measurements to a verdict, a report and a bundle.
 
-In scope: gates, report, figures, conclusions, bundle.
-Out of scope: measuring again, devices, models; torch and onnx.
+In scope: gates, report, figures, conclusions, bundle, model card.
+Out of scope: measuring, devices, models; torch and onnx.
 """

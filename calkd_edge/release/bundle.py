@@ -1,4 +1,4 @@
-"""The bundle: what ships and where it came from, in one zip whose bytes depend on its content alone."""
+"""The bundle: the released files and their origin, in one zip whose bytes depend on its content alone."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided
+from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided, RecipeError
 from calkd_edge.files import replacing
 from calkd_edge.records import Json, Report
 from calkd_edge.release import card
-from calkd_edge.release.report.report import HTML_NAME, JSON_NAME, render_html, render_json
+from calkd_edge.release.report.page import render_html
+from calkd_edge.release.report.report import HTML_NAME, JSON_NAME, render_json
 
 BUNDLE_SCHEMA_VERSION = 1
 MANIFEST, SUMS, CARD = "manifest.json", "SHA256SUMS", "MODEL_CARD.md"
@@ -27,36 +28,46 @@ INPUTS = "golden/inputs.npz"
 _DATE = (1980, 1, 1, 0, 0, 0)
 _LARGE = 1 << 31
 
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+class FileFacts(TypedDict):
+    """What the manifest lists of a file."""
+
+    sha256: str
+    bytes: int
+
 
 def write_bundle(
     target: Path,
     *,
     report: Report,
     files: Mapping[str, Path],
-    golden: Mapping[str, NDArray[Any]],
+    golden: Arrays,
     card_first_word: str,
 ) -> Path:
-    """Write the zip, whole or not at all, and return its path. Equal content gives equal bytes.
+    """Write the zip, completely or not at all, and return its path. Equal content gives equal bytes.
 
     Args:
         target: the zip to write or replace.
         report: must have passed, or be undecided with `card_first_word="undecided"`.
         files: name inside the bundle -> file, e.g. {"model.int8.onnx": ...}.
-        golden: "images" -> uint8 [n, 3, H, W], and for each file that runs "NAME/OUTPUT" -> what that
-            output of that file was on them.
-        card_first_word: how the model card begins.
+        golden: "images" -> uint8 [n, 3, H, W], and for each file that runs "NAME/OUTPUT" -> [n, ...], that
+            output of the file for these images.
+        card_first_word: first word of the model card.
 
     Raises:
         GateFailed: the report failed, or is a smoke run.
-        GateUndecided: the report is undecided and the card would not say so first.
+        GateUndecided: the report is undecided and the card does not begin with that word.
         EnvironmentProblem: a file is missing.
-        ValueError: golden arrays or names that do not fit together.
+        ValueError: golden arrays and file names do not match.
     """
-    _may_ship(report, card_first_word)
+    _check_verdict(report, card_first_word)
     for name, path in files.items():
         if not path.is_file():
             raise EnvironmentProblem(
-                f"{path}: the bundle's {name} is not there", remedy="Run the recipe again."
+                f"{path}: this file is missing, the bundle needs it as {name}",
+                remedy="Run the recipe again.",
             )
     packed = _golden_files(golden, files)
     texts = {
@@ -78,20 +89,41 @@ def write_bundle(
     return target
 
 
-def verify_bundle(path: Path) -> list[str]:
-    """Everything that is wrong with a bundle, as sentences; empty when it is sound.
+def verify(bundle: str | Path) -> list[str]:
+    """Every problem of a bundle, one sentence each; empty when each file is as it was written.
 
-    Reads every byte: missing, altered and surplus files, names that lead out of a folder, a checksum list
-    that disagrees, a newer schema.
+    Reads every byte and reports missing, altered and surplus files, names that lead out of a folder, a
+    checksum list that disagrees with the manifest, and a newer schema. It loads no model.
+
+    Args:
+        bundle: path of a bundle.zip.
+
+    Raises:
+        RecipeError: there is no such file.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from calkd_edge.release.bundle import verify
+        >>> path = Path(tempfile.mkdtemp()) / "bundle.zip"
+        >>> _ = path.write_text("not a zip file")
+        >>> [problem.split(": ")[1] for problem in verify(path)]
+        ['not a readable bundle']
     """
+    path = Path(bundle)
+    if not path.is_file():
+        raise RecipeError(
+            f"{path}: there is no such file",
+            remedy="Name a bundle.zip: calkd-edge verify runs/NAME/bundle.zip",
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             return _problems(archive)
-    except (OSError, zipfile.BadZipFile, EOFError) as wrong:
-        return [f"{path}: not a readable bundle: {wrong}"]
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        return [f"{path}: not a readable bundle: {error}"]
 
 
-def _may_ship(report: Report, first_word: str) -> None:
+def _check_verdict(report: Report, first_word: str) -> None:
     if report.verdict in ("failed", "smoke"):
         raise GateFailed(
             f"{report.name}: the verdict is {report.verdict}; only a passed or undecided release is bundled",
@@ -99,16 +131,16 @@ def _may_ship(report: Report, first_word: str) -> None:
         )
     if report.verdict == "undecided" and first_word != "undecided":
         raise GateUndecided(
-            f"{report.name}: an undecided release must say so in the first word of its card",
-            remedy="Pass --allow-undecided, or gather the evidence that the report names.",
+            f"{report.name}: the card of an undecided release must begin with the word undecided",
+            remedy="Pass --allow-undecided, or collect the evidence that the report names.",
         )
 
 
-def _golden_files(golden: Mapping[str, NDArray[Any]], files: Mapping[str, Path]) -> dict[str, bytes]:
+def _golden_files(golden: Arrays, files: Mapping[str, Path]) -> dict[str, bytes]:
     images = golden.get("images")
     if images is None or images.dtype != np.uint8 or images.ndim != 4:
         raise ValueError("golden needs 'images': uint8 [n, 3, H, W]")
-    outputs: dict[str, dict[str, NDArray[Any]]] = {}
+    outputs: dict[str, dict[str, NDArray[np.generic]]] = {}
     for key, values in golden.items():
         if key == "images":
             continue
@@ -120,8 +152,8 @@ def _golden_files(golden: Mapping[str, NDArray[Any]], files: Mapping[str, Path])
     return packed | {f"golden/{name}.npz": _npz(arrays) for name, arrays in sorted(outputs.items())}
 
 
-def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """An .npz with fixed dates, as numpy.load reads it."""
+def _npz(arrays: Arrays) -> bytes:
+    """An .npz with fixed dates that numpy.load reads."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
@@ -131,12 +163,15 @@ def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def _manifest(report: Report, listed: Mapping[str, dict[str, Any]]) -> bytes:
+def _manifest(report: Report, listed: Mapping[str, FileFacts]) -> bytes:
     tree: dict[str, Json] = {
         "schema_version": BUNDLE_SCHEMA_VERSION,
         "name": report.name,
         "verdict": report.verdict,
-        "files": {name: listed[name] for name in sorted(listed)},
+        "files": {
+            name: {"sha256": facts["sha256"], "bytes": facts["bytes"]}
+            for name, facts in sorted(listed.items())
+        },
         "provenance": [stage.model_dump(include={"stage", "fingerprint"}) for stage in report.plan],
         "environment": report.environment,
     }
@@ -147,7 +182,7 @@ def _check_names(names: list[str]) -> None:
     reserved = {MANIFEST, SUMS}
     for name in names:
         if names.count(name) > 1 or name in reserved or not _is_safe(name):
-            raise ValueError(f"'{name}' cannot be a file's name in a bundle")
+            raise ValueError(f"'{name}' cannot be the name of a file in a bundle")
 
 
 def _is_safe(name: str) -> bool:
@@ -164,21 +199,21 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes | Path) -> None:
         return
     with (
         content.open("rb") as source,
-        archive.open(info, "w", force_zip64=content.stat().st_size > _LARGE) as inside,
+        archive.open(info, "w", force_zip64=content.stat().st_size > _LARGE) as entry,
     ):
-        shutil.copyfileobj(source, inside, 1 << 20)
+        shutil.copyfileobj(source, entry, 1 << 20)
 
 
-def _facts_of_bytes(content: bytes) -> dict[str, Any]:
+def _facts_of_bytes(content: bytes) -> FileFacts:
     return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
-def _facts_of_file(path: Path) -> dict[str, Any]:
+def _facts_of_file(path: Path) -> FileFacts:
     with path.open("rb") as source:
         return {"sha256": _digest(source), "bytes": path.stat().st_size}
 
 
-def _digest(source: Any) -> str:
+def _digest(source: IO[bytes]) -> str:
     total = hashlib.sha256()
     while chunk := source.read(1 << 20):
         total.update(chunk)
@@ -199,25 +234,25 @@ def _problems(archive: zipfile.ZipFile) -> list[str]:
             f"the bundle has schema version {version}, newer than {BUNDLE_SCHEMA_VERSION}: upgrade calkd-edge"
         ]
     problems = [f"{name} is in the bundle twice" for name in sorted({n for n in names if names.count(n) > 1})]
-    problems += [f"{name!r} is no name of a bundle's file" for name in names if not _is_safe(name)]
+    problems += [f"{name!r} cannot be the name of a file in a bundle" for name in names if not _is_safe(name)]
     problems += [f"{name} is missing" for name in sorted({*listed, SUMS} - set(names))]
     problems += [
         f"{name} is surplus: the manifest does not list it" for name in sorted(_surplus(names, listed))
     ]
-    found = {name: _found(archive, name) for name in sorted((set(listed) | {MANIFEST}) & set(names))}
-    for name, digest in found.items():
+    digests = {name: _digest_of(archive, name) for name in sorted((set(listed) | {MANIFEST}) & set(names))}
+    for name, digest in digests.items():
         if name in listed and digest != listed[name].get("sha256"):
             problems.append(f"{name} was altered: its SHA-256 is not the manifest's")
     if SUMS in names:
-        problems += _disagreements(archive, found, listed)
+        problems += _disagreements(archive, digests, listed)
     return problems
 
 
-def _surplus(names: list[str], listed: Mapping[str, Any]) -> set[str]:
+def _surplus(names: list[str], listed: Mapping[str, FileFacts]) -> set[str]:
     return set(names) - set(listed) - {MANIFEST, SUMS}
 
 
-def _found(archive: zipfile.ZipFile, name: str) -> str:
+def _digest_of(archive: zipfile.ZipFile, name: str) -> str:
     try:
         with archive.open(name) as source:
             return _digest(source)
@@ -226,12 +261,14 @@ def _found(archive: zipfile.ZipFile, name: str) -> str:
 
 
 def _disagreements(
-    archive: zipfile.ZipFile, found: Mapping[str, str], listed: Mapping[str, Any]
+    archive: zipfile.ZipFile, digests: Mapping[str, str], listed: Mapping[str, FileFacts]
 ) -> list[str]:
     try:
         lines = archive.read(SUMS).decode().splitlines()
         sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     except (zipfile.BadZipFile, UnicodeDecodeError):
         return [f"{SUMS} was altered"]
-    expected = {name: facts.get("sha256") for name, facts in listed.items()} | {MANIFEST: found.get(MANIFEST)}
+    expected = {name: facts.get("sha256") for name, facts in listed.items()} | {
+        MANIFEST: digests.get(MANIFEST)
+    }
     return [] if sums == expected else [f"{SUMS} and {MANIFEST} disagree: one of them was altered"]

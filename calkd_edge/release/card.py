@@ -1,48 +1,55 @@
-"""The model card: what a person must know before using the file, generated from the report."""
+"""The model card: what a person must know before using the model, generated from the report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from calkd_edge.records import Json, Report
-from calkd_edge.release.report import page, table
-from calkd_edge.release.report.report import environment
+from calkd_edge.release.report import table
+from calkd_edge.release.report.page import LEADS, summary, template_environment
+from calkd_edge.release.report.sections.calibration import fits
 
 
 def render(
-    report: Report, *, files: Sequence[str], golden: Mapping[str, NDArray[Any]], first_word: str
+    report: Report, *, files: Sequence[str], golden: Mapping[str, NDArray[np.generic]], first_word: str
 ) -> str:
-    """MODEL_CARD.md as text; its first word is `first_word`.
+    """MODEL_CARD.md as text.
 
-    Class names are read from `report.data["classes"]` when it is a list, limits from the gates that did not
-    pass.
+    Class names are read from `report.data["classes"]` where it is a list; the limits name the gates that did
+    not pass.
+
+    Args:
+        report: of the released run.
+        files: names of the released files.
+        golden: "images" -> uint8 [n, 3, H, W].
+        first_word: first word of the card.
     """
     classes = report.data.get("classes")
     shape = golden["images"].shape
-    released = tuple(one for one in report.measurements if one.model != "control")
+    released = tuple(m for m in report.measurements if m.model != "control")
     shipped = report.model_copy(update={"measurements": released})
-    made = environment(autoescape=False)
-    made.filters["cell"] = _cell
-    return made.get_template("model_card.md.j2").render(
+    environment = template_environment(autoescape=False)
+    environment.filters["cell"] = _cell
+    return environment.get_template("model_card.md.j2").render(
         report=report,
         first_word=first_word,
-        lead=page.LEADS[report.verdict],
-        summary=page.summary(report),
+        lead=LEADS[report.verdict],
+        summary=summary(report),
         files=sorted(files),
         shape=shape,
         classes=[_cell(name) for name in classes] if isinstance(classes, list) else [],
         columns=table.COLUMNS,
         rows=[row for row in table.rows(shipped) if row.calibrated == "yes"],
-        calibrations=page.calibrations(shipped),
+        calibrations=fits(shipped).lines,
         open_gates=[gate for gate in report.gates if gate.result != "passed"],
     )
 
 
 def _cell(value: Json) -> str:
-    """Text that cannot start markup in Markdown or HTML."""
+    """Text in which nothing is markup of Markdown or HTML."""
     text = " ".join(str(value).split())
     for sign, safe in (
         ("&", "&amp;"),

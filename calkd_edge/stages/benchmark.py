@@ -26,7 +26,7 @@ def run(job: Job) -> None:
     np.save(images, prepared.arrays("test", TIMED_IMAGES, params.seed)[0])
     runs: list[TimedRun] = []
     for number in range(params.processes):
-        with open_session(params.device, job.places["device"]) as session:
+        with open_session(params.device, job.locations["device"]) as session:
             timed = session.time(
                 executable.path,
                 images,

@@ -25,7 +25,7 @@ def run(job: Job) -> None:
     model = onnx.load(path)
     if "package_version" in metadata(model):  # TensorRT itself checks a teacher that was made elsewhere
         refuse_errors(lint(model, path, "tensorrt"))
-    with open_session(params.device, job.places["device"]) as session:
+    with open_session(params.device, job.locations["device"]) as session:
         built = session.build(path, job.out / ENGINE, options=params.options)
     (job.out / ENGINE_FACTS).write_text(json.dumps(built, indent=1), encoding="utf-8")
     job.progress(1, 1)

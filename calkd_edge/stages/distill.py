@@ -118,7 +118,7 @@ class SoftLabels:
 def run(job: Job) -> None:
     """Write the student's weights.safetensors, model.json and history.jsonl."""
     params = DistillParams.model_validate(job.params)
-    prepared = Prepared.open(job.inputs["data"], job.places["cache"])
+    prepared = Prepared.open(job.inputs["data"], job.locations["cache"])
     start = start_of(job, params, params.model, params.seed, prepared, where="student")
     distil(job, params, prepared, start, freeze_epochs=params.freeze_epochs)
 
@@ -149,7 +149,7 @@ def distil(
     student = start.model
     live = params.teacher_mode == "live"
     section = TrainingSection.model_validate(params.training)
-    fabric = fabric_for(job.places["accelerator"], section.autocast)
+    fabric = fabric_for(job.locations["accelerator"], section.autocast)
     teacher = frozen_teacher(job.inputs["teacher"], fabric.device) if live else None
     losses = build_losses(
         params.losses,

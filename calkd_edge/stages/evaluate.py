@@ -81,7 +81,7 @@ def compare_with_simulation(executed: Predictions, simulated: Predictions) -> di
             "the device has predictions for none of the simulated images",
             remedy="This is a defect of calkd-edge: please report it.",
         )
-    near = agreement(pair.own, pair.reference, exact=False)
+    near = agreement(pair.candidate, pair.reference, exact=False)
     if not near.sound:
         raise StageFailed(
             f"the device computes something else than the file: they differ by "

@@ -60,7 +60,7 @@ def outputs_of(
 
     The images are removed.
     """
-    with open_session(params.device, job.places["device"]) as session:
+    with open_session(params.device, job.locations["device"]) as session:
         outputs = session.predict(
             executable.path,
             images,

@@ -21,7 +21,7 @@ from calkd_edge.stages.params import OnnxTeacherParams
 def run(job: Job) -> None:
     """Write model.onnx (uint8 images in, logits and probabilities out), model.json and history.jsonl."""
     params, prepared = OnnxTeacherParams.model_validate(job.params), Prepared.open(job.inputs["data"])
-    path = Path(job.places["weights"])
+    path = Path(job.locations["weights"])
     adopted: Adopted = TEACHER_FILES.load(params.model.name)(path, **params.model.settings)
     check_classes(adopted, prepared.classes, path)
     if adopted.image_shape != prepared.image_shape:

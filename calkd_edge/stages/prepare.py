@@ -13,7 +13,7 @@ from calkd_edge.stages.params import PrepareParams
 def run(job: Job) -> None:
     """Write images.npy, labels.npy, classes.json and splits.json."""
     params = PrepareParams.model_validate(job.params)
-    root = job.places["root"]
+    root = job.locations["root"]
     dataset = DATASETS.load(params.dataset)(None if root is None else Path(root), **params.settings)
     source = dataset.open(job.scratch, job.progress)
     prepare(source, job.out, progress=job.progress, **dict(params.splits))

@@ -27,7 +27,7 @@ RANGES = "ranges.json"
 def run(job: Job) -> None:
     """Write the student's weights.safetensors, model.json, history.jsonl and ranges.json."""
     params = QatParams.model_validate(job.params)
-    prepared = Prepared.open(job.inputs["data"], job.places["cache"])
+    prepared = Prepared.open(job.inputs["data"], job.locations["cache"])
     student, description = image_model.load(job.inputs["student"])
     images = torch.from_numpy(prepared.arrays("train", params.images, params.seed)[0])
 

@@ -23,7 +23,7 @@ def run(job: Job) -> None:
     """
     params = SimulateParams.model_validate(job.params)
     images, labels, indices = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES, params.seed)
-    options = {**AS_WRITTEN, "threads": job.places["threads"]}
+    options = {**AS_WRITTEN, "threads": job.locations["threads"]}
     logits = answers_here("onnxruntime", job.inputs["model"] / CANONICAL, images, AT_ONCE, options)
     Predictions(logits, labels, indices).save(job.out / SIMULATED)
     job.progress(1, 1)

@@ -40,9 +40,9 @@ _VIEWS = 0x50
 def run(job: Job) -> None:
     """Write logits.npy [V, N, C] float16, offsets.npy [V, N] float32 and views.npz."""
     params = SoftLabelsParams.model_validate(job.params)
-    prepared = Prepared.open(job.inputs["data"], job.places["cache"])
+    prepared = Prepared.open(job.inputs["data"], job.locations["cache"])
     augmentation = augmentation_of(params.augmentation, prepared)
-    fabric = fabric_for(job.places["accelerator"])
+    fabric = fabric_for(job.locations["accelerator"])
     teacher = TeacherPass(
         frozen_teacher(job.inputs["teacher"], fabric.device), fabric.device, prepared, augmentation
     )

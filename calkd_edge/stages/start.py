@@ -60,7 +60,7 @@ def start_of(
     """
     description = description_of(component, prepared, params.trained_on or "train")
     if params.weights_sha256 is not None:
-        path = Path(job.places["weights"])
+        path = Path(job.locations["weights"])
         facts = _facts_beside(path)
         _check_classes(facts, prepared.classes, f"{where}.weights: {path}")
         description = _normalised(description, params, facts)
@@ -79,7 +79,7 @@ def _filled(description: ModelDescription, path: Path, seed: int, where: str) ->
 
 
 def _pretrained(description: ModelDescription, job: Job, params: StartParams, seed: int, where: str) -> Start:
-    location = job.places["pretrained"]
+    location = job.locations["pretrained"]
     name, settings = description.name, description.settings
     if location is True:
         published = pretrained.published(name, settings, where)

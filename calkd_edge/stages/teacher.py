@@ -52,7 +52,7 @@ class Supervised(nn.Module):
 def run(job: Job) -> None:
     """Write weights.safetensors, model.json and history.jsonl."""
     params = TeacherParams.model_validate(job.params)
-    prepared = Prepared.open(job.inputs["data"], job.places["cache"])
+    prepared = Prepared.open(job.inputs["data"], job.locations["cache"])
     start = start_of(job, params, params.model, params.seed, prepared, where="teacher")
     if params.training is None:
         (job.out / HISTORY).write_text(json.dumps({"weights": params.weights_sha256}) + "\n")
@@ -68,7 +68,7 @@ def train(
     """Train on the train split and save."""
     model = start.model
     epochs = Epochs.of(prepared, section.images_per_step, params)
-    fabric = fabric_for(job.places["accelerator"], section.autocast)
+    fabric = fabric_for(job.locations["accelerator"], section.autocast)
     module = Supervised(model, section.label_smoothing, section.focal_gamma)
     training = Training(
         section=section,

@@ -71,7 +71,8 @@ def test_what_cannot_be_opened_is_refused(files, tmp_path):
 
 
 def test_recipe_measures_both_runtimes_side_by_side(tiny, tmp_path):
-    done = tiny.again(tmp_path / "out", "--device", "local:openvino")
+    gate = "gates=[{metric: size_bytes, max: 4_000_000, device: target}]"
+    done = tiny.again(tmp_path / "out", "--device", "local:openvino", "--set", gate)
     assert done.code == 0, done.err
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     rows = [row for row in report["measurements"] if row["model"] == "student" and row["calibrated"]]
@@ -82,3 +83,5 @@ def test_recipe_measures_both_runtimes_side_by_side(tiny, tmp_path):
     assert all(row["latency_ms"]["p50"]["value"] > 0 and row["quality"]["top1"] for row in rows)
     fp32 = found["onnxruntime", "fp32"]["quality"]["nll"]["value"]
     assert found["openvino", "fp32"]["quality"]["nll"]["value"] == pytest.approx(fp32, abs=1e-5)
+    judged = [result["measurement"] for result in report["gates"]]
+    assert judged == [f"student {kind} on local:openvino" for kind in ("fp32", "int8")]

@@ -7,7 +7,7 @@ import json
 import pytest
 from benchmark_world import FACTS, benchmark
 
-from calkd_edge.benchmarking.baseline import Baseline, check_comparable, judged, read_baseline
+from calkd_edge.benchmarking.baseline import Baseline, check_comparable, compared, read_baseline
 from calkd_edge.errors import RecipeError
 from calkd_edge.records import Ratio
 
@@ -21,7 +21,7 @@ NOW = {
 }
 
 
-def compared(tmp_path, *, then=None, now=None):
+def comparable(tmp_path, *, then=None, now=None):
     baseline = Baseline(tmp_path / "benchmark.json", benchmark(**(then or {})))
     return check_comparable(baseline, **{**NOW, **(now or {})})
 
@@ -31,24 +31,24 @@ def facts(**changed):
 
 
 def test_alike_is_comparable_and_the_common_precisions_are_named(tmp_path):
-    assert compared(tmp_path) == ["fp32", "int8"]
-    assert compared(tmp_path, now={"precisions": ["int8", "fp16"]}) == ["int8"]
-    assert compared(tmp_path, now={"version": "10.16.1"}) == ["fp32", "int8"], "same major version"
+    assert comparable(tmp_path) == ["fp32", "int8"]
+    assert comparable(tmp_path, now={"precisions": ["int8", "fp16"]}) == ["int8"]
+    assert comparable(tmp_path, now={"version": "10.16.1"}) == ["fp32", "int8"], "same major version"
 
 
 @pytest.mark.parametrize(
     ("then", "now", "words"),
     [
-        ({"scope": "infer"}, {}, "scope e2e, there infer"),
-        ({}, {"facts": facts(power_mode="MAXN")}, "power mode MAXN, there 15W"),
-        ({}, {"facts": facts(power_mode=None)}, "power mode None, there 15W"),
-        ({}, {"facts": facts(board="another board")}, "board another board, there a board"),
+        ({"scope": "infer"}, {}, "scope e2e, baseline infer"),
+        ({}, {"facts": facts(power_mode="MAXN")}, "power mode MAXN, baseline 15W"),
+        ({}, {"facts": facts(power_mode=None)}, "power mode None, baseline 15W"),
+        ({}, {"facts": facts(board="another board")}, "board another board, baseline a board"),
         ({}, {"facts": facts(cpu="another")}, "processor aarch64 another"),
-        ({"runtime": "onnxruntime"}, {}, "runtime tensorrt, there onnxruntime"),
-        ({"runtime_version": "11.4.1"}, {}, "tensorrt 10.3.0, there 11.4.1: another major version"),
-        ({"threads": 2}, {}, "threads 1, there 2"),
-        ({"rate_hz": 30.0}, {}, "rate back to back, there 30 Hz"),
-        ({}, {"rate_hz": 30.0}, "rate 30 Hz, there back to back"),
+        ({"runtime": "onnxruntime"}, {}, "runtime tensorrt, baseline onnxruntime"),
+        ({"runtime_version": "11.4.1"}, {}, "tensorrt 10.3.0, baseline 11.4.1: another major version"),
+        ({"threads": 2}, {}, "threads 1, baseline 2"),
+        ({"rate_hz": 30.0}, {}, "rate back to back, baseline 30 Hz"),
+        ({}, {"rate_hz": 30.0}, "rate 30 Hz, baseline back to back"),
         ({}, {"precisions": ["fp16"]}, "it has fp32, int8, not fp16"),
         ({}, {"facts": facts(emulated=True)}, "emulated"),
         ({"facts": facts(emulated=True)}, {}, "emulated"),
@@ -56,7 +56,7 @@ def test_alike_is_comparable_and_the_common_precisions_are_named(tmp_path):
 )
 def test_what_differs_is_refused_by_name(tmp_path, then, now, words):
     with pytest.raises(RecipeError) as refused:
-        compared(tmp_path, then=then, now=now)
+        comparable(tmp_path, then=then, now=now)
     assert words in refused.value.message
     assert "benchmark.json" in refused.value.message
     assert refused.value.remedy
@@ -65,7 +65,7 @@ def test_what_differs_is_refused_by_name(tmp_path, then, now, words):
 
 def test_all_that_differs_is_said_at_once(tmp_path):
     with pytest.raises(RecipeError, match=r"power mode .*threads .*rate"):
-        compared(tmp_path, now={"facts": facts(power_mode="MAXN"), "threads": 4, "rate_hz": 10.0})
+        comparable(tmp_path, now={"facts": facts(power_mode="MAXN"), "threads": 4, "rate_hz": 10.0})
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_all_that_differs_is_said_at_once(tmp_path):
     ],
 )
 def test_verdict_needs_an_interval_without_one_and_a_change_that_is_felt(low, value, high, verdict, words):
-    found = judged("int8", Ratio(value=value, low=low, high=high, processes=3), interleaved=True)
+    found = compared("int8", Ratio(value=value, low=low, high=high, processes=3), interleaved=True)
     assert found.verdict == verdict
     assert words in found.reason
 
@@ -90,7 +90,7 @@ def test_no_benchmark_is_a_usage_error(tmp_path):
         read_baseline(tmp_path / "missing.json")
     path = tmp_path / "report.json"
     path.write_text(json.dumps({"name": "tiny"}))
-    with pytest.raises(RecipeError, match="is no benchmark"):
+    with pytest.raises(RecipeError, match="is not a benchmark"):
         read_baseline(path)
     newer = json.loads(benchmark().model_dump_json()) | {"schema_version": 2}
     path.write_text(json.dumps(newer))
@@ -100,4 +100,4 @@ def test_no_benchmark_is_a_usage_error(tmp_path):
 
 def test_folder_names_its_json(tmp_path):
     (tmp_path / "benchmark.json").write_text(benchmark().model_dump_json())
-    assert read_baseline(tmp_path).told == benchmark()
+    assert read_baseline(tmp_path).record == benchmark()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from benchmark_world import FACTS, file
 
-from calkd_edge.benchmarking.cautions import cautions
+from calkd_edge.benchmarking.caveats import caveats
 from calkd_edge.benchmarking.files import most_energy, on_device, paced, soak, throttled
 from calkd_edge.devices.session import TimedRun
 from calkd_edge.metrics.latency import ends_of, tail
@@ -119,35 +119,33 @@ def test_device_time_is_told_by_runtimes_that_have_it():
         ({"floating": ["cpu0", "cpu4", "gpu"]}, {}, "clocks follow the load (cores, gpu)"),
         ({"before": {"load_1min": 2.5}}, {}, "other work ran there: 2.5 tasks"),
         ({"steady": False}, {}, "NOT STEADY: fp32"),
-        ({}, {"throttled": ("oc1 +2",)}, "fp32: throttled meanwhile: oc1 +2"),
+        ({}, {"throttled": ("oc1 +2",)}, "fp32: throttled during the runs: oc1 +2"),
     ],
 )
 def test_each_caution_is_said(reply, more, words):
-    (found,) = cautions({"fp32": [run(np.ones(10), **reply)]}, [file(**more)], FACTS, here="jetson:tensorrt")
+    (found,) = caveats({"fp32": [run(np.ones(10), **reply)]}, [file(**more)], FACTS, here="jetson:tensorrt")
     assert words in found
 
 
 def test_missed_ticks_are_warned_of_and_a_quiet_steady_machine_is_not():
     slow = paced([run(np.ones(101), period_ms=20.0, missed=100)], 100.0)
-    (found,) = cautions({"fp32": [run(np.ones(10))]}, [file(paced=slow)], FACTS, here="jetson:tensorrt")
+    (found,) = caveats({"fp32": [run(np.ones(10))]}, [file(paced=slow)], FACTS, here="jetson:tensorrt")
     assert "missed 100 of 201 ticks" in found
-    assert cautions({"fp32": [run(np.ones(10))]}, [file()], FACTS, here="jetson:tensorrt") == ()
+    assert caveats({"fp32": [run(np.ones(10))]}, [file()], FACTS, here="jetson:tensorrt") == ()
 
 
 def test_emulated_machine_has_one_caution():
     emulated = FACTS.model_copy(update={"emulated": True})
-    (found,) = cautions(
-        {"fp32": [run(np.ones(10), steady=False)]}, [file()], emulated, here="jetson:tensorrt"
-    )
+    (found,) = caveats({"fp32": [run(np.ones(10), steady=False)]}, [file()], emulated, here="jetson:tensorrt")
     assert "emulated" in found
 
 
 def test_accuracy_from_elsewhere_and_files_that_nothing_has_proven_are_told():
     ran = {"fp32": [run(np.ones(10))]}
     where = [file(measured_on="local:onnxruntime")]
-    (found,) = cautions(ran, where, FACTS, here="jetson:tensorrt")
+    (found,) = caveats(ran, where, FACTS, here="jetson:tensorrt")
     assert found.startswith("accuracy and confidence are those of local:onnxruntime")
     assert "compress --device jetson:tensorrt" in found
-    assert cautions(ran, where, FACTS, here="local:onnxruntime") == ()
-    (found,) = cautions(ran, [file()], FACTS, here="pi:litert", unproven=["fp32"])
+    assert caveats(ran, where, FACTS, here="local:onnxruntime") == ()
+    (found,) = caveats(ran, [file()], FACTS, here="pi:litert", unproven=["fp32"])
     assert found.startswith("fp32: converted for this benchmark")

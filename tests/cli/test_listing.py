@@ -21,7 +21,7 @@ from calkd_edge.pipeline.listing import (
 )
 from calkd_edge.recipe.schema import EvaluateSection
 from calkd_edge.recipe.training import OptimizerSection, ScheduleSection
-from calkd_edge.release.gates.gate_metrics import METRICS
+from calkd_edge.release.gates.metrics import METRICS
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -36,7 +36,7 @@ def empty_folder(tmp_path, monkeypatch):
         (["lint", "m.onnx", "--target", "tensort"], "--target tensort", "Did you mean 'tensorrt'?"),
         (["evaluate", "m.onnx", "--data", "d", "--layout", "ncwh"], "--layout ncwh", "Valid: nchw, nhwc."),
         (["calibrate", "--model", "m.onnx", "--scores", "logit"], "--scores logit", "mean 'logits'?"),
-        (["verify", "missing.zip"], "no bundle missing.zip", "Name a bundle.zip"),
+        (["verify", "missing.zip"], "missing.zip: there is no such file", "Name a bundle.zip"),
         (["doctor", "--device", "local:onnxruntim"], "'onnxruntim'", "Did you mean 'onnxruntime'?"),
         ([*QUICKSTART, "--accelerator", "cud"], "--accelerator cud", "mean 'cuda'? Valid: auto, cpu, cuda"),
         ([*QUICKSTART, "--processes", "0"], "--processes", "See: calkd-edge compress --help"),

@@ -1,4 +1,4 @@
-"""Views: drawn once, replayed the same by anyone, equal to a plain reading of their columns."""
+"""Views: drawn once, replayed identically, equal to a plain implementation of their columns."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def plain_resize(part, height, width):
     st.booleans(),
     st.integers(0, 9),
 )
-def test_crop_pad_equals_its_plain_reading(count, height, width, padding, flip, seed):
+def test_crop_pad_equals_a_plain_implementation(count, height, width, padding, flip, seed):
     images = images_of(count, height, width)
     augmentation = CropPad((3, height, width), padding=padding, flip=flip)
     view = augmentation.draw(count, np.random.default_rng(seed))
@@ -56,7 +56,7 @@ def test_crop_pad_equals_its_plain_reading(count, height, width, padding, flip, 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 17), st.integers(1, 17), st.floats(0.02, 1), st.integers(0, 9))
-def test_resized_crop_equals_its_plain_reading(count, height, width, scale_low, seed):
+def test_resized_crop_equals_a_plain_implementation(count, height, width, scale_low, seed):
     images = images_of(count, height, width)
     augmentation = ResizedCrop((3, height, width), scale_low=scale_low)
     view = augmentation.draw(count, np.random.default_rng(seed))
@@ -66,8 +66,8 @@ def test_resized_crop_equals_its_plain_reading(count, height, width, scale_low, 
         assert 0 <= top <= height - part_height
         assert 0 <= left <= width - part_width
         part = images[row, :, top : top + part_height, left : left + part_width].numpy()
-        wanted = plain_resize(part, height, width)[:, :, :: -1 if mirrored else 1]
-        assert np.abs(seen[row].numpy() - wanted).max() <= 0.5 + 1e-9
+        expected = plain_resize(part, height, width)[:, :, :: -1 if mirrored else 1]
+        assert np.abs(seen[row].numpy() - expected).max() <= 0.5 + 1e-9
 
 
 def test_resized_crop_is_torchs_bilinear_interpolation():
@@ -78,14 +78,14 @@ def test_resized_crop_is_torchs_bilinear_interpolation():
     for row in range(16):
         top, left, height, width = (int(view[name][row]) for name in ("top", "left", "height", "width"))
         part = images[row : row + 1, :, top : top + height, left : left + width].double()
-        wanted = functional.interpolate(part, (32, 32), mode="bilinear", align_corners=False)
-        assert (seen[row] - wanted[0]).abs().max() <= 0.5 + 1e-9
+        expected = functional.interpolate(part, (32, 32), mode="bilinear", align_corners=False)
+        assert (seen[row] - expected[0]).abs().max() <= 0.5 + 1e-9
 
 
-def test_the_whole_image_is_the_image_itself():
+def test_a_crop_of_the_complete_image_is_the_image():
     images = images_of(2, 30, 20)
-    whole = {"top": [0, 0], "left": [0, 0], "height": [30, 30], "width": [20, 20], "flip": [False, True]}
-    view = {name: np.array(values) for name, values in whole.items()}
+    complete = {"top": [0, 0], "left": [0, 0], "height": [30, 30], "width": [20, 20], "flip": [False, True]}
+    view = {name: np.array(values) for name, values in complete.items()}
     seen = ResizedCrop((3, 30, 20)).replay(images, view)
     assert (seen[0] == images[0]).all()
     assert (seen[1] == images[1].flip(2)).all()
@@ -98,7 +98,7 @@ def test_the_largest_images_do_not_overflow():
 
 
 @pytest.mark.parametrize("augmentation", [CropPad((3, 32, 32)), ResizedCrop((3, 32, 32))])
-def test_a_view_kept_as_a_file_or_a_tensor_is_seen_again(augmentation, tmp_path):
+def test_a_view_stored_as_file_or_tensor_gives_the_same_pixels(augmentation, tmp_path):
     images = images_of(40, 32, 32)
     view = augmentation.draw(40, np.random.default_rng(0))
     first = augmentation.replay(images, view)
@@ -127,7 +127,7 @@ def test_every_corner_of_the_border_is_drawn():
     assert len({*zip(view["dy"].tolist(), view["dx"].tolist(), strict=True)}) == 25
 
 
-def test_parts_have_the_areas_that_were_asked_for():
+def test_parts_have_the_requested_areas():
     view = ResizedCrop((3, 224, 224), scale_low=0.25).draw(5000, np.random.default_rng(0))
     area = view["height"].astype(int) * view["width"] / 224**2
     assert area.min() > 0.2

@@ -182,7 +182,7 @@ def test_an_archive_without_a_member_is_refused(tmp_path):
         open_source(with_facts(Cifar100, md5=md5)(tmp_path))
 
 
-def test_the_archive_is_downloaded_when_nothing_is_there(tmp_path, monkeypatch):
+def test_the_archive_is_downloaded_into_an_empty_root(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     (tmp_path / "served").mkdir()
     md5 = write_archive(tmp_path / "served" / "cifar-100-python.tar.gz", members_of_cifar100())
@@ -209,13 +209,13 @@ def test_the_archive_is_downloaded_when_nothing_is_there(tmp_path, monkeypatch):
     assert here(tmp_path / "root").identity() == before
 
 
-def test_without_network_both_ways_out_are_named(tmp_path, monkeypatch):
+def test_without_network_both_remedies_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     nowhere = with_facts(Cifar100, url="http://127.0.0.1:9")
     with pytest.raises(EnvironmentProblem) as offline:
         open_source(nowhere(tmp_path))
     assert offline.value.exit_code == 6
-    assert f"put http://127.0.0.1:9/cifar-100-python.tar.gz into {tmp_path}" in offline.value.remedy
+    assert f"copy http://127.0.0.1:9/cifar-100-python.tar.gz into {tmp_path}" in offline.value.remedy
     assert "--set data.root=DIR" in offline.value.remedy
 
 
@@ -243,10 +243,10 @@ def write_parquet(folder, *, column="fine_label", names=None, parts=("train", "t
             pq.write_table(piece, folder / f"{name}-{number:05d}-of-{len(pieces):05d}.parquet")
 
 
-@pytest.mark.parametrize("place", [".", "cifar100", "data", "cifar100/data"])
+@pytest.mark.parametrize("folder", [".", "cifar100", "data", "cifar100/data"])
 @pytest.mark.parametrize("split_train", [False, True])
-def test_parquet_is_found_and_read(tmp_path, place, split_train):
-    write_parquet(tmp_path / place, names=[f"c{i}" for i in range(10)], split_train=split_train)
+def test_parquet_is_read_from_every_usual_folder(tmp_path, folder, split_train):
+    write_parquet(tmp_path / folder, names=[f"c{i}" for i in range(10)], split_train=split_train)
     source = open_source(Cifar100(tmp_path))
     assert_holds_the_images(source)
     assert source.classes == tuple(f"c{i}" for i in range(10))
@@ -259,7 +259,7 @@ def test_parquet_of_cifar10_falls_back_to_the_known_names(tmp_path):
     assert source.classes == CIFAR10_CLASSES
 
 
-def test_the_identity_of_parquet_follows_its_content_and_not_its_place(tmp_path):
+def test_the_identity_of_parquet_depends_on_content_not_on_path(tmp_path):
     write_parquet(tmp_path / "a")
     write_parquet(tmp_path / "b" / "data")
     write_parquet(tmp_path / "c", names=CIFAR100_CLASSES)
@@ -269,7 +269,7 @@ def test_the_identity_of_parquet_follows_its_content_and_not_its_place(tmp_path)
     assert str(tmp_path) not in here
 
 
-def test_the_archive_goes_before_parquet(tmp_path):
+def test_the_archive_is_preferred_to_parquet(tmp_path):
     write_parquet(tmp_path)
     md5 = write_archive(tmp_path / "cifar-100-python.tar.gz", members_of_cifar100())
     dataset = with_facts(Cifar100, md5=md5)(tmp_path)
@@ -277,7 +277,7 @@ def test_the_archive_goes_before_parquet(tmp_path):
     assert "archive" in open_source(dataset).shape_note
 
 
-def test_a_broken_image_in_parquet_is_named_when_it_is_asked_for(tmp_path):
+def test_a_broken_image_in_parquet_is_named_when_it_is_decoded(tmp_path):
     write_parquet(tmp_path)
     rows = [{"bytes": b"nothing", "path": None}, {"bytes": png(TEST[1, :, :16]), "path": None}]
     pq.write_table(pa.table({"img": rows, "fine_label": [0, 1]}), tmp_path / "test-00000-of-00001.parquet")
@@ -329,7 +329,7 @@ def test_the_default_root_is_the_environments_then_the_cache(monkeypatch, tmp_pa
     assert str(Cifar100(None).root) == "/home/someone/.cache/calkd-edge/data"
 
 
-def test_the_official_places_are_the_makers():
+def test_urls_and_checksums_are_those_of_the_authors():
     assert (
         f"{Cifar100.facts.url}/{Cifar100.facts.archive}"
         == "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"

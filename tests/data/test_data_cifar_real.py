@@ -1,4 +1,4 @@
-"""The real CIFAR-100, whole; CALKD_CIFAR100 names the folder of its parquet files."""
+"""The complete real CIFAR-100; CALKD_CIFAR100 names the folder of its parquet files."""
 
 import os
 from pathlib import Path
@@ -23,8 +23,8 @@ def source(tmp_path_factory):
 
 
 def prepared(source, out, **sizes):
-    asked = {"calibration_images": 5000, "train_images": None, "test_images": None, **sizes}
-    prepare(source, out, seed=17, drop_duplicates=False, broken="refuse", progress=ignore, **asked)
+    requested = {"calibration_images": 5000, "train_images": None, "test_images": None, **sizes}
+    prepare(source, out, seed=17, drop_duplicates=False, broken="refuse", progress=ignore, **requested)
     return Prepared.open(out)
 
 
@@ -35,7 +35,7 @@ def test_a_smoke_run_decodes_only_what_it_uses(source, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_whole_of_it_has_the_known_mean_and_duplicates(source, tmp_path):
+def test_the_complete_data_has_the_known_mean_and_duplicates(source, tmp_path):
     data = prepared(source, tmp_path)
     assert [len(data.indices(name)) for name in ("train", "calibration", "test")] == [45_000, 5_000, 10_000]
     assert np.bincount(data.labels[data.indices("calibration")]).tolist() == [50] * 100

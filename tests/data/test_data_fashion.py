@@ -27,7 +27,7 @@ def source(tmp_path_factory):
     return FashionMnistSmall(None).open(tmp_path_factory.mktemp("scratch"), ignore)
 
 
-def test_it_holds_1200_training_images_a_class_and_the_whole_test_part(source):
+def test_it_has_1200_training_images_per_class_and_all_test_images(source):
     assert np.bincount(source.labels[~source.official_test]).tolist() == [1200] * 10
     assert np.bincount(source.labels[source.official_test]).tolist() == [1000] * 10
     assert FashionMnistSmall(None).size() == (22_000, source.image_shape)

@@ -1,4 +1,4 @@
-"""Where images are kept while a training reads them: the same pixels, and what stays in memory."""
+"""Caches of images during a training: equal pixels, and the memory that they use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_cache_gives_the_same_pixels(stored, cache, rows):
     assert opened[rows].dtype == np.uint8
 
 
-def test_what_does_not_fit_into_memory_stays_on_disk_and_is_told(stored, monkeypatch, caplog):
+def test_images_that_do_not_fit_into_memory_stay_on_disk_with_a_message(stored, monkeypatch, caplog):
     images, path = stored
     assert type(open_images(path, "memory")) is np.ndarray
     monkeypatch.setattr(image_cache, "available_bytes", lambda: 2 * images.nbytes - 1)
@@ -45,12 +45,12 @@ def pages_in_memory(path) -> float:
     """The share of a file's pages that the system keeps."""
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, mmap.MAP_PRIVATE) as mapped:
         count = -(-len(mapped) // mmap.PAGESIZE)
-        found = (ctypes.c_ubyte * count)()
-        whole = ctypes.c_char.from_buffer(mapped)
-        address = ctypes.c_void_p(ctypes.addressof(whole))
-        assert ctypes.CDLL(None).mincore(address, ctypes.c_size_t(len(mapped)), found) == 0
-        del whole
-        return sum(page & 1 for page in found) / count
+        result = (ctypes.c_ubyte * count)()
+        complete = ctypes.c_char.from_buffer(mapped)
+        address = ctypes.c_void_p(ctypes.addressof(complete))
+        assert ctypes.CDLL(None).mincore(address, ctypes.c_size_t(len(mapped)), result) == 0
+        del complete
+        return sum(page & 1 for page in result) / count
 
 
 def test_unkept_images_leave_nothing_in_memory(stored):

@@ -1,4 +1,4 @@
-"""A person's own images, in the forms their folders come in."""
+"""Folders of a user's images in their usual layouts."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def names(source):
     return [source.name_of(i) for i in range(len(source.labels))]
 
 
-def test_folders_name_the_classes_and_there_is_no_test_part(tmp_path):
+def test_folders_name_the_classes_without_a_test_part(tmp_path):
     put(tmp_path, "dog/b.png", "cat/z.jpg", "cat/sub/a.PNG")
     source = open_folder(tmp_path)
     assert source.classes == ("cat", "dog")
@@ -52,7 +52,7 @@ def test_a_test_folder_is_the_test_part(tmp_path, test):
     assert held_out == [f"{test}/cat/1.png", f"{test}/dog/1.png"]
 
 
-def test_val_joins_train_when_there_is_a_test_folder(tmp_path):
+def test_val_joins_train_beside_a_test_folder(tmp_path):
     put(tmp_path, *(f"{part}/{kind}/1.png" for part in ("train", "val", "test") for kind in ("cat", "dog")))
     source = open_folder(tmp_path)
     assert source.official_test.sum() == 2
@@ -64,7 +64,7 @@ def test_a_class_may_be_called_train(tmp_path):
     assert open_folder(tmp_path).classes == ("car", "train")
 
 
-def test_what_is_no_image_is_listed_and_what_is_hidden_is_not(tmp_path):
+def test_other_files_are_listed_and_hidden_files_are_not(tmp_path):
     put(tmp_path, "cat/1.png", "dog/1.png", "dog/.hidden/2.png", ".cache/3.png")
     (tmp_path / "cat" / "notes.txt").write_text("x")
     (tmp_path / "cat" / ".DS_Store").write_text("x")
@@ -99,19 +99,19 @@ def test_a_folder_beside_train_is_listed(tmp_path):
         ),
     ],
 )
-def test_a_layout_that_cannot_be_meant_is_refused(tmp_path, files, message):
+def test_an_impossible_layout_is_refused(tmp_path, files, message):
     put(tmp_path, *files)
     with pytest.raises(RecipeError, match=message):
         ImageFolder(tmp_path).identity()
 
 
-@pytest.mark.parametrize("place", ["dog", "test/dog"])
-def test_an_empty_class_is_named(tmp_path, place):
-    if place == "dog":
+@pytest.mark.parametrize("folder", ["dog", "test/dog"])
+def test_an_empty_class_is_named(tmp_path, folder):
+    if folder == "dog":
         put(tmp_path, "cat/1.png", "cow/1.png")
     else:
         put(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/cat/1.png")
-    (tmp_path / place).mkdir()
+    (tmp_path / folder).mkdir()
     with pytest.raises(RecipeError, match="'dog' has no image"):
         ImageFolder(tmp_path).identity()
 
@@ -124,7 +124,7 @@ def test_without_a_folder_the_layout_is_explained(tmp_path, root):
     assert "DIR/<class>/" in missing.value.remedy
 
 
-def test_the_identity_follows_names_and_sizes_and_not_the_place(tmp_path):
+def test_the_identity_depends_on_names_and_sizes_not_on_path(tmp_path):
     for copy in ("a", "b"):
         for kind in ("cat", "dog"):
             (tmp_path / copy / kind).mkdir(parents=True)
@@ -146,7 +146,7 @@ def test_broken_images_end_the_stage_or_are_left_out(tmp_path):
     source = open_folder(data, image_size=64)
     with pytest.raises(BrokenImage):
         source.decode(3)
-    asked = {
+    requested = {
         "seed": 1,
         "calibration_images": 8,
         "train_images": None,
@@ -154,9 +154,9 @@ def test_broken_images_end_the_stage_or_are_left_out(tmp_path):
         "drop_duplicates": False,
     }
     with pytest.raises(StageFailed, match=r"2 of 40 images.*cat/03\.png.*dog/11\.png") as refused:
-        prepare(source, out, broken="refuse", progress=ignore, **asked)
+        prepare(source, out, broken="refuse", progress=ignore, **requested)
     assert "data.broken=skip" in refused.value.remedy
-    prepare(source, out, broken="skip", progress=ignore, **asked)
+    prepare(source, out, broken="skip", progress=ignore, **requested)
     prepared = Prepared.open(out)
     assert [entry["name"] for entry in prepared.splits["skipped"]] == [
         "dog/notes.txt",
@@ -166,9 +166,9 @@ def test_broken_images_end_the_stage_or_are_left_out(tmp_path):
     assert len(prepared.images) == 38
     rows = sorted(row for name in ("train", "calibration", "test") for row in prepared.splits[name])
     assert rows == list(range(38))
-    for row, place in enumerate(prepared.splits["source_index"]):
-        assert (prepared.images[row] == source.decode(place)).all()
-        assert prepared.labels[row] == source.labels[place]
+    for row, index in enumerate(prepared.splits["source_index"]):
+        assert (prepared.images[row] == source.decode(index)).all()
+        assert prepared.labels[row] == source.labels[index]
 
 
 def test_a_class_whose_images_are_all_broken_ends_the_stage(tmp_path):

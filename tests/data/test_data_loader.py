@@ -9,7 +9,7 @@ from calkd_edge.data.loader import batches, epoch_order
 
 
 @given(st.integers(0, 300), st.integers(0, 2**32), st.integers(0, 10_000))
-def test_an_epoch_sees_every_image_once_in_an_order_of_its_own(count, seed, epoch):
+def test_an_epoch_has_every_image_once_in_a_new_order(count, seed, epoch):
     order = epoch_order(count, seed=seed, epoch=epoch)
     assert sorted(order.tolist()) == list(range(count))
     assert order.dtype == np.int64
@@ -19,7 +19,7 @@ def test_an_epoch_sees_every_image_once_in_an_order_of_its_own(count, seed, epoc
         assert (order != epoch_order(count, seed=seed + 1, epoch=epoch)).any()
 
 
-def test_the_order_is_what_it_was_when_runs_were_published():
+def test_the_order_is_that_of_published_runs():
     assert epoch_order(10, seed=17, epoch=3).tolist() == [7, 1, 9, 8, 5, 2, 4, 6, 3, 0]
 
 
@@ -33,6 +33,6 @@ def test_batches_are_the_order_without_a_single_last_image(count, size):
     assert size == 1 or all(len(piece) > 1 for piece in pieces)
 
 
-def test_a_batch_of_nothing_is_refused():
+def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match="at least one image"):
         list(batches(np.arange(3), 0))

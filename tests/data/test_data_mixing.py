@@ -1,4 +1,4 @@
-"""mixup and CutMix: the pixels and the share that their definitions give, drawn again from the same seed."""
+"""mixup and CutMix: pixels and shares equal their definitions, computed with the same seed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def test_mixup_is_the_rounded_mean_of_two(seed, alpha, count):
     mixed = Mixup(alpha=alpha).mix(images, np.random.default_rng(seed))
     assert 0 <= mixed.share <= 1
     assert sorted(mixed.partners.tolist()) == list(range(count))
-    wanted = mixed.share * images.double() + (1 - mixed.share) * images[mixed.partners].double()
+    expected = mixed.share * images.double() + (1 - mixed.share) * images[mixed.partners].double()
     assert mixed.images.dtype == torch.uint8
-    assert (mixed.images.double() - wanted).abs().max() <= 0.5 + 1e-4
+    assert (mixed.images.double() - expected).abs().max() <= 0.5 + 1e-4
 
 
 @settings(max_examples=60, deadline=None)
 @given(SEEDS, st.floats(0.05, 5), st.integers(1, 20), st.integers(1, 20))
-def test_cutmix_sets_one_box_of_the_second_image_into_the_first(seed, alpha, height, width):
+def test_cutmix_replaces_a_box_by_the_second_image(seed, alpha, height, width):
     images = torch.stack([torch.full((3, height, width), value, dtype=torch.uint8) for value in range(4)])
     mixed = CutMix(alpha=alpha).mix(images, np.random.default_rng(seed))
     moved = (mixed.partners != torch.arange(4)).nonzero().flatten()
@@ -47,7 +47,7 @@ def test_cutmix_sets_one_box_of_the_second_image_into_the_first(seed, alpha, hei
 
 
 @pytest.mark.parametrize("name", sorted(MIXINGS))
-def test_probability_leaves_batches_alone_and_the_same_seed_mixes_the_same(name):
+def test_probability_skips_batches_and_equal_seeds_mix_equally(name):
     images = images_of(6)
     mixing = MIXINGS.load(name)(alpha=1.0, probability=0.5)
     first, second = ([mixing.mix(images, np.random.default_rng(seed)) for seed in range(60)] for _ in "12")

@@ -1,4 +1,4 @@
-"""Every kind of image a folder may hold comes out as RGB, or is named as broken."""
+"""Every kind of image file is decoded as RGB, or reported as broken."""
 
 import io
 
@@ -22,7 +22,7 @@ def pixels_of(content):
     return array_from_image(image)
 
 
-def test_rgb_is_left_alone():
+def test_rgb_is_unchanged():
     values = np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
     assert (pixels_of(encoded(Image.fromarray(values))) == values.transpose(2, 0, 1)).all()
 
@@ -54,7 +54,7 @@ def test_a_transparent_colour_of_a_palette_is_white():
     assert seen[:, 0, 1].tolist() == [200, 100, 50]
 
 
-def test_cmyk_becomes_the_colour_it_prints():
+def test_cmyk_becomes_its_printed_colour():
     seen = pixels_of(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=95))
     assert np.abs(seen[:, 4, 4].astype(int) - [255, 0, 0]).max() < 6
 
@@ -80,12 +80,12 @@ def test_a_truncated_file_is_broken(kind):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n" + bytes(40)])
-def test_what_is_no_image_is_broken(content, tmp_path):
+def test_a_file_that_is_not_an_image_is_broken(content, tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(content)
-    for given in (content, path):
+    for source in (content, path):
         with pytest.raises(BrokenImage) as broken:
-            decode_image(given, "cats/1.png")
+            decode_image(source, "cats/1.png")
         assert broken.value.name == "cats/1.png"
         assert str(tmp_path) not in broken.value.reason
 

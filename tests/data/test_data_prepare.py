@@ -1,4 +1,4 @@
-"""The prepared data: who sees what, found duplicates, and what is refused."""
+"""The prepared data: splits, duplicates, and refused settings."""
 
 import dataclasses
 import errno
@@ -26,7 +26,7 @@ def ignore(done, total):
 
 
 def source_of(images, labels, test, classes=4):
-    """A source whose images are given."""
+    """A source of these images."""
     return Source(
         labels=np.asarray(labels, np.int64),
         official_test=np.asarray(test, bool),
@@ -44,10 +44,10 @@ def images_of(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, 3, 8, 8), np.uint8)
 
 
-def prepared(source, out, **asked):
+def prepared(source, out, **requested):
     choice = {
         "seed": 3, "calibration_images": 12, "train_images": None, "test_images": None,
-        "drop_duplicates": False, "broken": "refuse", "progress": ignore, **asked,
+        "drop_duplicates": False, "broken": "refuse", "progress": ignore, **requested,
     }  # fmt: skip
     prepare(source, out, **choice)
     return Prepared.open(out)
@@ -67,12 +67,12 @@ def test_rows_hold_the_images_and_labels_of_the_source(toy, tmp_path):
     assert data.images.dtype == np.uint8
     assert data.labels.dtype == np.int64
     assert data.image_shape == (3, 32, 32)
-    for row, place in enumerate(data.splits["source_index"]):
-        assert (data.images[row] == toy.decode(place)).all()
-        assert data.labels[row] == toy.labels[place]
+    for row, position in enumerate(data.splits["source_index"]):
+        assert (data.images[row] == toy.decode(position)).all()
+        assert data.labels[row] == toy.labels[position]
 
 
-def test_splits_are_disjoint_stratified_and_test_is_the_official_one(toy, tmp_path):
+def test_splits_are_disjoint_and_stratified_with_the_official_test_part(toy, tmp_path):
     data = prepared(toy, tmp_path)
     rows = {name: set(data.splits[name]) for name in SPLITS}
     assert [len(rows[name]) for name in SPLITS] == [68, 12, 40]
@@ -106,10 +106,10 @@ def test_the_same_seed_writes_the_same_bytes_also_over_an_old_run(toy, tmp_path)
 
 
 def test_caps_decode_only_what_is_used(toy, tmp_path):
-    asked = []
+    decoded = []
 
     def decode(index):
-        asked.append(index)
+        decoded.append(index)
         return toy.decode(index)
 
     progress = []
@@ -118,7 +118,7 @@ def test_caps_decode_only_what_is_used(toy, tmp_path):
         calibration_images=8, train_images=16, test_images=4,
         progress=lambda done, total: progress.append((done, total)),
     )  # fmt: skip
-    assert len(asked) == len(set(asked)) == len(data.images) == 28
+    assert len(decoded) == len(set(decoded)) == len(data.images) == 28
     assert progress[-1] == (28, 28)
     assert np.bincount(data.labels[data.indices("train")]).tolist() == [4, 4, 4, 4]
 
@@ -141,7 +141,7 @@ def test_a_wider_train_cap_leaves_calibration_and_test_as_they_are(toy, tmp_path
     st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=8),
     st.booleans(), st.booleans(), st.integers(0, 99),
 )  # fmt: skip
-def test_identical_images_never_stand_on_both_sides(tmp_path, labels, copies, with_test, drop, seed):
+def test_identical_images_are_never_on_both_sides(tmp_path, labels, copies, with_test, drop, seed):
     labels = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, *labels[12:]])
     images = images_of(len(labels))
     for original, copy in copies:
@@ -165,7 +165,7 @@ def test_identical_images_never_stand_on_both_sides(tmp_path, labels, copies, wi
         assert data.splits["duplicates"]["test_in_train"] == [r for r in data.splits["test"] if r in in_train]
 
 
-def test_duplicates_are_counted_listed_and_dropped_from_test_when_asked(tmp_path):
+def test_duplicates_are_counted_listed_and_dropped_from_test_on_request(tmp_path):
     images, labels = images_of(60), np.arange(60) % 4
     images[55], images[57] = images[3], images[11]  # test images that occur in train
     images[20], images[31] = (
@@ -176,11 +176,11 @@ def test_duplicates_are_counted_listed_and_dropped_from_test_when_asked(tmp_path
     source = source_of(images, labels, np.arange(60) >= 50)
     (tmp_path / "kept").mkdir()
     data = prepared(source, tmp_path / "kept")
-    found = data.splits["duplicates"]
-    assert found["test_in_train"] == [55, 57]
-    assert found["test_in_train_count"] == 2
-    assert found["images"] == 10
-    assert found["conflicting_labels"] == 2  # 57 with 11, and 21 with 6
+    result = data.splits["duplicates"]
+    assert result["test_in_train"] == [55, 57]
+    assert result["test_in_train_count"] == 2
+    assert result["images"] == 10
+    assert result["conflicting_labels"] == 2  # 57 with 11, and 21 with 6
     assert len(data.splits["test"]) == 10
     assert len(data.splits["calibration"]) == 12
     (tmp_path / "dropped").mkdir()
@@ -190,7 +190,7 @@ def test_duplicates_are_counted_listed_and_dropped_from_test_when_asked(tmp_path
     assert dropped.content != data.content
 
 
-def test_many_copies_of_one_image_all_train(tmp_path):
+def test_many_copies_of_an_image_all_go_to_train(tmp_path):
     images, labels = images_of(80), np.arange(80) % 4
     images[:40] = images[0]
     data = prepared(source_of(images, labels, np.arange(80) >= 60), tmp_path)
@@ -198,7 +198,7 @@ def test_many_copies_of_one_image_all_train(tmp_path):
     assert len(data.splits["calibration"]) == 12
 
 
-def test_a_rare_class_stays_in_train_and_its_absence_elsewhere_is_told(tmp_path):
+def test_a_rare_class_stays_in_train_and_its_absence_elsewhere_is_listed(tmp_path):
     labels = np.r_[np.zeros(50), np.ones(50), 2, 3, 3].astype(int)
     data = prepared(source_of(images_of(103), labels, np.zeros(103)), tmp_path)
     assert {2, 3} <= set(data.labels[data.indices("train")].tolist())
@@ -207,21 +207,21 @@ def test_a_rare_class_stays_in_train_and_its_absence_elsewhere_is_told(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("requested", "message"),
     [
-        ({"calibration_images": 78}, r"data\.calibration_images: 78 asked, of 80 images"),
+        ({"calibration_images": 78}, r"data\.calibration_images: 78 requested of 80 images"),
         ({"calibration_images": 0}, r"data\.calibration_images: 0 is too few"),
         ({"train_images": 3}, r"data\.train_images: 3 is fewer than the 4 classes"),
     ],
 )
-def test_sizes_that_cannot_be_had_are_refused_with_numbers(toy, tmp_path, asked, message):
+def test_impossible_sizes_are_refused_with_numbers(toy, tmp_path, requested, message):
     with pytest.raises(RecipeError, match=message):
-        prepared(toy, tmp_path, **asked)
+        prepared(toy, tmp_path, **requested)
 
 
 def test_a_test_split_that_takes_everything_is_refused(tmp_path):
     source = source_of(images_of(20), np.arange(20) % 4, np.zeros(20))
-    with pytest.raises(RecipeError, match=r"data\.test_images: 20 asked"):
+    with pytest.raises(RecipeError, match=r"data\.test_images: 20 requested"):
         prepared(source, tmp_path, test_images=20)
 
 
@@ -242,14 +242,14 @@ def test_a_full_disk_is_an_environment_problem_before_anything_is_decoded(toy, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_space_is_claimed_and_foreseen(toy, tmp_path):
+def test_the_space_is_allocated_and_estimated(toy, tmp_path):
     prepared(toy, tmp_path)
     used = sum(file.stat().st_blocks * 512 for file in tmp_path.iterdir())
     assert (tmp_path / "images.npy").stat().st_blocks * 512 >= 120 * 3 * 32 * 32
     assert used <= needed_bytes(120, (3, 32, 32))
 
 
-def test_the_notes_travel_with_the_data(toy, tmp_path):
+def test_the_notes_are_stored_with_the_data(toy, tmp_path):
     data = prepared(toy, tmp_path)
     notes = json.loads((tmp_path / "classes.json").read_text())
     assert tuple(notes["classes"]) == data.classes == toy.classes
@@ -258,7 +258,7 @@ def test_the_notes_travel_with_the_data(toy, tmp_path):
     assert notes["image_shape"] == [3, 32, 32]
 
 
-def test_a_limit_gives_the_same_sorted_part_every_time(toy, tmp_path):
+def test_a_limit_gives_the_same_sorted_rows_every_time(toy, tmp_path):
     data = prepared(toy, tmp_path)
     part = data.indices("test", 10, seed=5)
     assert (part == data.indices("test", 10, seed=5)).all()

@@ -1,4 +1,4 @@
-"""Every registered data set and augmentation follows the rules that the rest of the house relies on."""
+"""Every registered data set and augmentation follows the rules of the registry."""
 
 import inspect
 import subprocess
@@ -15,7 +15,7 @@ ENTRIES = [(registry, name) for registry in (DATASETS, AUGMENTATIONS) for name i
 
 
 @pytest.mark.parametrize(("registry", "name"), ENTRIES, ids=[name for _, name in ENTRIES])
-def test_every_entry_says_what_it_is_and_has_defaults_for_all_a_recipe_may_say(registry, name):
+def test_every_entry_is_described_and_has_defaults_for_all_settings(registry, name):
     target = registry.load(name)
     assert registry.describe(name)["summary"].endswith(".")
     assert registry.settings(name, {}, where="recipe") is not None

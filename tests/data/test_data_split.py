@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from calkd_edge.data.split import identical, keep_together, quotas, take
 
 
-def test_shares_by_hand():
+def test_quotas_by_hand():
     # 10 of 6 + 3 + 2: shares 5.45, 2.73, 1.82; floors 5, 2, 1; the remainders .82 and .73 get the two left.
     assert quotas(np.array([6, 3, 2]), 10).tolist() == [5, 3, 2]
     assert quotas(np.array([100, 1]), 10, least=1).tolist() == [9, 1]
@@ -19,7 +19,7 @@ def test_shares_by_hand():
     st.lists(st.integers(0, 60), min_size=1, max_size=12).map(np.array),
     st.integers(0, 2), st.integers(0, 2), st.floats(0, 1),
 )  # fmt: skip
-def test_shares_add_up_and_stay_in_bounds(available, least, reserve, fraction):
+def test_quotas_add_up_and_stay_in_bounds(available, least, reserve, fraction):
     room = np.maximum(available - reserve, 0)
     floor = np.minimum(least, room)
     total = int(floor.sum() + fraction * (room.sum() - floor.sum()))
@@ -42,11 +42,11 @@ def test_too_many_are_refused_with_numbers():
 def test_a_sample_and_its_rest_make_up_the_pool(labels, total, seed):
     pool = np.flatnonzero(labels < 4)
     total = min(total, len(pool))
-    one, rest = take(pool, labels, total, np.random.default_rng(seed))
+    sample, rest = take(pool, labels, total, np.random.default_rng(seed))
     again, _ = take(pool, labels, total, np.random.default_rng(seed))
-    assert sorted([*one, *rest]) == pool.tolist()
-    assert len(one) == total
-    assert (one == again).all()
+    assert sorted([*sample, *rest]) == pool.tolist()
+    assert len(sample) == total
+    assert (sample == again).all()
 
 
 def test_identical_rows_are_grouped():
@@ -54,7 +54,7 @@ def test_identical_rows_are_grouped():
 
 
 @given(st.data())
-def test_no_group_straddles_two_sides_and_sizes_stay(data):
+def test_no_group_is_on_two_sides_and_sizes_stay(data):
     count = data.draw(st.integers(30, 60))
     labels = np.array(data.draw(st.lists(st.integers(0, 2), min_size=count, max_size=count)))
     order = np.array(data.draw(st.permutations(range(count))))

@@ -1,4 +1,4 @@
-"""The made-up images can be learned, and are the same everywhere."""
+"""The synthetic images can be learned, and are the same on every machine."""
 
 import numpy as np
 import pytest
@@ -38,12 +38,12 @@ def test_counts_shape_and_names(tmp_path):
 
 
 def test_images_depend_on_the_settings_alone(tmp_path):
-    one, two = (Synthetic(None).open(tmp_path, ignore) for _ in range(2))
-    assert (one.decode(33) == two.decode(33)).all()
-    assert (one.decode(33) != one.decode(34)).any()
+    item, two = (Synthetic(None).open(tmp_path, ignore) for _ in range(2))
+    assert (item.decode(33) == two.decode(33)).all()
+    assert (item.decode(33) != item.decode(34)).any()
 
 
 @pytest.mark.parametrize("other", [{"classes": 5}, {"noise": 0.1}, {"seed": 1}, {"image_size": 48}])
-def test_the_identity_follows_the_settings(other):
+def test_the_identity_depends_on_the_settings(other):
     assert Synthetic(None).identity() == Synthetic(None).identity()
     assert Synthetic(None).identity() != Synthetic(None, **other).identity()

@@ -1,4 +1,4 @@
-"""RandAugment: replayed as drawn, image by image, with the operations it names."""
+"""RandAugment: views are replayed as drawn, image by image, with the named operations."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_replay_is_the_same_for_each_image_alone_and_twice():
     images = images_of(40)
     augmentation = RandAugment((3, 16, 16), operations=3, magnitude=14)
     view = augmentation.draw(40, np.random.default_rng(3))
-    whole = augmentation.replay(images, view)
-    assert torch.equal(whole, augmentation.replay(images, view))
+    complete = augmentation.replay(images, view)
+    assert torch.equal(complete, augmentation.replay(images, view))
     for row in range(40):
         alone = augmentation.replay(images[row : row + 1], {name: view[name][row : row + 1] for name in view})
-        assert torch.equal(alone[0], whole[row])
+        assert torch.equal(alone[0], complete[row])
 
 
-def test_columns_are_drawn_whole_and_do_not_depend_on_how_many_operations_are_used():
+def test_columns_do_not_depend_on_the_number_of_operations():
     one, three = (
         RandAugment((3, 16, 16), operations=count).draw(9, np.random.default_rng(1)) for count in (1, 3)
     )
@@ -72,22 +72,22 @@ def pil(images, change):
 def test_colour_operations_are_those_of_pil(operation, change, tolerance):
     augmentation, view = only(operation, magnitude=10)
     images = images_of(4)
-    got, wanted = augmentation.replay(images, view), pil(images, change)
-    assert (got.int() - wanted.int()).abs().max() <= tolerance
+    got, expected = augmentation.replay(images, view), pil(images, change)
+    assert (got.int() - expected.int()).abs().max() <= tolerance
 
 
 @pytest.mark.parametrize(("operation", "axis"), [(3, 3), (4, 2)])
 @pytest.mark.parametrize("negative", [False, True])
-def test_shifts_move_whole_pixels(operation, axis, negative):
+def test_shifts_move_by_integer_pixels(operation, axis, negative):
     augmentation, view = only(operation, negative=negative, magnitude=30)
     images = images_of(4)
     by = round(150 / 331 * 16) * (-1 if negative else 1)
-    wanted = torch.roll(images, by, axis)
+    expected = torch.roll(images, by, axis)
     kept = slice(by, None) if by > 0 else slice(None, by)
     index = [slice(None)] * 4
     index[axis] = kept
     got = augmentation.replay(images, view)
-    assert torch.equal(got[tuple(index)], wanted[tuple(index)])
+    assert torch.equal(got[tuple(index)], expected[tuple(index)])
     assert (got == 0).float().mean() > 0.3
 
 

@@ -81,12 +81,12 @@ def test_without_a_gate_on_latency_it_passes_and_its_rows_are_marked(emulated, f
             line for line in done.out.splitlines() if line.startswith(f"student {row['precision']} board")
         )
         assert line.count("emulated") == 2, "in the place of both times"
-        name = f"Student {row['precision']} on board and local guess alike on"
+        name = f"Student {row['precision']} on board and local agree on"
         assert any(sentence.startswith(name) for sentence in report["conclusions"])
     assert not any(row["emulated"] for row in report["measurements"] if row["device"] != "board")
     told = [sentence for sentence in report["conclusions"] if "emulated" in sentence]
     assert told
-    assert "say nothing about speed" in told[0]
+    assert "do not show speed" in told[0]
     page = (folder / "out/report.html").read_text()
     assert page.count("board <small>onnxruntime, emulated</small>") >= 2
     assert "Latency of student fp32 on local" in page

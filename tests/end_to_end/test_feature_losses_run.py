@@ -93,7 +93,7 @@ def test_a_loss_that_remembers_images_refuses_mixed_ones(tmp_path):
         ({"name": "at", "student": ["features.6"], "teacher": ["fc:input"]}, "has the shape [32]", "Tap a"),
         (
             {"name": "ofd", **BEFORE_RELU, "teacher_norms": ["layer2.0.bn2", "layer2.0.bn2"]},
-            "no batch normalisation of 32 channels",
+            "not a batch normalisation of 32 channels",
             "layer3.0.relu:input",
         ),
         (
@@ -101,7 +101,11 @@ def test_a_loss_that_remembers_images_refuses_mixed_ones(tmp_path):
             "does not read the 32 channels",
             "linear layer",
         ),
-        ({"name": "vid", "student": ["features.6"], "teacher": ["layer1", "layer2"]}, "1 taps", "as many"),
+        (
+            {"name": "vid", "student": ["features.6"], "teacher": ["layer1", "layer2"]},
+            "1 taps",
+            "equally many",
+        ),
     ],
 )
 def test_a_tap_that_cannot_be_is_refused_before_anything_trains(tmp_path, loss, said, remedy):

@@ -264,7 +264,7 @@ def test_a_control_shows_what_calibrating_the_teacher_bought(tiny, tmp_path):
     found = rows(report)
     assert ("control", "fp32", True) in found
     assert found["student", "fp32", True]["sha256"] == rows(tiny.report)["student", "fp32", True]["sha256"]
-    (said,) = [text for text in report["conclusions"] if text.startswith("Calibrating the teacher moved")]
+    (said,) = [text for text in report["conclusions"] if text.startswith("Calibrating the teacher changed")]
     assert "its NLL by" in said
     reused = {line["stage"]: line["reused"] for line in report["plan"]}
     assert reused["distill"]

@@ -1,4 +1,4 @@
-"""Real processes: SIGKILL at any moment, and two at work on the same store."""
+"""Real processes: SIGKILL at any moment, and two processes on the same store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def start(store: Path, seconds: float) -> subprocess.Popen:
 
 
 def wait_for_a_new_event(path: Path, seen: int, process: subprocess.Popen) -> None:
-    """Until the journal grows or the process ends: so that kills fall into work, not into imports."""
+    """Wait until the journal grows or the process ends, so that kills interrupt work and not imports."""
     while process.poll() is None:
         if path.is_file() and path.stat().st_size > seen:
             return
@@ -50,14 +50,14 @@ def test_any_sequence_of_kills_ends_with_the_folders_of_a_run_without_kills(tmp_
             with contextlib.suppress(ProcessLookupError):  # it has finished
                 os.killpg(process.pid, signal.SIGKILL)
         kills += process.returncode == -signal.SIGKILL
-        for place in store.places():
+        for place in store.folders():
             assert store.problems(place) == []
     assert kills >= 3
     assert finished(store.root)
     assert finished(tmp_path / "whole")
     for stage in chain(0.0):
-        killed, whole = store.published(stage), Store(tmp_path / "whole").published(stage)
-        assert (killed / "steps.txt").read_text() == (whole / "steps.txt").read_text()
+        killed, complete = store.published(stage), Store(tmp_path / "whole").published(stage)
+        assert (killed / "steps.txt").read_text() == (complete / "steps.txt").read_text()
     published = collections.Counter(
         line["fingerprint"] for line in journal(store.root) if line["event"] == "published"
     )
@@ -76,7 +76,7 @@ def finished(root: Path) -> dict[str, bool]:
 
 
 @pytest.mark.serial
-def test_second_process_waits_for_the_first_and_takes_what_it_made(tmp_path):
+def test_second_process_waits_for_the_first_and_reuses_its_folder(tmp_path):
     root = Store(tmp_path / "store").root
     first = start(root, 0.05)
     wait_for_a_new_event(root / "journal.jsonl", 0, first)

@@ -1,4 +1,4 @@
-"""What a fingerprint holds, and what it must not."""
+"""What a fingerprint depends on, and what it ignores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SOURCE = stage(params={"source": 1})
     ],
     ids=["import path", "version", "param", "further param", "input"],
 )
-def test_fingerprint_changes_with_what_makes_the_folder(changes):
+def test_fingerprint_changes_with_everything_that_determines_the_folder(changes):
     assert stage(**changes).fingerprint != stage().fingerprint
 
 
@@ -45,7 +45,7 @@ def test_fingerprint_changes_with_the_role_and_the_identity_of_an_input():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"places": {"root": "/elsewhere", "accelerator": "cuda"}},
+        {"locations": {"root": "/elsewhere", "accelerator": "cuda"}},
         {"name": "called otherwise"},
         {"parallel": True},
         {"measures": True},
@@ -72,6 +72,6 @@ def test_fingerprint_refuses_a_number_that_json_cannot_hold():
 
 def test_ancestors_are_all_stages_above():
     middle = stage(inputs={"above": SOURCE})
-    names = [one.params for one in stage(inputs={"a": middle, "b": SOURCE}).ancestors()]
+    names = [item.params for item in stage(inputs={"a": middle, "b": SOURCE}).ancestors()]
     assert middle.params in names
     assert SOURCE.params in names

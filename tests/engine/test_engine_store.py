@@ -1,4 +1,4 @@
-"""Published folders: whole or not at all, checked when reused, refused when damaged or of another time."""
+"""Published folders: complete or absent, checked when reused, refused when damaged or of another version."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(job):
 
 
 def refuse(job):
-    """Write half, then refuse."""
+    """Write a file, then fail."""
     (job.out / "half.txt").write_text("half")
     (job.scratch / "kept.txt").write_text("kept")
     raise StageFailed("the input is not what it should be", remedy="Give another.")
@@ -49,7 +49,7 @@ def exhaust_memory(job):
 
 
 def lose_a_file(job):
-    """An OSError that is no lack of the machine."""
+    """An OSError that is neither a full disk nor a lack of memory."""
     raise FileNotFoundError(errno.ENOENT, "gone")
 
 
@@ -67,17 +67,17 @@ def runner(store):
     return Runner(store, Silent(), lambda: {"threads": 1})
 
 
-def test_second_bring_reuses_the_folder_and_runs_nothing(runner):
-    first = runner.bring(stage_of())
-    second = runner.bring(stage_of())
+def test_second_run_reuses_the_folder(runner):
+    first = runner.run(stage_of())
+    second = runner.run(stage_of())
     assert (first.reused, second.reused) == (False, True)
     assert first.folder == second.folder
     events = [(line["event"], line["stage"]) for line in journal(runner.store.root)]
     assert events == [("started", "write"), ("published", "write")]
 
 
-def test_manifest_names_every_file_and_what_made_it(runner):
-    place = runner.bring(stage_of(width=0.5)).folder
+def test_manifest_names_every_file_and_the_stage(runner):
+    place = runner.run(stage_of(width=0.5)).folder
     manifest = runner.store.manifest(place)
     assert set(manifest["files"]) == {"a.txt", "deep/b.bin"}
     assert manifest["params"] == {"width": 0.5}
@@ -88,19 +88,19 @@ def test_manifest_names_every_file_and_what_made_it(runner):
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
-        (lambda place: (place / "a.txt").write_text("CONTENT"), "a.txt differs from its SHA-256"),
-        (lambda place: (place / "a.txt").write_text("shorter"[:3]), "a.txt has 3 bytes instead of 7"),
-        (lambda place: (place / "deep" / "b.bin").unlink(), "deep/b.bin is missing"),
-        (lambda place: (place / "manifest.json").unlink(), "manifest.json is missing"),
-        (lambda place: (place / "manifest.json").write_text("{"), "manifest.json is missing or is not JSON"),
+        (lambda path: (path / "a.txt").write_text("CONTENT"), "a.txt differs from its SHA-256"),
+        (lambda path: (path / "a.txt").write_text("shorter"[:3]), "a.txt has 3 bytes instead of 7"),
+        (lambda path: (path / "deep" / "b.bin").unlink(), "deep/b.bin is missing"),
+        (lambda path: (path / "manifest.json").unlink(), "manifest.json is missing"),
+        (lambda path: (path / "manifest.json").write_text("{"), "manifest.json is missing or is not JSON"),
     ],
     ids=["altered", "cut", "lost", "no manifest", "broken manifest"],
 )
-def test_damaged_folder_is_refused_with_the_file_and_the_way_out(runner, damage, named):
-    place = runner.bring(stage_of()).folder
+def test_damaged_folder_is_refused_with_file_and_remedy(runner, damage, named):
+    place = runner.run(stage_of()).folder
     damage(place)
     with pytest.raises(StoreError) as refused:
-        runner.bring(stage_of())
+        runner.run(stage_of())
     assert named in refused.value.message
     assert refused.value.remedy.endswith(f"rm -r {place}")
     assert refused.value.exit_code == 6
@@ -110,7 +110,7 @@ def test_damaged_folder_is_refused_with_the_file_and_the_way_out(runner, damage,
 
 
 def test_sound_store_passes_its_check(runner):
-    runner.bring(stage_of())
+    runner.run(stage_of())
     done = command("store", "check", "--store", runner.store.root)
     assert done.code == 0
     assert "1 published folders" in done.out
@@ -119,17 +119,17 @@ def test_sound_store_passes_its_check(runner):
 def test_store_of_another_format_is_refused(tmp_path):
     root = Store(tmp_path / "store").root
     (root / "format").write_text("2\n")
-    with pytest.raises(StoreError, match="has format 2, this calkd-edge knows 1"):
+    with pytest.raises(StoreError, match="has format 2; this calkd-edge reads 1"):
         Store(root)
     assert command("store", "check", "--store", root).code == 6
 
 
 def test_manifest_of_a_newer_schema_is_refused(runner):
-    place = runner.bring(stage_of()).folder
+    place = runner.run(stage_of()).folder
     manifest = json.loads((place / "manifest.json").read_text())
     (place / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 2}))
-    with pytest.raises(StoreError, match="has schema 2, known is 1"):
-        runner.bring(stage_of())
+    with pytest.raises(StoreError, match="has schema 2; this calkd-edge reads 1"):
+        runner.run(stage_of())
     assert command("store", "check", "--store", runner.store.root).code == 6
 
 
@@ -143,25 +143,25 @@ def test_store_that_cannot_be_made_is_refused(tmp_path):
 def test_failed_stage_publishes_nothing_and_keeps_its_scratch(runner, function):
     stage = stage_of(function)
     with pytest.raises((StageFailed, ZeroDivisionError)):
-        runner.bring(stage)
+        runner.run(stage)
     assert runner.store.published(stage) is None
-    assert runner.store.places() == []
+    assert runner.store.folders() == []
     assert [line["event"] for line in journal(runner.store.root)] == ["started"]
     assert (runner.store.root / "work" / stage.fingerprint / "scratch").is_dir()
 
 
 def test_failed_stage_gives_its_name_to_the_error(runner):
     with pytest.raises(StageFailed) as refused:
-        runner.bring(stage_of(refuse))
+        runner.run(stage_of(refuse))
     assert refused.value.stage == "refuse"
 
 
 @pytest.mark.parametrize(
     ("function", "sentence"), [(fill_the_disk, "the disk under"), (exhaust_memory, "not enough memory")]
 )
-def test_what_the_machine_lacks_is_an_environment_problem(runner, function, sentence):
+def test_lack_of_disk_or_memory_is_an_environment_problem(runner, function, sentence):
     with pytest.raises(EnvironmentProblem, match=sentence) as lacking:
-        runner.bring(stage_of(function))
+        runner.run(stage_of(function))
     assert function.__name__ in lacking.value.message
     assert lacking.value.exit_code == 6
 
@@ -172,52 +172,52 @@ def test_full_disk_while_publishing_is_an_environment_problem_too(runner, monkey
 
     monkeypatch.setattr("calkd_edge.engine.store.write_atomically", full)
     with pytest.raises(EnvironmentProblem, match="is full"):
-        runner.bring(stage_of())
+        runner.run(stage_of())
     monkeypatch.undo()
-    assert not runner.bring(stage_of()).reused
+    assert not runner.run(stage_of()).reused
 
 
 def test_other_os_errors_stay_bugs(runner):
     with pytest.raises(FileNotFoundError):
-        runner.bring(stage_of(lose_a_file))
+        runner.run(stage_of(lose_a_file))
 
 
 def test_leftovers_of_an_earlier_attempt_are_not_published(runner):
     stage = stage_of()
     work = runner.store.begin(stage)
     (work.out / "torn.txt").write_text("of a killed attempt")
-    place = runner.bring(stage).folder
+    place = runner.run(stage).folder
     assert not (place / "torn.txt").exists()
     assert not (runner.store.root / "work" / stage.fingerprint).exists()
 
 
-def test_reuse_sweeps_what_a_kill_after_the_rename_left_behind(runner):
+def test_reuse_removes_the_remains_of_a_kill_after_the_rename(runner):
     stage = stage_of()
-    runner.bring(stage)
+    runner.run(stage)
     runner.store.begin(stage)
-    runner.bring(stage)
+    runner.run(stage)
     assert not (runner.store.root / "work" / stage.fingerprint).exists()
 
 
-def test_discarded_stage_runs_anew(runner):
-    runner.bring(stage_of())
+def test_discarded_stage_runs_again(runner):
+    runner.run(stage_of())
     runner.store.discard(stage_of())
-    assert not runner.bring(stage_of()).reused
+    assert not runner.run(stage_of()).reused
     events = [line["event"] for line in journal(runner.store.root)]
     assert events == ["started", "published", "discarded", "started", "published"]
 
 
-def test_collect_removes_what_is_not_kept_and_says_how_much(runner):
-    kept = runner.bring(stage_of(n=1))
-    gone = runner.bring(stage_of(n=2))
+def test_collect_removes_unlisted_folders_and_returns_their_size(runner):
+    kept = runner.run(stage_of(n=1))
+    gone = runner.run(stage_of(n=2))
     size = sum(path.stat().st_size for path in gone.folder.rglob("*") if path.is_file())
     assert runner.store.collect({kept.folder.name}) == (1, size)
-    assert runner.store.places() == [kept.folder]
+    assert runner.store.folders() == [kept.folder]
 
 
-def test_collect_spares_what_somebody_works_on(runner):
+def test_collect_keeps_folders_that_another_process_uses(runner):
     working, idle = stage_of(n=1), stage_of(n=2)
-    published = runner.bring(stage_of(n=3))
+    published = runner.run(stage_of(n=3))
     scratch = runner.store.begin(working).scratch
     forgotten = runner.store.begin(idle).scratch
     with runner.store.lock(working), runner.store.lock(stage_of(n=3)):
@@ -228,7 +228,7 @@ def test_collect_spares_what_somebody_works_on(runner):
     assert not forgotten.exists()
 
 
-def test_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_file_is_written_completely_or_not_at_all(tmp_path, monkeypatch):
     target = tmp_path / "file"
     write_atomically(target, b"old")
 

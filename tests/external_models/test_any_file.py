@@ -14,8 +14,9 @@ from calkd_edge.calibration.bias import bias
 from calkd_edge.calibration.crossfit import cross_fitted
 from calkd_edge.calibration.temperature import temperature
 from calkd_edge.errors import RecipeError, StageFailed
-from calkd_edge.external_models.answers import Answers
-from calkd_edge.external_models.repair import Asked, measure, repair
+from calkd_edge.external_models.options import RepairOptions
+from calkd_edge.external_models.predictions import SavedPredictions
+from calkd_edge.external_models.repair import measure, repair
 from calkd_edge.external_models.running import Reading
 
 NODE = helper.make_node
@@ -59,7 +60,7 @@ def shop(tmp_path):
             return repair(
                 self.source,
                 str(tmp_path / "data.npz"),
-                asked or Asked(),
+                asked or RepairOptions(),
                 reading=reading,
                 output=self.output if output else None,
             )
@@ -215,8 +216,8 @@ def test_probabilities_without_logits_are_calibrated_by_their_logarithm(shop):
 
 
 def test_a_label_that_could_not_follow_forbids_maps_that_move_answers(shop):
-    with pytest.raises(RecipeError, match="the file's own label would not follow"):
-        shop.repair(forest(), asked=Asked("bias"))
+    with pytest.raises(RecipeError, match="the file's label output would not follow"):
+        shop.repair(forest(), asked=RepairOptions("bias"))
 
 
 def test_probabilities_of_zero_are_no_accident(shop):
@@ -229,7 +230,7 @@ def test_probabilities_of_zero_are_no_accident(shop):
     ]
     file = model(nodes, {"p": SCORES}, {"floor": floor}, domains=("ai.onnx.ml",))
     labels = np.maximum(LOGITS, floor).argmax(axis=1)
-    found = shop.repair(file, labels=labels, asked=Asked("constant", {"temperature": 1.5}))
+    found = shop.repair(file, labels=labels, asked=RepairOptions("constant", {"temperature": 1.5}))
     assert found.calibration.proof.argmax_changes == 0
 
 
@@ -289,7 +290,7 @@ def test_data_that_cannot_be_scored_is_refused_with_what_is_wrong(tmp_path, chan
     inputs, labels = change(INPUTS, LABELS)
     np.savez(tmp_path / "data.npz", inputs=inputs, labels=labels)
     with pytest.raises(RecipeError, match=message):
-        repair(tmp_path / "given.onnx", str(tmp_path / "data.npz"), Asked())
+        repair(tmp_path / "given.onnx", str(tmp_path / "data.npz"), RepairOptions())
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", b"\x93NUMPY"])
@@ -297,7 +298,7 @@ def test_data_that_cannot_be_read_is_refused(tmp_path, content):
     onnx.save(model([LINEAR], {"z": SCORES}), tmp_path / "given.onnx")
     (tmp_path / "data.npz").write_bytes(content)
     with pytest.raises(RecipeError, match="cannot be read"):
-        repair(tmp_path / "given.onnx", str(tmp_path / "data.npz"), Asked())
+        repair(tmp_path / "given.onnx", str(tmp_path / "data.npz"), RepairOptions())
 
 
 def test_bias_of_logits_that_balance_is_nothing():
@@ -314,8 +315,10 @@ def test_a_wrong_map_of_another_kind_is_not_called_calibrated():
         (logits / 12 + generator.gumbel(size=logits.shape)).argmax(axis=1),
         (logits * 4 + generator.gumbel(size=logits.shape)).argmax(axis=1),
     )
-    t = measure(Answers(logits, labels, ("a", "b", "c")), Asked(), source="x").calibration.temperature
-    found = measure(Answers(logits / t, labels, ("a", "b", "c")), Asked(), source="x")
+    t = measure(
+        SavedPredictions(logits, labels, ("a", "b", "c")), RepairOptions(), source="x"
+    ).calibration.temperature
+    found = measure(SavedPredictions(logits / t, labels, ("a", "b", "c")), RepairOptions(), source="x")
     assert not any("was calibrated already" in one for one in found.sentences)
     assert any("of another kind" in one for one in found.sentences)
 

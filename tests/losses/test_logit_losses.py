@@ -20,42 +20,42 @@ from calkd_edge.losses.standardize import standardized
 
 
 @pytest.mark.parametrize(
-    ("name", "given"), [*LOGIT_CASES, *(case for case in CASES if case[0] == "cross_entropy")]
+    ("name", "arguments"), [*LOGIT_CASES, *(case for case in CASES if case[0] == "cross_entropy")]
 )
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.2, 8.0))
-def test_loss_equals_its_formula(name, given, seed, scale):
+def test_loss_equals_its_formula(name, arguments, seed, scale):
     # The formula has neither the 1e-8 beside dist's norms nor the 1e-7 beside a row's spread.
     scale = min(scale, 3.0) if name == "dist" else scale
     finest = 3e-4 if name == "dist" else 1e-5
     student, teacher, labels = drawn(seed, scale=scale)
-    wanted = by_hand(name, given, student, teacher, labels)
+    expected = by_hand(name, arguments, student, teacher, labels)
     for dtype, tolerance in ((torch.float32, 3e-4), (torch.float64, finest)):
-        value = build(name, given)(drawn_step(seed, scale=scale, dtype=dtype))
+        value = build(name, arguments)(drawn_step(seed, scale=scale, dtype=dtype))
         assert value.dtype == dtype
-        assert value.item() == pytest.approx(wanted, rel=tolerance, abs=tolerance / 10)
+        assert value.item() == pytest.approx(expected, rel=tolerance, abs=tolerance / 10)
 
 
 def test_kd_gradient_is_the_difference_of_the_softened_probabilities():
     student, teacher, _ = drawn()
     step = drawn_step()
     build("kd", {})(step).backward()
-    wanted = 4.0 * (special.softmax(student / 4, axis=1) - special.softmax(teacher / 4, axis=1)) / ROWS
-    np.testing.assert_allclose(step.student.logits.grad, wanted, atol=1e-12)
+    expected = 4.0 * (special.softmax(student / 4, axis=1) - special.softmax(teacher / 4, axis=1)) / ROWS
+    np.testing.assert_allclose(step.student.logits.grad, expected, atol=1e-12)
 
 
 ZERO_AT_TEACHER = [
-    *((name, given) for name, given in LOGIT_CASES if name not in ("nkd", "ttm", "wttm")),
+    *((name, arguments) for name, arguments in LOGIT_CASES if name not in ("nkd", "ttm", "wttm")),
     ("ttm", {"power": 1.0}),
     ("wttm", {"power": 1.0}),
 ]
 
 
-@pytest.mark.parametrize(("name", "given"), ZERO_AT_TEACHER)
-def test_a_student_that_equals_the_teacher_has_nothing_to_learn(name, given):
+@pytest.mark.parametrize(("name", "arguments"), ZERO_AT_TEACHER)
+def test_a_student_that_equals_the_teacher_has_nothing_to_learn(name, arguments):
     step = drawn_step()
     logits = step.teacher.logits.clone().requires_grad_()
-    value = build(name, given)(with_logits(step, student=logits))
+    value = build(name, arguments)(with_logits(step, student=logits))
     value.backward()
     assert abs(value.item()) < 1e-4
     assert logits.grad.abs().max() < 1e-4
@@ -70,11 +70,11 @@ def test_ttm_is_at_rest_where_the_student_is_the_softened_teacher(power):
         assert abs(value.item()) < 1e-12
 
 
-@pytest.mark.parametrize(("name", "given"), LOGIT_CASES)
-def test_a_shift_of_a_row_of_logits_changes_nothing(name, given):
+@pytest.mark.parametrize(("name", "arguments"), LOGIT_CASES)
+def test_a_shift_of_a_row_of_logits_changes_nothing(name, arguments):
     step = drawn_step()
     shift = torch.tensor([[50.0], [-50.0], [0.0], [1.0], [-1.0]], dtype=torch.float64)
-    loss = build(name, given)
+    loss = build(name, arguments)
     moved = with_logits(step, step.student.logits + shift, step.teacher.logits - shift)
     assert loss(moved).item() == pytest.approx(loss(step).item(), rel=1e-9)
 
@@ -83,13 +83,13 @@ def test_a_shift_of_a_row_of_logits_changes_nothing(name, given):
 @settings(max_examples=25, deadline=None)
 def test_standardized_logits_have_neither_scale_nor_shift(factor):
     logits, _, _ = drawn()
-    found = standardized(torch.tensor(factor * logits + 3.0)).numpy()
-    np.testing.assert_allclose(found, stats.zscore(logits, axis=1, ddof=1), rtol=1e-4, atol=1e-5)
+    result = standardized(torch.tensor(factor * logits + 3.0)).numpy()
+    np.testing.assert_allclose(result, stats.zscore(logits, axis=1, ddof=1), rtol=1e-4, atol=1e-5)
 
 
 @given(st.floats(0.1, 10.0), st.floats(-5.0, 5.0))
 @settings(max_examples=25, deadline=None)
-def test_pearson_is_blind_to_scale_and_shift_of_either_side(factor, shift):
+def test_pearson_ignores_scale_and_shift_of_either_side(factor, shift):
     first, second, _ = (torch.tensor(x) for x in drawn())
     plain = pearson(first, second, 1)
     assert torch.allclose(pearson(factor * first + shift, second, 1), plain, atol=1e-7)
@@ -98,7 +98,7 @@ def test_pearson_is_blind_to_scale_and_shift_of_either_side(factor, shift):
 
 @given(st.integers(0, 10_000), st.sampled_from([1.0, 2.0, 4.0]))
 @settings(max_examples=15, deadline=None)
-def test_kd_is_the_target_part_plus_the_others_weighed_by_the_teachers_doubt(seed, t):
+def test_kd_is_the_target_part_plus_the_others_weighted_by_the_teachers_doubt(seed, t):
     student, teacher, labels = drawn(seed)
     _, _, doubt = parts_by_hand(student, teacher, labels, t)
     for row in range(ROWS):
@@ -123,8 +123,8 @@ def test_ctkd_climbs_where_the_student_descends_as_far_as_the_curriculum_is(epoc
     slope = (up - down) / (2 * nudge)
     assert loss.theta.grad.item() == pytest.approx(-strength * slope, rel=1e-4, abs=1e-9)
     t = 1 + 20 * special.expit(1.0)
-    wanted = t * (special.softmax(student / t, axis=1) - special.softmax(teacher / t, axis=1)) / ROWS
-    np.testing.assert_allclose(step.student.logits.grad, wanted, rtol=1e-5, atol=1e-9)
+    expected = t * (special.softmax(student / t, axis=1) - special.softmax(teacher / t, axis=1)) / ROWS
+    np.testing.assert_allclose(step.student.logits.grad, expected, rtol=1e-5, atol=1e-9)
 
 
 def test_reversed_gradient_is_the_value_itself():
@@ -134,10 +134,10 @@ def test_reversed_gradient_is_the_value_itself():
     assert (reversed_.item(), value.grad.item()) == (2.5, -0.25)
 
 
-def test_terms_are_weighed_and_a_name_may_stand_twice():
+def test_terms_are_weighted_and_a_name_may_occur_twice():
     student, teacher, _ = drawn()
     terms = [("kd", 2.0, build("kd", {})), ("kd", 3.0, build("kd", {"temperature": 1.0}))]
-    found = WeightedLosses(terms)(drawn_step())
-    assert list(found) == ["kd", "kd-1"]
-    assert found["kd"].item() == pytest.approx(2 * kd_by_hand(student, teacher, 4.0))
-    assert found["kd-1"].item() == pytest.approx(3 * kd_by_hand(student, teacher, 1.0))
+    result = WeightedLosses(terms)(drawn_step())
+    assert list(result) == ["kd", "kd-1"]
+    assert result["kd"].item() == pytest.approx(2 * kd_by_hand(student, teacher, 4.0))
+    assert result["kd-1"].item() == pytest.approx(3 * kd_by_hand(student, teacher, 1.0))

@@ -1,4 +1,4 @@
-"""What holds for every loss: its gradient, its limits, its state, and its entry in the registry."""
+"""Every loss: its gradient, its limits, its state, and its entry in the registry."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from calkd_edge.losses import LOSSES
 from calkd_edge.registry import settings_model
 
 
-@pytest.mark.parametrize(("name", "given"), CASES)
-def test_gradient_is_the_finite_difference(name, given):
-    loss, step = settled(name, given), drawn_step(epoch=3.0)
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_gradient_is_the_finite_difference(name, arguments):
+    loss, step = settled(name, arguments), drawn_step(epoch=3.0)
     tensors = leaves(step)
 
     def value(*changed):
@@ -42,9 +42,9 @@ def test_gradient_is_the_finite_difference(name, given):
     assert torch.autograd.gradcheck(value, tensors, eps=1e-6, atol=1e-5, rtol=1e-4, fast_mode=True)
 
 
-@pytest.mark.parametrize(("name", "given"), [case for case in CASES if case[0] != "ctkd"])
-def test_own_layers_gradient_is_the_finite_difference(name, given):
-    loss, step = settled(name, given), drawn_step(epoch=3.0)
+@pytest.mark.parametrize(("name", "arguments"), [case for case in CASES if case[0] != "ctkd"])
+def test_gradient_of_a_losss_layers_is_the_finite_difference(name, arguments):
+    loss, step = settled(name, arguments), drawn_step(epoch=3.0)
     parameters = list(loss.parameters())
     for parameter in parameters:
 
@@ -58,8 +58,8 @@ def test_own_layers_gradient_is_the_finite_difference(name, given):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["opposed", "agreeing", "student", "teacher", "uniform"])
-@pytest.mark.parametrize(("name", "given"), [case for case in CASES if case not in FEATURE_CASES])
-def test_huge_logits_give_finite_values_and_gradients(name, given, dtype, kind):
+@pytest.mark.parametrize(("name", "arguments"), [case for case in CASES if case not in FEATURE_CASES])
+def test_huge_logits_give_finite_values_and_gradients(name, arguments, dtype, kind):
     huge = torch.full((ROWS, 7), -1e4)
     huge[torch.arange(ROWS), torch.arange(ROWS)] = 1e4
     student, teacher = {
@@ -73,7 +73,7 @@ def test_huge_logits_give_finite_values_and_gradients(name, given, dtype, kind):
         step = drawn_step(dtype=dtype)
         logits = student.to(dtype).requires_grad_()
         step = replace(with_logits(step, logits, teacher.to(dtype)), labels=(torch.arange(ROWS) + shift) % 7)
-        value = build(name, given)(step)
+        value = build(name, arguments)(step)
         value.backward()
         assert value.dtype == torch.float32
         assert torch.isfinite(value)
@@ -83,9 +83,9 @@ def test_huge_logits_give_finite_values_and_gradients(name, given, dtype, kind):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["zero", "student zero", "teacher zero", "constant", "huge", "one image"])
-@pytest.mark.parametrize(("name", "given"), FEATURE_CASES)
-def test_odd_features_give_finite_values_and_gradients(name, given, dtype, kind):
-    own, taught = {
+@pytest.mark.parametrize(("name", "arguments"), FEATURE_CASES)
+def test_odd_features_give_finite_values_and_gradients(name, arguments, dtype, kind):
+    ours, theirs = {
         "zero": (0.0, 0.0),
         "student zero": (0.0, 1.0),
         "teacher zero": (1.0, 0.0),
@@ -100,8 +100,8 @@ def test_odd_features_give_finite_values_and_gradients(name, given, dtype, kind)
             return {tap: torch.ones_like(feature).requires_grad_() for tap, feature in features.items()}
         return {tap: (feature.detach() * factor).requires_grad_() for tap, feature in features.items()}
 
-    step = with_features(step, changed(step.student.features, own), changed(step.teacher.features, taught))
-    loss = build(name, given)
+    step = with_features(step, changed(step.student.features, ours), changed(step.teacher.features, theirs))
+    loss = build(name, arguments)
     if kind == "one image":  # batch normalisation wants two of a vector
         loss.eval()
     value = loss(step)
@@ -113,9 +113,9 @@ def test_odd_features_give_finite_values_and_gradients(name, given, dtype, kind)
     assert all(feature.grad is None for feature in step.teacher.features.values())
 
 
-@pytest.mark.parametrize(("name", "given"), CASES)
-def test_autocast_around_a_loss_leaves_it_in_float32(name, given):
-    loss, step = build(name, given).eval(), drawn_step(dtype=torch.float32)
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_autocast_around_a_loss_leaves_it_in_float32(name, arguments):
+    loss, step = build(name, arguments).eval(), drawn_step(dtype=torch.float32)
     torch.manual_seed(4)
     plain = loss(step).item()
     torch.manual_seed(4)
@@ -123,25 +123,25 @@ def test_autocast_around_a_loss_leaves_it_in_float32(name, given):
         assert loss(step).item() == plain
 
 
-@pytest.mark.parametrize(("name", "given"), CASES)
-def test_state_brings_a_loss_back(name, given):
-    """As a resumed run has it: the same settings, other draws, then the state."""
-    loss = build(name, given)
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_a_loaded_state_restores_a_loss(name, arguments):
+    """As in a resumed run: the same settings, other random weights, then the state."""
+    loss = build(name, arguments)
     loss(drawn_step(dtype=torch.float32, epoch=1.0))
     torch.manual_seed(77)
-    other = LOSSES.load(name)(CONTEXT, **LOSSES.settings(name, given, where="test"))
+    other = LOSSES.load(name)(CONTEXT, **LOSSES.settings(name, arguments, where="test"))
     other.load_state_dict(copy.deepcopy(loss.state_dict()))
     for seed in (1, 2):
         values = []
-        for one in (loss, other):
+        for element in (loss, other):
             torch.manual_seed(seed)
-            values.append(one(drawn_step(seed, dtype=torch.float32, epoch=2.0)).item())
+            values.append(element(drawn_step(seed, dtype=torch.float32, epoch=2.0)).item())
         assert values[0] == values[1]
 
 
-@pytest.mark.parametrize(("name", "given"), CASES)
-def test_says_truly_whether_it_reads_labels_and_teachers_logits(name, given):
-    loss, step = settled(name, given), drawn_step(epoch=3.0)
+@pytest.mark.parametrize(("name", "arguments"), CASES)
+def test_a_loss_declares_whether_it_reads_labels_and_teacher_logits(name, arguments):
+    loss, step = settled(name, arguments), drawn_step(epoch=3.0)
 
     def value(of):
         torch.manual_seed(4)
@@ -153,7 +153,7 @@ def test_says_truly_whether_it_reads_labels_and_teachers_logits(name, given):
     if name != "crd":  # crd's labels keep an image's own class out of the negatives
         assert loss.uses_labels == (other_labels != plain)
     assert loss.uses_teacher == (other_teacher != plain)
-    assert bool(loss.teacher_taps) == ((name, given) in FEATURE_CASES)
+    assert bool(loss.teacher_taps) == ((name, arguments) in FEATURE_CASES)
 
 
 # The registry.
@@ -168,13 +168,13 @@ def test_every_loss_is_documented_and_annotated(name):
     assert settings_model(LOSSES.load(name)).model_fields
 
 
-def test_logits_and_features_are_all_the_losses_there_are():
+def test_every_loss_is_on_logits_or_features():
     named = {case[0] for case in (*LOGIT_CASES, *FEATURE_CASES)} | {"cross_entropy"}
     assert named == set(LOSSES)
 
 
 @pytest.mark.parametrize(
-    ("name", "given"),
+    ("name", "arguments"),
     [
         ("kd", {"temperature": 0}),
         ("kd", {"temperature": -1}),
@@ -203,27 +203,27 @@ def test_logits_and_features_are_all_the_losses_there_are():
         ("cat_kd", {"student": "a", "teacher": "b"}),
     ],
 )
-def test_settings_out_of_bounds_are_refused_with_their_place(name, given):
+def test_settings_out_of_bounds_are_refused_with_their_recipe_path(name, arguments):
     with pytest.raises(RecipeError, match=r"r\.yaml: distill\.losses\[0\]"):
-        LOSSES.settings(name, given, where="r.yaml: distill.losses[0]")
+        LOSSES.settings(name, arguments, where="r.yaml: distill.losses[0]")
 
 
 @pytest.mark.parametrize(
-    ("name", "given"),
+    ("name", "arguments"),
     [case for case in FEATURE_CASES if isinstance(case[1]["student"], list)],
 )
-def test_taps_that_have_no_partner_are_refused(name, given):
+def test_unequal_numbers_of_taps_are_refused(name, arguments):
     with pytest.raises(RecipeError, match=r"names 1 taps and `teacher` \d|names \d taps"):
-        build(name, {**given, "student": ["early"], "teacher": ["early", "late"]})
+        build(name, {**arguments, "student": ["early"], "teacher": ["early", "late"]})
 
 
-@pytest.mark.parametrize(("name", "given"), FEATURE_CASES)
-def test_tokens_are_refused_with_their_shape(name, given):
-    is_list = isinstance(given["student"], list)
-    count = len(given["student"]) if is_list else 1
+@pytest.mark.parametrize(("name", "arguments"), FEATURE_CASES)
+def test_tokens_are_refused_with_their_shape(name, arguments):
+    is_list = isinstance(arguments["student"], list)
+    count = len(arguments["student"]) if is_list else 1
     taps = ["tokens"] * count if is_list else "tokens"
     with pytest.raises(RecipeError, match=r"'tokens' has the shape \[16, (12|9)\] \(tokens\)"):
-        build(name, {**given, "student": taps, "teacher": taps})
+        build(name, {**arguments, "student": taps, "teacher": taps})
 
 
 def test_dkd_with_two_classes_is_its_target_part():

@@ -1,4 +1,4 @@
-"""Losses of images made of two: what reads labels weighs both, the rest is asked once."""
+"""Losses of mixed images: losses that read labels average over both; others are computed once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from calkd_edge.losses.base import Outputs, Step
 from calkd_edge.losses.objective import WeightedLosses
 
 
-def test_losses_of_mixed_images_weigh_both_labels():
+def test_losses_of_mixed_images_average_over_both_labels():
     objective = WeightedLosses([(name, 1.0, LOSSES.load(name)(CONTEXT)) for name in ("cross_entropy", "kd")])
     generator = torch.Generator().manual_seed(1)
     student, teacher = torch.randn(2, 6, 4, generator=generator).unbind()

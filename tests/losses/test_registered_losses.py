@@ -1,4 +1,4 @@
-"""Registered losses with settings of their own: each against its paper's formula, redone here in numpy."""
+"""Registered losses with other settings than the defaults: each against its paper's formula in numpy."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ CASES = {
 }
 
 
-def built(name, given):
+def built(name, settings):
     """The loss in float64; the weights and biases of its normalisations are drawn, not left at 1 and 0."""
-    loss = build(name, given, CONTEXT).double()
+    loss = build(name, settings, CONTEXT).double()
     for module in loss.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -79,8 +79,8 @@ def built(name, given):
 
 def unequal_step(seed=0):
     """A step of epoch EPOCH whose maps have other sizes in the student than in the teacher."""
-    own, taught = features_of(STUDENT, ROWS, seed + 100), features_of(TEACHER, ROWS, seed + 200)
-    return with_features(drawn_step(seed, scale=1.0, epoch=EPOCH), own, taught)
+    ours, theirs = features_of(STUDENT, ROWS, seed + 100), features_of(TEACHER, ROWS, seed + 200)
+    return with_features(drawn_step(seed, scale=1.0, epoch=EPOCH), ours, theirs)
 
 
 # What the formulae read, and the layers.
@@ -88,10 +88,10 @@ def unequal_step(seed=0):
 
 def pairs(step, student, teacher):
     """The two networks' features at each pair of taps."""
-    taps = [[one] if isinstance(one, str) else one for one in (student, teacher)]
+    taps = [[element] if isinstance(element, str) else element for element in (student, teacher)]
     return [
-        (step.student.features[own].numpy(), step.teacher.features[taught].numpy())
-        for own, taught in zip(*taps, strict=True)
+        (step.student.features[ours].numpy(), step.teacher.features[theirs].numpy())
+        for ours, theirs in zip(*taps, strict=True)
     ]
 
 
@@ -146,22 +146,22 @@ def batch_normalized(maps, norm):
 # The formulae: (loss, for the weights of its layers; step; every setting) -> the scalar.
 
 
-def on_logits(name, step, given):
-    """As test_logit_losses writes the formula, with the warm-up that it leaves out."""
+def on_logits(name, step, settings):
+    """The formula of test_logit_losses, with the warm-up."""
     student, teacher = step.student.logits.detach().numpy(), step.teacher.logits.numpy()
-    known = {key: value for key, value in given.items() if key != "curriculum_epochs"}
-    share = min(1, EPOCH / given.get("warmup_epochs", EPOCH))
+    known = {key: value for key, value in settings.items() if key != "curriculum_epochs"}
+    share = min(1, EPOCH / settings.get("warmup_epochs", EPOCH))
     return share * by_hand(name, known, student, teacher, step.labels.numpy())
 
 
 def hint(loss, step, *, student, teacher):
-    ((own, taught),) = pairs(step, student, teacher)
-    if own.ndim == taught.ndim == 4:
-        own, taught = at_smaller_size(own, taught)
-        own = batch_normalized(convolved(own, loss.projection[0], 1), loss.projection[1])
+    ((ours, theirs),) = pairs(step, student, teacher)
+    if ours.ndim == theirs.ndim == 4:
+        ours, theirs = at_smaller_size(ours, theirs)
+        ours = batch_normalized(convolved(ours, loss.projection[0], 1), loss.projection[1])
     else:
-        own, taught = linear(pooled(own), loss.projection), pooled(taught)
-    return ((own - taught) ** 2).mean()
+        ours, theirs = linear(pooled(ours), loss.projection), pooled(theirs)
+    return ((ours - theirs) ** 2).mean()
 
 
 def at(loss, step, *, student, teacher, power):
@@ -187,15 +187,15 @@ def nst(loss, step, *, student, teacher, kernel):
 
 
 def pkt(loss, step, *, student, teacher):
-    ((own, taught),) = pairs(step, student, teacher)
-    q, p = ((1 - distance.cdist(pooled(x), pooled(x), "cosine") / 2) for x in (own, taught))
+    ((ours, theirs),) = pairs(step, student, teacher)
+    q, p = ((1 - distance.cdist(pooled(x), pooled(x), "cosine") / 2) for x in (ours, theirs))
     return stats.entropy(p, q, axis=1).mean() / ROWS
 
 
 def sp(loss, step, *, student, teacher):
     flat = (x.reshape(ROWS, -1) for x in pairs(step, student, teacher)[0])
-    own, taught = (unit(x @ x.T) for x in flat)
-    return ((taught - own) ** 2).sum() / ROWS**2
+    ours, theirs = (unit(x @ x.T) for x in flat)
+    return ((theirs - ours) ** 2).sum() / ROWS**2
 
 
 def rkd(loss, step, *, student, teacher, distance_weight, angle_weight):
@@ -212,48 +212,48 @@ def rkd(loss, step, *, student, teacher, distance_weight, angle_weight):
 def vid(loss, step, *, student, teacher, initial_variance):
     total = 0.0
     for pair, layers in zip(pairs(step, student, teacher), loss.means, strict=True):
-        mean, taught = at_smaller_size(*pair)
+        mean, theirs = at_smaller_size(*pair)
         for layer in layers[0:3:2]:
             mean = np.maximum(convolved(mean, layer, 1), 0)
         normal = stats.norm(convolved(mean, layers[4], 1), np.sqrt(initial_variance))
-        total -= normal.logpdf(taught).mean() + np.log(2 * np.pi) / 2
+        total -= normal.logpdf(theirs).mean() + np.log(2 * np.pi) / 2
     return total
 
 
 def ofd(loss, step, *, student, teacher, teacher_norms):
     total = 0.0
-    for place, pair in enumerate(pairs(step, student, teacher)):
-        norm, projection = CONTEXT.teacher_module(teacher_norms[place]), loss.projections[place]
+    for index, pair in enumerate(pairs(step, student, teacher)):
+        norm, projection = CONTEXT.teacher_module(teacher_norms[index]), loss.projections[index]
         shift, scale = norm.bias.double().numpy(), norm.weight.double().abs().numpy()
         negative = stats.norm.cdf(-shift / scale)
         margin = shift - scale * stats.norm.pdf(shift / scale) / negative
         margin = np.where(negative > 1e-3, margin, -3 * scale)
-        own, taught = at_smaller_size(*pair)
-        own = batch_normalized(convolved(own, projection[0], 1), projection[1])
-        target = np.maximum(taught, margin[:, None, None])
-        counts = (own > target) | (target > 0)
-        total += (counts * (own - target) ** 2).sum() / ROWS / 2 ** (len(student) - 1 - place)
+        ours, theirs = at_smaller_size(*pair)
+        ours = batch_normalized(convolved(ours, projection[0], 1), projection[1])
+        target = np.maximum(theirs, margin[:, None, None])
+        counts = (ours > target) | (target > 0)
+        total += (counts * (ours - target) ** 2).sum() / ROWS / 2 ** (len(student) - 1 - index)
     return total
 
 
-def hcl(own, taught):
-    sizes = [own.shape[2], *(size for size in (4, 2, 1) if size < own.shape[2])]
-    errors = [((averaged(own, size) - averaged(taught, size)) ** 2).mean() for size in sizes]
+def hcl(ours, theirs):
+    sizes = [ours.shape[2], *(size for size in (4, 2, 1) if size < ours.shape[2])]
+    errors = [((averaged(ours, size) - averaged(theirs, size)) ** 2).mean() for size in sizes]
     return np.average(errors, weights=[1, 1 / 2, 1 / 4, 1 / 8][: len(sizes)])
 
 
 def reviewkd(loss, step, *, student, teacher, warmup_epochs, channels):
     total, left, stages = 0.0, None, pairs(step, student, teacher)
     for pair, fusion in reversed(list(zip(stages, loss.fusions, strict=True))):
-        own, taught = (x.reshape(*x.shape[:2], *(x.shape[2:] or (1, 1))) for x in pair)
-        own = batch_normalized(convolved(own, fusion.reduce[0], 1), fusion.reduce[1])
-        assert own.shape[1] == min(channels, stages[-1][0].shape[1])
+        ours, theirs = (x.reshape(*x.shape[:2], *(x.shape[2:] or (1, 1))) for x in pair)
+        ours = batch_normalized(convolved(ours, fusion.reduce[0], 1), fusion.reduce[1])
+        assert ours.shape[1] == min(channels, stages[-1][0].shape[1])
         if left is not None:
-            left = repeated(left, own.shape[2])
-            shares = special.expit(convolved(np.concatenate([own, left], axis=1), fusion.attention, 1))
-            own = own * shares[:, :1] + left * shares[:, 1:]
-        left = repeated(own, taught.shape[2])
-        total += hcl(batch_normalized(convolved(left, fusion.expand[0], 3), fusion.expand[1]), taught)
+            left = repeated(left, ours.shape[2])
+            shares = special.expit(convolved(np.concatenate([ours, left], axis=1), fusion.attention, 1))
+            ours = ours * shares[:, :1] + left * shares[:, 1:]
+        left = repeated(ours, theirs.shape[2])
+        total += hcl(batch_normalized(convolved(left, fusion.expand[0], 3), fusion.expand[1]), theirs)
     return min(1, EPOCH / warmup_epochs) * total
 
 
@@ -261,8 +261,8 @@ def cat_kd(loss, step, *, student, teacher, student_classifier, teacher_classifi
     modules = CONTEXT.student_module(student_classifier), CONTEXT.teacher_module(teacher_classifier)
     maps = []
     for feature, module in zip(pairs(step, student, teacher)[0], modules, strict=True):
-        whole = np.einsum("kc,bchw->bkhw", module.weight.detach().double().numpy(), feature)
-        maps.append(unit(averaged(whole, resolution).reshape(ROWS, CLASSES, -1)))
+        complete = np.einsum("kc,bchw->bkhw", module.weight.detach().double().numpy(), feature)
+        maps.append(unit(averaged(complete, resolution).reshape(ROWS, CLASSES, -1)))
     return ((maps[0] - maps[1]) ** 2).mean()
 
 
@@ -271,23 +271,23 @@ FORMULAE = {formula.__name__: formula for formula in ON_FEATURES}
 
 
 @pytest.mark.parametrize(
-    ("name", "given"), [(name, given) for name in CASES if name != "crd" for given in CASES[name]]
+    ("name", "settings"), [(name, settings) for name in CASES if name != "crd" for settings in CASES[name]]
 )
-def test_a_registered_loss_is_its_formula_with_the_settings_it_was_given(name, given):
-    loss, step = built(name, given), unequal_step()
-    wanted = FORMULAE[name](loss, step, **given) if name in FORMULAE else on_logits(name, step, given)
+def test_a_registered_loss_equals_its_formula_with_its_settings(name, settings):
+    loss, step = built(name, settings), unequal_step()
+    expected = FORMULAE[name](loss, step, **settings) if name in FORMULAE else on_logits(name, step, settings)
     # The code adds 1e-5 to vid's variances and 1e-7 or less to what others divide by, the papers nothing.
-    assert loss(step).item() == pytest.approx(wanted, rel=1e-5)
+    assert loss(step).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_ctkd_turns_the_gradient_round_over_as_many_epochs_as_were_given():
-    (given,) = CASES["ctkd"]
+def test_ctkd_reverses_the_gradient_over_the_curriculum_epochs():
+    (settings,) = CASES["ctkd"]
     nudge = 1e-5
     for epoch, strength in ((0.0, 0.0), (5.0, (1 - np.sqrt(0.5)) / 2), (10.0, 0.5), (20.0, 1.0), (30.0, 1.0)):
-        loss, step = built("ctkd", given), replace(unequal_step(), epoch=epoch)
+        loss, step = built("ctkd", settings), replace(unequal_step(), epoch=epoch)
         loss(step).backward()
-        moved = [{**given, "initial": given["initial"] + change} for change in (nudge, -nudge)]
-        up, down = (on_logits("ctkd", step, one) for one in moved)
+        moved = [{**settings, "initial": settings["initial"] + change} for change in (nudge, -nudge)]
+        up, down = (on_logits("ctkd", step, element) for element in moved)
         slope = (up - down) / (2 * nudge)
         assert loss.theta.grad.item() == pytest.approx(-strength * slope, rel=1e-5, abs=1e-12)
 
@@ -298,34 +298,36 @@ def nce(positive, negative, is_other, odds):
     return (negative.shape[1] * wrong.sum(1) / is_other.sum(1) - np.log(positive / (positive + odds))).mean()
 
 
-def embeddings(loss, step, given):
-    """The student's and the teacher's, projected and at length 1."""
-    ((own, taught),) = pairs(step, given["student"], given["teacher"])
-    return unit(linear(pooled(own), loss.project_student)), unit(linear(pooled(taught), loss.project_teacher))
+def embeddings(loss, step, settings):
+    """The embeddings of student and teacher, projected and normalized to length 1."""
+    ((ours, theirs),) = pairs(step, settings["student"], settings["teacher"])
+    return unit(linear(pooled(ours), loss.project_student)), unit(
+        linear(pooled(theirs), loss.project_teacher)
+    )
 
 
-@pytest.mark.parametrize("given", CASES["crd"])
-def test_crd_is_its_formula_over_two_steps_with_the_settings_it_was_given(given):
-    loss, labels = built("crd", given), np.arange(IMAGES) % 2
+@pytest.mark.parametrize("settings", CASES["crd"])
+def test_crd_equals_its_formula_over_two_steps_with_its_settings(settings):
+    loss, labels = built("crd", settings), np.arange(IMAGES) % 2
     banks, known, z = [loss.bank_student.numpy().copy(), loss.bank_teacher.numpy().copy()], labels * 0 - 1, []
-    assert banks[0].shape == banks[1].shape == (IMAGES, given["size"])
+    assert banks[0].shape == banks[1].shape == (IMAGES, settings["size"])
     for seed, rows in enumerate([[3, 1, 4, 8, 5], [9, 3, 6, 5, 7]]):
         step = replace(unequal_step(seed), labels=torch.tensor(labels[rows]), indices=torch.tensor(rows))
-        vectors = embeddings(loss, step, given)
+        vectors = embeddings(loss, step, settings)
         torch.manual_seed(seed)
-        drawn = torch.randint(IMAGES, (given["negatives"],)).numpy()
+        drawn = torch.randint(IMAGES, (settings["negatives"],)).numpy()
         same_class, same_image = known[drawn] == labels[rows][:, None], drawn == np.array(rows)[:, None]
         assert (same_class & ~same_image).any() == (seed == 1)
-        wanted = 0.0
+        expected = 0.0
         for side, bank in enumerate(reversed(banks)):
-            own = np.exp((vectors[side] * bank[rows]).sum(1) / given["temperature"])
-            others = np.exp(vectors[side] @ bank[drawn].T / given["temperature"])
-            z += [IMAGES * np.append(own, others).mean()] if seed == 0 else []  # the first step's stays
-            wanted += nce(own / z[side], others / z[side], ~same_class & ~same_image, len(drawn) / IMAGES)
+            ours = np.exp((vectors[side] * bank[rows]).sum(1) / settings["temperature"])
+            others = np.exp(vectors[side] @ bank[drawn].T / settings["temperature"])
+            z += [IMAGES * np.append(ours, others).mean()] if seed == 0 else []  # the first step's stays
+            expected += nce(ours / z[side], others / z[side], ~same_class & ~same_image, len(drawn) / IMAGES)
         torch.manual_seed(seed)
-        assert loss(step).item() == pytest.approx(wanted, rel=1e-9)
+        assert loss(step).item() == pytest.approx(expected, rel=1e-9)
         for bank, fresh in zip(banks, vectors, strict=True):
-            bank[rows] = unit(given["momentum"] * bank[rows] + (1 - given["momentum"]) * fresh)
+            bank[rows] = unit(settings["momentum"] * bank[rows] + (1 - settings["momentum"]) * fresh)
         known[rows] = labels[rows]
     np.testing.assert_allclose(loss.bank_student.numpy(), banks[0], rtol=1e-9)
     np.testing.assert_allclose(loss.bank_teacher.numpy(), banks[1], rtol=1e-9)
@@ -336,5 +338,5 @@ def test_crd_is_its_formula_over_two_steps_with_the_settings_it_was_given(given)
 def test_every_setting_of_every_loss_is_varied_here(name):
     model = settings_model(LOSSES.load(name))
     for setting, field in model.model_fields.items():
-        values = [getattr(model(**given), setting) for given in CASES.get(name, [])]
+        values = [getattr(model(**settings), setting) for settings in CASES.get(name, [])]
         assert any(value != field.default for value in values), f"no case changes {name}'s `{setting}`"

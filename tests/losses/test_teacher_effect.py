@@ -1,4 +1,4 @@
-"""What a loss says of the teacher's calibration is what the student's gradient shows."""
+"""The declared effect of the teacher's calibration agrees with the student's gradient."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def gradient(loss, affine=None):
     torch.manual_seed(4)
     step = drawn_step(epoch=3.0)
     if affine is not None:
-        taught = torch.from_numpy(affine.apply(step.teacher.logits.numpy()))
-        step = with_logits(step, teacher=taught)
+        theirs = torch.from_numpy(affine.apply(step.teacher.logits.numpy()))
+        step = with_logits(step, teacher=theirs)
     loss(step).backward()
     return gradients(step)
 
 
 @pytest.mark.parametrize("affine", AFFINES)
-@pytest.mark.parametrize(("name", "given"), CASES)
-def test_teacher_effect_is_what_the_students_gradient_shows(name, given, affine):
-    loss = settled(name, given)
+@pytest.mark.parametrize(("name", "settings"), CASES)
+def test_teacher_effect_agrees_with_the_students_gradient(name, settings, affine):
+    loss = settled(name, settings)
     effect = loss.teacher_effect(AFFINES[affine])
     before, after = gradient(loss), gradient(loss, AFFINES[affine])
     moved = ((before - after).abs().max() / before.abs().max()).item()
@@ -62,12 +62,12 @@ def test_an_absorbed_temperature_is_another_setting(name, power):
     assert share.std() > 1e-4
 
 
-def test_temperature_on_the_teacher_is_the_teacher_side_temperature_the_sentence_names():
+def test_the_sentence_names_the_teacher_side_temperature():
     effect = build("kd", {}).teacher_effect(Affine(scale=(0.5,)))
     assert "teacher-side temperature of 8, with the student still at 4" in effect.sentence
 
 
-def test_standardized_logits_take_a_temperature_out():
+def test_standardized_logits_remove_a_temperature():
     for name in ("kd", "dkd"):
         effect = build(name, {"standardize": True}).teacher_effect(AFFINES["temperature"])
         assert effect.kind == "no_op"

@@ -1,4 +1,4 @@
-"""Weights from outside: every wrapper and prefix, every difference named, and no code run from a file."""
+"""Weights of other trainings: wrappers and prefixes, every difference named, no code run from a file."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ PUBLISHED = {
 def test_nets_have_the_names_of_published_checkpoints(name):
     state = net(name, 100).state_dict()
     assert set(PUBLISHED[name]) <= state.keys()
-    if name == "wrn_40_2":  # only a block that widens has a shortcut of its own
+    if name == "wrn_40_2":  # only a block that widens has a shortcut convolution
         assert sum("convShortcut" in key for key in state) == 3
 
 
@@ -128,18 +128,18 @@ def test_absent_counts_of_batches_are_said_and_left_at_zero(tmp_path, caplog):
     state = {name: x for name, x in net().state_dict().items() if not name.endswith("num_batches_tracked")}
     torch.save(state, tmp_path / "old.pth")
     with caplog.at_level(logging.INFO):
-        found = loaded(tmp_path / "old.pth")
+        result = loaded(tmp_path / "old.pth")
     assert "9 counts of batches are absent" in caplog.text
-    assert all(torch.equal(found[name], state[name]) for name in state)
+    assert all(torch.equal(result[name], state[name]) for name in state)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_widened(tmp_path, dtype):
     state = net().half().state_dict() if dtype == torch.float16 else net().bfloat16().state_dict()
     torch.save(state, tmp_path / "half.pth")
-    found = loaded(tmp_path / "half.pth")
-    assert found["conv1.weight"].dtype == torch.float32
-    assert torch.equal(found["conv1.weight"], state["conv1.weight"].float())
+    result = loaded(tmp_path / "half.pth")
+    assert result["conv1.weight"].dtype == torch.float32
+    assert torch.equal(result["conv1.weight"], state["conv1.weight"].float())
 
 
 class Runs:
@@ -157,7 +157,7 @@ def test_no_code_of_a_file_is_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "sentence"),
     [
         ("a.safetensors", b"not at all", "is not a safetensors file"),
         ("a.pth", b"not at all", "contains no state dict that can be read"),
@@ -165,14 +165,14 @@ def test_no_code_of_a_file_is_run(tmp_path):
         ("a.pth", pickle.dumps([1, 2]), "contains no state dict"),
     ],
 )
-def test_files_that_hold_no_state_are_refused(tmp_path, name, content, said):
+def test_files_without_a_state_dict_are_refused(tmp_path, name, content, sentence):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(RecipeError, match=said) as refused:
+    with pytest.raises(RecipeError, match=sentence) as refused:
         read_state(tmp_path / name, "teacher.weights")
     assert "save" in refused.value.remedy
 
 
-def test_a_file_with_other_things_says_what_it_holds(tmp_path):
+def test_the_contents_of_a_file_without_state_dict_are_listed(tmp_path):
     torch.save({"epoch": 3, "optimizer": {"state": {}}}, tmp_path / "a.pth")
     with pytest.raises(RecipeError, match="contains no state dict, only epoch, optimizer"):
         read_state(tmp_path / "a.pth", "teacher.weights")
@@ -181,18 +181,18 @@ def test_a_file_with_other_things_says_what_it_holds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "sentence"),
     [
         (lambda tensor: tensor.to(torch.int8), "conv1.weight contains torch.int8"),
         (lambda tensor: tensor * torch.nan, "conv1.weight contains numbers that are not finite"),
     ],
 )
-def test_numbers_that_are_no_weights_are_refused(tmp_path, change, said):
+def test_integers_and_numbers_that_are_not_finite_are_refused(tmp_path, change, sentence):
     state = net().state_dict()
     state["conv1.weight"] = change(state["conv1.weight"])
     save_file(state, tmp_path / "teacher.safetensors")
     backbone = net(seed=9)
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises(RecipeError, match=sentence):
         loaded(tmp_path / "teacher.safetensors", backbone)
     assert same(backbone.state_dict(), before)

@@ -39,12 +39,12 @@ def test_normalisation_is_inside(model):
     assert IMAGES.dtype == torch.uint8
 
 
-def test_normalisation_is_no_weight(model):
+def test_normalisation_is_not_a_weight(model):
     assert all(name.startswith("backbone.") for name in model.state_dict())
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_what_is_saved_is_loaded_bit_for_bit(model, tmp_path, layout):
+def test_a_saved_model_is_loaded_bit_for_bit(model, tmp_path, layout):
     save(model.to(memory_format=layout), DESCRIPTION, tmp_path)
     again, description = load(tmp_path)
     assert description == DESCRIPTION
@@ -103,13 +103,13 @@ def test_taps_give_the_features_of_each_pass(model):
         assert torch.equal(model.backbone.fc(first.mean((2, 3))), logits)
 
 
-def test_tap_is_not_overwritten_by_an_in_place_activation_behind_it(model):
+def test_tap_is_not_overwritten_by_a_later_inplace_activation(model):
     with torch.no_grad(), tapped(model, ["layer1.0.bn1"], where="student") as features:
         model(IMAGES)
     assert (features["layer1.0.bn1"] < 0).any()
 
 
-def test_tap_of_an_input_is_what_goes_into_the_last_run_of_the_module(model):
+def test_tap_of_an_input_is_the_input_of_the_modules_last_run(model):
     # The block's one ReLU runs twice, in place: before the second run stands the sum with the shortcut.
     taps = ["layer3.0.relu:input", "layer3", "fc:input"]
     with torch.no_grad(), tapped(model, taps, where="student") as features:
@@ -127,7 +127,7 @@ def test_tapped_features_carry_gradients(model):
     assert model.backbone.conv1.weight.grad.abs().sum() > 0
 
 
-def test_wrong_path_names_the_near_one_and_leaves_no_hook(model):
+def test_wrong_path_suggests_a_similar_one_and_leaves_no_hook(model):
     with (
         pytest.raises(RecipeError, match="the teacher has no module 'layer4'") as refused,
         tapped(model, ["layer1", "layer4"], where="teacher"),
@@ -145,7 +145,7 @@ def test_hooks_are_gone_after_the_block_even_when_it_fails(model):
 
 
 @pytest.mark.parametrize(("path", "shape"), [("layer1", (16, 32, 32)), ("layer3", (64, 8, 8)), ("fc", (10,))])
-def test_feature_shape_is_found_without_touching_the_model(model, path, shape):
+def test_feature_shape_does_not_change_the_model(model, path, shape):
     model.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     assert feature_shape(model, path, (3, 32, 32), where="student") == shape

@@ -17,8 +17,8 @@ NEEDED = {"torchvision": {"architecture": "resnet18"}, "timm": {"architecture": 
 IMAGENET, CIFAR = (3, 224, 224), (3, 32, 32)
 
 
-def build(name, classes, shape, **given):
-    settings = MODELS.settings(name, NEEDED.get(name, {}) | given, where="test")
+def build(name, classes, shape, **arguments):
+    settings = MODELS.settings(name, NEEDED.get(name, {}) | arguments, where="test")
     return MODELS.load(name)(classes, shape, **settings)
 
 
@@ -63,8 +63,8 @@ def test_model_is_documented_and_annotated(name):
     for parameter in inspect.signature(target).parameters.values():
         assert parameter.annotation is not inspect.Parameter.empty, parameter.name
     assert list(inspect.signature(target).parameters)[:2] == ["num_classes", "image_shape"]
-    wanted = set(list(inspect.signature(target).parameters)[2:])
-    assert set(settings_model(target).model_fields) == wanted
+    expected = set(list(inspect.signature(target).parameters)[2:])
+    assert set(settings_model(target).model_fields) == expected
 
 
 def residual_net(depth: int, classes: int) -> int:
@@ -91,7 +91,7 @@ def test_residual_nets_have_the_published_sizes(depth, millions):
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "wanted"),
+    ("name", "arguments", "expected"),
     [
         ("resnet8x4", {}, 1_233_540),
         ("resnet32x4", {}, 7_433_860),
@@ -111,13 +111,13 @@ def test_residual_nets_have_the_published_sizes(depth, millions):
         ("mobilenet_v2", {"width": 0.5, "divisor": 1}, 812_836 - 288),
     ],
 )
-def test_cifar_forms_have_the_sizes_of_the_distillation_literature(name, given, wanted):
+def test_cifar_forms_have_the_sizes_of_the_distillation_literature(name, arguments, expected):
     """At 100 classes, as mdistiller and RepDistiller build them."""
-    assert parameters(build(name, 100, CIFAR, **given)) == wanted
+    assert parameters(build(name, 100, CIFAR, **arguments)) == expected
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "millions"),
+    ("name", "arguments", "millions"),
     [
         ("mobilenet_v1", {}, 569),
         ("mobilenet_v2", {}, 300),
@@ -131,16 +131,16 @@ def test_cifar_forms_have_the_sizes_of_the_distillation_literature(name, given, 
         ("shufflenet_v2", {"width": 2.0}, 591),
     ],
 )
-def test_mobile_nets_multiply_as_often_as_their_papers_say(name, given, millions):
+def test_mobile_networks_have_the_multiplications_of_their_papers(name, arguments, millions):
     """Multiply-adds at 224 pixels; the papers round, and some count poolings and normalisations in."""
-    net = build(name, 1000, IMAGENET, **given).eval()
+    net = build(name, 1000, IMAGENET, **arguments).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, *IMAGENET))
     assert counter.get_total_flops() / 2e6 == pytest.approx(millions, rel=0.015)
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "wanted"),
+    ("name", "arguments", "expected"),
     [
         ("mobilenet_v1", {}, 4_231_976),
         ("shufflenet_v1", {}, 1_865_728),
@@ -153,12 +153,12 @@ def test_mobile_nets_multiply_as_often_as_their_papers_say(name, given, millions
         ("shufflenet_v2", {"width": 2.0}, 7_393_996),
     ],
 )
-def test_imagenet_forms_have_the_published_sizes(name, given, wanted):
-    assert parameters(build(name, 1000, IMAGENET, **given)) == wanted
+def test_imagenet_forms_have_the_published_sizes(name, arguments, expected):
+    assert parameters(build(name, 1000, IMAGENET, **arguments)) == expected
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "side"),
+    ("name", "arguments", "side"),
     [
         ("mobilenet_v1", {}, 2),
         ("mobilenet_v2", {}, 2),
@@ -167,23 +167,23 @@ def test_imagenet_forms_have_the_published_sizes(name, given, wanted):
         ("shufflenet_v2", {}, 4),
     ],
 )
-def test_cifar_form_keeps_more_than_one_pixel_at_the_end(name, given, side):
-    found = []
-    net = build(name, 10, CIFAR, **given).eval()
+def test_cifar_form_ends_with_more_than_one_pixel(name, arguments, side):
+    result = []
+    net = build(name, 10, CIFAR, **arguments).eval()
     last = net.conv5 if name == "shufflenet_v2" else net.features
-    last.register_forward_hook(lambda module, inputs, output: found.append(tuple(output.shape[2:])))
+    last.register_forward_hook(lambda module, inputs, output: result.append(tuple(output.shape[2:])))
     net(torch.zeros(1, *CIFAR))
-    assert found == [(side, side)]
+    assert result == [(side, side)]
 
 
-def test_form_follows_the_image_unless_named():
+def test_form_depends_on_the_image_size_unless_set():
     small, named = build("mobilenet_v2", 10, CIFAR), build("mobilenet_v2", 10, CIFAR, form="imagenet")
     strides = [net.features[2].conv[1][0].stride for net in (small, named)]
     assert strides == [(1, 1), (2, 2)]
 
 
 @pytest.mark.parametrize(
-    ("name", "given"),
+    ("name", "arguments"),
     [
         ("shufflenet_v2", {"width": 0.7}),
         ("mobilenet_v2", {"width": 0}),
@@ -193,12 +193,12 @@ def test_form_follows_the_image_unless_named():
         ("mobilnet_v2", {}),
     ],
 )
-def test_what_a_model_does_not_know_is_refused(name, given):
+def test_unknown_models_and_settings_are_refused(name, arguments):
     with pytest.raises(RecipeError):
-        build(name, 10, CIFAR, **given)
+        build(name, 10, CIFAR, **arguments)
 
 
-def test_unknown_architecture_is_refused_with_the_near_one():
+def test_unknown_architecture_is_refused_with_a_suggestion():
     with pytest.raises(RecipeError, match="no classification model named 'resnet81'") as refused:
         build("torchvision", 10, CIFAR, architecture="resnet81")
     assert "Did you mean 'resnet" in refused.value.remedy
@@ -224,8 +224,8 @@ def test_timms_unknown_and_absent_models_are_refused(monkeypatch):
 @pytest.mark.parametrize("name", ["vgg8", "vgg13"])
 def test_vgg_pools_once_more_from_64_pixels_on(name):
     for side, left in ((32, 4), (64, 4)):
-        found = []
+        result = []
         net = build(name, 10, (3, side, side)).eval()
-        net.block4.register_forward_hook(lambda module, inputs, output, found=found: found.append(output))
+        net.block4.register_forward_hook(lambda module, inputs, output, result=result: result.append(output))
         net(torch.zeros(1, 3, side, side))
-        assert found[0].shape[2:] == (left, left)
+        assert result[0].shape[2:] == (left, left)

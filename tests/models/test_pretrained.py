@@ -52,10 +52,10 @@ def serving(folder):
     ],
 )
 def test_published_weights_are_named_without_a_network(name, settings, part):
-    found = published(name, settings, WHERE)
-    assert part in found.url
-    assert part in found.identity or name == "timm"
-    assert all(0 < number < 1 for number in (*found.mean, *found.std))
+    result = published(name, settings, WHERE)
+    assert part in result.url
+    assert part in result.identity or name == "timm"
+    assert all(0 < number < 1 for number in (*result.mean, *result.std))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_published_weights_are_named_without_a_network(name, settings, part):
         ("mobilenet_v2", {"width": 1.0, "divisor": 1}),
     ],
 )
-def test_what_nobody_publishes_is_refused_with_the_remedy(name, settings):
+def test_a_model_without_published_weights_is_refused_with_the_remedy(name, settings):
     with pytest.raises(RecipeError, match="student.pretrained: .*no.* weights") as refused:
         published(name, settings, WHERE)
     assert "pretrained: FILE" in refused.value.remedy
@@ -81,7 +81,7 @@ def home(tmp_path, monkeypatch):
 
 
 def a_file(folder, name="net", **settings):
-    """Weights made here, with how their SHA-256 begins in the name, as torch.hub has it."""
+    """Weights with the start of their SHA-256 in the file name, as torch.hub names them."""
     torch.manual_seed(3)
     state = MODELS.load("mobilenet_v3_small")(1000, LARGE, **settings).state_dict()
     torch.save(state, folder / "made.pth")
@@ -98,15 +98,15 @@ def test_weights_are_downloaded_once_into_the_librarys_cache(tmp_path, home, mon
     file, state = a_file(tmp_path / "there")
     with serving(tmp_path / "there") as url:
         monkeypatch.setattr(pretrained, "published", told(f"{url}/{file.name}"))
-        found = fetch("mobilenet_v3_small", {"width": 1.0}, quiet, WHERE)
+        result = fetch("mobilenet_v3_small", {"width": 1.0}, quiet, WHERE)
     again = fetch("mobilenet_v3_small", {"width": 1.0}, quiet, WHERE)  # the server is gone
     assert (home / file.name).is_file()
-    for one in (found, again):
-        assert one.keys() == state.keys()
-        assert all(torch.equal(one[name], state[name]) for name in state)
+    for item in (result, again):
+        assert item.keys() == state.keys()
+        assert all(torch.equal(item[name], state[name]) for name in state)
 
 
-def test_a_file_that_its_name_does_not_fit_is_refused(tmp_path, home, monkeypatch):
+def test_a_file_with_another_checksum_is_refused(tmp_path, home, monkeypatch):
     (tmp_path / "there").mkdir()
     file, _ = a_file(tmp_path / "there")
     wrong = file.rename(file.with_name("net-00000000.pth"))
@@ -135,12 +135,12 @@ def test_second_heads_of_inception_are_left_out(tmp_path, home, monkeypatch):
     home.mkdir(parents=True)
     torch.save(state, home / "googlenet-01234567.pth")
     monkeypatch.setattr(pretrained, "published", told("http://127.0.0.1:9/googlenet-01234567.pth"))
-    found = fetch("torchvision", {"architecture": "googlenet"}, quiet, WHERE)
-    fill(MODELS.load("torchvision")(1000, LARGE, architecture="googlenet"), found, "here")
+    result = fetch("torchvision", {"architecture": "googlenet"}, quiet, WHERE)
+    fill(MODELS.load("torchvision")(1000, LARGE, architecture="googlenet"), result, "here")
 
 
 def hub_cache(folder, repository):
-    """What huggingface_hub leaves of a download: one snapshot, and a reference to it."""
+    """The files of a download by huggingface_hub: a snapshot, and a reference to it."""
     torch.manual_seed(3)
     state = MODELS.load("timm")(1000, LARGE, architecture="resnet10t").state_dict()
     top, commit = folder / f"models--{repository.replace('/', '--')}", "0" * 40
@@ -160,9 +160,9 @@ def test_timms_weights_come_from_its_cache(tmp_path, monkeypatch):
     state = hub_cache(tmp_path, repository)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    found = fetch("timm", {"architecture": "resnet10t"}, quiet, WHERE)
-    assert found.keys() == state.keys()
-    assert all(torch.equal(found[name], state[name]) for name in state)
+    result = fetch("timm", {"architecture": "resnet10t"}, quiet, WHERE)
+    assert result.keys() == state.keys()
+    assert all(torch.equal(result[name], state[name]) for name in state)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
     with pytest.raises(EnvironmentProblem, match="cannot download https://huggingface.co/timm") as refused:
         fetch("timm", {"architecture": "resnet10t"}, quiet, WHERE)
@@ -185,7 +185,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_the_head_is_what_follows_the_number_of_classes(name):
+def test_the_head_depends_on_the_number_of_classes(name):
     model, _, architecture = name.partition(" ")
     settings = {"architecture": architecture} if architecture else {}
     shape = LARGE if architecture else SMALL
@@ -213,10 +213,10 @@ def test_the_body_is_everything_else_and_in_large_pieces(name):
 
 
 @pytest.mark.parametrize("architecture", ["googlenet", "inception_v3"])
-def test_nets_that_torchvision_feeds_otherwise_say_so(architecture):
+def test_networks_with_another_normalisation_are_known(architecture):
     """torchvision turns ImageNet's normalisation into this one inside the published networks."""
-    found = published("torchvision", {"architecture": architecture}, WHERE)
-    assert (found.mean, found.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    result = published("torchvision", {"architecture": architecture}, WHERE)
+    assert (result.mean, result.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def test_a_tag_of_timms_names_weights_of_the_same_network():

@@ -1,4 +1,4 @@
-"""Channel shuffle: the paper's order, its gradients, and the same answers in training and evaluation."""
+"""Channel shuffle: the paper's order, its gradients, and the same outputs in training and evaluation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def drawn(channels, seed=0, dtype=torch.float64):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("channels", "groups"), [(6, 2), (6, 3), (12, 3), (5, 1), (5, 5)])
-def test_shuffle_takes_one_channel_of_each_group_in_turn(channels, groups, layout):
+def test_shuffle_takes_a_channel_of_each_group_in_turn(channels, groups, layout):
     x = drawn(channels).to(memory_format=layout)
     size = channels // groups
-    order = [group * size + place for place in range(size) for group in range(groups)]
+    order = [group * size + index for index in range(size) for group in range(groups)]
     assert torch.equal(channel_shuffle(x, groups), x[:, order])
     assert torch.equal(channel_shuffle(x, groups), torch.nn.functional.channel_shuffle(x, groups))
 
@@ -45,7 +45,7 @@ def test_gradients_are_finite_differences_and_lie_channels_last():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("name", "settings"), [("shufflenet_v2", {"width": 0.5}), ("shufflenet_v1", {})])
-def test_units_say_the_same_in_training_and_in_evaluation(name, settings, layout):
+def test_units_give_the_same_in_training_and_in_evaluation(name, settings, layout):
     torch.manual_seed(0)
     net = MODELS.load(name)(10, (3, 32, 32), **settings).to(memory_format=layout).train()
     for module in net.modules():

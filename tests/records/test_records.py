@@ -1,4 +1,4 @@
-"""Records: frozen, strict, the same after a trip through a file; the affine by hand."""
+"""Records: frozen, strict, equal after saving and loading; the affine by hand."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def test_vector_scales_and_shifts_each_class():
 def test_matrix_mixes_the_classes_row_by_row():
     matrix = np.arange(9, dtype=float).reshape(3, 3)
     affine = Affine(scale=tuple(matrix.ravel()), bias=(1.0, 0.0, 0.0))
-    wanted = np.stack([matrix @ row for row in LOGITS.astype(np.float64)]) + [1.0, 0.0, 0.0]
-    np.testing.assert_allclose(affine.apply(LOGITS), wanted, rtol=1e-12)
+    expected = np.stack([matrix @ row for row in LOGITS.astype(np.float64)]) + [1.0, 0.0, 0.0]
+    np.testing.assert_allclose(affine.apply(LOGITS), expected, rtol=1e-12)
 
 
 @settings(max_examples=50)
 @given(st.lists(scales, min_size=3, max_size=3), st.lists(st.floats(-5, 5), min_size=3, max_size=3))
-def test_undo_takes_back_a_vector(scale, bias):
+def test_undo_reverts_a_vector(scale, bias):
     affine = Affine(scale=tuple(scale), bias=tuple(bias))
     np.testing.assert_allclose(affine.undo(affine.apply(LOGITS)), LOGITS, atol=1e-9)
 
 
 @given(scales)
-def test_undo_takes_back_a_temperature(scale):
+def test_undo_reverts_a_temperature(scale):
     affine = Affine(scale=(scale,))
     np.testing.assert_allclose(affine.undo(affine.apply(LOGITS)), LOGITS, atol=1e-12)
 
 
-def test_undo_takes_back_a_matrix():
+def test_undo_reverts_a_matrix():
     matrix = np.eye(3) + 0.2 * np.random.default_rng(1).normal(size=(3, 3))
     affine = Affine(scale=tuple(matrix.ravel()), bias=(1.0, 2.0, 3.0))
     np.testing.assert_allclose(affine.undo(affine.apply(LOGITS)), LOGITS, atol=1e-12)
@@ -72,12 +72,12 @@ def test_identity_and_temperature_are_recognised(affine, identity, temperature):
 
 
 @pytest.mark.parametrize("probabilities", [None, np.full((6, 3), 1 / 3, np.float32)])
-def test_predictions_survive_the_file(tmp_path, probabilities):
-    given_ones = Predictions(LOGITS, np.arange(6) % 3, np.arange(100, 106), probabilities)
-    given_ones.save(tmp_path / "test.npz")
-    found = Predictions.load(tmp_path / "test.npz")
+def test_predictions_are_equal_after_saving_and_loading(tmp_path, probabilities):
+    stored = Predictions(LOGITS, np.arange(6) % 3, np.arange(100, 106), probabilities)
+    stored.save(tmp_path / "test.npz")
+    loaded = Predictions.load(tmp_path / "test.npz")
     for name in ("logits", "labels", "indices", "probabilities"):
-        before, after = getattr(given_ones, name), getattr(found, name)
+        before, after = getattr(stored, name), getattr(loaded, name)
         if before is None:
             assert after is None
         else:
@@ -93,10 +93,10 @@ def test_predictions_are_never_unpickled(tmp_path):
 
 
 def every_record() -> list[type[Record]]:
-    found = [
+    classes = [
         value for value in vars(records).values() if isinstance(value, type) and issubclass(value, Record)
     ]
-    return [kind for kind in found if kind is not Record]
+    return [kind for kind in classes if kind is not Record]
 
 
 @pytest.mark.parametrize("kind", every_record(), ids=lambda kind: kind.__name__)
@@ -114,7 +114,7 @@ def test_unknown_keys_and_changes_are_refused():
         Affine(scale=(1.0,)).scale = (2.0,)
 
 
-def test_calibration_survives_json():
+def test_calibration_is_equal_after_json():
     calibration = Calibration(
         method="vector",
         scale=(0.1 + 0.2, 1 / 3),

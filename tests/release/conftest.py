@@ -13,7 +13,7 @@ from calkd_edge.metrics.inverse_temperature import best_inverse_temperature
 from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import PlannedStage, Report
 from calkd_edge.release.gates.evidence import Evidence
-from calkd_edge.release.gates.gates import judge
+from calkd_edge.release.gates.verdict import judge
 from calkd_edge.release.report.conclusions import conclusions
 from calkd_edge.release.report.drift import drift
 
@@ -59,7 +59,7 @@ def report(world: list[Evidence]) -> Report:
         name="mobilenet_cifar100",
         verdict=verdict.verdict,
         gates=verdict.gates,
-        measurements=tuple(one.measurement for one in world),
+        measurements=tuple(item.measurement for item in world),
         devices=devices,
         conclusions=conclusions(world, devices=devices),
         drift=drift(world, THRESHOLDS),

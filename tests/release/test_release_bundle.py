@@ -1,19 +1,21 @@
-"""Bundles: the same bytes for the same content, and every kind of damage found."""
+"""Bundles: equal bytes for equal content, and every kind of damage is reported."""
 
 from __future__ import annotations
 
+import doctest
 import hashlib
 import json
 import os
 import subprocess
+import sys
 import time
 import zipfile
 
 import numpy as np
 import pytest
 
-from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided
-from calkd_edge.release.bundle import verify_bundle, write_bundle
+from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided, RecipeError
+from calkd_edge.release.bundle import verify, write_bundle
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def rewritten(bundle, target, change):
 
 
 def test_a_sound_bundle_has_no_problems_and_holds_what_it_lists(bundle):
-    assert verify_bundle(bundle) == []
+    assert verify(bundle) == []
     with zipfile.ZipFile(bundle) as archive:
         names = archive.namelist()
         manifest = json.loads(archive.read("manifest.json"))
@@ -116,22 +118,39 @@ def raise_the_schema(content):
         (lambda c: c.update({"manifest.json": b"[]"}), "not readable"),
     ],
 )
-def test_every_kind_of_damage_is_named(bundle, tmp_path, change, expected):
-    problems = verify_bundle(rewritten(bundle, tmp_path / "bad.zip", change))
+def test_every_kind_of_damage_is_reported(bundle, tmp_path, change, expected):
+    problems = verify(rewritten(bundle, tmp_path / "bad.zip", change))
     assert any(expected in problem for problem in problems), problems
 
 
 def test_a_truncated_file_is_not_a_bundle(bundle, tmp_path):
     (tmp_path / "cut.zip").write_bytes(bundle.read_bytes()[:2000])
-    assert "not a readable bundle" in verify_bundle(tmp_path / "cut.zip")[0]
-    assert verify_bundle(tmp_path / "none.zip")
+    assert "not a readable bundle" in verify(tmp_path / "cut.zip")[0]
 
 
-def test_a_byte_flipped_inside_the_stored_zip_is_found(bundle, tmp_path):
+def test_a_missing_bundle_is_a_usage_error(tmp_path):
+    with pytest.raises(RecipeError, match="there is no such file"):
+        verify(str(tmp_path / "none.zip"))
+
+
+def test_the_example_of_verify_runs():
+    (example,) = doctest.DocTestFinder().find(verify)
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_verifying_judging_and_reporting_import_no_training_framework():
+    code = (
+        "import sys; import calkd_edge.release.bundle, calkd_edge.release.gates.verdict; "
+        "sys.exit(bool({'torch', 'onnx'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_byte_flipped_inside_the_stored_zip_is_reported(bundle, tmp_path):
     data = bytearray(bundle.read_bytes())
     data[data.index(b"not really a model") + 3] ^= 1
     (tmp_path / "flip.zip").write_bytes(bytes(data))
-    assert any("model.int8.onnx was altered" in p for p in verify_bundle(tmp_path / "flip.zip"))
+    assert any("model.int8.onnx was altered" in p for p in verify(tmp_path / "flip.zip"))
 
 
 @pytest.mark.parametrize("verdict", ["failed", "smoke"])
@@ -175,7 +194,7 @@ def test_the_card_holds_input_classes_calibration_gates_and_limits_escaped(bundl
 
 def test_a_missing_file_or_a_wrong_golden_array_writes_nothing(parts, tmp_path):
     target = tmp_path / "b.zip"
-    with pytest.raises(EnvironmentProblem, match="is not there"):
+    with pytest.raises(EnvironmentProblem, match="this file is missing"):
         write_bundle(target, **(parts | {"files": {"model.int8.onnx": tmp_path / "gone"}}))
     for golden in (
         {},
@@ -189,7 +208,7 @@ def test_a_missing_file_or_a_wrong_golden_array_writes_nothing(parts, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../evil", "/abs", "a\\b", "manifest.json", "report.json"])
-def test_names_that_leave_the_bundle_or_hide_its_own_files_are_refused(parts, tmp_path, name):
+def test_names_that_leave_the_bundle_or_hide_its_files_are_refused(parts, tmp_path, name):
     path = next(iter(parts["files"].values()))
-    with pytest.raises(ValueError, match="cannot be a file's name"):
+    with pytest.raises(ValueError, match="cannot be the name of a file"):
         write_bundle(tmp_path / "b.zip", **(parts | {"files": parts["files"] | {name: path}}))

@@ -257,7 +257,7 @@ def test_stage_runs_from_its_description_as_torchrun_starts_it(tiny, tmp_path):
     description = {
         "function": manifest["function"],
         "params": manifest["params"],
-        "places": {"accelerator": "cpu", "cache": "disk", "weights": None, "pretrained": None},
+        "locations": {"accelerator": "cpu", "cache": "disk", "weights": None, "pretrained": None},
         "inputs": {"data": str(folder_of(tiny, "prepare"))},
         "out": str(out),
         "scratch": str(scratch),

@@ -1,4 +1,4 @@
-"""A chain of small stages that resume, and the process that runs it: what is killed and locked in the tests.
+"""A chain of small stages that resume, and the process that runs it, for tests of kills and locks.
 
 python chain_stages.py STORE [SECONDS_A_STEP]
 """
@@ -16,7 +16,7 @@ STEPS = 8
 
 
 def count(job):
-    """Write steps.txt, one line a step, and attempts.txt; each step survives a kill in scratch."""
+    """Write steps.txt, a line per step, and attempts.txt; scratch keeps each step after a kill."""
     with open(job.scratch / "attempts", "a", encoding="utf-8") as attempts:
         attempts.write("x")
     kept = job.scratch / "steps"
@@ -25,7 +25,7 @@ def count(job):
     (job.out / "early.txt").write_text("written before the work begins\n")
     for step in range(STEPS):
         if not (kept / f"{step}").exists():
-            time.sleep(job.places["seconds"])
+            time.sleep(job.locations["seconds"])
             write_atomically(kept / f"{step}", f"{job.params['name']} {step}\n".encode())
     lines = [(kept / f"{step}").read_text() for step in range(STEPS)]
     (job.out / "steps.txt").write_text("".join([*above, *lines]))
@@ -34,7 +34,7 @@ def count(job):
 
 
 class Silent:
-    """A watcher that shows nothing and keeps what was reused."""
+    """A watcher without output that records which stages were reused."""
 
     def __init__(self):
         self.reused = {}
@@ -54,20 +54,20 @@ def chain(seconds: float):
     for name in ("first", "second", "third"):
         inputs = {"above": stages[-1]} if stages else {}
         stages.append(
-            Stage(name, "chain_stages:count", 1, {"name": name}, inputs, places={"seconds": seconds})
+            Stage(name, "chain_stages:count", 1, {"name": name}, inputs, locations={"seconds": seconds})
         )
     return stages
 
 
 def main(arguments):
-    """Bring the chain and print which stages were reused."""
+    """Run the chain and print which stages were reused."""
     from calkd_edge.engine.runner import Runner
     from calkd_edge.engine.store import Store
 
     watcher = Silent()
     runner = Runner(Store(Path(arguments[0])), watcher, dict)
     for stage in chain(float(arguments[1])):
-        runner.bring(stage)
+        runner.run(stage)
     print(json.dumps(watcher.reused))
 
 

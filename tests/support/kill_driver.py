@@ -174,7 +174,7 @@ class Driver:
             time.sleep(POLL_S)
 
     def _check_store(self) -> None:
-        for place in self.store.places():
+        for place in self.store.folders():
             self.problems += [f"{place}: {problem}" for problem in self.store.problems(place)]
 
     def verdict(self, code: int) -> list[str]:

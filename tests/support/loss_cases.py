@@ -1,4 +1,4 @@
-"""Losses as a recipe would build them, and one drawn step for them."""
+"""Losses built as by a recipe, and a random step for them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TEACHER_SHAPES = {"early": (5, 8, 8), "late": (10, 4, 4), "embedding": (9,), "to
 
 
 def context_of(student_shapes=STUDENT_SHAPES, teacher_shapes=TEACHER_SHAPES, *, images=IMAGES) -> Context:
-    """Seven classes, 10 epochs; a linear head reads each network's late map, norms stand before the maps."""
-    own = {"head": nn.Linear(student_shapes["late"][0], CLASSES)}
+    """Seven classes, 10 epochs; linear heads read the late maps, and norms precede the teacher's maps."""
+    ours = {"head": nn.Linear(student_shapes["late"][0], CLASSES)}
     channels = {name: shape[0] for name, shape in teacher_shapes.items()}
-    taught = {
+    theirs = {
         "head": nn.Linear(channels["late"], CLASSES),
         "norm_early": settled_norm(channels["early"]),
         "norm_late": settled_norm(channels["late"]),
@@ -31,8 +31,8 @@ def context_of(student_shapes=STUDENT_SHAPES, teacher_shapes=TEACHER_SHAPES, *, 
         epochs=10,
         student_shape=student_shapes.__getitem__,
         teacher_shape=teacher_shapes.__getitem__,
-        student_module=own.__getitem__,
-        teacher_module=taught.__getitem__,
+        student_module=ours.__getitem__,
+        teacher_module=theirs.__getitem__,
     )
 
 
@@ -80,20 +80,20 @@ SETTINGS = {
     ],
     "cat_kd": [{**LATE, **HEADS}],
 }
-CASES = [(name, given) for name, choices in SETTINGS.items() for given in choices]
+CASES = [(name, arguments) for name, choices in SETTINGS.items() for arguments in choices]
 ON_LOGITS = ("kd", "dkd", "dist", "nkd", "mlkd", "ctkd", "ttm", "wttm")
 LOGIT_CASES = [case for case in CASES if case[0] in ON_LOGITS]
 FEATURE_CASES = [case for case in CASES if case[0] not in (*ON_LOGITS, "cross_entropy")]
 
 
-def build(name, given, context=CONTEXT):
+def build(name, arguments, context=CONTEXT):
     torch.manual_seed(1)
-    return LOSSES.load(name)(context, **LOSSES.settings(name, given, where="test"))
+    return LOSSES.load(name)(context, **LOSSES.settings(name, arguments, where="test"))
 
 
-def settled(name, given):
+def settled(name, arguments):
     """In evaluation mode and float64, after one step in training mode: statistics, banks and Z are set."""
-    loss = build(name, given).double()
+    loss = build(name, arguments).double()
     loss(drawn_step(seed=8))
     return loss.eval()
 
@@ -107,14 +107,14 @@ def features_of(shapes, rows, seed, dtype=torch.float64):
 
 
 def drawn_step(seed=0, *, rows=ROWS, scale=3.0, epoch=0.0, dtype=torch.float64) -> Step:
-    """Logits and features of both networks; the student's are leaves that want gradients."""
+    """Logits and features of both networks; the student's are leaves that require gradients."""
     student, teacher, labels = drawn(seed, scale=scale, rows=rows)
-    own = features_of(STUDENT_SHAPES, rows, seed + 100, dtype)
-    taught = features_of(TEACHER_SHAPES, rows, seed + 200, dtype)
+    ours = features_of(STUDENT_SHAPES, rows, seed + 100, dtype)
+    theirs = features_of(TEACHER_SHAPES, rows, seed + 200, dtype)
     indices = torch.from_numpy(np.random.default_rng(seed).permutation(IMAGES)[:rows])
     step = Step(
-        Outputs(torch.tensor(student, dtype=dtype), own),
-        Outputs(torch.tensor(teacher, dtype=dtype), taught),
+        Outputs(torch.tensor(student, dtype=dtype), ours),
+        Outputs(torch.tensor(teacher, dtype=dtype), theirs),
         torch.tensor(labels),
         indices,
         epoch,
@@ -129,7 +129,7 @@ def leaves(step):
 
 
 def gradients(step):
-    """What reached the student, as one vector."""
+    """The student's gradients as a vector."""
     return torch.cat([leaf.grad.ravel() for leaf in leaves(step) if leaf.grad is not None])
 
 

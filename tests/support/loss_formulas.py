@@ -1,4 +1,4 @@
-"""Losses of logits from their papers' formulas, in NumPy: an implementation apart from the package's."""
+"""Losses on logits by their papers' formulas in NumPy, independent of the package."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def dkd_by_hand(student, teacher, labels, alpha=1.0, beta=8.0, temperature=4.0, 
 
 def cross_entropy_by_hand(student, labels, label_smoothing=0.0):
     log_p = special.log_softmax(student, axis=1)
-    wanted = np.full_like(log_p, label_smoothing / log_p.shape[1])
-    wanted[np.arange(len(labels)), labels] += 1 - label_smoothing
-    return -(wanted * log_p).sum(axis=1).mean()
+    expected = np.full_like(log_p, label_smoothing / log_p.shape[1])
+    expected[np.arange(len(labels)), labels] += 1 - label_smoothing
+    return -(expected * log_p).sum(axis=1).mean()
 
 
 def dist_by_hand(student, teacher, beta=1.0, gamma=1.0, temperature=4.0):
@@ -80,18 +80,18 @@ def ctkd_by_hand(student, teacher, lowest_temperature=1.0, temperature_span=20.0
     return kd_by_hand(student, teacher, lowest_temperature + temperature_span * special.expit(initial))
 
 
-def by_hand(name, given, student, teacher, labels):
-    if given.get("standardize") and name in ("kd", "dkd"):
+def by_hand(name, settings, student, teacher, labels):
+    if settings.get("standardize") and name in ("kd", "dkd"):
         student, teacher = stats.zscore(student, axis=1, ddof=1), stats.zscore(teacher, axis=1, ddof=1)
-        given = {key: value for key, value in given.items() if key != "standardize"}
+        settings = {key: value for key, value in settings.items() if key != "standardize"}
     return {
-        "cross_entropy": lambda: cross_entropy_by_hand(student, labels, **given),
-        "kd": lambda: kd_by_hand(student, teacher, given.get("temperature", 4.0)),
-        "dkd": lambda: dkd_by_hand(student, teacher, labels, **given),
-        "dist": lambda: dist_by_hand(student, teacher, **given),
-        "nkd": lambda: nkd_by_hand(student, teacher, labels, **given),
-        "mlkd": lambda: mlkd_by_hand(student, teacher, **given),
-        "ctkd": lambda: ctkd_by_hand(student, teacher, **given),
-        "ttm": lambda: ttm_by_hand(student, teacher, given.get("power", 0.1), weighted=False),
-        "wttm": lambda: ttm_by_hand(student, teacher, given.get("power", 0.2), weighted=True),
+        "cross_entropy": lambda: cross_entropy_by_hand(student, labels, **settings),
+        "kd": lambda: kd_by_hand(student, teacher, settings.get("temperature", 4.0)),
+        "dkd": lambda: dkd_by_hand(student, teacher, labels, **settings),
+        "dist": lambda: dist_by_hand(student, teacher, **settings),
+        "nkd": lambda: nkd_by_hand(student, teacher, labels, **settings),
+        "mlkd": lambda: mlkd_by_hand(student, teacher, **settings),
+        "ctkd": lambda: ctkd_by_hand(student, teacher, **settings),
+        "ttm": lambda: ttm_by_hand(student, teacher, settings.get("power", 0.1), weighted=False),
+        "wttm": lambda: ttm_by_hand(student, teacher, settings.get("power", 0.2), weighted=True),
     }[name]()

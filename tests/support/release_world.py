@@ -42,7 +42,7 @@ _SCORED: dict[str, Quality] = {}
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes evidence: `logits` and `labels` are one truth that every model sees more or less noisily."""
+    """Makes evidence: every model sees the same true `logits` and `labels` with more or less noise."""
 
     logits: np.ndarray
     labels: np.ndarray
@@ -63,6 +63,7 @@ class Maker:
         precision: str = "fp32",
         calibrated: bool = True,
         device: str = "local",
+        runtime: str = "onnxruntime",
         p50: float | None = 4.0,
         size: int = 9_400_000,
         temperature: float = 1.4,
@@ -75,7 +76,7 @@ class Maker:
             precision=precision,
             calibrated=calibrated,
             device=device,
-            runtime="onnxruntime",
+            runtime=runtime,
             file=name,
             sha256=hashlib.sha256(name.encode()).hexdigest(),
             session_options={"intra_op_num_threads": 1},
@@ -125,15 +126,15 @@ def calibration(temperature: float, status: str, images: int) -> Calibration:
 
 def latency(p50: float, *, runs: int = 900, spread: float = 0.18, seed: int = 3) -> LatencySummary:
     series = p50 * np.exp(np.random.default_rng(seed).gamma(1.2, spread, size=runs)) * 0.87
-    found = {q: intervals.quantile_bounds(series, q) for q in (0.5, 0.9, 0.95)}
+    bounds = {q: intervals.quantile_bounds(series, q) for q in (0.5, 0.9, 0.95)}
     counts, edges = np.histogram(series, bins=48, range=(series.min(), np.quantile(series, 0.995)))
-    p = {q: Percentile(value=f.value, low=f.low, high=f.high) for q, f in found.items()}
+    p = {q: Percentile(value=f.value, low=f.low, high=f.high) for q, f in bounds.items()}
     return LatencySummary(
         p50=p[0.5],
         p90=p[0.9],
         p95=p[0.95],
         samples=runs,
-        effective_samples=found[0.95].effective,
+        effective_samples=bounds[0.95].effective,
         mean_ms=float(series.mean()),
         steady=True,
         warmup_runs=60,

@@ -1,4 +1,4 @@
-"""Distil, with batch normalisation frozen or live, and write down the loss of every step, over all processes.
+"""Distil with frozen or live batch normalisation, and record the loss of every step over all processes.
 
 torchrun --standalone --nproc-per-node 2 step_losses.py PREPARED TEACHER LOSSES.json MODE
 
@@ -29,7 +29,7 @@ PARAMS = EpochParams(augmentation=Component(name="crop_pad", settings={"padding"
 
 
 class Recorded(nn.Module):
-    """Terms as they were, and their sum noted at each step."""
+    """A module that passes the terms on and records their sum in each step."""
 
     def __init__(self, module: Distillation) -> None:
         super().__init__()

@@ -30,19 +30,19 @@ def walked(model, average, steps):
 def test_average_follows_the_recursion():
     model = net()
     average = WeightAverage(model, 0.5)
-    wanted = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for step, present in enumerate(walked(model, average, 12)):
         decay = min(0.5, (1 + step) / (10 + step))
         for name, tensor in present.items():
             if tensor.is_floating_point():
-                wanted[name] = decay * wanted[name] + (1 - decay) * tensor
+                expected[name] = decay * expected[name] + (1 - decay) * tensor
             else:
-                wanted[name] = tensor
-    for name, tensor in wanted.items():
+                expected[name] = tensor
+    for name, tensor in expected.items():
         torch.testing.assert_close(average.average[name], tensor)
 
 
-def test_model_holds_the_average_inside_the_block_alone():
+def test_model_has_the_average_only_inside_the_block():
     model = net()
     average = WeightAverage(model, 0.9)
     last = walked(model, average, 3)[-1]
@@ -55,16 +55,16 @@ def test_model_holds_the_average_inside_the_block_alone():
     assert all(torch.equal(tensor, last[name]) for name, tensor in model.state_dict().items())
 
 
-def test_restored_average_goes_on_as_the_first_would_have():
+def test_restored_average_continues_as_the_original():
     model, twin = net(), net()
-    whole, half = WeightAverage(model, 0.9), WeightAverage(twin, 0.9)
-    walked(model, whole, 4)
+    complete, half = WeightAverage(model, 0.9), WeightAverage(twin, 0.9)
+    walked(model, complete, 4)
     walked(twin, half, 4)
     kept = half.state()
     fresh = WeightAverage(twin, 0.9)
     fresh.restore(kept)
-    walked(model, whole, 2)
+    walked(model, complete, 2)
     walked(twin, fresh, 2)
-    assert all(torch.equal(whole.average[name], fresh.average[name]) for name in whole.average)
+    assert all(torch.equal(complete.average[name], fresh.average[name]) for name in complete.average)
     with pytest.raises(TypeError):
         fresh.restore({"steps": "4", "average": {}})

@@ -1,4 +1,4 @@
-"""Normalisation over two processes against torch's own over all of their images at once."""
+"""Normalisation over two processes against torch's over all of their images in a single process."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def example(name):
 
 
 def run(module, x, weights, steps=3):
-    """Outputs and gradients of x in each step, at statistics that move on."""
+    """Outputs and gradients of x in each step, with running statistics."""
     seen = []
     for step in range(steps):
-        given = (x * (1 + 0.1 * step)).detach().requires_grad_()
-        y = module(given)
+        batch = (x * (1 + 0.1 * step)).detach().requires_grad_()
+        y = module(batch)
         (y.float() * weights).sum().backward()
-        seen += [y.detach(), given.grad]
+        seen += [y.detach(), batch.grad]
     return seen
 
 
@@ -49,9 +49,9 @@ def rank_of_two(rank, meeting, folder, name):
     torch.manual_seed(4)
     module, x = example(name)
     weights = torch.randn(x.shape)
-    own = slice(0, SHARES[0]) if rank == 0 else slice(SHARES[0], None)
+    ours = slice(0, SHARES[0]) if rank == 0 else slice(SHARES[0], None)
     with synchronised(module):
-        seen = run(module, x[own], weights[own])
+        seen = run(module, x[ours], weights[ours])
     gradients = [weight.grad for weight in module.parameters()]
     torch.save((seen, gradients, module.state_dict()), folder / f"{rank}.pt")
     distributed.destroy_process_group()
@@ -61,19 +61,19 @@ def rank_of_two(rank, meeting, folder, name):
     "name",
     ["plain", "flat", "channels last", "cumulative", "without weights", "untracked", "bf16", "far from zero"],
 )
-def test_two_processes_normalise_as_one_does(name, tmp_path):
+def test_two_processes_normalise_like_a_single_process(name, tmp_path):
     spawn(rank_of_two, (str(tmp_path / "meeting"), tmp_path, name), nprocs=2)
     torch.manual_seed(4)
     module, x = example(name)
     weights = torch.randn(x.shape)
-    wanted = run(module, x, weights)
+    expected = run(module, x, weights)
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     # bf16 keeps 8 bits; at 1e3 with a deviation of 0.01, float32 keeps about 8 bits of it as well
     tolerance = {"bf16": 2e-2, "far from zero": 1e-2}.get(name, 2e-5)
-    for first, second, whole in zip(ranks[0][0], ranks[1][0], wanted, strict=True):
-        scale = whole.float().abs().max()
+    for first, second, complete in zip(ranks[0][0], ranks[1][0], expected, strict=True):
+        scale = complete.float().abs().max()
         torch.testing.assert_close(
-            torch.cat([first, second]), whole, rtol=0, atol=float(tolerance * scale.clamp(min=1))
+            torch.cat([first, second]), complete, rtol=0, atol=float(tolerance * scale.clamp(min=1))
         )
     for first, second, weight in zip(ranks[0][1], ranks[1][1], module.parameters(), strict=True):
         torch.testing.assert_close(first + second, weight.grad, rtol=tolerance, atol=20 * tolerance)
@@ -83,22 +83,22 @@ def test_two_processes_normalise_as_one_does(name, tmp_path):
         torch.testing.assert_close(ranks[0][2][key], value, rtol=max(tolerance, 1e-5), atol=1e-5)
 
 
-def test_outside_the_block_and_out_of_training_a_module_is_as_it_was():
+def test_outside_the_block_and_in_evaluation_a_module_is_unchanged():
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
     net[1].running_mean += 0.5
     x = torch.randn(2, 3, 5, 5)
-    wanted = copy.deepcopy(net)(x)
+    expected = copy.deepcopy(net)(x)
     with synchronised(net):
-        assert torch.equal(net(x), wanted)
+        assert torch.equal(net(x), expected)
         assert "forward" in vars(net[1])
     assert "forward" not in vars(net[1])
 
 
-def test_what_the_caller_holds_is_found_again_after_the_change_for_gpus():
+def test_tracked_modules_are_returned_after_the_conversion_for_gpus():
     net = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), nn.BatchNorm2d(4))
     module, kept = convert_to_sync(net, [net[0][0], net[0][1]])
-    assert [type(one) for one in kept] == [nn.Conv2d, nn.SyncBatchNorm]
-    assert {id(one) for one in kept} <= {id(one) for one in module.modules()}
+    assert [type(item) for item in kept] == [nn.Conv2d, nn.SyncBatchNorm]
+    assert {id(item) for item in kept} <= {id(item) for item in module.modules()}
 
 
 class WithActivation(nn.BatchNorm2d):
@@ -111,7 +111,7 @@ class WithActivation(nn.BatchNorm2d):
 @pytest.mark.parametrize(
     "change", [lambda net: convert_to_sync(net, []), lambda net: synchronised(net).__enter__()]
 )
-def test_a_normalisation_that_does_more_is_not_replaced_in_silence(change):
+def test_a_normalisation_with_more_functions_is_refused(change):
     net = nn.Sequential(nn.Conv2d(3, 4, 1), WithActivation(4))
     with pytest.raises(EnvironmentProblem, match="WithActivation cannot be joined"):
         change(net)

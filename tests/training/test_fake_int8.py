@@ -1,4 +1,4 @@
-"""What is trained with rounding is what the int8 file computes, by ONNX Runtime's own rounding."""
+"""Training with rounding computes the same as the int8 file in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -50,37 +50,37 @@ def no_images(count):
 def test_the_ranges_are_those_of_the_exported_file(trained_for):
     _, layers, ranges, exported, images = trained_for
     values = quantized_inputs(exported)
-    wanted = activation_ranges(exported, values, images.numpy(), "percentile")
+    expected = activation_ranges(exported, values, images.numpy(), "percentile")
     first = {layer.path: ranges[layer.path] for layer in layers if layer.reads == layer.path}
-    np.testing.assert_allclose(sorted(first.values()), sorted(wanted.values()), rtol=1e-3)
+    np.testing.assert_allclose(sorted(first.values()), sorted(expected.values()), rtol=1e-3)
 
 
 @pytest.mark.parametrize("scales", ["free", "dyadic"])
-def test_the_network_that_learns_says_what_its_file_says(trained_for, scales, execute):
+def test_the_trained_network_agrees_with_its_file(trained_for, scales, execute):
     net, layers, ranges, exported, images = trained_for
     quantized = int8_qat(exported, Images(no_images), scales=scales)
     assert RANGES not in metadata(quantized)
-    said = execute(quantized, images.numpy(), simulate=True)["logits"]
+    executed = execute(quantized, images.numpy(), simulate=True)["logits"]
     with torch.no_grad(), fake_int8(layers, ranges, scales):
-        found = net(images).numpy()
+        result = net(images).numpy()
     plain = net(images).detach().numpy()
     # Sums of floats differ in their last bits, so a value at the edge of a step may round to either side.
-    difference, rounding = np.abs(found - said), np.abs(plain - said)
+    difference, rounding = np.abs(result - executed), np.abs(plain - executed)
     assert np.median(difference) < 0.01 * np.median(rounding)
     assert difference.mean() < 0.2 * rounding.mean()
 
 
-def test_everything_is_as_before_outside_the_block(trained_for):
+def test_everything_is_unchanged_outside_the_block(trained_for):
     net, layers, ranges, _, images = trained_for
     before = net(images)
     with fake_int8(layers, ranges, "dyadic"):
         assert not torch.equal(net(images), before)
     assert torch.equal(net(images), before)
     with quick_convolutions(net):
-        own = {layer.path: vars(layer.module).get("forward") for layer in layers}
+        forwards = {layer.path: vars(layer.module).get("forward") for layer in layers}
         with fake_int8(layers, ranges, "dyadic"):
             pass
-        assert own == {layer.path: vars(layer.module).get("forward") for layer in layers}
+        assert forwards == {layer.path: vars(layer.module).get("forward") for layer in layers}
 
 
 def test_weights_normalisation_and_bias_learn_through_the_rounding():
@@ -108,7 +108,7 @@ def test_weights_normalisation_and_bias_learn_through_the_rounding():
 
 
 class Branching(nn.Module):
-    """A convolution that something reads beside its normalisation."""
+    """A convolution whose output another module reads as well as its normalisation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,18 +116,18 @@ class Branching(nn.Module):
         self.head = nn.Linear(4, 5)
 
     def forward(self, images):
-        found = self.conv(images.float())
-        return self.head((self.norm(found) + found).mean((2, 3)))
+        result = self.conv(images.float())
+        return self.head((self.norm(result) + result).mean((2, 3)))
 
 
-def test_a_normalisation_beside_which_something_else_reads_is_not_folded():
+def test_a_normalisation_is_not_folded_where_another_module_reads_its_input():
     net = Branching()
     nn.init.constant_(net.norm.running_var, 9.0)
     layers = layers_of(net, torch.from_numpy(blobs(2, seed=1)))
     assert [(layer.path, layer.norm) for layer in layers] == [("conv", None), ("head", None)]
 
 
-def test_a_network_whose_normalisations_stand_before_convolutions_is_folded_where_it_can_be():
+def test_normalisations_before_convolutions_are_folded_where_possible():
     torch.manual_seed(0)
     net = MODELS.load("wrn_16_1")(10, (3, 32, 32))
     for module in net.modules():
@@ -138,7 +138,7 @@ def test_a_network_whose_normalisations_stand_before_convolutions_is_folded_wher
 
 
 class Tokens(nn.Module):
-    """A product of each token, which an exported file computes in float."""
+    """A matrix product per token, which an exported file computes in float."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,13 +148,13 @@ class Tokens(nn.Module):
         return self.head(torch.relu(self.each(images.float().flatten(2).transpose(1, 2))).mean(1))
 
 
-def test_a_product_that_the_file_leaves_in_float_is_not_rounded():
+def test_a_matrix_product_that_stays_float_in_the_file_is_not_rounded():
     layers = layers_of(Tokens(), torch.from_numpy(blobs(2, seed=1)))
     assert [layer.path for layer in layers] == ["head"]
 
 
 class InPlace(nn.Module):
-    """An activation that overwrites what a convolution wrote, before a normalisation reads it."""
+    """An in-place activation on a convolution's output, before a normalisation reads it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,12 +163,12 @@ class InPlace(nn.Module):
         self.head = nn.Linear(4, 5)
 
     def forward(self, images):
-        found = self.norm(self.relu(self.conv(images.float())))
-        found = self.twice(torch.relu(self.twice(found)))
-        return self.head(found.mean((2, 3)))
+        result = self.norm(self.relu(self.conv(images.float())))
+        result = self.twice(torch.relu(self.twice(result)))
+        return self.head(result.mean((2, 3)))
 
 
-def test_only_a_normalisation_right_behind_a_convolution_is_folded():
+def test_only_a_normalisation_directly_after_a_convolution_is_folded():
     net = InPlace()
     images = torch.from_numpy(blobs(4, seed=1))
     layers = layers_of(net, images)

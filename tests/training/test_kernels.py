@@ -1,4 +1,4 @@
-"""quick_convolutions: the same answers and gradients as torch's, for every shape, and nothing left behind."""
+"""quick_convolutions: the same outputs and gradients as torch's, for every shape, and no lasting change."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ CONVOLUTIONS += [
 
 
 def both(module, x):
-    """Outputs and gradients by torch and by the quick routes."""
+    """Outputs and gradients by torch and by the faster routes."""
     x = x.to(memory_format=torch.channels_last)
-    found = []
+    result = []
     for quick in (False, True):
         twin = copy.deepcopy(module).to(memory_format=torch.channels_last).train()
-        given = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        arguments = x.clone(memory_format=torch.preserve_format).requires_grad_()
         if quick:
             with quick_convolutions(twin):
-                y = twin(given)
+                y = twin(arguments)
         else:
-            y = twin(given)
+            y = twin(arguments)
         generator = torch.Generator().manual_seed(3)
         (y * torch.randn(y.shape, generator=generator)).sum().backward()
-        found.append([y.detach(), given.grad, *(weight.grad for weight in twin.parameters())])
-    return zip(*found, strict=True)
+        result.append([y.detach(), arguments.grad, *(weight.grad for weight in twin.parameters())])
+    return zip(*result, strict=True)
 
 
 @pytest.mark.parametrize(("module", "size"), CONVOLUTIONS)
-def test_quick_routes_give_torchs_answers_and_gradients(module, size):
+def test_faster_routes_give_torchs_results_and_gradients(module, size):
     torch.manual_seed(1)
     x = torch.randn(6, module.in_channels, size, size + (size > 1))
-    for wanted, got in both(module, x):
-        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+    for expected, got in both(module, x):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_routes_pass_a_numerical_gradient_check():
@@ -81,16 +81,16 @@ def test_routes_pass_a_numerical_gradient_check():
         ("shufflenet_v2", {"width": 0.5}),
     ],
 )
-def test_gradients_of_whole_nets_agree(name, settings):
+def test_gradients_of_complete_networks_agree(name, settings):
     torch.manual_seed(0)
     net = MODELS.load(name)(10, (3, 32, 32), **settings)
-    for wanted, got in both(net, torch.randn(8, 3, 32, 32)):
+    for expected, got in both(net, torch.randn(8, 3, 32, 32)):
         # A weight before a normalisation has no gradient but rounding: compared with the others' size.
-        scale = wanted.abs().max().clamp_min(0.1)
-        assert float((got - wanted).abs().max() / scale) < 2e-3
+        scale = expected.abs().max().clamp_min(0.1)
+        assert float((got - expected).abs().max() / scale) < 2e-3
 
 
-def test_routes_are_taken_and_given_back():
+def test_routes_are_used_inside_the_block_only():
     net = nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), nn.Conv2d(8, 8, 3, padding=1, groups=8))
     x = torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last)
     net.train()

@@ -1,4 +1,4 @@
-"""fit(): the same weights whether killed or not; what is not finite is refused; one line an epoch."""
+"""fit(): the same weights with and without kills; loss or weights that are not finite are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEPS, SIZE = 3, 8
 
 
 class Net(nn.Module):
-    """A small net with everything that has a state: batch norm, dropout, momentum."""
+    """A small network with batch normalisation, dropout and momentum, which all have a state."""
 
     def __init__(self):
         super().__init__()
@@ -110,24 +110,24 @@ def cut_in(epoch, step):
 )
 @pytest.mark.parametrize(("epoch", "step"), [(0, 1), (1, 0), (2, 2), (3, 1)])
 def test_interrupted_training_ends_with_the_same_weights(tmp_path, epoch, step, optimizer):
-    whole = train(tmp_path / "whole", optimizer=optimizer)
+    complete = train(tmp_path / "whole", optimizer=optimizer)
     with pytest.raises(PowerCut):
         train(tmp_path / "cut", source=cut_in(epoch, step), optimizer=optimizer)
     torch.randn(17)  # what happened to the generator in between plays no part
-    assert same(train(tmp_path / "cut", optimizer=optimizer), whole)
+    assert same(train(tmp_path / "cut", optimizer=optimizer), complete)
     lines = [(tmp_path / name / "history.jsonl").read_text() for name in ("whole", "cut")]
     assert lines[0] == lines[1]
 
 
 @pytest.mark.parametrize("more", [{"ema_decay": 0.8}, {"autocast": "bf16"}, {"frozen": 2}])
-def test_interrupted_training_ends_the_same_with_what_else_has_a_state(tmp_path, more):
-    plain, whole = train(tmp_path / "plain"), train(tmp_path / "whole", **more)
-    assert not same(plain, whole)
+def test_interrupted_training_ends_the_same_with_every_stateful_option(tmp_path, more):
+    plain, complete = train(tmp_path / "plain"), train(tmp_path / "whole", **more)
+    assert not same(plain, complete)
     for epoch in (1, 3):
         with pytest.raises(PowerCut):
             train(tmp_path / "cut", source=cut_in(epoch, 1), **more)
-    assert same(train(tmp_path / "cut", **more), whole)
-    assert same(train(tmp_path / "cut", **more), whole)  # and when it was finished already
+    assert same(train(tmp_path / "cut", **more), complete)
+    assert same(train(tmp_path / "cut", **more), complete)  # and when it was finished already
 
 
 def test_average_ships_and_is_watched(tmp_path):
@@ -138,7 +138,7 @@ def test_average_ships_and_is_watched(tmp_path):
     assert not torch.equal(kept["module"]["net.0.weight"], shipped["net.0.weight"])
 
 
-def test_frozen_modules_learn_nothing_until_their_time_is_over(tmp_path):
+def test_frozen_modules_do_not_learn_in_the_first_epochs(tmp_path):
     torch.manual_seed(11)
     start = {name: tensor.clone() for name, tensor in Net().state_dict().items()}
     held = train(tmp_path / "held", frozen=4)
@@ -156,42 +156,42 @@ def test_frozen_modules_learn_nothing_until_their_time_is_over(tmp_path):
     assert int(freed["net.1.num_batches_tracked"]) == STEPS
 
 
-def test_autocast_that_the_accelerator_lacks_is_refused():
+def test_autocast_without_support_is_refused():
     with pytest.raises(EnvironmentProblem, match="fp16 does not work on this accelerator") as refused:
         fabric_for("cpu", "fp16")
     assert "bf16" in refused.value.remedy
 
 
 def test_cut_twice_it_still_ends_the_same(tmp_path):
-    whole = train(tmp_path / "whole")
+    complete = train(tmp_path / "whole")
     for epoch in (1, 3):
         with pytest.raises(PowerCut):
             train(tmp_path / "cut", source=cut_in(epoch, 1))
-    assert same(train(tmp_path / "cut"), whole)
+    assert same(train(tmp_path / "cut"), complete)
 
 
 def test_finished_training_is_not_done_again(tmp_path):
-    whole = train(tmp_path / "run")
+    complete = train(tmp_path / "run")
 
     def never(epoch, rank, world):
         raise AssertionError("no batch is needed")
 
-    assert same(train(tmp_path / "run", source=never), whole)
+    assert same(train(tmp_path / "run", source=never), complete)
     assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 4
 
 
-def test_half_written_checkpoint_is_no_checkpoint(tmp_path):
-    whole = train(tmp_path / "whole")
+def test_incomplete_checkpoint_is_ignored(tmp_path):
+    complete = train(tmp_path / "whole")
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / f".{CHECKPOINT}.123").write_bytes(b"half")
-    assert same(train(tmp_path / "cut"), whole)
+    assert same(train(tmp_path / "cut"), complete)
 
 
 def test_another_seed_gives_other_weights(tmp_path):
     assert not same(train(tmp_path / "a", seed=0), train(tmp_path / "b", seed=1))
 
 
-def test_history_has_one_line_an_epoch_with_each_term_and_what_was_watched(tmp_path):
+def test_history_has_a_line_per_epoch_with_terms_and_watched_figures(tmp_path):
     train(tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
@@ -221,8 +221,8 @@ def test_clipping_bounds_the_step(tmp_path):
     torch.manual_seed(11)
     start = {name: tensor.clone() for name, tensor in Net().named_parameters()}
     train(tmp_path / "run", optimizer=section, clip=1e-4, epochs=2)
-    found = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["module"]
-    moved = torch.cat([(found[name] - tensor).ravel() for name, tensor in start.items()]).norm()
+    result = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["module"]
+    moved = torch.cat([(result[name] - tensor).ravel() for name, tensor in start.items()]).norm()
     # Two epochs of three steps; in the first the rate rises through 0, 1/3 and 2/3.
     assert 0 < moved <= 4 * 1e-4 * 1.01
 
@@ -264,7 +264,7 @@ class Louder(nn.Module):
 
 
 def test_a_running_variance_that_overflows_is_refused(tmp_path):
-    """The normalisation gives ordinary numbers, and keeps a variance that float32 cannot hold."""
+    """The output of the normalisation is finite; its running variance overflows float32."""
     net = Net()
     net.net = nn.Sequential(Louder(), nn.BatchNorm2d(3), *net.net)
     with pytest.raises(StageFailed, match="weights are not finite after epoch 1"):
@@ -272,12 +272,12 @@ def test_a_running_variance_that_overflows_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_cuda_that_is_not_there_is_refused():
+def test_cuda_without_a_device_is_refused():
     with pytest.raises(EnvironmentProblem, match="sees no CUDA device"):
         fabric_for("cuda")
 
 
-def test_batch_moves_whole():
+def test_batch_moves_completely():
     batch = next(iter(batches(0, 0, 1)))
     assert batch.to(torch.device("cpu")).teacher_logits is None
     softened = Batch(batch.images, batch.labels, batch.indices, 0.0, torch.zeros(SIZE, 4))

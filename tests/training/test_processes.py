@@ -1,4 +1,4 @@
-"""Two processes do what one does: the same images in each step, the same losses, the same soft labels."""
+"""Two processes give the results of a single one: images of each step, losses and soft labels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 class Handful:
-    """As much of a prepared folder as batches need."""
+    """The part of a prepared folder that batches need."""
 
     def __init__(self, count: int) -> None:
         self.images = np.random.default_rng(0).integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
@@ -39,7 +39,7 @@ class Handful:
 
 @pytest.mark.parametrize("count", [64, 67, 70, 33])
 @pytest.mark.parametrize("world", [2, 3, 4])
-def test_the_shares_of_a_step_are_the_step_of_one_process(count, world):
+def test_the_shares_of_a_step_are_the_step_of_a_single_process(count, world):
     epochs = Epochs(Handful(count), np.arange(count), 16, 17, CropPad((3, 8, 8), padding=1))
     alone = list(epochs.fresh(2, 0, 1))
     shared = [list(epochs.fresh(2, rank, world)) for rank in range(world)]
@@ -56,7 +56,7 @@ def test_the_shares_of_a_step_are_the_step_of_one_process(count, world):
 
 
 class Shuffled:
-    """A mixing that leaves the images as they are and draws as much as others do."""
+    """A mixing that does not change the images but draws as many random numbers as others."""
 
     def mix(self, images, generator):
         partners = torch.from_numpy(generator.permutation(len(images)))
@@ -64,13 +64,13 @@ class Shuffled:
 
 
 @pytest.mark.parametrize("world", [1, 2])
-def test_mixing_leaves_the_views_as_they_are_without_it(world):
+def test_mixing_does_not_change_the_views(world):
     plain = Epochs(Handful(64), np.arange(64), 16, 17, CropPad((3, 8, 8), padding=1))
     mixed = replace(plain, mixing=Shuffled())
     for rank in range(world):
-        for one, other in zip(plain.fresh(2, rank, world), mixed.fresh(2, rank, world), strict=True):
-            assert torch.equal(one.images, other.images)
-            assert torch.equal(one.indices, other.indices)
+        for item, other in zip(plain.fresh(2, rank, world), mixed.fresh(2, rank, world), strict=True):
+            assert torch.equal(item.images, other.images)
+            assert torch.equal(item.indices, other.indices)
             assert sorted(other.other_labels.tolist()) == sorted(other.labels.tolist())
 
 
@@ -102,7 +102,7 @@ def prepared_and_teacher(tiny):
     return [tiny.store / "objects" / prints[name][:2] / prints[name] for name in ("prepare", "teacher")]
 
 
-def test_each_steps_loss_is_that_of_one_process_while_normalisation_is_frozen(prepared_and_teacher, tmp_path):
+def test_with_frozen_normalisation_each_loss_is_that_of_a_single_process(prepared_and_teacher, tmp_path):
     alone, together = (
         losses_of(prepared_and_teacher, tmp_path / str(count) / "losses.json", count, "frozen")
         for count in (1, 2)
@@ -113,7 +113,7 @@ def test_each_steps_loss_is_that_of_one_process_while_normalisation_is_frozen(pr
 
 
 def test_live_normalisation_takes_the_images_of_all_processes(prepared_and_teacher, tmp_path):
-    """In float64, over the few steps before what differs in the last digit has grown to be seen."""
+    """In float64, over the few steps before differences in the last digit become visible."""
     alone, together = (
         losses_of(prepared_and_teacher, tmp_path / str(count) / "losses.json", count, "live")
         for count in (1, 2)
@@ -143,23 +143,23 @@ def stage_folder(store: Path, name: str) -> Path:
 
 
 def workers_of(process: subprocess.Popen) -> list[int]:
-    """The ranks that work below a command, by their command lines."""
-    found = []
+    """The ranks started by a command, by their command lines."""
+    result = []
     for entry in Path("/proc").iterdir():
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")
             environment = (entry / "environ").read_bytes().split(b"\0")
         except (OSError, PermissionError):
             continue
-        is_rank = b"calkd_edge.stages" in words and any(one.startswith(b"RANK=") for one in environment)
+        is_rank = b"calkd_edge.stages" in words and any(item.startswith(b"RANK=") for item in environment)
         if is_rank and entry.name.isdigit():
-            found.append(int(entry.name))
-    return found
+            result.append(int(entry.name))
+    return result
 
 
 @pytest.fixture(scope="module")
 def in_two(tmp_path_factory):
-    """A run in two processes, never cut."""
+    """An uninterrupted run in two processes."""
     folder = tmp_path_factory.mktemp("two")
     recipe = written(folder, LONGER)
     done = subprocess.run(compress(recipe, folder, 2), env=ONE_THREAD, capture_output=True, text=True)
@@ -168,8 +168,8 @@ def in_two(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_soft_labels_of_two_processes_are_those_of_one(in_two, tmp_path):
-    """The same teacher's: the store is copied and its soft labels made again by one process."""
+def test_soft_labels_of_two_processes_are_those_of_a_single_process(in_two, tmp_path):
+    """Soft labels of the same teacher: the store is copied and a single process computes them again."""
     shutil.copytree(in_two / "store", tmp_path / "store")
     two = stage_folder(in_two / "store", "soft-labels")
     command = [*compress(in_two / "recipe.yaml", tmp_path, 1), "--fresh", "soft-labels"]
@@ -187,7 +187,7 @@ def test_soft_labels_of_two_processes_are_those_of_one(in_two, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.serial
-def test_a_run_goes_on_after_one_rank_was_killed(in_two, tmp_path):
+def test_a_run_resumes_after_a_killed_rank(in_two, tmp_path):
     recipe = written(tmp_path, LONGER)
     command = compress(recipe, tmp_path, 2)
     with subprocess.Popen(command, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
@@ -204,21 +204,21 @@ def test_a_run_goes_on_after_one_rank_was_killed(in_two, tmp_path):
         victims = workers_of(run)
         assert len(victims) == 2
         os.kill(victims[-1], signal.SIGKILL)
-        said = run.communicate(timeout=120)[0].decode()
-    assert run.returncode == 7, said
-    assert re.search(r"stage distill: a process of 2 failed", said)
-    assert "run again to resume" in " ".join(said.split())
+        message = run.communicate(timeout=120)[0].decode()
+    assert run.returncode == 7, message
+    assert re.search(r"stage distill: a process of 2 failed", message)
+    assert "run again to resume" in " ".join(message.split())
     assert workers_of(run) == []
     done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    cut, whole = (
+    cut, complete = (
         load_file(stage_folder(folder / "store", "distill") / "weights.safetensors")
         for folder in (tmp_path, in_two)
     )
-    assert all((cut[name] == whole[name]).all() for name in whole)
+    assert all((cut[name] == complete[name]).all() for name in complete)
 
 
-def test_what_a_rank_refuses_is_said_as_one_process_says_it(tiny, tmp_path):
+def test_an_error_of_a_rank_is_reported_like_that_of_a_single_process(tiny, tmp_path):
     tree = recipe_with(distill={**RECIPE["distill"], "images_per_step": 3})
     command = compress(written(tmp_path, tree), tmp_path, 2)
     command[command.index(str(tmp_path / "store"))] = str(tiny.store)

@@ -1,4 +1,4 @@
-"""The learning rate over the epochs, and which optimizer a section makes."""
+"""The learning rate over the epochs, and the optimizer of a section."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ schedules = st.one_of(
     st.builds(
         ScheduleSection,
         name=st.just("steps"),
-        at_epochs=st.sets(st.integers(1, 19), min_size=1).map(lambda found: tuple(sorted(found))),
+        at_epochs=st.sets(st.integers(1, 19), min_size=1).map(lambda result: tuple(sorted(result))),
         factor=st.floats(0.01, 0.9),
         warmup_epochs=st.floats(0, 9),
     ),
@@ -30,7 +30,7 @@ schedules = st.one_of(
 
 
 @given(schedules, st.floats(0, 19.999), st.floats(1e-4, 10))
-def test_rate_lies_between_nothing_and_the_base(section, epoch, base):
+def test_rate_is_between_zero_and_the_base(section, epoch, base):
     assert 0 <= learning_rate(base, section, epoch=epoch, epochs=20) <= base * (1 + 1e-12)
 
 
@@ -44,23 +44,23 @@ def test_rate_never_rises_after_the_warm_up(section, epoch, later):
 
 @given(schedules, st.floats(0, 19.9), st.floats(1e-3, 10))
 def test_rate_is_proportional_to_the_base(section, epoch, base):
-    one = learning_rate(1.0, section, epoch=epoch, epochs=20)
-    assert learning_rate(base, section, epoch=epoch, epochs=20) == pytest.approx(base * one)
+    unit_rate = learning_rate(1.0, section, epoch=epoch, epochs=20)
+    assert learning_rate(base, section, epoch=epoch, epochs=20) == pytest.approx(base * unit_rate)
 
 
 @pytest.mark.parametrize(
-    ("epoch", "wanted"),
+    ("epoch", "expected"),
     [(0, 0), (2.5, 0.5), (5, 1), (12.5, 0.5), (20, 0), (10, 0.5 * (1 + math.cos(math.pi / 3)))],
 )
-def test_cosine_by_hand(epoch, wanted):
-    assert learning_rate(1.0, COSINE, epoch=epoch, epochs=20) == pytest.approx(wanted, abs=1e-12)
+def test_cosine_by_hand(epoch, expected):
+    assert learning_rate(1.0, COSINE, epoch=epoch, epochs=20) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("epoch", "wanted"), [(0, 1), (9.99, 1), (10, 0.1), (19.99, 0.1), (20, 0.01), (29.9, 0.01)]
+    ("epoch", "expected"), [(0, 1), (9.99, 1), (10, 0.1), (19.99, 0.1), (20, 0.01), (29.9, 0.01)]
 )
-def test_steps_by_hand(epoch, wanted):
-    assert learning_rate(1.0, STEPS, epoch=epoch, epochs=30) == pytest.approx(wanted)
+def test_steps_by_hand(epoch, expected):
+    assert learning_rate(1.0, STEPS, epoch=epoch, epochs=30) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_one_cycle_is_torchs(warmup, peak):
         optimizer, 0.7, total_steps=epochs * steps + 1, pct_start=(peak * steps + 1) / (epochs * steps + 1)
     )
     for step in range(epochs * steps):
-        own = learning_rate(0.7, section, epoch=step / steps, epochs=epochs)
-        assert own == pytest.approx(theirs.get_last_lr()[0], rel=1e-6, abs=1e-9)
+        ours = learning_rate(0.7, section, epoch=step / steps, epochs=epochs)
+        assert ours == pytest.approx(theirs.get_last_lr()[0], rel=1e-6, abs=1e-9)
         optimizer.step()
         theirs.step()
 
@@ -86,7 +86,7 @@ def test_constant_is_constant_from_the_first_step():
     assert {learning_rate(0.3, section, epoch=at, epochs=3) for at in (0, 0.5, 2.9)} == {0.3}
 
 
-def test_optimizers_are_what_the_section_says():
+def test_optimizers_have_the_settings_of_the_section():
     module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False))
     sgd = optimizer_for(module, OptimizerSection(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.01))
     assert isinstance(sgd, torch.optim.SGD)

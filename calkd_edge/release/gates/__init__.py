@@ -1,4 +1,5 @@
 """Gates: limits on measured figures, each passed, failed, undecided or unmeasured.
 
-In scope: metrics of gates, the evidence they read, verdicts. Out of scope: measuring, drawing.
+In scope: gate metrics, the evidence they read, checks of a recipe's gates, verdicts. Out of scope: measuring,
+drawing.
 """

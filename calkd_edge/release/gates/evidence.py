@@ -1,13 +1,12 @@
-"""What gates judge: measurements with what the model said image by image, and who is compared with whom."""
+"""What gates judge: measurements with their predictions, and which model is compared with which."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.records import BoolArray, FloatArray, IntArray, Measurement, Predictions
@@ -19,72 +18,62 @@ class Evidence:
 
     Attributes:
         measurement: the figures.
-        predictions: what the measured file said on the test split; None where nothing was predicted.
+        predictions: outputs of the measured file on the test split; None where nothing was predicted.
     """
 
     measurement: Measurement
     predictions: Predictions | None = None
 
 
-class Pair(NamedTuple):
-    """Two models on the images both have seen, row by row."""
+class PairedPredictions(NamedTuple):
+    """Logits of two models on their common images, row by row; probabilities where they were kept."""
 
-    own: FloatArray
+    candidate: FloatArray
     reference: FloatArray
     labels: IntArray
-    own_probabilities: FloatArray | None
+    candidate_probabilities: FloatArray | None
     reference_probabilities: FloatArray | None
 
 
 def labels_of(measurements: Sequence[Measurement]) -> list[str]:
-    """A name for each that no other carries: the runtime is added where a device has several."""
+    """A unique name for each measurement: the runtime is added where a device has several."""
     runtimes: dict[str, set[str]] = {}
-    for one in measurements:
-        runtimes.setdefault(one.device, set()).add(one.runtime)
-    return [
-        one.label if len(runtimes[one.device]) == 1 else f"{one.label}:{one.runtime}" for one in measurements
-    ]
+    for m in measurements:
+        runtimes.setdefault(m.device, set()).add(m.runtime)
+    return [m.label if len(runtimes[m.device]) == 1 else f"{m.label}:{m.runtime}" for m in measurements]
 
 
-def same_student_in_fp32(own: Evidence, peers: Iterable[Evidence]) -> Evidence | None:
+def file_key(measurement: Measurement) -> tuple[str, str, str, str]:
+    """Model, precision, device and runtime: equal for the calibrated and the uncalibrated row of a file."""
+    return (measurement.model, measurement.precision, measurement.device, measurement.runtime)
+
+
+def same_student_in_fp32(item: Evidence, peers: Iterable[Evidence]) -> Evidence | None:
     """The calibrated fp32 file of the same model on the same device and runtime."""
-    m = own.measurement
+    m = item.measurement
+    key = (m.model, "fp32", m.device, m.runtime)
     return next(
-        (
-            peer
-            for peer in peers
-            if (peer.measurement.model, peer.measurement.precision, peer.measurement.calibrated)
-            == (m.model, "fp32", True)
-            and (peer.measurement.device, peer.measurement.runtime) == (m.device, m.runtime)
-        ),
+        (peer for peer in peers if peer.measurement.calibrated and file_key(peer.measurement) == key),
         None,
     )
 
 
-def uncalibrated(own: Evidence, peers: Iterable[Evidence]) -> Predictions | None:
-    """What the same file said before its calibration."""
-    m = own.measurement
-    place = (m.model, m.precision, m.device, m.runtime)
+def uncalibrated(item: Evidence, peers: Iterable[Evidence]) -> Predictions | None:
+    """Predictions of the same file before its calibration."""
+    key = file_key(item.measurement)
     return next(
         (
             peer.predictions
             for peer in peers
-            if not peer.measurement.calibrated
-            and (
-                peer.measurement.model,
-                peer.measurement.precision,
-                peer.measurement.device,
-                peer.measurement.runtime,
-            )
-            == place
+            if not peer.measurement.calibrated and file_key(peer.measurement) == key
         ),
         None,
     )
 
 
-def its_teacher(own: Evidence, peers: Iterable[Evidence]) -> Evidence | None:
-    """The calibrated teacher, on the same device where it was measured there, else wherever it was."""
-    place = (own.measurement.device, own.measurement.runtime)
+def teacher_of(item: Evidence, peers: Iterable[Evidence]) -> Evidence | None:
+    """The calibrated teacher, on the same device and runtime where it was measured there, else on any."""
+    address = (item.measurement.device, item.measurement.runtime)
     teachers = [
         peer
         for peer in peers
@@ -92,35 +81,38 @@ def its_teacher(own: Evidence, peers: Iterable[Evidence]) -> Evidence | None:
         and peer.measurement.calibrated
         and peer.predictions is not None
     ]
-    return min(teachers, key=lambda t: (t.measurement.device, t.measurement.runtime) != place, default=None)
+    return min(teachers, key=lambda t: (t.measurement.device, t.measurement.runtime) != address, default=None)
 
 
-def taken(pair: Pair, threshold: float) -> tuple[BoolArray, BoolArray]:
-    """Which images each model takes: its own probabilities are asked, as a user's threshold would."""
+def images_above(pair: PairedPredictions, threshold: float) -> tuple[BoolArray, BoolArray]:
+    """[N] for candidate and reference: whether an image's confidence reaches the threshold.
+
+    The probabilities that the file returned are read where they exist, as an application would read them.
+    """
 
     def confident(logits: FloatArray, probabilities: FloatArray | None) -> BoolArray:
         top = scores.confidence(logits) if probabilities is None else probabilities.max(axis=1)
         return np.asarray(top >= threshold, dtype=np.bool_)
 
     return (
-        confident(pair.own, pair.own_probabilities),
+        confident(pair.candidate, pair.candidate_probabilities),
         confident(pair.reference, pair.reference_probabilities),
     )
 
 
-def paired(own: Predictions, reference: Predictions) -> Pair | None:
-    """Both on their common images, None when there are none or when an image has two different labels."""
-    _, left, right = np.intersect1d(own.indices, reference.indices, return_indices=True)
-    if len(left) == 0 or not np.array_equal(own.labels[left], reference.labels[right]):
+def paired(candidate: Predictions, reference: Predictions) -> PairedPredictions | None:
+    """Both on their common images; None when there are none or an image has two different labels."""
+    _, left, right = np.intersect1d(candidate.indices, reference.indices, return_indices=True)
+    if len(left) == 0 or not np.array_equal(candidate.labels[left], reference.labels[right]):
         return None
 
-    def rows(values: FloatArray | None, chosen: NDArray[Any]) -> FloatArray | None:
+    def rows(values: FloatArray | None, chosen: IntArray) -> FloatArray | None:
         return None if values is None else values[chosen]
 
-    return Pair(
-        own.logits[left],
+    return PairedPredictions(
+        candidate.logits[left],
         reference.logits[right],
-        own.labels[left],
-        rows(own.probabilities, left),
+        candidate.labels[left],
+        rows(candidate.probabilities, left),
         rows(reference.probabilities, right),
     )

@@ -1,4 +1,4 @@
 """The report: figures, tables, sentences and pages from measurements.
 
-In scope: report.json, report.html, the confidence-repair page. Out of scope: measuring, deciding.
+In scope: report.json, report.html, the page of a calibrated file. Out of scope: measuring, deciding.
 """

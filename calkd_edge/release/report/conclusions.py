@@ -1,4 +1,4 @@
-"""Sentences a reader needs after the figures: does int8 pay, did calibration help, is T enough."""
+"""Sentences that a reader needs after the figures: is int8 worth it, did calibration help, is T enough."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import replace
 from calkd_edge.metrics import intervals
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.records import DeviceFacts, LatencySummary, Measurement
-from calkd_edge.release.gates.evidence import Evidence, labels_of, paired, same_student_in_fp32
+from calkd_edge.release.gates.evidence import Evidence, file_key, labels_of, paired, same_student_in_fp32
 from calkd_edge.release.report import numbers
-from calkd_edge.release.report.elsewhere import answers_elsewhere
+from calkd_edge.release.report.device_agreement import agreement_with_local
 
 INT8_INSTRUCTIONS = frozenset(
     {"avx512_vnni", "avx512vnni", "avx_vnni", "avxvnni", "amx_int8", "asimddp", "dotprod", "i8mm"}
 )
 IN_FLOAT32 = "stay in float32"
-"""In the note of a file whose quantizer left layers as they were."""
+"""In the note of a file whose quantizer kept layers in float32."""
 
 FP16_INSTRUCTIONS = frozenset({"avx512_fp16", "amx_fp16", "asimdhp", "fphp"})
 
@@ -24,194 +24,172 @@ FP16_INSTRUCTIONS = frozenset({"avx512_fp16", "amx_fp16", "asimdhp", "fphp"})
 def conclusions(
     evidence: Sequence[Evidence], *, devices: Mapping[str, DeviceFacts] | None = None
 ) -> tuple[str, ...]:
-    """What the measurements say in sentences, the comparison of precisions first.
+    """Sentences on the measurements, the comparison of precisions first.
 
     Args:
         evidence: all measurements, uncalibrated rows too.
-        devices: what each device is; without it no reason is given for a speed.
+        devices: facts of each device; without them no reason is given for a speed.
     """
-    measurements = [one.measurement for one in evidence]
+    measurements = [item.measurement for item in evidence]
     names = dict(zip(map(id, measurements), labels_of(measurements), strict=True))
-    said: list[str] = []
-    for one in evidence:
-        m = one.measurement
+    sentences: list[str] = []
+    for item in evidence:
+        m = item.measurement
         if m.model == "student" and m.calibrated and m.precision != "fp32":
-            reference = same_student_in_fp32(one, evidence)
+            reference = same_student_in_fp32(item, evidence)
             if reference is not None:
-                said += _precision_pays(
-                    one, reference.measurement, names[id(m)], (devices or {}).get(m.device)
-                )
-                said += _temperature_moved(m, reference.measurement, names[id(m)])
-            said += _floats_cost(one, evidence, names[id(m)])
-    said += answers_elsewhere(evidence, list(names.values()))
-    said += _teacher_calibration_bought(evidence)
+                fp32 = reference.measurement
+                sentences.append(_speed_against_fp32(m, fp32, names[id(m)], (devices or {}).get(m.device)))
+                sentences += _temperature_against_fp32(m, fp32, names[id(m)])
+            sentences += _cost_of_float_layers(m, measurements, names[id(m)])
+    sentences += agreement_with_local(evidence, list(names.values()))
+    sentences += _effect_of_teacher_calibration(evidence)
     released = [m for m in measurements if m.model != "control"]
-    said += _calibration_helped(released, names)
-    said += [text for m in released if m.calibrated for text in _temperature_suffices(m, names[id(m)])]
-    return tuple(dict.fromkeys(text[0].upper() + text[1:] for text in said))
+    sentences += _effect_on_ece(released, names)
+    sentences += [text for m in released if m.calibrated for text in _miscalibration_left(m, names[id(m)])]
+    return tuple(dict.fromkeys(text[0].upper() + text[1:] for text in sentences))
 
 
-def _precision_pays(own: Evidence, fp32: Measurement, name: str, facts: DeviceFacts | None) -> list[str]:
-    m = own.measurement
+def _speed_against_fp32(m: Measurement, fp32: Measurement, name: str, facts: DeviceFacts | None) -> str:
     share = f"its file is {m.size_bytes / fp32.size_bytes:.2f} of the size" if fp32.size_bytes else ""
     if m.emulated:
-        return [f"{name}: {share}; its times come from an emulated device and say nothing about speed."]
+        return f"{name}: {share}; its times come from an emulated device and do not show speed."
     if m.latency_ms is None or fp32.latency_ms is None:
-        return [f"{name}: {share}; it was not timed against fp32."]
+        return f"{name}: {share}; it was not timed against fp32."
     ratio = _ratio(m.latency_ms, fp32.latency_ms)
     if ratio is None:
-        return [f"{name}: {share}; too few runs to compare its speed with fp32."]
+        return f"{name}: {share}; there are too few runs to compare its speed with fp32."
     value, low, high = ratio
-    own_p50, fp32_p50 = m.latency_ms.p50.value, fp32.latency_ms.p50.value
-    times = f"{numbers.milliseconds(own_p50)} against {numbers.milliseconds(fp32_p50)}"
+    p50, fp32_p50 = m.latency_ms.p50.value, fp32.latency_ms.p50.value
+    times = f"p50 {numbers.milliseconds(p50)} against {numbers.milliseconds(fp32_p50)} in fp32"
     span = f"{value:.2f} of the time, between {low:.2f} and {high:.2f}"
     if high < 1:
-        return [f"{name} pays: p50 {times} in fp32 ({span}), and {share}."]
-    why = why_not_faster(m.precision, m.runtime, facts)
-    verdict = "does not pay in time: it is slower" if low > 1 else "shows no sure gain in time"
-    return [f"{name} {verdict}, p50 {times} in fp32 ({span}); {share}.{f' {why}' if why else ''}"]
+        return f"{name} is faster than fp32: {times} ({span}), and {share}."
+    reason = why_not_faster(m.precision, m.runtime, facts)
+    verdict = "is slower than fp32" if low > 1 else "is not measurably faster than fp32"
+    return f"{name} {verdict}: {times} ({span}); {share}.{f' {reason}' if reason else ''}"
 
 
-def _ratio(own: LatencySummary, fp32: LatencySummary) -> tuple[float, float, float] | None:
-    """p50 over p50 with the bounds that hold when both of theirs do."""
-    a, b = own.p50, fp32.p50
-    if (
-        a.value is None
-        or a.low is None
-        or a.high is None
-        or b.value is None
-        or b.low is None
-        or b.high is None
-    ):
+def _ratio(latency: LatencySummary, reference: LatencySummary) -> tuple[float, float, float] | None:
+    """p50 over the p50 of the reference, with bounds that hold when the bounds of both hold."""
+    a, b = latency.p50, reference.p50
+    if a.value is None or a.low is None or a.high is None:
         return None
-    return (a.value / b.value, a.low / b.high, a.high / b.low) if b.low > 0 else None
+    if b.value is None or b.low is None or b.high is None or b.low <= 0:
+        return None
+    return a.value / b.value, a.low / b.high, a.high / b.low
 
 
 def why_not_faster(precision: str, runtime: str, facts: DeviceFacts | None) -> str | None:
-    """What of a device keeps a precision from being faster than fp32, as a sentence; None: not known."""
+    """The property of a device that keeps a precision from being faster than fp32; None when not known."""
     if facts is None or not runtime.startswith("onnxruntime"):
         return None
-    has = {name.lower() for name in facts.isa}
+    available = {name.lower() for name in facts.isa}
     if precision.startswith("int8"):
-        if not has & INT8_INSTRUCTIONS:
+        if not available & INT8_INSTRUCTIONS:
             return "The reason: this CPU has no VNNI or dot-product int8 instructions."
         return (
             "This CPU has int8 instructions, so a lack of them is not the reason; a profile of the runtime "
-            "would show what it spends on converting between int8 and float32 and on layers in float32."
+            "shows the time spent on converting between int8 and float32 and on layers in float32."
         )
-    if precision == "fp16" and not has & FP16_INSTRUCTIONS:
+    if precision == "fp16" and not available & FP16_INSTRUCTIONS:
         return "The reason: this CPU has no fp16 arithmetic, so fp16 runs as float32 after a cast."
     return None
 
 
-def _floats_cost(own: Evidence, evidence: Sequence[Evidence], name: str) -> list[str]:
-    """What the layers that stayed in float32 cost in time, against the same student all in int8."""
-    m = own.measurement
+def _cost_of_float_layers(m: Measurement, measurements: Sequence[Measurement], name: str) -> list[str]:
+    """The time that layers in float32 cost, against the same student with all layers in int8."""
     if not any(IN_FLOAT32 in note for note in m.notes) or m.latency_ms is None or m.emulated:
         return []
-    place = (m.model, "int8", m.device, m.runtime)
-    calibrated = [one.measurement for one in evidence if one.measurement.calibrated]
-    whole = next((one for one in calibrated if _place(one) == place), None)
-    if whole is None:
-        return [
-            f"{name}: what its layers in float32 cost in time is not known: int8 was not measured beside it."
-        ]
-    ratio = None if whole is None or whole.latency_ms is None else _ratio(m.latency_ms, whole.latency_ms)
+    key = (m.model, "int8", m.device, m.runtime)
+    int8 = next((peer for peer in measurements if peer.calibrated and file_key(peer) == key), None)
+    if int8 is None:
+        return [f"{name}: the cost in time of its layers in float32 is unknown: int8 was not measured."]
+    ratio = None if int8.latency_ms is None else _ratio(m.latency_ms, int8.latency_ms)
     if ratio is None:
         return []
     value, low, high = ratio
     span = f"{value:.2f} of int8's time, between {low:.2f} and {high:.2f}"
-    return [f"{name}: what stays in float32 makes it take {span}."]
+    return [f"{name}: with its layers in float32 it takes {span}."]
 
 
-def _temperature_moved(m: Measurement, fp32: Measurement, name: str) -> list[str]:
-    own, reference = m.calibration, fp32.calibration
-    if own is None or reference is None or own.temperature is None or reference.temperature is None:
+def _temperature_against_fp32(m: Measurement, fp32: Measurement, name: str) -> list[str]:
+    fit, reference = m.calibration, fp32.calibration
+    if fit is None or reference is None or fit.temperature is None or reference.temperature is None:
         return []
-    if not own.se or not reference.se or own.status != "ok" or reference.status != "ok":
+    if not fit.se or not reference.se or fit.status != "ok" or reference.status != "ok":
         return []
-    both = (
-        f"T {numbers.temperature(own.temperature, own.se[0])} against "
-        f"{numbers.temperature(reference.temperature, reference.se[0])} in fp32"
-    )
-    if abs(own.temperature - reference.temperature) <= 2 * max(own.se[0], reference.se[0]):
-        return [
-            f"{name}: {m.precision} did not change the temperature measurably ({both}, within 2 "
-            f"standard errors)."
-        ]
+    both = f"T {numbers.temperature_of(fit)} against {numbers.temperature_of(reference)} in fp32"
+    if abs(fit.temperature - reference.temperature) <= 2 * max(fit.se[0], reference.se[0]):
+        verdict = "did not change the temperature measurably"
+        return [f"{name}: {m.precision} {verdict} ({both}, within 2 standard errors)."]
     return [f"{name}: {m.precision} changed the temperature ({both}, more than 2 standard errors)."]
 
 
-def _teacher_calibration_bought(evidence: Sequence[Evidence]) -> list[str]:
-    """The student against its control: the same from the uncalibrated teacher, calibrated afterwards."""
+def _effect_of_teacher_calibration(evidence: Sequence[Evidence]) -> list[str]:
+    """The student against its control: distilled from the uncalibrated teacher, then calibrated itself."""
     control = next(
-        (one for one in evidence if one.measurement.model == "control" and one.measurement.calibrated), None
+        (peer for peer in evidence if peer.measurement.model == "control" and peer.measurement.calibrated),
+        None,
     )
     if control is None or control.predictions is None:
         return []
-    student = same_student_in_fp32(_as_student(control), evidence)
+    student = same_student_in_fp32(_with_model(control, "student"), evidence)
     pair = paired(student.predictions, control.predictions) if student and student.predictions else None
     if pair is None or len(pair.labels) < 2:
         return []
-    own, theirs = (scores.nll_per_image(logits, pair.labels) for logits in (pair.own, pair.reference))
-    nll = intervals.mean_bounds(own - theirs, seed=0)[0]
-    right, was = (scores.top1(logits) == pair.labels for logits in (pair.own, pair.reference))
-    top1 = intervals.tango(int((right & ~was).sum()), int((was & ~right).sum()), len(pair.labels))
+    losses = [scores.nll_per_image(logits, pair.labels) for logits in (pair.candidate, pair.reference)]
+    nll = intervals.mean_bounds(losses[0] - losses[1], seed=0)[0]
+    right, control_right = (scores.top1(logits) == pair.labels for logits in (pair.candidate, pair.reference))
+    only_student, only_control = int((right & ~control_right).sum()), int((control_right & ~right).sum())
+    top1 = intervals.tango(only_student, only_control, len(pair.labels))
     shift = [
-        f"{numbers.in_unit(one.value, unit)} {numbers.interval(one.low, one.high, unit)}"
-        for one, unit in ((top1, "share"), (nll, "nats"))
+        f"{numbers.in_unit(bounds.value, unit)} {numbers.interval(bounds.low, bounds.high, unit)}"
+        for bounds, unit in ((top1, "share"), (nll, "nats"))
     ]
     return [
-        f"Calibrating the teacher moved the student's top-1 by {shift[0]} and its NLL by {shift[1]}, against "
-        "a control that learned from the uncalibrated teacher and got its own temperature afterwards; one "
-        "seed each, so other seeds may differ by more."
+        f"Calibrating the teacher changed the student's top-1 by {shift[0]} and its NLL by {shift[1]}, "
+        "against a control that learned from the uncalibrated teacher and was calibrated afterwards. Each "
+        "was trained with one seed; other seeds may differ by more."
     ]
 
 
-def _as_student(control: Evidence) -> Evidence:
-    """The control's place with the student's name, to look up who stands there."""
-    return replace(control, measurement=control.measurement.model_copy(update={"model": "student"}))
+def _with_model(item: Evidence, model: str) -> Evidence:
+    return replace(item, measurement=item.measurement.model_copy(update={"model": model}))
 
 
-def _calibration_helped(measurements: Sequence[Measurement], names: Mapping[int, str]) -> list[str]:
-    """One sentence when ECE fell everywhere, and one for each measurement where it did not."""
-    raw = {_place(m): m for m in measurements if not m.calibrated and m.quality}
-    lowered, said = [], []
+def _effect_on_ece(measurements: Sequence[Measurement], names: Mapping[int, str]) -> list[str]:
+    """One sentence on the files whose ECE fell, and one for each file whose ECE rose."""
+    raw = {file_key(m): m.quality for m in measurements if not m.calibrated and m.quality}
+    lower: list[str] = []
+    higher: list[str] = []
     for m in measurements:
-        before = raw.get(_place(m))
-        if not m.calibrated or m.quality is None or before is None or before.quality is None:
+        before = raw.get(file_key(m))
+        if not m.calibrated or m.quality is None or before is None:
             continue
-        moved = f"{numbers.percent(before.quality.ece.value)} to {numbers.percent(m.quality.ece.value)}"
-        if m.quality.ece.value <= before.quality.ece.value:
-            lowered.append(f"{names[id(m)]} from {moved}")
+        change = f"{numbers.percent(before.ece.value)} to {numbers.percent(m.quality.ece.value)}"
+        if m.quality.ece.value <= before.ece.value:
+            lower.append(f"{names[id(m)]} from {change}")
         else:
-            said.append(
-                f"Calibration did not lower the ECE of {names[id(m)]}: it went from {moved}, where "
-                f"chance alone "
-                f"shows {numbers.percent(m.quality.ece_floor)}."
+            chance = f"chance alone shows {numbers.percent(m.quality.ece_floor)}"
+            higher.append(
+                f"Calibration did not lower the ECE of {names[id(m)]}: from {change}, where {chance}."
             )
-    if lowered:
-        head = (
-            "Calibration lowered ECE" if said else "Calibration lowered ECE everywhere, or left it as it was"
-        )
-        said.insert(0, f"{head}: {'; '.join(lowered)}.")
-    return said
+    if not lower:
+        return higher
+    head = "Calibration lowered ECE" if higher else "Calibration lowered ECE everywhere or left it unchanged"
+    return [f"{head}: {'; '.join(lower)}.", *higher]
 
 
-def _place(m: Measurement) -> tuple[str, str, str, str]:
-    return (m.model, m.precision, m.device, m.runtime)
-
-
-def _temperature_suffices(m: Measurement, name: str) -> list[str]:
+def _miscalibration_left(m: Measurement, name: str) -> list[str]:
     if m.quality is None or m.calibration is None or m.calibration.status != "ok":
         return []
-    most = m.quality.confidence.ece_floor_95
-    if m.quality.ece.value <= most:
+    chance = m.quality.confidence.ece_floor_95
+    if m.quality.ece.value <= chance:
         return []
-    what = "temperature" if m.calibration.temperature is not None else m.calibration.method
+    method = "temperature" if m.calibration.temperature is not None else m.calibration.method
     return [
-        f"A {what} is not enough for {name}: ECE {numbers.percent(m.quality.ece.value)} after it, "
-        f"where a perfectly "
-        f"calibrated model stays below {numbers.percent(most)} in 95 of 100 samples of "
-        f"{m.quality.images:,} images."
+        f"A {method} is not enough for {name}: ECE is {numbers.percent(m.quality.ece.value)} after "
+        f"calibration; a perfectly calibrated model stays below {numbers.percent(chance)} in 95 of 100 "
+        f"samples of {m.quality.images:,} images."
     ]

@@ -1,84 +1,91 @@
-"""What a precision did to confidence: against fp32 on the same images, uncalibrated, and calibrated twice."""
+"""How a precision changes confidence: against fp32 on the same images, under three ways of calibrating."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from calkd_edge.metrics import intervals
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.records import BoolArray, Drift, Estimate, FloatArray, Predictions, Shift, ThresholdShift
 from calkd_edge.release.gates.evidence import (
     Evidence,
-    Pair,
+    PairedPredictions,
+    images_above,
     labels_of,
     paired,
     same_student_in_fp32,
-    taken,
     uncalibrated,
 )
 
 SEED = 0
+"""Of every bootstrap."""
+
+CalibratedHow = Literal["none", "of_fp32", "own"]
 
 
 def drift(evidence: Sequence[Evidence], thresholds: Iterable[float]) -> tuple[Drift, ...]:
-    """Every calibrated precision of the student that has an fp32 beside it, with its predictions.
+    """The drift of every calibrated precision of the student that was predicted beside its fp32.
 
     Args:
         evidence: all measurements, uncalibrated rows too.
-        thresholds: on confidence.
+        thresholds: on confidence, 0..1.
     """
-    asked = tuple(thresholds)
-    names = labels_of([one.measurement for one in evidence])
-    found = []
-    for own, name in zip(evidence, names, strict=True):
-        m = own.measurement
+    levels = tuple(thresholds)
+    names = labels_of([item.measurement for item in evidence])
+    drifts = []
+    for item, name in zip(evidence, names, strict=True):
+        m = item.measurement
         if m.model != "student" or not m.calibrated or m.precision == "fp32":
             continue
-        pairs = _pairs(own, evidence)
-        shifts = tuple(_shift(how, pair, asked) for how, pair in pairs.items() if len(pair.labels) > 1)
+        pairs = _pairs(item, evidence)
+        shifts = tuple(_shift(how, pair, levels) for how, pair in pairs.items() if len(pair.labels) > 1)
         if shifts:
-            found.append(Drift(measurement=name, images=len(pairs["own"].labels), shifts=shifts))
-    return tuple(found)
+            drifts.append(Drift(measurement=name, images=len(pairs["own"].labels), shifts=shifts))
+    return tuple(drifts)
 
 
-def _pairs(own: Evidence, peers: Sequence[Evidence]) -> dict[str, Pair]:
+def _pairs(item: Evidence, peers: Sequence[Evidence]) -> dict[CalibratedHow, PairedPredictions]:
     """The precision and fp32 on their common images, by how both are calibrated."""
-    fp32 = same_student_in_fp32(own, peers)
+    fp32 = same_student_in_fp32(item, peers)
     if fp32 is None:
         return {}
-    raw, raw_fp32 = uncalibrated(own, peers), uncalibrated(fp32, peers)
-    asked = {"none": (raw, raw_fp32), "own": (own.predictions, fp32.predictions)}
-    fitted = fp32.measurement.calibration
-    if raw is not None and fitted is not None:
-        carried = Predictions(fitted.affine.apply(raw.logits), raw.labels, raw.indices)
-        asked["of_fp32"] = (carried, fp32.predictions)
-    found = {}
-    for how in ("none", "of_fp32", "own"):
-        mine, reference = asked.get(how, (None, None))
-        pair = paired(mine, reference) if mine is not None and reference is not None else None
+    raw, raw_fp32 = uncalibrated(item, peers), uncalibrated(fp32, peers)
+    carried = None
+    calibration = fp32.measurement.calibration
+    if raw is not None and calibration is not None:
+        carried = Predictions(calibration.affine.apply(raw.logits), raw.labels, raw.indices)
+    candidates: tuple[tuple[CalibratedHow, Predictions | None, Predictions | None], ...] = (
+        ("none", raw, raw_fp32),
+        ("of_fp32", carried, fp32.predictions),
+        ("own", item.predictions, fp32.predictions),
+    )
+    pairs: dict[CalibratedHow, PairedPredictions] = {}
+    for how, candidate, reference in candidates:
+        pair = paired(candidate, reference) if candidate is not None and reference is not None else None
         if pair is not None:
-            found[how] = pair
-    return found if "own" in found else {}
+            pairs[how] = pair
+    return pairs if "own" in pairs else {}
 
 
-def _shift(how: str, pair: Pair, thresholds: Sequence[float]) -> Shift:
-    own, reference = (scores.nll_per_image(logits, pair.labels) for logits in (pair.own, pair.reference))
-    (rise,) = intervals.mean_bounds(own - reference, seed=SEED)
-    return Shift.model_validate(
-        {
-            "calibration": how,
-            "nll": Estimate(**rise._asdict()),
-            "thresholds": tuple(_at(pair, threshold) for threshold in thresholds),
-        }
+def _shift(how: CalibratedHow, pair: PairedPredictions, thresholds: Sequence[float]) -> Shift:
+    candidate = scores.nll_per_image(pair.candidate, pair.labels)
+    reference = scores.nll_per_image(pair.reference, pair.labels)
+    (rise,) = intervals.mean_bounds(candidate - reference, seed=SEED)
+    return Shift(
+        calibration=how,
+        nll=Estimate(**rise._asdict()),
+        thresholds=tuple(_threshold_shift(pair, threshold) for threshold in thresholds),
     )
 
 
-def _at(pair: Pair, threshold: float) -> ThresholdShift:
-    own, reference = taken(pair, threshold)
-    only_own, only_reference = int((own & ~reference).sum()), int((reference & ~own).sum())
-    coverage = intervals.tango(only_own, only_reference, len(own))
+def _threshold_shift(pair: PairedPredictions, threshold: float) -> ThresholdShift:
+    candidate, reference = images_above(pair, threshold)
+    only_candidate = int((candidate & ~reference).sum())
+    only_reference = int((reference & ~candidate).sum())
+    coverage = intervals.tango(only_candidate, only_reference, len(candidate))
     precision = intervals.share_shift(
-        (reference, own), (_right(pair.reference, pair), _right(pair.own, pair))
+        (reference, candidate), (_right(pair.reference, pair), _right(pair.candidate, pair))
     )
     return ThresholdShift(
         threshold=threshold,
@@ -87,6 +94,6 @@ def _at(pair: Pair, threshold: float) -> ThresholdShift:
     )
 
 
-def _right(logits: FloatArray, pair: Pair) -> BoolArray:
+def _right(logits: FloatArray, pair: PairedPredictions) -> BoolArray:
     right: BoolArray = scores.top1(logits) == pair.labels
     return right

@@ -17,7 +17,7 @@ LEFT, TOP, RIGHT, BOTTOM = 40, 12, 10, 34
 
 
 def reliability(quality: Quality, *, title: str) -> str:
-    """Accuracy against confidence per bin with Wilson bars, and how many images each bin holds.
+    """A reliability diagram as SVG: accuracy against confidence per bin, Wilson bars, images per bin.
 
     Args:
         quality: its bins are drawn; faint strokes mark bins of fewer than 1 % of the images.
@@ -48,16 +48,16 @@ def reliability(quality: Quality, *, title: str) -> str:
             f"[{percent(b.accuracy_low)}, {percent(b.accuracy_high)}] on {b.images:,} images"
         )
         shapes.append(plot.dot(b.mean_confidence, b.accuracy, f"dot{weight}", hover))
-    described = (
+    description = (
         f"Reliability diagram on {quality.images:,} images: ECE {percent(quality.ece.value)}, at most "
         f"{percent(quality.ece.high)}; chance alone shows {percent(quality.ece_floor)}. Mean confidence "
         f"{percent(quality.mean_confidence)}, accuracy {percent(quality.top1.value)}."
     )
-    return plot.svg("".join(shapes), title=title, described=described)
+    return plot.svg("".join(shapes), title=title, description=description)
 
 
 def confidence_histogram(quality: Quality, *, title: str) -> str:
-    """How many images have which confidence, with the mean confidence and the accuracy marked."""
+    """A histogram of confidence as SVG, with the mean confidence and the accuracy marked."""
     counts = quality.confidence_histogram
     most = max(counts, default=0) or 1
     plot = _Plot(WIDTH, 140, x=(0, 1), y=(0, 1.08 * most))
@@ -70,15 +70,15 @@ def confidence_histogram(quality: Quality, *, title: str) -> str:
     ]
     shapes.append(plot.line(quality.mean_confidence, 0, quality.mean_confidence, 1.08 * most, "mean"))
     shapes.append(plot.line(quality.top1.value, 0, quality.top1.value, 1.08 * most, "accuracy"))
-    described = (
+    description = (
         f"Histogram of confidence: mean {percent(quality.mean_confidence)} (solid line), accuracy "
         f"{percent(quality.top1.value)} (dashed line)."
     )
-    return plot.svg("".join(shapes), title=title, described=described)
+    return plot.svg("".join(shapes), title=title, description=description)
 
 
 def latency(summary: LatencySummary, *, title: str) -> str:
-    """The distribution of latency with p50, p90 and p95 marked; empty when no histogram was kept."""
+    """The distribution of latency as SVG, with p50, p90 and p95 marked; empty without a histogram."""
     edges, counts = summary.histogram_edges_ms, summary.histogram_counts
     if len(edges) != len(counts) + 1 or not counts or edges[-1] <= edges[0]:
         return ""
@@ -90,17 +90,19 @@ def latency(summary: LatencySummary, *, title: str) -> str:
         plot.box(edges[i], 0, edges[i + 1], n, "mass", f"{n:,} runs in {edges[i]:.3f}–{edges[i + 1]:.3f} ms")
         for i, n in enumerate(counts)
     ]
-    said = []
-    for place, (name, found) in enumerate((("p50", summary.p50), ("p90", summary.p90), ("p95", summary.p95))):
-        if found.value is None:
-            said.append(f"{name}: too few runs")
+    values = []
+    percentiles = (("p50", summary.p50), ("p90", summary.p90), ("p95", summary.p95))
+    for index, (name, percentile) in enumerate(percentiles):
+        value = percentile.value
+        if value is None:
+            values.append(f"{name}: too few runs")
             continue
-        said.append(f"{name} {milliseconds(found.value)}")
-        if edges[0] <= found.value <= edges[-1]:
-            shapes.append(plot.line(found.value, 0, found.value, (1.26 - 0.1 * place) * most, "mark"))
-            shapes.append(plot.text(found.value, (1.19 - 0.1 * place) * most, name))
-    described = f"Latency of one image over {summary.samples:,} runs: {', '.join(said)}."
-    return plot.svg("".join(shapes), title=title, described=described)
+        values.append(f"{name} {milliseconds(value)}")
+        if edges[0] <= value <= edges[-1]:
+            shapes.append(plot.line(value, 0, value, (1.26 - 0.1 * index) * most, "mark"))
+            shapes.append(plot.text(value, (1.19 - 0.1 * index) * most, name))
+    description = f"Latency of one image over {summary.samples:,} runs: {', '.join(values)}."
+    return plot.svg("".join(shapes), title=title, description=description)
 
 
 class _Plot:
@@ -129,15 +131,15 @@ class _Plot:
             end = "end" if tick == ticks[-1] else "middle"
             out.append(_text("tick", self._x(tick), floor + 14, text, anchor=end))
             if y_ticks:
-                at = self._y(tick)
-                out.append(_text("tick", LEFT - 6, at + 3.5, text, anchor="end"))
-                out.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{self.width - RIGHT}"/>')
+                y = self._y(tick)
+                out.append(_text("tick", LEFT - 6, y + 3.5, text, anchor="end"))
+                out.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{self.width - RIGHT}"/>')
         middle, half = LEFT + (self.width - LEFT - RIGHT) / 2, (floor + ceiling) / 2
         out.append(
             _text("name", middle, self.height - 4, x_label if digits else f"{x_label} (%)", anchor="middle")
         )
-        words = f"{y_label} (%)" if y_ticks else y_label
-        out.append(_text("name", 10, half, words, anchor="middle", turned=True))
+        name = f"{y_label} (%)" if y_ticks else y_label
+        out.append(_text("name", 10, half, name, anchor="middle", turned=True))
         return "".join(out)
 
     def line(self, x0: float, y0: float, x1: float, y1: float, kind: str) -> str:
@@ -152,22 +154,22 @@ class _Plot:
         return f'<rect class="{kind}" {shape}>{tip}</rect>'
 
     def dot(self, x: float, y: float, kind: str, hover: str) -> str:
-        place = f'cx="{self._x(x):.1f}" cy="{self._y(y):.1f}" r="3.4"'
-        return f'<circle class="{kind}" {place}><title>{escape(hover)}</title></circle>'
+        shape = f'cx="{self._x(x):.1f}" cy="{self._y(y):.1f}" r="3.4"'
+        return f'<circle class="{kind}" {shape}><title>{escape(hover)}</title></circle>'
 
-    def text(self, x: float, y: float, words: str) -> str:
-        return _text("tick", self._x(x) + 4, self._y(y), words)
+    def text(self, x: float, y: float, content: str) -> str:
+        return _text("tick", self._x(x) + 4, self._y(y), content)
 
-    def svg(self, shapes: str, *, title: str, described: str) -> str:
-        key = f"figure-{sha256((title + described).encode()).hexdigest()[:10]}"
+    def svg(self, shapes: str, *, title: str, description: str) -> str:
+        key = f"figure-{sha256((title + description).encode()).hexdigest()[:10]}"
         return (
             f'<svg class="plot" viewBox="0 0 {self.width} {self.height}" role="img" '
             f'aria-labelledby="{key}-title {key}-desc"><title id="{key}-title">{escape(title)}</title>'
-            f'<desc id="{key}-desc">{escape(described)}</desc>{shapes}</svg>'
+            f'<desc id="{key}-desc">{escape(description)}</desc>{shapes}</svg>'
         )
 
 
-def _text(kind: str, x: float, y: float, words: str, *, anchor: str = "start", turned: bool = False) -> str:
+def _text(kind: str, x: float, y: float, content: str, *, anchor: str = "start", turned: bool = False) -> str:
     turn = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turned else ""
-    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turn}'
-    return f'<text class="{kind}" {place}>{escape(words)}</text>'
+    position = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turn}'
+    return f'<text class="{kind}" {position}>{escape(content)}</text>'

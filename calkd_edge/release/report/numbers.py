@@ -1,8 +1,8 @@
-"""How numbers are written for people: one formatter for the terminal, the page and the gates' sentences."""
+"""Numbers as text: one formatter for the terminal, the page and the gates' sentences."""
 
 from __future__ import annotations
 
-from calkd_edge.records import Estimate, Percentile
+from calkd_edge.records import Calibration, Estimate, Percentile
 
 MISSING = "–"
 
@@ -68,7 +68,7 @@ def estimate(value: Estimate | None, unit: str) -> str:
 
 
 def percentile(value: Percentile | None) -> str:
-    """A latency percentile with its bounds, or that the sample is too small for it."""
+    """A latency percentile with its bounds, or "too few runs"."""
     if value is None:
         return MISSING
     if value.value is None:
@@ -81,6 +81,12 @@ def temperature(value: float | None, error: float | None) -> str:
     if value is None:
         return MISSING
     return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
+
+
+def temperature_of(calibration: Calibration) -> str:
+    """The fitted T ± its standard error; MISSING where the map is more than a temperature."""
+    se = calibration.se
+    return temperature(calibration.temperature, se[0] if se and len(se) == 1 else None)
 
 
 def seconds(value: float) -> str:

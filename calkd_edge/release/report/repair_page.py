@@ -1,4 +1,4 @@
-"""The page of a repair: confidence before and after, and where the calibration went."""
+"""The page of a calibrated file: confidence before and after, and how the calibration entered the file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from markupsafe import Markup
 from calkd_edge.files import replacing
 from calkd_edge.records import Estimate, Quality, Repair
 from calkd_edge.release.report import figures, numbers
-from calkd_edge.release.report.confidence_tables import FURTHER
 from calkd_edge.release.report.definitions import definitions
-from calkd_edge.release.report.page import Figure
-from calkd_edge.release.report.report import TEMPLATES, environment
+from calkd_edge.release.report.page import stylesheet, template_environment
+from calkd_edge.release.report.section import Figure
+from calkd_edge.release.report.sections.further import FIGURES
 
 TERMS = (
     "[low, high]",
@@ -30,14 +30,14 @@ TERMS = (
     "gap, refinement",
     "AUROC, AURC",
 )
-"""Of the definitions, those that this page needs."""
+"""Terms of the definitions that this page shows."""
 
 Line = tuple[str, str, str, str]
 """Name, before, after, paired change."""
 
 
 def comparison(repair: Repair) -> list[Line]:
-    """Figure by figure, before and after; changes on the same images where they have an interval."""
+    """Every main figure before and after; its change on the same images where that has an interval."""
     if repair.before is None or repair.after is None:
         return [
             (
@@ -48,7 +48,7 @@ def comparison(repair: Repair) -> list[Line]:
             )
         ]
     before, after = repair.before, repair.after
-    named: list[tuple[str, str, str, Estimate | None]] = [
+    main_figures: list[tuple[str, str, str, Estimate | None]] = [
         ("top-1", "top1", "share", repair.top1_change),
         ("NLL", "nll", "nats", repair.nll_change),
         ("Brier", "brier", "nats", repair.brier_change),
@@ -63,25 +63,25 @@ def comparison(repair: Repair) -> list[Line]:
             numbers.estimate(getattr(after, key), unit),
             "" if change is None else numbers.estimate(change, unit),
         )
-        for name, key, unit, change in named
+        for name, key, unit, change in main_figures
     ]
-    shown = [numbers.percent(quality.mean_confidence) for quality in (before, after)]
-    return [lines[0], ("confidence", shown[0], shown[1], ""), *lines[1:]]
+    confidence = numbers.percent(before.mean_confidence), numbers.percent(after.mean_confidence)
+    return [lines[0], ("confidence", *confidence, ""), *lines[1:]]
 
 
 def thresholds(repair: Repair) -> list[tuple[str, ...]]:
-    """Threshold, taken before and after, right of these before and after."""
+    """Per threshold: coverage before and after, precision before and after."""
     if repair.before is None or repair.after is None:
         return []
     return [
         (
-            f"{was.threshold:g}",
-            numbers.estimate(was.coverage, "share"),
-            numbers.estimate(now.coverage, "share"),
-            numbers.estimate(was.precision, "share"),
-            numbers.estimate(now.precision, "share"),
+            f"{before.threshold:g}",
+            numbers.estimate(before.coverage, "share"),
+            numbers.estimate(after.coverage, "share"),
+            numbers.estimate(before.precision, "share"),
+            numbers.estimate(after.precision, "share"),
         )
-        for was, now in zip(repair.before.thresholds, repair.after.thresholds, strict=True)
+        for before, after in zip(repair.before.thresholds, repair.after.thresholds, strict=True)
     ]
 
 
@@ -90,20 +90,19 @@ def further(repair: Repair) -> list[tuple[str, str, str]]:
     if repair.before is None or repair.after is None:
         return []
     before, after = repair.before, repair.after
-    return [(name, cell(before), cell(after)) for name, cell in FURTHER if not name.startswith("ACE")]
+    return [(name, cell(before), cell(after)) for name, cell in FIGURES if not name.startswith("ACE")]
 
 
-def how(repair: Repair) -> str:
+def fold_description(repair: Repair) -> str:
     """How the calibration entered the file, with the proof."""
-    fitted = repair.calibration
-    if fitted.proof is None:
-        return fitted.fold_reason or "no file was calibrated"
-    reason = f" ({fitted.fold_reason})" if fitted.fold_reason else ""
-    proof = fitted.proof
+    calibration, proof = repair.calibration, repair.calibration.proof
+    if proof is None:
+        return calibration.fold_reason or "no file was calibrated"
+    reason = f" ({calibration.fold_reason})" if calibration.fold_reason else ""
     return (
-        f"{fitted.fold.replace('_', ' ')}{reason}; against calibrating by hand: "
+        f"{calibration.fold.replace('_', ' ')}{reason}; compared with calibrating by hand: "
         f"{proof.max_logit_difference:.1e} in logits (allowed {proof.tolerance:.1e}), "
-        f"{proof.max_probability_difference:.1e} in probability, {proof.argmax_changes} answers moved on "
+        f"{proof.max_probability_difference:.1e} in probability, {proof.argmax_changes} answers changed on "
         f"{proof.images:,} inputs"
     )
 
@@ -118,19 +117,16 @@ def render_repair(repair: Repair) -> str:
     ]
     content = {
         "repair": repair,
-        "style": (TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        "style": stylesheet(),
         "lines": comparison(repair),
         "thresholds": thresholds(repair),
         "further": further(repair),
         "panels": panels,
-        "how": how(repair),
-        "temperature": numbers.temperature(
-            repair.calibration.temperature,
-            repair.calibration.se[0] if repair.calibration.se and len(repair.calibration.se) == 1 else None,
-        ),
+        "fold": fold_description(repair),
+        "temperature": numbers.temperature_of(repair.calibration),
         "definitions": [(term, text) for term, text in definitions(bins) if term in TERMS],
     }
-    return environment(autoescape=True).get_template("repair.html.j2").render(content)
+    return template_environment(autoescape=True).get_template("repair.html.j2").render(content)
 
 
 def _diagram(quality: Quality, when: str) -> Markup:
@@ -138,13 +134,10 @@ def _diagram(quality: Quality, when: str) -> Markup:
 
 
 def write_repair(repair: Repair, folder: Path, stem: str) -> tuple[Path, Path]:
-    """Write the record as JSON and the page, beside the calibrated file; returns both paths."""
-    written = []
-    for name, text in (
-        (f"{stem}.json", repair.model_dump_json(indent=1) + "\n"),
-        (f"{stem}.html", render_repair(repair)),
-    ):
-        with replacing(folder / name) as temporary:
+    """Write STEM.json and STEM.html into `folder`, each completely or not at all; returns both paths."""
+    paths = folder / f"{stem}.json", folder / f"{stem}.html"
+    texts = repair.model_dump_json(indent=1) + "\n", render_repair(repair)
+    for path, text in zip(paths, texts, strict=True):
+        with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
-        written.append(folder / name)
-    return written[0], written[1]
+    return paths

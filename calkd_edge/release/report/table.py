@@ -14,7 +14,7 @@ EMULATED = "emulated"
 
 @dataclass(frozen=True)
 class Row:
-    """A measurement in words; `numbers.MISSING` stands for what was not measured.
+    """A measurement as text; `numbers.MISSING` stands for what was not measured.
 
     Attributes:
         label: the measurement's name, as gates use it.
@@ -25,7 +25,7 @@ class Row:
         nll: in nats.
         ece: value and its upper bound, in per cent.
         temperature: T ± standard error.
-        p50: median latency; EMULATED where a time would say nothing about speed.
+        p50: median latency; EMULATED on an emulated device, whose times do not show speed.
         p95: 95th percentile of latency, likewise.
         size: of the file.
         verdict: the worst outcome among its gates.
@@ -69,9 +69,8 @@ def rows(report: Report) -> list[Row]:
 
 
 def _row(m: Measurement, label: str, gates: tuple[GateResult, ...]) -> Row:
-    quality, latency, fitted = m.quality, m.latency_ms, m.calibration
-    shown = fitted if m.calibrated else None
-    error = shown.se[0] if shown and shown.se and len(shown.se) == 1 else None
+    quality, latency = m.quality, m.latency_ms
+    calibration = m.calibration if m.calibrated else None
     return Row(
         label=label,
         model=f"{m.model} {m.precision}",
@@ -82,7 +81,7 @@ def _row(m: Measurement, label: str, gates: tuple[GateResult, ...]) -> Row:
         ece=numbers.MISSING
         if quality is None
         else f"{numbers.percent(quality.ece.value)} ≤ {numbers.percent(quality.ece.high)}",
-        temperature=numbers.temperature(shown.temperature, error) if shown else numbers.MISSING,
+        temperature=numbers.temperature_of(calibration) if calibration else numbers.MISSING,
         p50=EMULATED if m.emulated and latency else numbers.percentile(latency.p50 if latency else None),
         p95=EMULATED if m.emulated and latency else numbers.percentile(latency.p95 if latency else None),
         size=numbers.size(m.size_bytes),

@@ -1,4 +1,4 @@
-"""Gates: outcomes, reasons, what would decide, and what a recipe may not ask."""
+"""Gates: outcomes, reasons, sample sizes that would decide, and gates that are refused."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny_run import recipe_with
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.metrics import per_image as scores
-from calkd_edge.recipe.schema import GateSection
+from calkd_edge.pipeline.checks import check as pipeline_check
+from calkd_edge.recipe.schema import DeviceSection, GateSection, parse
 from calkd_edge.records import Percentile, Predictions
 from calkd_edge.release.gates.evidence import Evidence, labels_of, paired
-from calkd_edge.release.gates.gates import METRICS, check, judge
+from calkd_edge.release.gates.metric import Metric, Reading
+from calkd_edge.release.gates.metrics import METRICS
+from calkd_edge.release.gates.validation import check_gates
+from calkd_edge.release.gates.verdict import judge
 
 
 def gate(metric: str, **limits) -> GateSection:
     return GateSection(metric=metric, **limits)
 
 
-def one(verdict):
+def only(verdict):
     assert len(verdict.gates) == 1, [g.sentence for g in verdict.gates]
     return verdict.gates[0]
 
@@ -42,36 +47,36 @@ def alike(maker, images: int, precision: str = "int8", **changes) -> list[Eviden
     ]
 
 
-def test_the_whole_interval_inside_passes_outside_fails_and_across_is_undecided(maker):
+def test_an_interval_inside_the_limit_passes_outside_fails_and_across_is_undecided(maker):
     fp32 = maker.evidence(maker.predictions())
-    found = {limit: one(judge([gate("top1", min=limit)], [fp32])).result for limit in (0.3, 0.95)}
-    assert found == {0.3: "passed", 0.95: "failed"}
+    outcomes = {limit: only(judge([gate("top1", min=limit)], [fp32])).result for limit in (0.3, 0.95)}
+    assert outcomes == {0.3: "passed", 0.95: "failed"}
     value = fp32.measurement.quality.top1.value
-    assert one(judge([gate("top1", min=value)], [fp32])).result == "undecided"
+    assert only(judge([gate("top1", min=value)], [fp32])).result == "undecided"
 
 
 def test_a_sentence_says_metric_measurement_interval_limit_and_outcome(maker):
-    sentence = one(judge([gate("top1_drop", max=0.01)], alike(maker, 1000))).sentence
+    sentence = only(judge([gate("top1_drop", max=0.01)], alike(maker, 1000))).sentence
     expected = "top1_drop of student int8 on local: 0.00 % [-0.27 %, 0.27 %], limit at most 1 %: passed"
     assert sentence == expected
 
 
-def test_no_disagreement_on_too_few_images_is_undecided_and_says_how_many_would_do(maker):
-    found = one(judge([gate("top1_drop", max=0.01)], alike(maker, 200)))
-    assert found.result == "undecided"
-    assert "271 images would be needed even with no disagreement" in found.sentence
-    assert one(judge([gate("top1_drop", max=0.01)], alike(maker, 268))).result == "passed"
+def test_no_disagreement_on_too_few_images_is_undecided_and_names_the_images_it_needs(maker):
+    result = only(judge([gate("top1_drop", max=0.01)], alike(maker, 200)))
+    assert result.result == "undecided"
+    assert "271 images are needed even with no disagreement" in result.sentence
+    assert only(judge([gate("top1_drop", max=0.01)], alike(maker, 268))).result == "passed"
 
 
-def test_top1_drop_is_reference_minus_own_and_paired_by_index(maker):
+def test_top1_drop_is_reference_minus_candidate_and_paired_by_index(maker):
     base = maker.predictions()
     right = np.flatnonzero(scores.top1(base.logits) == base.labels)[:400].tolist()
     worse = flipped(base, right)
     order = np.random.default_rng(0).permutation(len(worse.labels))
     mixed = Predictions(worse.logits[order], worse.labels[order], worse.indices[order])
-    found = one(judge([gate("top1_drop", max=0.05)], alike(maker, 4000, predictions=mixed)))
-    assert found.value == pytest.approx(0.1)
-    assert found.result == "failed"
+    result = only(judge([gate("top1_drop", max=0.05)], alike(maker, 4000, predictions=mixed)))
+    assert result.value == pytest.approx(0.1)
+    assert result.result == "failed"
 
 
 def test_models_are_compared_on_their_common_images_only(maker):
@@ -83,56 +88,95 @@ def test_models_are_compared_on_their_common_images_only(maker):
 
 
 def test_nll_rise_below_300_images_is_undecided_and_above_it_decides(maker):
-    assert one(judge([gate("nll_rise", max=0.5)], alike(maker, 299))).result == "undecided"
-    found = one(judge([gate("nll_rise", max=0.5)], alike(maker, 300)))
-    assert (found.result, found.value) == ("passed", 0)
+    assert only(judge([gate("nll_rise", max=0.5)], alike(maker, 299))).result == "undecided"
+    result = only(judge([gate("nll_rise", max=0.5)], alike(maker, 300)))
+    assert (result.result, result.value) == ("passed", 0)
 
 
 @pytest.mark.parametrize("metric", ["nll_rise", "brier_rise"])
 def test_a_worse_model_fails_the_paired_gate(maker, metric):
     worse = maker.predictions(noise=2.0, seed=8)
-    assert one(judge([gate(metric, max=0.01)], alike(maker, 4000, predictions=worse))).result == "failed"
+    assert only(judge([gate(metric, max=0.01)], alike(maker, 4000, predictions=worse))).result == "failed"
 
 
 def test_ece_below_1000_images_is_reported_not_gated(maker):
-    found = one(judge([gate("ece", max=0.5)], [maker.evidence(maker.predictions(images=999))]))
-    assert found.result == "undecided"
-    assert found.value is not None
-    assert "reported, not gated below 1,000 images" in found.sentence
+    result = only(judge([gate("ece", max=0.5)], [maker.evidence(maker.predictions(images=999))]))
+    assert result.result == "undecided"
+    assert result.value is not None
+    assert "reported, not gated below 1,000 images" in result.sentence
 
 
 def test_an_undecided_ece_gate_names_the_images_it_needs(maker):
     sample = maker.evidence(maker.predictions(images=1500))
-    found = one(judge([gate("ece", max=sample.measurement.quality.ece.high - 0.002)], [sample]))
-    assert found.result == "undecided"
-    assert int(re.search(r"about ([\d,]+) images", found.needed)[1].replace(",", "")) > 1500
+    result = only(judge([gate("ece", max=sample.measurement.quality.ece.high - 0.002)], [sample]))
+    assert result.result == "undecided"
+    assert int(re.search(r"about ([\d,]+) images", result.needed)[1].replace(",", "")) > 1500
 
 
 @pytest.mark.parametrize("missing", ["latency_p50_ms", "ece"])
 def test_gate_fails_when_the_metric_was_not_measured(maker, missing):
-    whole = maker.evidence(maker.predictions(images=1200), p50=None)
-    bare = replace(whole, measurement=whole.measurement.model_copy(update={"quality": None}))
+    complete = maker.evidence(maker.predictions(images=1200), p50=None)
+    bare = replace(complete, measurement=complete.measurement.model_copy(update={"quality": None}))
     verdict = judge([gate(missing, max=100)], [bare])
-    assert one(verdict).result == "unmeasured"
+    assert only(verdict).result == "unmeasured"
     assert verdict.verdict == "failed"
 
 
 def test_a_gate_without_any_measurement_is_unmeasured(maker):
     fp32 = [maker.evidence(maker.predictions(images=300))]
-    for asked in (gate("top1", min=0.1, device="jetson"), gate("top1", min=0.1, precision="int8")):
-        verdict = judge([asked], fp32)
-        assert one(verdict).result == "unmeasured"
+    for limit in (gate("top1", min=0.1, device="jetson"), gate("top1", min=0.1, precision="int8")):
+        verdict = judge([limit], fp32)
+        assert only(verdict).result == "unmeasured"
         assert verdict.verdict == "failed"
     assert judge([gate("top1", min=0.1)], []).verdict == "failed"
 
 
 def test_target_gates_apply_to_the_devices_of_the_run_and_to_none_without_them(maker):
     both = [maker.evidence(maker.predictions(images=300), device=d) for d in ("local", "jetson")]
-    asked = [gate("size_bytes", max=1e9, device="target")]
-    assert judge(asked, both).gates == ()
-    assert "on jetson" in one(judge(asked, both, target_devices=["jetson"])).measurement
-    skipped = judge(asked, both, target_devices=["orin:tensorrt"])
-    assert (one(skipped).result, skipped.verdict) == ("unmeasured", "failed")
+    gates = [gate("size_bytes", max=1e9, device="target")]
+    assert judge(gates, both).gates == ()
+    assert "on jetson" in only(judge(gates, both, target_devices=["jetson"])).measurement
+    skipped = judge(gates, both, target_devices=["orin:tensorrt"])
+    assert (only(skipped).result, skipped.verdict) == ("unmeasured", "failed")
+
+
+def test_a_target_gate_judges_only_the_runtime_of_its_device(maker):
+    p = maker.predictions(images=300)
+    rows = [maker.evidence(p, runtime=runtime) for runtime in ("onnxruntime", "openvino")]
+    gates = [gate("size_bytes", max=1e9, device="target")]
+    judged = only(judge(gates, rows, target_devices=["local:openvino"]))
+    assert judged.measurement == "student fp32 on local:openvino"
+
+
+def test_a_result_states_its_limit_as_a_number(maker):
+    rows = alike(maker, 400)
+    gates = [
+        gate("top1", min=0.1, precision="fp32"),
+        gate("size_bytes", max=1e9, precision="fp32"),
+        gate("coverage_shift", within=0.01, threshold=0.8),
+    ]
+    bounds = [result.bound for result in judge(gates, rows).gates]
+    assert bounds == [{"min": 0.1}, {"max": 1e9}, {"within": 0.01}]
+    assert judge(gates, []).gates[0].bound == {"min": 0.1}
+
+
+def margin(item, peers, gate):
+    """Smallest gap between the two best logits."""
+    ordered = np.sort(item.predictions.logits, axis=1)
+    value = float((ordered[:, -1] - ordered[:, -2]).min())
+    return Reading(value, value, value, len(ordered))
+
+
+def test_a_metric_is_one_function_and_one_line(world, monkeypatch):
+    monkeypatch.setitem(METRICS, "margin", Metric(margin, ("min",), "plain", "smallest gap between logits"))
+    gates = [{"metric": "margin", "min": 100.0, "precision": "fp32"}]
+    recipe = parse(recipe_with(gates=gates), where="recipe.yaml")
+    checked = pipeline_check(recipe, "recipe.yaml")
+    result = only(judge(checked.recipe.gates, world))
+    assert (result.result, result.limit, result.bound) == ("failed", "at least 100", {"min": 100.0})
+    assert result.sentence.startswith("margin of student fp32 on local: ")
+    with pytest.raises(RecipeError, match="cannot be limited by max"):
+        pipeline_check(parse(recipe_with(gates=[{"metric": "margin", "max": 1}]), where="r"), "r")
 
 
 def test_a_skipped_device_leaves_gates_for_every_device_unmeasured(maker):
@@ -144,11 +188,11 @@ def test_a_skipped_device_leaves_gates_for_every_device_unmeasured(maker):
     assert [g.result for g in verdict.gates] == ["passed", "unmeasured"]
 
 
-def test_uncalibrated_rows_and_the_teacher_are_not_judged_unless_asked(maker):
+def test_uncalibrated_rows_and_the_teacher_are_judged_only_where_a_gate_names_them(maker):
     p = maker.predictions(images=300)
     rows = [maker.evidence(p, calibrated=False), maker.evidence(p, model="teacher"), maker.evidence(p)]
-    assert one(judge([gate("top1", min=0.1)], rows)).measurement == "student fp32 on local"
-    assert one(judge([gate("top1", min=0.1, model="teacher")], rows)).measurement == "teacher fp32 on local"
+    assert only(judge([gate("top1", min=0.1)], rows)).measurement == "student fp32 on local"
+    assert only(judge([gate("top1", min=0.1, model="teacher")], rows)).measurement == "teacher fp32 on local"
 
 
 def test_drops_skip_fp32_but_not_against_the_teacher(maker):
@@ -165,37 +209,37 @@ def test_a_drop_without_fp32_on_the_same_device_is_unmeasured(maker):
         maker.evidence(maker.predictions(images=300)),
         maker.evidence(maker.predictions(images=300), precision="int8", device="jetson"),
     ]
-    found = one(judge([gate("top1_drop", max=0.1)], rows))
-    assert found.result == "unmeasured"
-    assert "no predictions of student fp32 on jetson" in found.sentence
+    result = only(judge([gate("top1_drop", max=0.1)], rows))
+    assert result.result == "unmeasured"
+    assert "no predictions of student fp32 on jetson" in result.sentence
 
 
 def test_latency_on_an_emulated_device_is_undecided_with_that_reason(maker):
-    found = one(
+    result = only(
         judge(
             [gate("latency_p50_ms", max=100)], [maker.evidence(maker.predictions(images=300), emulated=True)]
         )
     )
-    assert found.result == "undecided"
-    assert "(emulated)" in found.sentence
+    assert result.result == "undecided"
+    assert "(emulated)" in result.sentence
 
 
 def test_a_percentile_that_the_runs_cannot_carry_is_undecided_and_says_how_many_are_needed(maker):
-    whole = maker.evidence(maker.predictions(images=300))
-    few = whole.measurement.latency_ms.model_copy(
+    complete = maker.evidence(maker.predictions(images=300))
+    few = complete.measurement.latency_ms.model_copy(
         update={"p95": Percentile(value=None, low=4.0, high=None), "effective_samples": 31.0}
     )
-    thin = replace(whole, measurement=whole.measurement.model_copy(update={"latency_ms": few}))
-    found = one(judge([gate("latency_p95_ms", max=9)], [thin]))
-    assert found.result == "undecided"
-    assert "31 effective runs cannot carry p95; 59 effective runs would be needed" in found.sentence
+    thin = replace(complete, measurement=complete.measurement.model_copy(update={"latency_ms": few}))
+    result = only(judge([gate("latency_p95_ms", max=9)], [thin]))
+    assert result.result == "undecided"
+    assert "31 effective runs are too few for p95; 59 effective runs are needed" in result.sentence
 
 
-def test_a_failed_fit_is_undecided_even_when_no_gate_asks(maker):
+def test_a_failed_fit_is_undecided_even_without_a_gate_on_it(maker):
     bad = maker.evidence(maker.predictions(images=300), status="separable")
     verdict = judge([], [bad])
-    assert one(verdict).metric == "temperature_status"
-    assert "separable" in one(verdict).sentence
+    assert only(verdict).metric == "temperature_status"
+    assert "separable" in only(verdict).sentence
     assert verdict.verdict == "undecided"
     assert len(judge([gate("temperature_status", max=0)], [bad]).gates) == 1
     assert judge([], [maker.evidence(maker.predictions(images=300), status="constant")]).gates == ()
@@ -203,14 +247,14 @@ def test_a_failed_fit_is_undecided_even_when_no_gate_asks(maker):
 
 def test_equivalence_passes_only_with_the_whole_interval_on_both_sides(maker):
     same = alike(maker, 4000)
-    asked = [
+    gates = [
         gate("coverage_shift", within=0.01, threshold=0.8),
         gate("precision_shift", within=0.01, threshold=0.8),
     ]
-    assert {g.result for g in judge(asked, same).gates} == {"passed"}
+    assert {g.result for g in judge(gates, same).gates} == {"passed"}
     sharper = alike(maker, 4000, predictions=maker.predictions(sharp=1.6))
-    assert judge(asked[:1], sharper).gates[0].result == "failed"
-    assert judge(asked[:1], sharper).gates[0].value > 0.01
+    assert judge(gates[:1], sharper).gates[0].result == "failed"
+    assert judge(gates[:1], sharper).gates[0].value > 0.01
 
 
 def test_thresholds_read_the_probabilities_that_the_file_returned(maker):
@@ -219,25 +263,25 @@ def test_thresholds_read_the_probabilities_that_the_file_returned(maker):
         maker.evidence(p),
         maker.evidence(replace(p, probabilities=np.full(p.logits.shape, 0.1)), precision="int8"),
     ]
-    found = one(judge([gate("coverage_shift", within=0.01, threshold=0.8)], rows))
-    assert found.value == pytest.approx(-float((scores.confidence(p.logits) >= 0.8).mean()))
+    result = only(judge([gate("coverage_shift", within=0.01, threshold=0.8)], rows))
+    assert result.value == pytest.approx(-float((scores.confidence(p.logits) >= 0.8).mean()))
 
 
 def test_no_image_above_the_threshold_is_undecided(maker):
     flat = replace(maker.predictions(images=400), probabilities=np.full((400, 10), 0.1))
     rows = [maker.evidence(flat), maker.evidence(flat, precision="int8")]
-    found = one(judge([gate("precision_shift", within=0.01, threshold=0.8)], rows))
-    assert found.result == "undecided"
-    assert "no image reaches confidence 0.8" in found.sentence
+    result = only(judge([gate("precision_shift", within=0.01, threshold=0.8)], rows))
+    assert result.result == "undecided"
+    assert "no image reaches confidence 0.8" in result.sentence
 
 
 def test_agreement_with_fp32_has_wilson_bounds(maker):
     base = maker.predictions()
-    found = one(
+    result = only(
         judge([gate("agreement", min=0.9)], alike(maker, 4000, predictions=flipped(base, list(range(40)))))
     )
-    assert found.value == pytest.approx(0.99)
-    assert found.result == "passed"
+    assert result.value == pytest.approx(0.99)
+    assert result.result == "passed"
 
 
 @pytest.mark.parametrize(
@@ -252,7 +296,7 @@ def test_failed_beats_undecided_beats_passed(maker, outcomes, expected):
     assert judge(gates, [fp32], smoke=True).verdict == "smoke"
 
 
-def test_two_runtimes_on_one_device_are_told_apart(maker):
+def test_two_runtimes_on_one_device_get_different_names(maker):
     a = maker.evidence(maker.predictions(images=300)).measurement
     b = a.model_copy(update={"runtime": "tensorrt"})
     assert labels_of([a, b]) == ["student fp32 on local:onnxruntime", "student fp32 on local:tensorrt"]
@@ -268,23 +312,25 @@ def test_two_runtimes_on_one_device_are_told_apart(maker):
         (gate("coverage_shift", max=0.1, threshold=0.9), "gates[0].max", "Give within"),
         (gate("coverage_shift", within=0.1), "gates[0].threshold", "Add threshold"),
         (gate("ece", max=0.1, threshold=0.9), "gates[0].threshold", "Remove threshold"),
-        (gate("ece", max=0.1, precision="int4"), "gates[0].precision", "Valid: fp32, int8"),
+        (gate("ece", max=0.1, precision="int4"), "gates[0].precision", "add it to precisions"),
+        (gate("ece", max=0.1, device="local:openvinoo"), "gates[0].device", "Did you mean 'local:openvino'"),
         (gate("top1_drop", max=0.1, precision="fp32"), "gates[0].precision", "another precision"),
         (gate("top1_drop", max=0.1, model="teacher"), "gates[0].model", "Remove model"),
     ],
 )
-def test_gates_that_cannot_be_meant_are_refused_with_a_remedy(bad, where, remedy):
+def test_gates_that_cannot_work_are_refused_with_a_remedy(bad, where, remedy):
+    devices = [DeviceSection(name="local"), DeviceSection(name="local", runtime="openvino")]
     with pytest.raises(RecipeError) as caught:
-        check([bad], ["fp32", "int8"], where="my.yaml")
+        check_gates([bad], precisions=["fp32", "int8"], devices=devices, where="my.yaml")
     assert caught.value.message.startswith(f"my.yaml: {where}: ")
     assert remedy in caught.value.remedy
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_every_metric_can_be_read_in_a_whole_world(world, name):
+def test_every_metric_is_measured_in_a_complete_run(world, name):
     metric = METRICS[name]
     limit = {metric.limits[0]: 0.5} | ({"threshold": 0.8} if metric.threshold else {})
     results = judge([gate(name, **limit)], world).gates
     assert results
-    assert all(found.result != "unmeasured" and found.value is not None for found in results)
+    assert all(result.result != "unmeasured" and result.value is not None for result in results)
     assert metric.meaning

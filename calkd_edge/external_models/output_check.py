@@ -1,4 +1,4 @@
-"""What the written file returns, output by output: confidence as calibrated, all else as it was."""
+"""The outputs of a calibrated file: scores must be the calibrated ones, all others unchanged."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from calkd_edge.onnx_model.ends import Ends, Kind
 from calkd_edge.records import FloatArray
 
 TOLERANCE = 2e-5
-"""Of what a file returns in float32, relative above 1."""
+"""Of float32 outputs, relative above 1."""
 
 COARSEST = 2.0**-7
-"""Of what it may be rounded to on its way out: half precision, or the steps of an int8 scale."""
+"""Of outputs that are rounded: half precision, or the steps of an int8 scale."""
 
 LOG_OF_NOTHING = -60.0
-"""Logarithms below are of probabilities that count as 0."""
+"""Smaller logarithms are of probabilities that count as 0."""
 
 FORMS: tuple[Kind, ...] = ("logits", "softmax", "log_softmax")
-"""In which an output beside the scores may hold them too."""
+"""Forms in which another output may hold the scores too."""
 
 
 def check_returned(
@@ -32,24 +32,24 @@ def check_returned(
     raw: FloatArray,
     calibrated: FloatArray,
 ) -> None:
-    """Hold the outputs of the given and of the written file against what each must be.
+    """Compare the outputs of the original and of the written file with the expected values.
 
     Args:
-        before: every output of the given file, by name.
-        after: of the written one, on the same inputs.
+        before: every output of the original file, by name.
+        after: of the written file, on the same inputs.
         ends: where its scores are.
-        raw: [N, C] logits as they were found in the given file.
-        calibrated: [N, C], the map applied to them by hand.
+        raw: [N, C] logits of the original file.
+        calibrated: [N, C], the map applied to them.
 
     Raises:
-        StageFailed: an output lost its type or form, holds other scores than calibrated ones, or changed
-            though it is no score.
+        StageFailed: an output lost its type or shape, does not hold the calibrated scores, or changed
+            although it holds no scores.
     """
     for name, was in before.items():
         now = after.get(name)
         if now is None or now.dtype != was.dtype or now.shape != was.shape:
             raise StageFailed(
-                f"the written file returns '{name}' in another form than the given one",
+                f"the written file returns '{name}' in another form than the original",
                 remedy="Do not ship it; report the model.",
             )
         if not np.issubdtype(was.dtype, np.floating):
@@ -62,40 +62,40 @@ def check_returned(
             now_away = _away(now.reshape(len(now), -1), _as(fits[0], calibrated))
             if not now_away <= max(TOLERANCE, 2 * away):
                 raise StageFailed(
-                    f"the written file does not return calibrated scores in '{name}': they are off by "
-                    f"{now_away:.2g}, the given file's by {away:.2g}",
+                    f"the written file does not return calibrated scores in '{name}': they differ by "
+                    f"{now_away:.2g}, those of the original by {away:.2g}",
                     remedy="Do not ship it; report the model.",
                 )
         elif name == ends.scores:
             raise StageFailed(
-                f"the given file's own scores '{name}' are not what its graph seems to say ({ends.kind} of "
+                f"the scores '{name}' of the original file are not what its graph implies ({ends.kind} of "
                 f"'{ends.logits}')",
                 remedy="Say what they are: --scores probabilities or --scores logits.",
             )
         elif not (np.array_equal(was, now, equal_nan=True) or _is_of_scores(flat, raw)):
             raise StageFailed(
-                f"the written file returns another '{name}', which is no score",
+                f"the written file returns another '{name}', which holds no scores",
                 remedy="Export the classifier without that branch.",
             )
 
 
 def _as(kind: Kind, logits: FloatArray) -> FloatArray:
-    """[N, C] what an output of that kind holds where the logits are these."""
+    """[N, C], an output of that kind for these logits."""
     if kind == "logits":
         return np.asarray(logits, dtype=np.float64)
     log_p = scores.log_softmax(logits)
     return log_p if kind == "log_softmax" else np.exp(log_p)
 
 
-def _away(found: FloatArray, expected: FloatArray) -> float:
-    """The largest difference, relative above 1; logarithms of nothing are not compared."""
+def _away(values: FloatArray, expected: FloatArray) -> float:
+    """The largest difference, relative above 1; logarithms of 0 are not compared."""
     with np.errstate(invalid="ignore"):
-        apart = np.abs(found.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
-    return float(np.where((found == expected) | (expected < LOG_OF_NOTHING), 0.0, apart).max())
+        apart = np.abs(values.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
+    return float(np.where((values == expected) | (expected < LOG_OF_NOTHING), 0.0, apart).max())
 
 
-def _is_of_scores(found: FloatArray, raw: FloatArray) -> bool:
-    """Whether an output holds some of the confidences themselves, as a top-k does."""
-    return found.shape[1] < raw.shape[1] and bool(
-        np.allclose(np.sort(found, axis=1)[:, -1], scores.confidence(raw), atol=COARSEST)
+def _is_of_scores(values: FloatArray, raw: FloatArray) -> bool:
+    """Whether an output holds some of the confidences, as a top-k does."""
+    return values.shape[1] < raw.shape[1] and bool(
+        np.allclose(np.sort(values, axis=1)[:, -1], scores.confidence(raw), atol=COARSEST)
     )

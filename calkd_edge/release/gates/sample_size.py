@@ -7,20 +7,23 @@ import math
 from calkd_edge.metrics import intervals
 from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import Quality
-from calkd_edge.release.gates.gate_metrics import Metric, Reading
+from calkd_edge.release.gates.metric import Metric, Reading
 
-MOST_WORTH_NAMING = 10_000_000
+LARGEST_USEFUL = 10_000_000
+"""Larger sample sizes are not named."""
 
 
-def needed(reading: Reading, gate: GateSection, metric: Metric, quality: Quality | None) -> str | None:
-    """A sentence with the number that would decide, None where none is known or it is absurdly large."""
+def required_sample(
+    reading: Reading, gate: GateSection, metric: Metric, quality: Quality | None
+) -> str | None:
+    """A sentence with the sample size that would decide; None where it is unknown or absurdly large."""
     if metric.kind == "exact" or reading.why == "emulated" or reading.value is None:
         return None
     if metric.kind == "pair":
         limit = gate.max if gate.max is not None else gate.within
         fewest = intervals.images_to_decide_zero_disagreements(limit) if limit and 0 < limit < 1 else 0
         if reading.sample < fewest:
-            return f"{fewest:,} images would be needed even with no disagreement"
+            return f"{fewest:,} images are needed even with no disagreement"
     if metric.kind == "ece" and quality is not None and gate.max is not None:
         return _for_ece(reading, gate.max, quality)
     count = _by_scaling(reading, gate)
@@ -30,7 +33,7 @@ def needed(reading: Reading, gate: GateSection, metric: Metric, quality: Quality
 
 
 def _for_ece(reading: Reading, limit: float, quality: Quality) -> str | None:
-    """The rule for a 90 % chance to pass, or what the bounds ask for where that is more."""
+    """The rule for a 90 % chance to pass, or what the bounds require where that is more."""
     filled = [(b.images, b.mean_confidence) for b in quality.reliability if b.mean_confidence is not None]
     variance = sum(n * p * (1 - p) for n, p in filled) / max(quality.images, 1)
     counts = (
@@ -43,7 +46,7 @@ def _for_ece(reading: Reading, limit: float, quality: Quality) -> str | None:
             limit=limit,
         ),
     )
-    count = max((one for one in counts if one is not None), default=None)
+    count = max((count for count in counts if count is not None), default=None)
     if count is None:
         return None
     return _about(max(count, intervals.FEWEST_IMAGES_FOR_ECE), "images")
@@ -57,19 +60,19 @@ def _by_scaling(reading: Reading, gate: GateSection) -> int | None:
     if gate.within is not None:
         inside = abs(value) < gate.within
         room = gate.within - abs(value)
-        far = max(high - value, value - low) if inside else min(high - value, value - low)
+        distance = max(high - value, value - low) if inside else min(high - value, value - low)
     else:
         limit = gate.max if gate.max is not None else gate.min
         room = (limit or 0.0) - value
-        far = high - value if room > 0 else value - low
+        distance = high - value if room > 0 else value - low
     if room == 0.0:
         return None
-    return math.ceil(reading.sample * max(1.0, (far / room) ** 2))
+    return math.ceil(reading.sample * max(1.0, (distance / room) ** 2))
 
 
-def _about(count: int, what: str) -> str | None:
-    if count > MOST_WORTH_NAMING:
+def _about(count: int, unit: str) -> str | None:
+    if count > LARGEST_USEFUL:
         return None
     digits = max(0, len(str(count)) - 2)
     rounded = math.ceil(count / 10**digits) * 10**digits if count > 1000 else count
-    return f"about {rounded:,} {what} would be needed"
+    return f"about {rounded:,} {unit} are needed"

@@ -7,8 +7,9 @@ import pytest
 from scipy import special
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.external_models.answers import read_predictions
-from calkd_edge.external_models.repair import Asked, measure
+from calkd_edge.external_models.options import RepairOptions
+from calkd_edge.external_models.predictions import read_predictions
+from calkd_edge.external_models.repair import measure
 
 LOGITS = np.random.default_rng(0).normal(size=(40, 3)) * 3
 LABELS = np.arange(40) % 3
@@ -36,7 +37,7 @@ def test_probabilities_are_read_by_way_of_their_logarithm(tmp_path):
 
 def test_our_own_predictions_can_be_given(tiny):
     path = next(tiny.store.glob("objects/*/*/predictions.npz"))
-    found = measure(read_predictions(path), Asked(), source=path.name)
+    found = measure(read_predictions(path), RepairOptions(), source=path.name)
     assert found.before.images == found.images > 0
 
 
@@ -80,10 +81,10 @@ def test_a_csv_that_does_not_say_what_it_holds_is_refused_by_line(tmp_path, text
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"scores": LOGITS, "labels": LABELS}, "holds scores, labels"),
-        ({"logits": LOGITS}, "holds logits"),
+        ({"scores": LOGITS, "labels": LABELS}, "contains scores, labels"),
+        ({"logits": LOGITS}, "contains logits"),
         ({"probabilities": LOGITS, "labels": LABELS}, "not within 0..1"),
-        ({"probabilities": np.eye(3)[[0, 0]], "labels": np.array([0, 1])}, "probability 0 for their own"),
+        ({"probabilities": np.eye(3)[[0, 0]], "labels": np.array([0, 1])}, "probability 0 for their label"),
         ({"logits": LOGITS, "labels": LABELS, "classes": ["a"]}, "names 1 classes for 3 columns"),
     ],
 )
@@ -118,7 +119,7 @@ def overconfident(images=4000, classes=10, seed=0):
 def test_measuring_judges_each_image_by_a_map_that_has_not_seen_it(tmp_path):
     logits, labels = overconfident(300)
     answers = read_predictions(saved(tmp_path, logits=logits, labels=labels))
-    found = measure(answers, Asked(method="affine", settings={"ridge": 1e-3}), source="told.npz")
+    found = measure(answers, RepairOptions(method="affine", settings={"ridge": 1e-3}), source="told.npz")
     fitted_on_all = found.calibration.nll_after
     assert found.after.nll.value > fitted_on_all + 0.05
     assert found.folds == 5
@@ -127,41 +128,47 @@ def test_measuring_judges_each_image_by_a_map_that_has_not_seen_it(tmp_path):
 def test_measuring_finds_the_temperature_and_says_what_it_bought(tmp_path):
     logits, labels = overconfident()
     answers = read_predictions(saved(tmp_path, logits=logits, labels=labels))
-    found = measure(answers, Asked(thresholds=(0.8,)), source="told.npz")
+    found = measure(answers, RepairOptions(thresholds=(0.8,)), source="told.npz")
     assert found.calibration.temperature == pytest.approx(2.2, rel=0.06)
     assert found.before.ece.value > 0.1 > 0.02 > found.after.ece.value
     assert found.nll_change.high < 0
     assert found.top1_change.value == 0
     assert found.before.thresholds[0].precision.value < 0.8 < found.after.thresholds[0].precision.value
-    assert any("no miscalibration is left to be seen" in one for one in found.sentences)
-    assert found == measure(answers, Asked(thresholds=(0.8,)), source="told.npz")
+    assert any("no miscalibration is visible" in one for one in found.sentences)
+    assert found == measure(answers, RepairOptions(thresholds=(0.8,)), source="told.npz")
 
 
 def test_a_calibrated_file_is_told_so_and_a_map_that_is_not_enough_too(tmp_path):
     logits, labels = overconfident()
     fine = measure(
-        read_predictions(saved(tmp_path, logits=logits / 2.2, labels=labels)), Asked(), source="told.npz"
+        read_predictions(saved(tmp_path, logits=logits / 2.2, labels=labels)),
+        RepairOptions(),
+        source="told.npz",
     )
     assert any("it was calibrated already" in one for one in fine.sentences)
     bent = logits + 6 * (np.arange(10) == 4)
-    found = measure(read_predictions(saved(tmp_path, logits=bent, labels=labels)), Asked(), source="told.npz")
+    found = measure(
+        read_predictions(saved(tmp_path, logits=bent, labels=labels)), RepairOptions(), source="told.npz"
+    )
     assert any("this map is not enough" in one for one in found.sentences)
     by_vector = measure(
-        read_predictions(saved(tmp_path, logits=bent, labels=labels)), Asked("vector"), source="told.npz"
+        read_predictions(saved(tmp_path, logits=bent, labels=labels)),
+        RepairOptions("vector"),
+        source="told.npz",
     )
     assert by_vector.after.ece.value < found.after.ece.value
-    assert any("can change answers" in one for one in by_vector.sentences)
+    assert any("can change predictions" in one for one in by_vector.sentences)
 
 
 def test_an_unknown_method_or_setting_is_refused_with_the_known_ones(tmp_path):
     answers = read_predictions(saved(tmp_path, logits=LOGITS, labels=LABELS))
     with pytest.raises(RecipeError, match="temprature"):
-        measure(answers, Asked("temprature"), source="told.npz")
+        measure(answers, RepairOptions("temprature"), source="told.npz")
     with pytest.raises(RecipeError, match="rigde"):
-        measure(answers, Asked("vector", {"rigde": 1.0}), source="told.npz")
+        measure(answers, RepairOptions("vector", {"rigde": 1.0}), source="told.npz")
 
 
 def test_labels_that_are_no_classes_are_refused_by_the_name_of_the_file(tmp_path):
     answers = read_predictions(saved(tmp_path, logits=LOGITS, labels=LABELS + 1))
     with pytest.raises(RecipeError, match=r"told.npz: labels span 1..3"):
-        measure(answers, Asked(), source="told.npz")
+        measure(answers, RepairOptions(), source="told.npz")

@@ -1,4 +1,4 @@
-"""What a calibrated teacher changes, for the ways in which losses read its logits."""
+"""The effect of the teacher's calibration on a loss, by the way in which the loss reads the logits."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from calkd_edge.losses.base import TeacherEffect
 from calkd_edge.records import Affine
 
 _IDENTITY = TeacherEffect("no_op", "the teacher's calibration is the identity: nothing changes")
-_BY_CLASS = TeacherEffect("acts", "the calibrated teacher's softened probabilities differ class by class")
+_BY_CLASS = TeacherEffect("acts", "calibration changes the teacher's softened probabilities class by class")
 
 
 def common_scale(affine: Affine) -> float | None:
-    """s when the map is logits -> s * logits + the same number everywhere, else None.
+    """The number s if the map is logits -> s * logits + a constant, else None.
 
-    Softmax does not see a number added everywhere, so such a map is a temperature of 1 / s.
+    Softmax ignores the constant, so such a map is a temperature of 1 / s.
     """
     scale, classes = affine.scale, len(affine.bias)
     if len(set(affine.bias)) > 1:
         return None
     if classes > 1 and len(scale) == classes**2:
-        others = {one for place, one in enumerate(scale) if place % (classes + 1)}
-        scale = scale[:: classes + 1] if others == {0.0} else ()
+        off_diagonal = {value for index, value in enumerate(scale) if index % (classes + 1)}
+        scale = scale[:: classes + 1] if off_diagonal == {0.0} else ()
     return scale[0] if len(set(scale)) == 1 else None
 
 
@@ -53,15 +53,15 @@ def effect_on_standardized_logits(affine: Affine) -> TeacherEffect:
         return _BY_CLASS
     return TeacherEffect(
         "no_op",
-        "standardize divides the teacher's logits by their own spread, which takes any temperature out; a "
-        "calibration by class (vector) would act",
+        "standardize divides the teacher's logits by their standard deviation, which removes any "
+        "temperature; a calibration by class (vector) would act",
     )
 
 
 def effect_on_power(affine: Affine, power: float) -> TeacherEffect:
     """The effect on a loss that reads teacher logits only through softmax(power * logits).
 
-    Unlike a temperature that the student shares, the power is the teacher's alone.
+    Unlike the temperature of KD, the power applies to the teacher only.
     """
     scale = common_scale(affine)
     if scale == 1.0:

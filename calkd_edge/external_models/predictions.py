@@ -1,4 +1,4 @@
-"""Predictions that people have saved: logits or probabilities with labels, in .npz or .csv."""
+"""Saved predictions: logits or probabilities with labels, in .npz or .csv."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NPZ_EXAMPLE = "logits [N, C] (or probabilities [N, C]) and labels [N]"
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a classifier said of labelled images.
+class SavedPredictions:
+    """A classifier's predictions for labelled images.
 
     Attributes:
         logits: [N, C] float32 or float64; of probabilities, their logarithms.
@@ -32,15 +32,15 @@ class Answers:
     classes: tuple[str, ...]
 
 
-def read_predictions(path: Path) -> Answers:
-    """Logits and labels of a file; whether it holds logits or probabilities is said by their names.
+def read_predictions(path: Path) -> SavedPredictions:
+    """Logits and labels of a file; the names decide whether they are logits or probabilities.
 
     Args:
         path: an .npz with the arrays logits or probabilities, and labels; or a .csv whose header is `label`
             and, for each class in order, `logit:NAME` or `probability:NAME`; labels are names or positions.
 
     Raises:
-        RecipeError: no such file, other arrays or columns, or values that cannot be what they are called.
+        RecipeError: no such file, other arrays or columns, or values that contradict their names.
     """
     try:
         if path.suffix == ".npz":
@@ -54,7 +54,7 @@ def read_predictions(path: Path) -> Answers:
     )
 
 
-def _of_npz(path: Path) -> Answers:
+def _of_npz(path: Path) -> SavedPredictions:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -62,16 +62,16 @@ def _of_npz(path: Path) -> Answers:
         raise
     except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as broken:
         raise RecipeError(
-            f"{path} cannot be read: {broken}", remedy="Save it anew with numpy.savez."
+            f"{path} cannot be read: {broken}", remedy="Save it again with numpy.savez."
         ) from None
     names = tuple(str(name) for name in np.atleast_1d(arrays.get("classes", ())))
     scores = next((name for name in ("logits", "probabilities") if name in arrays), None)
     if scores is None or "labels" not in arrays:
-        raise RecipeError(f"{path} holds {', '.join(arrays) or 'nothing'}", remedy=f"Save {NPZ_EXAMPLE}.")
-    return _answers(path, scores, arrays[scores], arrays["labels"], names)
+        raise RecipeError(f"{path} contains {', '.join(arrays) or 'nothing'}", remedy=f"Save {NPZ_EXAMPLE}.")
+    return _checked(path, scores, arrays[scores], arrays["labels"], names)
 
 
-def _of_csv(path: Path) -> Answers:
+def _of_csv(path: Path) -> SavedPredictions:
     try:
         with path.open(newline="", encoding="utf-8-sig") as text:
             rows = list(csv.reader(text))
@@ -89,17 +89,18 @@ def _of_csv(path: Path) -> Answers:
             remedy=f"Write {CSV_EXAMPLE} (or probability:…), one line for each image.",
         )
     classes = tuple(name for _, colon, name in parted if colon)
-    place = head.index("label")
+    label_column = head.index("label")
     position = {name: number for number, name in enumerate(classes)}
     scores, labels = [], []
     for line, row in enumerate(rows[1:], start=2):
         try:
-            label = row[place].strip()
+            label = row[label_column].strip()
             labels.append(position[label] if label in position else int(label))
-            scores.append([float(cell) for at, cell in enumerate(row) if at != place])
+            scores.append([float(cell) for column, cell in enumerate(row) if column != label_column])
         except (ValueError, IndexError):
             raise RecipeError(
-                f"{path}, line {line}: {','.join(row[:6])}", remedy="A label, and a number for each class."
+                f"{path}, line {line}: {','.join(row[:6])}",
+                remedy="Write a label, and a number for each class.",
             ) from None
         if len(scores[-1]) != len(classes):
             raise RecipeError(
@@ -107,24 +108,24 @@ def _of_csv(path: Path) -> Answers:
                 remedy="Write one number for each column.",
             )
     kind = "logits" if kinds == {"logit"} else "probabilities"
-    return _answers(path, kind, np.array(scores, dtype=np.float64), np.array(labels), classes)
+    return _checked(path, kind, np.array(scores, dtype=np.float64), np.array(labels), classes)
 
 
-def _answers(
+def _checked(
     path: Path, kind: str, scores: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
-) -> Answers:
+) -> SavedPredictions:
     try:
         if kind == "probabilities":
-            values, answers = checked_probabilities(scores, labels)
-            own = values[np.arange(len(answers)), answers]
-            if (own == 0).any():
+            values, checked_labels = checked_probabilities(scores, labels)
+            of_labels = values[np.arange(len(checked_labels)), checked_labels]
+            if (of_labels == 0).any():
                 raise ValueError(
-                    f"{int((own == 0).sum())} images have probability 0 for their own label, so that NLL is "
+                    f"{int((of_labels == 0).sum())} images have probability 0 for their label, so NLL is "
                     "infinite; save logits instead"
                 )
             with np.errstate(divide="ignore"):
-                scores, labels = np.log(values), answers
-        elif scores.dtype == np.float16:  # exact; it is sums in float16 that are not
+                scores, labels = np.log(values), checked_labels
+        elif scores.dtype == np.float16:  # exact; sums in float16 are not
             scores = scores.astype(np.float32)
     except ValueError as wrong:
         raise RecipeError(f"{path}: {wrong}", remedy=f"Save {NPZ_EXAMPLE}.") from None
@@ -134,4 +135,4 @@ def _answers(
             remedy="Leave classes out, or name each.",
         )
     classes = names or tuple(str(number) for number in range(scores.shape[-1] if scores.ndim else 0))
-    return Answers(scores, labels, classes)
+    return SavedPredictions(scores, labels, classes)

@@ -1,0 +1,71 @@
+"""Warnings about the figures of a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from calkd_edge.devices.doctor.warnings import LOADED
+from calkd_edge.devices.session import TimedRun
+from calkd_edge.records import DeviceFacts, TimedFile
+
+
+def caveats(
+    runs: Mapping[str, Sequence[TimedRun]],
+    files: Sequence[TimedFile],
+    facts: DeviceFacts,
+    *,
+    here: str,
+    unproven: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Sentences for the reader.
+
+    Args:
+        runs: by key, each process.
+        files: the timed files.
+        facts: of the device.
+        here: DEVICE:RUNTIME.
+        unproven: precisions whose file was converted for this benchmark.
+    """
+    messages = []
+    others = sorted({file.measured_on for file in files if file.measured_on not in (None, here)})
+    if others:
+        messages.append(
+            f"accuracy and confidence are those of {', '.join(map(str, others))}: "
+            f"compress --device {here} measures them here"
+        )
+    if unproven:
+        messages.append(
+            f"{', '.join(unproven)}: converted for this benchmark, its outputs were not compared with the "
+            "ONNX file's; a recipe with this device and runtime does that"
+        )
+    if facts.emulated:
+        return (
+            *messages,
+            "this device is emulated: the files run there, but times mean nothing and are not reported",
+        )
+    replies = {key: [run.reply for run in processes] for key, processes in runs.items()}
+    first = next(iter(replies.values()))[0]
+    floating = ["cores" if name.startswith("cpu") else name for name in first["floating"]]
+    if floating:
+        names = ", ".join(dict.fromkeys(floating))
+        messages.append(
+            f"clocks follow the load ({names}): these are latencies of everyday use, and they vary"
+        )
+    load = first["before"]["load_1min"]  # later values include the timing itself
+    if load >= LOADED:
+        messages.append(f"other work ran there: {load:.1f} tasks on average over the minute before")
+    unsteady = [key for key, group in replies.items() if not all(reply["steady"] for reply in group)]
+    if unsteady:
+        messages.append(
+            f"NOT STEADY: {', '.join(unsteady)} had not settled when warm-up ended; --profile standard waits "
+            "longer"
+        )
+    for file in files:
+        if file.throttled:
+            messages.append(f"{file.precision}: throttled during the runs: {', '.join(file.throttled)}")
+        if file.paced is not None and file.paced.missed:
+            missed = f"{file.paced.missed} of {file.paced.ticks} ticks"
+            messages.append(
+                f"{file.precision}: missed {missed}: it is too slow for {file.paced.rate_hz:g} Hz"
+            )
+    return tuple(messages)

@@ -1,0 +1,70 @@
+"""What a gate metric is: a function that reads a value with its bounds, and the limits it can have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from calkd_edge.recipe.schema import GateSection
+from calkd_edge.release.gates.evidence import Evidence
+
+Against = Literal["fp32", "teacher"]
+Limit = Literal["max", "min", "within"]
+Unit = Literal["share", "nats", "ms", "bytes", "plain"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The value of a metric for one measurement.
+
+    Attributes:
+        value: None when nothing was measured.
+        low: one-sided lower bound.
+        high: one-sided upper bound.
+        sample: images or effective runs behind it; 0 where the value is exact.
+        why: why it is unmeasured, or why it cannot decide.
+        decides: False when the value may be shown but must not decide.
+        needed: what would let it decide, where the metric knows that itself.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    sample: float = 0.0
+    why: str | None = None
+    decides: bool = True
+    needed: str | None = None
+
+
+def bound_of(gate: GateSection) -> dict[Limit, float]:
+    """The limit of a gate as {"max" | "min" | "within": number}; exactly one entry."""
+    limits: dict[Limit, float | None] = {"max": gate.max, "min": gate.min, "within": gate.within}
+    return {name: number for name, number in limits.items() if number is not None}
+
+
+Reader = Callable[[Evidence, Sequence[Evidence], GateSection], Reading]
+"""(the judged measurement, all measurements, the gate) -> its reading."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A gate metric: how it is read, which limits make sense, and in which unit it is written.
+
+    Attributes:
+        read: reads the value.
+        limits: which of max, min and within a gate may set.
+        unit: of value and limit; a share is 0..1 in recipes and JSON, per cent in sentences.
+        meaning: one line for people.
+        against: fp32 or teacher for comparisons.
+        threshold: whether the gate must name a confidence threshold.
+        kind: how the sample size that would decide is computed.
+    """
+
+    read: Reader
+    limits: tuple[Limit, ...]
+    unit: Unit
+    meaning: str
+    against: Against | None = None
+    threshold: bool = False
+    kind: Literal["mean", "pair", "ece", "runs", "exact"] = "mean"

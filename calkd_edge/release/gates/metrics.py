@@ -1,0 +1,86 @@
+"""The gate metrics that a recipe may name.
+
+A new one is a function (`metric.Reader`) in its own file and one line here. A plugin module adds
+`METRICS["name"] = Metric(...)`.
+"""
+
+from __future__ import annotations
+
+from calkd_edge.metrics import intervals
+from calkd_edge.release.gates import paired_readers as pairs
+from calkd_edge.release.gates.metric import Against, Metric
+from calkd_edge.release.gates.readers import latency, quality, size, temperature_status
+
+_MEAN, _ECE = intervals.FEWEST_IMAGES_FOR_A_MEAN, intervals.FEWEST_IMAGES_FOR_ECE
+
+
+def _calibration_error(field: str, meaning: str) -> Metric:
+    return Metric(quality(field, fewest=_ECE), ("max",), "share", meaning, kind="ece")
+
+
+def _latency(field: str, meaning: str) -> Metric:
+    return Metric(latency(field), ("max",), "ms", meaning, kind="runs")
+
+
+def _top1_drop(reference: Against, meaning: str) -> Metric:
+    read = pairs.against(reference, pairs.top1_drop)
+    return Metric(read, ("max", "within"), "share", meaning, reference, kind="pair")
+
+
+def _rise(reference: Against, read_pair: pairs.PairReader, meaning: str) -> Metric:
+    read = pairs.against(reference, read_pair, fewest=_MEAN)
+    return Metric(read, ("max", "within"), "nats", meaning, reference)
+
+
+METRICS: dict[str, Metric] = {
+    "top1": Metric(quality("top1"), ("min",), "share", "share of images whose first guess is right"),
+    "top5": Metric(quality("top5"), ("min",), "share", "share with the label among the first five guesses"),
+    "nll": Metric(
+        quality("nll", fewest=_MEAN), ("max",), "nats", "mean negative log-likelihood of the labels"
+    ),
+    "brier": Metric(
+        quality("brier", fewest=_MEAN), ("max",), "nats", "mean squared error of the probabilities, 0..2"
+    ),
+    "ece": _calibration_error("ece", "expected calibration error"),
+    "ece_over": _calibration_error("ece_over", "the overconfident part of ECE"),
+    "ece_under": _calibration_error("ece_under", "the underconfident part of ECE"),
+    "ace_classwise": _calibration_error("ace_classwise", "calibration error of every class"),
+    "ace_toplabel": _calibration_error("ace_toplabel", "calibration error, equal-mass bins"),
+    "temperature_status": Metric(
+        temperature_status, ("max",), "plain", "1 when no temperature could be fitted", kind="exact"
+    ),
+    "latency_p50_ms": _latency("p50", "median time of one image"),
+    "latency_p90_ms": _latency("p90", "time within which 90 % of runs end"),
+    "latency_p95_ms": _latency("p95", "time within which 95 % of runs end"),
+    "size_bytes": Metric(size, ("max",), "bytes", "size of the file that runs", kind="exact"),
+    "top1_drop": _top1_drop("fp32", "top-1 lost against fp32, same images"),
+    "nll_rise": _rise("fp32", pairs.nll_rise, "NLL gained against fp32, same images"),
+    "brier_rise": _rise("fp32", pairs.brier_rise, "Brier gained against fp32, same images"),
+    "top1_drop_from_teacher": _top1_drop("teacher", "top-1 lost against the teacher"),
+    "nll_rise_from_teacher": _rise("teacher", pairs.nll_rise, "NLL gained against the teacher"),
+    "coverage_shift": Metric(
+        pairs.against("fp32", pairs.coverage_shift),
+        ("within",),
+        "share",
+        "change of the share of images that reach the threshold",
+        "fp32",
+        threshold=True,
+        kind="pair",
+    ),
+    "precision_shift": Metric(
+        pairs.against("fp32", pairs.precision_shift),
+        ("within",),
+        "share",
+        "change of top-1 among the images that reach the threshold",
+        "fp32",
+        threshold=True,
+    ),
+    "agreement": Metric(
+        pairs.against("fp32", pairs.agreement),
+        ("min",),
+        "share",
+        "share of images with the same first guess as fp32",
+        "fp32",
+    ),
+}
+"""Metric by name."""

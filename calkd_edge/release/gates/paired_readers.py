@@ -1,0 +1,113 @@
+"""Readers of metrics that compare two models on the same images: drops, rises, shifts, agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from calkd_edge.metrics import intervals
+from calkd_edge.metrics import per_image as scores
+from calkd_edge.recipe.schema import GateSection
+from calkd_edge.records import BoolArray, FloatArray
+from calkd_edge.release.gates.evidence import (
+    Evidence,
+    PairedPredictions,
+    images_above,
+    paired,
+    same_student_in_fp32,
+    teacher_of,
+)
+from calkd_edge.release.gates.metric import Against, Reader, Reading
+from calkd_edge.release.gates.readers import few_for_a_mean
+
+SEED = 0
+"""Of every bootstrap."""
+
+PairReader = Callable[[PairedPredictions, GateSection], Reading]
+
+
+def against(reference_kind: Against, read_pair: PairReader, *, fewest: int = 0) -> Reader:
+    """A reader that pairs a measurement with fp32 or the teacher, image by image.
+
+    Args:
+        reference_kind: what the measurement is compared with.
+        read_pair: computes the reading from the common images.
+        fewest: below so many images the value is shown and does not decide.
+    """
+
+    def read(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
+        m = item.measurement
+        if reference_kind == "fp32":
+            reference, name = same_student_in_fp32(item, peers), f"{m.model} fp32 on {m.device}"
+        else:
+            reference, name = teacher_of(item, peers), "the teacher"
+        if reference is None or reference.predictions is None:
+            return Reading(None, why=f"there are no predictions of {name} to compare with")
+        if item.predictions is None:
+            return Reading(None, why="its predictions were not kept")
+        pair = paired(item.predictions, reference.predictions)
+        if pair is None:
+            return Reading(None, why=f"it and {name} have no images with the same labels in common")
+        reading = read_pair(pair, gate)
+        images = len(pair.labels)
+        if images < fewest and reading.value is not None:
+            why = few_for_a_mean(images)
+            return Reading(reading.value, reading.low, reading.high, images, why, decides=False)
+        return reading
+
+    return read
+
+
+def top1_drop(pair: PairedPredictions, gate: GateSection) -> Reading:
+    """Top-1 of the reference minus top-1 of the candidate."""
+    right = [scores.top1(logits) == pair.labels for logits in (pair.reference, pair.candidate)]
+    return _difference_of_shares(right[0], right[1])
+
+
+def agreement(pair: PairedPredictions, gate: GateSection) -> Reading:
+    """Share of images with the same predicted class."""
+    same = scores.top1(pair.candidate) == scores.top1(pair.reference)
+    bounds = intervals.wilson(int(same.sum()), len(same))
+    return Reading(bounds.value, bounds.low, bounds.high, len(same))
+
+
+def nll_rise(pair: PairedPredictions, gate: GateSection) -> Reading:
+    """Mean NLL of the candidate minus that of the reference, in nats."""
+    candidate = scores.nll_per_image(pair.candidate, pair.labels)
+    return _mean(candidate - scores.nll_per_image(pair.reference, pair.labels))
+
+
+def brier_rise(pair: PairedPredictions, gate: GateSection) -> Reading:
+    """Mean Brier score of the candidate minus that of the reference."""
+    candidate = scores.brier_per_image(pair.candidate, pair.labels)
+    return _mean(candidate - scores.brier_per_image(pair.reference, pair.labels))
+
+
+def coverage_shift(pair: PairedPredictions, gate: GateSection) -> Reading:
+    """Share of images that reach the gate's threshold: candidate minus reference."""
+    return _difference_of_shares(*images_above(pair, gate.threshold or 0.0))
+
+
+def precision_shift(pair: PairedPredictions, gate: GateSection) -> Reading:
+    """Top-1 among the images that reach the gate's threshold: candidate minus reference."""
+    candidate, reference = images_above(pair, gate.threshold or 0.0)
+    right = [scores.top1(logits) == pair.labels for logits in (pair.reference, pair.candidate)]
+    bounds = intervals.share_shift((reference, candidate), (right[0], right[1]))
+    if bounds is None:
+        why = f"no image reaches confidence {gate.threshold:g}"
+        return Reading(0.0, None, None, 0, why, decides=False)
+    sample = min(int(candidate.sum()), int(reference.sum()))
+    return Reading(bounds.value, bounds.low, bounds.high, sample)
+
+
+def _difference_of_shares(first: BoolArray, second: BoolArray) -> Reading:
+    """Share of `first` minus share of `second`, on the same images."""
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    bounds = intervals.tango(only_first, only_second, len(first))
+    return Reading(bounds.value, bounds.low, bounds.high, len(first))
+
+
+def _mean(differences: FloatArray) -> Reading:
+    if len(differences) < 2:
+        return Reading(float(differences.mean()), None, None, len(differences), "one image", decides=False)
+    bounds = intervals.mean_bounds(differences, seed=SEED)[0]
+    return Reading(bounds.value, bounds.low, bounds.high, len(differences))

@@ -1,0 +1,83 @@
+"""Readers of metrics that need one measurement alone: quality, latency, size, state of the calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from calkd_edge.metrics import intervals
+from calkd_edge.recipe.schema import GateSection
+from calkd_edge.records import Estimate, Percentile
+from calkd_edge.release.gates.evidence import Evidence
+from calkd_edge.release.gates.metric import Reader, Reading
+
+FEWEST_RUNS = {"p50": 5, "p90": 29, "p95": 59}
+"""Effective runs from which a percentile has bounds."""
+
+
+def quality(field: str, *, fewest: int = 0) -> Reader:
+    """A reader of an estimate in `Quality`; below `fewest` images the value is shown and does not decide."""
+
+    def read(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
+        measured = item.measurement.quality
+        if measured is None:
+            return Reading(None, why="its quality was not measured")
+        estimate: Estimate = getattr(measured, field)
+        few = measured.images < fewest
+        why = None
+        if few and fewest == intervals.FEWEST_IMAGES_FOR_ECE:
+            why = f"reported, not gated below {fewest:,} images"
+        elif few:
+            why = few_for_a_mean(measured.images)
+        return Reading(estimate.value, estimate.low, estimate.high, measured.images, why, not few)
+
+    return read
+
+
+def few_for_a_mean(images: int) -> str:
+    """The reason why so few images do not decide a mean."""
+    return f"a mean needs at least {intervals.FEWEST_IMAGES_FOR_A_MEAN} images to decide, here are {images}"
+
+
+def latency(field: str) -> Reader:
+    """A reader of a latency percentile, in milliseconds."""
+
+    def read(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
+        summary = item.measurement.latency_ms
+        if summary is None:
+            return Reading(None, why="its latency was not measured")
+        percentile: Percentile = getattr(summary, field)
+        value, low, high, runs = percentile.value, percentile.low, percentile.high, summary.effective_samples
+        if item.measurement.emulated:
+            return Reading(value, low, high, runs, "emulated", decides=False)
+        if value is None:
+            return Reading(
+                None,
+                low,
+                high,
+                runs,
+                f"{runs:.0f} effective runs are too few for {field}",
+                decides=False,
+                needed=f"{FEWEST_RUNS[field]} effective runs are needed",
+            )
+        return Reading(value, low, high, runs)
+
+    return read
+
+
+def size(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
+    """Size in bytes of the file that ran: exact."""
+    value = float(item.measurement.size_bytes)
+    if not value:
+        return Reading(None, why="no file was run")
+    return Reading(value, value, value)
+
+
+def temperature_status(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
+    """0 where the calibration was fitted, else 1, which does not decide."""
+    calibration = item.measurement.calibration
+    if calibration is None:
+        return Reading(None, why="no calibration was fitted")
+    if calibration.status in ("ok", "constant"):
+        return Reading(0.0, 0.0, 0.0)
+    why = f"no temperature could be fitted: {calibration.status}"
+    return Reading(1.0, 0.0, 1.0, calibration.images, why, decides=False)

@@ -1,0 +1,33 @@
+"""Section Latency: the distribution of latency of each timed file."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from calkd_edge.records import LatencySummary, Report
+from calkd_edge.release.report import figures
+from calkd_edge.release.report.section import Context, Figure, Section, labelled, packaged
+
+
+def _context(report: Report) -> Context | None:
+    """Emulated devices are left out: their times do not show the speed of a device."""
+    drawn = []
+    for m, label in labelled(report):
+        if m.latency_ms is None or m.emulated:
+            continue
+        svg = figures.latency(m.latency_ms, title=f"Latency of {label}")
+        if svg:
+            drawn.append(Figure(f"{label}: {_conditions(m.latency_ms)}", Markup(svg)))
+    return {"latencies": drawn} if drawn else None
+
+
+def _conditions(summary: LatencySummary) -> str:
+    return (
+        f"{summary.samples:,} runs worth {summary.effective_samples:,.0f} independent ones, "
+        f"{summary.profile}, {summary.processes} {'process' if summary.processes == 1 else 'processes'}, "
+        f"{summary.threads} {'thread' if summary.threads == 1 else 'threads'}, "
+        f"measured {summary.measured_at}{'' if summary.steady else ', NOT STEADY'}"
+    )
+
+
+LATENCY = Section("latency", "Latency", packaged("latency"), _context)
