@@ -98,6 +98,16 @@ def worst_exit(codes: Iterable[int]) -> int:
     return next((code for code in PRECEDENCE if code in present), EXIT_PASSED)
 
 
+def check_at_least(option: str, value: int | None, least: int) -> None:
+    """Refuse a value below the least that an option accepts; None is accepted.
+
+    Raises:
+        RecipeError: the value is too small.
+    """
+    if value is not None and value < least:
+        raise RecipeError(f"{option} {value}: too small", remedy=f"Use {least} or more.")
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """'Did you mean ...? ' when a choice is similar to `name`, else the empty string."""
     near = get_close_matches(name, list(choices), n=1, cutoff=0.6)

@@ -26,8 +26,8 @@ from torch import nn
 
 from calkd_edge.export.torch_export import export_onnx, reference_logits
 from calkd_edge.models.image_model import ImageModel, ModelDescription, build
-from calkd_edge.onnx_model.lint.check import findings
-from calkd_edge.onnx_model.lint.compiled import compiled
+from calkd_edge.onnx_model.lint.compilation import compile_file
+from calkd_edge.onnx_model.lint.linter import findings
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.int8 import int8
@@ -138,7 +138,7 @@ def _compiled(model: onnx.ModelProto, card: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
-        plan = compiled(path, card)
+        plan = compile_file(path, card)
     return {"errors": list(plan.errors), "kernels": plan.kernels, "weighted": plan.weighted}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from calkd_edge.benchmarking.baseline import (
     SAMPLES_OF,
     Baseline,
     check_comparable,
-    compared,
     read_baseline,
 )
 from calkd_edge.benchmarking.caveats import caveats
+from calkd_edge.benchmarking.comparison import Comparison
 from calkd_edge.benchmarking.files import milliseconds, timed_file
 from calkd_edge.benchmarking.images import SEED, images_for
 from calkd_edge.benchmarking.options import (
@@ -31,16 +31,23 @@ from calkd_edge.benchmarking.options import (
     folder_of,
     seconds_of,
 )
-from calkd_edge.benchmarking.ratios import ratio
 from calkd_edge.benchmarking.sources import Source, newest_run, open_source
-from calkd_edge.benchmarking.timing import Contender, OnProcess, contender, load_of, time_in_turns, unwatched
+from calkd_edge.benchmarking.timing import (
+    Contender,
+    OnProcess,
+    contender,
+    load_of,
+    spent_seconds,
+    time_in_turns,
+    unwatched,
+)
 from calkd_edge.benchmarking.worth import worth
 from calkd_edge.devices.inventory import place_of, runtime_of
 from calkd_edge.devices.session import Session, TimedRun, open_session
 from calkd_edge.devices.targets import check_runtime, split_runtime
-from calkd_edge.errors import DeviceError
+from calkd_edge.errors import DeviceError, check_at_least
 from calkd_edge.files import replacing, sha256_of
-from calkd_edge.records import AgainstBaseline, Benchmark, DeviceFacts, FloatArray, SpentSeconds, TimedFile
+from calkd_edge.records import Benchmark, DeviceFacts, TimedFile
 
 Runs = Mapping[str, list[TimedRun]]
 
@@ -88,6 +95,7 @@ def benchmark(
         EnvironmentProblem: a file was changed since it was measured.
     """
     started = time.perf_counter()
+    check_at_least("--threads", threads, 1)
     name, runtime = split_runtime(device)
     options = BenchmarkOptions(
         device=name,
@@ -163,31 +171,6 @@ def _images(source: Source, options: BenchmarkOptions) -> tuple[np.ndarray, str]
 
 
 @dataclass(frozen=True)
-class _Comparison:
-    """The files of the baseline: those that are timed again, and the recorded samples of the others.
-
-    Attributes:
-        precisions: that both benchmarks have.
-        contenders: files that are unchanged.
-        recorded: milliseconds of the others, by precision, a series for each process.
-    """
-
-    precisions: Sequence[str] = ()
-    contenders: Sequence[Contender] = ()
-    recorded: Mapping[str, list[FloatArray]] = field(default_factory=dict)
-
-    def against(self, runs: Runs) -> tuple[AgainstBaseline, ...]:
-        """Each precision against the baseline's file if that was timed too, else against its record."""
-        results = []
-        for precision in self.precisions:
-            in_turns = precision not in self.recorded
-            then = milliseconds(runs[f"baseline.{precision}"]) if in_turns else self.recorded[precision]
-            both = ratio(milliseconds(runs[precision]), then, paired=in_turns)
-            results.append(compared(precision, both, interleaved=in_turns))
-        return tuple(results)
-
-
-@dataclass(frozen=True)
 class _Timing:
     """One benchmark on an opened device."""
 
@@ -251,7 +234,7 @@ class _Timing:
             baseline=None if self.earlier is None else str(self.earlier.path),
             against=comparison.against(runs),
             warnings=caveats(runs, files, facts, here=here, unproven=unproven),
-            seconds=_seconds(options.started, building, runs),
+            seconds=spent_seconds(options.started, building, runs),
             measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             samples_sha256="",
         )
@@ -282,16 +265,16 @@ class _Timing:
             prefix=prefix,
         )
 
-    def _comparison(self, common: list[str]) -> _Comparison:
+    def _comparison(self, common: list[str]) -> Comparison:
         if self.earlier is None:
-            return _Comparison()
+            return Comparison()
         reopened = self.earlier.reopened(self.work / "baseline", common)
         if reopened is None:
-            return _Comparison(common, (), {name: self.earlier.recorded(name) for name in common})
+            return Comparison(common, (), {name: self.earlier.recorded(name) for name in common})
         source, unchanged = reopened
         contenders = [self._contender(source, name, "baseline.") for name in unchanged]
         recorded = {name: self.earlier.recorded(name) for name in common if name not in unchanged}
-        return _Comparison(common, contenders, recorded)
+        return Comparison(common, contenders, recorded)
 
     def _files(self, contenders: Sequence[Contender], runs: Runs, *, emulated: bool) -> tuple[TimedFile, ...]:
         options = self.options
@@ -308,20 +291,3 @@ class _Timing:
             )
             for item in contenders
         )
-
-
-def _seconds(started: float, building: float, runs: Runs) -> SpentSeconds:
-    """How the time was spent; the overhead is the time outside timing, warm-up, idle time and building."""
-    replies = [run.reply for processes in runs.values() for run in processes]
-    timed = sum((reply["window_ns"][1] - reply["window_ns"][0]) / 1e9 for reply in replies)
-    warmup = sum(float(reply["warmup_seconds"]) for reply in replies)
-    idle = sum((end - start) / 1e9 for reply in replies for start, end in reply["idle_ns"])
-    total = time.perf_counter() - started
-    return SpentSeconds(
-        whole=total,
-        timed=timed,
-        warmup=warmup,
-        idle=idle,
-        building=building,
-        overhead=total - timed - warmup - idle - building,
-    )

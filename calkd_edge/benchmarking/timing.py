@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from calkd_edge.benchmarking.sources import Source
 from calkd_edge.devices.session import Session, TimedRun
 from calkd_edge.files import sha256_of
 from calkd_edge.metrics.latency import LOADS, PROCESSES
+from calkd_edge.records import SpentSeconds
 
 EMULATED = {
     "min_runs": 64,
@@ -135,3 +137,20 @@ def time_in_turns(
             )
             runs[item.key].append(timed)
     return runs
+
+
+def spent_seconds(started: float, building: float, runs: Mapping[str, Sequence[TimedRun]]) -> SpentSeconds:
+    """How the time was spent; the overhead is the time outside timing, warm-up, idle time and building."""
+    replies = [run.reply for processes in runs.values() for run in processes]
+    timed = sum((reply["window_ns"][1] - reply["window_ns"][0]) / 1e9 for reply in replies)
+    warmup = sum(float(reply["warmup_seconds"]) for reply in replies)
+    idle = sum((end - start) / 1e9 for reply in replies for start, end in reply["idle_ns"])
+    total = time.perf_counter() - started
+    return SpentSeconds(
+        whole=total,
+        timed=timed,
+        warmup=warmup,
+        idle=idle,
+        building=building,
+        overhead=total - timed - warmup - idle - building,
+    )

@@ -1,6 +1,7 @@
-"""Calibrators: from logits and labels to an affine map on the logits.
+"""Calibrators: functions that fit an affine map of the logits to logits and labels.
 
-In scope: fitting, with a status and a standard error. Out of scope: the model, files, folding, measuring ECE.
+In scope: fitting, with a status and a standard error; what kind of map a calibrator fits. Out of scope: the
+model, files, folding, measuring ECE.
 """
 
 from calkd_edge.registry import Registry

@@ -1,4 +1,4 @@
-"""The minimum of a smooth, strongly convex function of many numbers: truncated Newton steps."""
+"""The minimum of a smooth, strongly convex function of many numbers, by truncated Newton steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 MAX_STEPS = 200
 MAX_PRODUCTS = 400
 TOLERANCE = 1e-12
-"""Of the decrease that a whole Newton step promises."""
+"""Of the decrease that a full Newton step predicts."""
 
 
 class Local(NamedTuple):
@@ -25,14 +25,14 @@ class Local(NamedTuple):
 
 
 def minimum(at: Callable[[Floats], Local], start: Floats, preconditioner: Floats) -> Floats:
-    """Where a strongly convex function is smallest, by Newton steps with conjugate gradients.
+    """Find the point where a strongly convex function is smallest, by Newton steps with conjugate gradients.
 
     Each step solves Hessian * step = -gradient roughly at first and better near the end, and is halved until
-    the function falls enough. Nothing has to be tuned; strong convexity (a ridge) makes it land.
+    the function decreases enough. Nothing has to be tuned; strong convexity (a ridge) makes it converge.
 
     Args:
-        at: what `Local` says of a point.
-        start: where to begin.
+        at: a point -> the function around it.
+        start: the first point.
         preconditioner: positive, about the Hessian's diagonal.
 
     Source: Nocedal and Wright, Numerical Optimization (2006), algorithm 7.1.
@@ -42,7 +42,7 @@ def minimum(at: Callable[[Floats], Local], start: Floats, preconditioner: Floats
         step = _newton_step(here, preconditioner)
         promised = -float(here.gradient @ step)
         if promised < TOLERANCE:
-            # So near, a whole step squares what is left of the distance.
+            # This near, a full step squares the remaining distance.
             return theta + step
         share = 1.0
         while True:

@@ -1,4 +1,4 @@
-"""What a calibration is worth on images it has not seen, when there is only one labelled set."""
+"""Cross-fitting: calibrated logits of images that the map was not fitted to, from a single labelled set."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ def cross_fitted(
     folds: int = FOLDS,
     seed: int = 0,
 ) -> tuple[Fitted, FloatArray]:
-    """The map fitted to all rows, and logits [N, C] each calibrated by a map fitted to the other folds alone.
+    """The map fitted to all rows, and logits [N, C] with each fold calibrated by a map fitted to the rest.
 
-    A map judged on the images it was fitted to looks better than it is: by about k / 2N nats for k numbers.
-    A fold whose others have no optimum is left as it is; where all rows together have none, every row is, for
-    that is what ships.
+    A map evaluated on the images it was fitted to looks better than it is: by about k / 2N nats for k
+    numbers. A fold stays uncalibrated where the other folds have no optimum; all rows stay uncalibrated where
+    they have none together, since then the identity ships.
 
     Args:
         fit: logits, labels -> Fitted.
         logits: [N, C] raw scores.
         labels: [N].
-        folds: how many; at least 2, fewer when images are fewer.
+        folds: their number; at least 2, fewer when images are fewer.
         seed: of the partition.
     """
     values = np.asarray(logits, dtype=np.float64)
-    calibrated, whole = values.copy(), fit(logits, labels)
-    if whole.status not in ("ok", "constant"):
-        return whole, calibrated
+    calibrated, total_fit = values.copy(), fit(logits, labels)
+    if total_fit.status not in ("ok", "constant"):
+        return total_fit, calibrated
     for inside in _folds(len(values), folds, seed):
         calibrated[inside] = fit(logits[~inside], labels[~inside]).affine.apply(values[inside])
-    return whole, calibrated
+    return total_fit, calibrated
 
 
 def cross_fitted_confidence(
@@ -50,7 +50,7 @@ def cross_fitted_confidence(
     folds: int = FOLDS,
     seed: int = 0,
 ) -> FloatArray:
-    """The same for maps from confidence to confidence, [N]; equal seeds give equal folds."""
+    """Cross-fit a map from confidence to confidence, [N]; equal seeds give equal folds."""
     mapped = confidence.copy()
     for inside in _folds(len(confidence), folds, seed):
         mapped[inside] = fit(confidence[~inside], correct[~inside])(confidence[inside])
@@ -58,7 +58,7 @@ def cross_fitted_confidence(
 
 
 def _folds(count: int, folds: int, seed: int) -> Iterator[BoolArray]:
-    """[N] bool for each fold: which rows it holds; nothing where there are too few to leave any out."""
+    """The rows of each fold, [N] bool; no fold where there are too few rows to leave any out."""
     fold = np.random.default_rng(seed).permutation(count) % min(folds, count)
     if count > 1:
         yield from (fold == held for held in range(int(fold.max()) + 1))

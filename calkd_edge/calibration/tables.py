@@ -1,6 +1,6 @@
-"""Maps from confidence to confidence that are tables: they can be measured, but no file can carry them.
+"""Maps from confidence to confidence that are tables: they can be measured, but not written into a file.
 
-Both look at the probability of the predicted class alone, and leave the prediction as it is.
+Both use the probability of the predicted class alone, and do not change the prediction.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ TABLES = Registry(
     },
 )
 
-WHY_NOT_FOLDED = "its map is a table behind the softmax, which no last layer can hold"
+WHY_NOT_FOLDED = "its map is a table applied after the softmax, which cannot be folded into the last layer"
 
 
 def isotonic(confidence: Floats, correct: NDArray[np.bool_]) -> ConfidenceMap:
-    """The rising function of confidence that is closest to what was right, in squared distance.
+    """Isotonic regression: the rising function of confidence with the smallest squared error.
 
-    Pools adjacent violators; between the confidences it has seen it is linear. On the images it was fitted to
-    its ECE is 0 whatever the model: only other images can judge it.
+    Pools adjacent violators, and is linear between the confidences of the fit. On the images it was fitted to
+    its ECE is 0 for every model: evaluate it on other images.
 
     Args:
         confidence: [N] of the predicted class.
-        correct: [N].
+        correct: [N], whether the prediction was right.
 
     Source: Zadrozny and Elkan, KDD 2002; Ayer et al., Annals of Mathematical Statistics 26 (1955).
     """
-    places, group, counts = np.unique(confidence, return_inverse=True, return_counts=True)
+    levels, group, counts = np.unique(confidence, return_inverse=True, return_counts=True)
     means = np.bincount(group, weights=correct) / counts
     weights: list[float] = []
     values: list[float] = []
@@ -51,32 +51,32 @@ def isotonic(confidence: Floats, correct: NDArray[np.bool_]) -> ConfidenceMap:
         weights.append(float(weight))
         members.append(1)
         while len(values) > 1 and values[-2] >= values[-1]:
-            whole = weights[-2] + weights[-1]
-            values[-2:] = [(values[-2] * weights[-2] + values[-1] * weights[-1]) / whole]
-            weights[-2:] = [whole]
+            total = weights[-2] + weights[-1]
+            values[-2:] = [(values[-2] * weights[-2] + values[-1] * weights[-1]) / total]
+            weights[-2:] = [total]
             members[-2:] = [members[-2] + members[-1]]
     fitted = np.repeat(values, members)
-    return lambda asked: np.interp(asked, places, fitted)
+    return lambda queries: np.interp(queries, levels, fitted)
 
 
 def histogram(
     confidence: Floats, correct: NDArray[np.bool_], *, bins: Annotated[int, Field(ge=1, le=1000)] = 15
 ) -> ConfidenceMap:
-    """Each of `bins` ranges of equally many images gets the share of its images that was right.
+    """Histogram binning: in each of `bins` ranges of equally many images, the share of right predictions.
 
     Args:
         confidence: [N] of the predicted class.
-        correct: [N].
-        bins: how many; fewer where confidences are tied.
+        correct: [N], whether the prediction was right.
+        bins: their number; fewer where confidences are tied.
 
     Source: Zadrozny and Elkan, ICML 2001; equal mass after Kumar et al., NeurIPS 2019 (arXiv 1909.10155).
     """
     ordered = np.sort(confidence)
     cuts = np.linspace(0, len(ordered), min(bins, len(ordered)) + 1)[1:-1].round().astype(np.int64)
     edges = np.unique(ordered[cuts - 1])
-    place = np.searchsorted(edges, confidence, side="left")
-    counts = np.bincount(place, minlength=len(edges) + 1)
-    hits = np.bincount(place, weights=correct, minlength=len(edges) + 1)
+    bin_numbers = np.searchsorted(edges, confidence, side="left")
+    counts = np.bincount(bin_numbers, minlength=len(edges) + 1)
+    hits = np.bincount(bin_numbers, weights=correct, minlength=len(edges) + 1)
     overall = float(correct.mean())
     shares = np.divide(hits, counts, out=np.full(len(counts), overall), where=counts > 0)
-    return lambda asked: shares[np.searchsorted(edges, asked, side="left")]
+    return lambda queries: shares[np.searchsorted(edges, queries, side="left")]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from calkd_edge.calibration.fitted import Fitted, cautions, refused
+from calkd_edge.calibration.fitted import Fitted, fits, identity_fit, warnings_for
 from calkd_edge.metrics.inverse_temperature import best_inverse_temperature
 from calkd_edge.records import Affine, FloatArray, IntArray
 
 
+@fits("temperature")
 def temperature(logits: FloatArray, labels: IntArray, classes: tuple[str, ...]) -> Fitted:
     """The temperature that minimises NLL, by safeguarded Newton in float64, with its standard error.
 
@@ -21,8 +22,8 @@ def temperature(logits: FloatArray, labels: IntArray, classes: tuple[str, ...]) 
     """
     solution = best_inverse_temperature(logits, labels)
     if solution.status != "ok" or solution.se_log_beta is None:
-        return refused(solution.status, logits, labels)
+        return identity_fit(solution.status, logits, labels)
     se = solution.se_log_beta / solution.beta
     affine = Affine(scale=(solution.beta,))
-    warnings = cautions(logits, labels, classes, se)
+    warnings = warnings_for(logits, labels, classes, se)
     return Fitted(affine, "ok", (se,), solution.nll_before, solution.nll_after, warnings)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calkd_edge.cli.options import (
-    IMAGES,
     METHOD,
     MODEL_FILE,
     OUTPUT,
+    ImagesOption,
     JsonOption,
     LayoutOption,
     MeanOption,
@@ -68,10 +68,6 @@ ThresholdOption = Annotated[
         help="A confidence threshold to report on: --threshold 0.8. Repeatable.",
         rich_help_panel=METHOD,
     ),
-]
-ImagesOption = Annotated[
-    int | None,
-    typer.Option("--images", min=2, metavar="N", help="Use at most N images.", rich_help_panel=IMAGES),
 ]
 ScoresOutputOption = Annotated[
     str | None,

@@ -9,6 +9,7 @@ import typer
 
 from calkd_edge.cli.options import (
     IMAGES,
+    ImagesOption,
     JsonOption,
     LayoutOption,
     MeanOption,
@@ -30,7 +31,6 @@ FIGURES = (
     "ace_toplabel",
 )
 
-
 DataOption = Annotated[
     str,
     typer.Option(
@@ -39,10 +39,6 @@ DataOption = Annotated[
         help="A folder of class folders, or a data set's name (calkd-edge list datasets).",
         rich_help_panel=IMAGES,
     ),
-]
-ImagesOption = Annotated[
-    int | None,
-    typer.Option("--images", min=1, metavar="N", help="Score at most N images.", rich_help_panel=IMAGES),
 ]
 
 

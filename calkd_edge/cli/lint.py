@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calkd_edge.cli.options import JsonOption, TargetOption
-from calkd_edge.errors import GateFailed, RecipeError
+from calkd_edge.errors import GateFailed
 
 if TYPE_CHECKING:
     from calkd_edge.records import Lint
@@ -32,16 +32,9 @@ def lint(
     Exits with 3 if it breaks one. TensorRT is not needed, except for --compile, which uses NVIDIA's compiler
     on this machine's CPU.
     """
-    from calkd_edge.onnx_model.lint import RULES
-    from calkd_edge.onnx_model.lint import lint as linted
-    from calkd_edge.onnx_model.lint.compiled import compiled
-    from calkd_edge.onnx_model.read import read_onnx
+    from calkd_edge.onnx_model.lint import lint as lint_file
 
-    if target not in RULES:
-        raise RecipeError(f"--target {target}: not known", remedy=f"Valid: {', '.join(RULES)}.")
-    result = linted(read_onnx(model), model, target)  # type: ignore[arg-type]  # checked above
-    if compile_for is not None:
-        result = result.model_copy(update={"compilation": compiled(model, compile_for)})
+    result = lint_file(model, target=target, compile_for=compile_for)
     if as_json:
         print(result.model_dump_json(indent=1))
     else:

@@ -158,6 +158,10 @@ RootOption = Annotated[
     Path | None,
     typer.Option("--root", metavar="DIR", help="Folder of a named data set.", rich_help_panel=IMAGES),
 ]
+ImagesOption = Annotated[
+    int | None,
+    typer.Option("--images", min=2, metavar="N", help="Use at most N images.", rich_help_panel=IMAGES),
+]
 SeedOption = Annotated[
     int,
     typer.Option("--seed", min=0, metavar="N", help="Seed of the choice of images.", rich_help_panel=IMAGES),

@@ -1,8 +1,7 @@
-"""From weights to one ONNX file that carries its own normalisation, names and calibration.
+"""From weights to ONNX and LiteRT files with their normalisation, names and calibration inside.
 
-In scope: torch to ONNX, metadata, folding a calibration into a file. Out of scope: data sets (arrays come
-in),
-precision, running what was exported.
+In scope: torch to ONNX, ONNX to LiteRT, names of published files, comparing the outputs of two files. Out of
+scope: data sets (callers pass arrays), precision, devices.
 """
 
 from calkd_edge.registry import Registry

@@ -1,43 +1,41 @@
-"""Whether two files, or two ways to run one, say the same: in float32 to its digits, else but for rounding.
+"""The verdict whether two files, or two ways to run one, compute the same: exactly in float32, else up to
+rounding.
 
-A converted file is held against its ONNX file so, and what a device executes against its simulation.
+A converted file is compared with its ONNX file, and the outputs of a device with the simulation of its file.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
+from calkd_edge.export.comparison import compare_logits
 from calkd_edge.records import FloatArray
 
 FLOATS = ("fp32",)
-TOLERANCE = 1e-4
-"""Largest difference of float32 logits, per unit of the largest above 1."""
 
 APART = 0.05
 """Rounded files: largest root mean square of the differences over that of the logits. With free
 scales the rounded biases of a trained MobileNetV2 make it 0.02, as in ONNX Runtime; with dyadic ones 0."""
 
 NEAR = 4.0
-"""Two classes are a near tie where their logits differ by less than this many times what the files do."""
+"""Two classes are a near tie where their logits differ by less than this many times the differences' RMS."""
 
 SLOPE, AGREEMENT, FEW = 0.02, 0.99, 2
 """Rounded files: how far the slope between the logits may be from 1, the share of images, near ties left out,
-on which both must name the same class, and how many of a few images may differ in that by chance."""
+on which both must predict the same class, and how many of a few images may differ in that by chance."""
 
 
 class Agreement(NamedTuple):
-    """How near two sets of logits of the same images are.
+    """How close two sets of logits of the same images are.
 
     Attributes:
         max_logit_difference: over all images and classes.
-        allowed: the largest that is; None where the files round.
+        allowed: the largest that is allowed; None where the files round.
         apart: root mean square of the differences over that of the logits, each row around its mean.
-        slope: of the found logits against the wanted ones, both around their means.
-        agreement: share of all images on which both name the same class.
+        slope: of the logits against the reference, both around their means.
+        agreement: share of all images on which both predict the same class.
         near_ties: images whose two leading classes rounding may exchange.
-        changed: images that are none, and name another class.
+        changed: other images on which they predict different classes.
         sound: whether all of that is within the limits.
     """
 
@@ -50,46 +48,43 @@ class Agreement(NamedTuple):
     changed: int
     sound: bool
 
+    def description(self, images: int) -> str:
+        """The differences as part of a sentence, for an error message."""
+        allowed = "" if self.allowed is None else f" (allowed {self.allowed:.3g})"
+        return (
+            f"by {self.max_logit_difference:.3g} in a logit{allowed}, by {self.apart:.2%} of the logits on "
+            f"average, on {images} images; the slope between them is {self.slope:.4f}, and {self.changed} "
+            "images that are not near ties get another class"
+        )
 
-def agreement(found: FloatArray, wanted: FloatArray, *, exact: bool) -> Agreement:
-    """Logits [N, C] against those that they should be.
+
+def agreement(logits: FloatArray, reference: FloatArray, *, exact: bool) -> Agreement:
+    """Judge whether logits [N, C] agree with reference logits of the same images.
 
     Args:
-        found: of the converted file, or as executed.
-        wanted: of the ONNX file, or as simulated.
-        exact: whether both compute in float32 on the same numbers, so that only sums may end differently.
+        logits: of the converted file, or of a device.
+        reference: of the ONNX file, or of its simulation.
+        exact: whether both compute in float32 on the same numbers, so that only the order of sums may differ.
     """
-    own, other = found.astype(np.float64), wanted.astype(np.float64)
-    difference = float(np.abs(own - other).max())
-    allowed = TOLERANCE * max(1.0, float(np.abs(other).max()))
-    apart, typical, slope = _spread(own, other)
-    same = own.argmax(1) == other.argmax(1)
-    top_two = np.sort(other, axis=1)[:, -2:]
-    near = top_two[:, 1] - top_two[:, 0] <= (2 * allowed if exact else NEAR * typical)
-    changed = int((~same & ~near).sum())
-    within = difference <= allowed if exact else apart <= APART and abs(slope - 1.0) <= SLOPE
-    clear = max(int((~near).sum()), 1)
+    compared = compare_logits(logits, reference)
+    allowed = compared.float32_tolerance
+    margin = 2 * allowed if exact else NEAR * compared.rms_difference
+    near_ties, changed = compared.near_ties(margin), compared.changed(margin)
     # Written so that a NaN, which is below no bound, does not pass.
-    sound = (
-        bool(np.isfinite(own).all())
-        and within
-        and changed <= max(0 if exact else FEW, (1.0 - AGREEMENT) * clear)
-    )
+    if exact:
+        within = compared.max_difference <= allowed
+    else:
+        within = compared.relative_rms <= APART and abs(compared.slope - 1.0) <= SLOPE
+    clear = max(compared.images - near_ties, 1)
     return Agreement(
-        max_logit_difference=difference,
+        max_logit_difference=compared.max_difference,
         allowed=allowed if exact else None,
-        apart=apart,
-        slope=slope,
-        agreement=float(same.mean()),
-        near_ties=int(near.sum()),
+        apart=compared.relative_rms,
+        slope=compared.slope,
+        agreement=compared.agreement,
+        near_ties=near_ties,
         changed=changed,
-        sound=sound,
+        sound=compared.is_finite
+        and within
+        and changed <= max(0 if exact else FEW, (1.0 - AGREEMENT) * clear),
     )
-
-
-def _spread(own: FloatArray, other: FloatArray) -> tuple[float, float, float]:
-    """How far apart they are per unit of the logits, and in logits; and their slope."""
-    centred, against = (one - one.mean(axis=1, keepdims=True) for one in (own, other))
-    whole = max(float((against * against).mean()), 1e-300)
-    typical = float(np.sqrt(((centred - against) ** 2).mean()))
-    return typical / whole**0.5, typical, float((centred * against).mean()) / whole

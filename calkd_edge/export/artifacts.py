@@ -1,13 +1,12 @@
 """Names of the files in published folders, and which file of a folder a runtime executes.
 
-A name stands here when more than one stage or room uses it.
+A name is listed here when more than one stage or room uses it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 CANONICAL, FOR_CPU = "model.onnx", "model.cpu.onnx"
 """The ONNX file of a precision, and the file derived from it for ONNX Runtime's CPU provider."""
@@ -19,10 +18,10 @@ TFLITE, CONVERSION = "model.tflite", "converted.json"
 """A LiteRT file, and its agreement with the ONNX file it was made from (stage `convert`)."""
 
 REFERENCE, TORCH_PARITY = "reference.npz", "parity.json"
-"""torch's logits (stage `export`), and how far the runtime's logits are from them (stage `calibrate`)."""
+"""torch's logits (stage `export`), and how the runtime's logits differ from them (stage `calibrate`)."""
 
 LAYER_PARITY = "parity.json"
-"""The exported file against torch, layer by layer (stage `parity`)."""
+"""The exported file compared with torch, layer by layer (stage `parity`)."""
 
 CALIBRATION, LINT, LAYERS_IN_FLOAT = "calibration.json", "lint.json", "layers_in_float.json"
 """The fitted map; the linter's findings; the layers that a quantizer left in float (stage `calibrate`)."""
@@ -45,10 +44,10 @@ HISTORY = "history.jsonl"
 CPU_PROVIDER = "CPUExecutionProvider"
 
 
-def executed_file(folder: Path, runtime: str, options: Mapping[str, Any] | None = None) -> Path:
+def executed_file(folder: Path, runtime: str, options: Mapping[str, object] | None = None) -> Path:
     """The ONNX file of a precision's folder that a runtime executes.
 
-    ONNX Runtime's CPU provider takes the derived file where there is one; every other runtime takes the
+    ONNX Runtime's CPU provider executes the derived file where it exists; every other runtime executes the
     canonical file.
     """
     derived = folder / FOR_CPU

@@ -1,4 +1,4 @@
-"""A trained model as ONNX: uint8 images in, logits and probabilities out, dynamic batch."""
+"""Export of a trained model to ONNX: uint8 images in, logits and probabilities out, dynamic batch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_IMAGES_PER_RUN = 4096
 
 
 class WithProbabilities(nn.Module):
-    """A model with its softmax beside its logits."""
+    """A model that returns the softmax of its logits too."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -48,22 +48,22 @@ def export_onnx(
     """Write `model` to `target` as ONNX, checked by onnx.checker.
 
     Args:
-        model: uint8 images [N, 3, H, W] -> logits [N, C]; put in evaluation mode here.
-        image_shape: (3, H, W), fixed in the file; the batch stays free.
+        model: uint8 images [N, 3, H, W] -> logits [N, C]; put in evaluation mode.
+        image_shape: (3, H, W), fixed in the file; the batch size stays open.
         target: the .onnx file.
         opset: 18 to 20.
-        metadata: stands in the file's metadata_props.
+        metadata: entries of the file's metadata_props.
 
     Raises:
-        StageFailed: the exporter cannot express the model.
+        StageFailed: the exporter does not support the model.
     """
     wrapped = WithProbabilities(model).eval()
-    # A batch of two, since the exporter takes a batch of one for a constant.
+    # A batch of two, since the exporter treats a batch of one as a constant.
     example = torch.zeros(2, *image_shape, dtype=torch.uint8)
-    said = StringIO()
+    printed = StringIO()
     try:
-        with warnings.catch_warnings(), redirect_stdout(said):
-            warnings.simplefilter("ignore")  # the exporter's own deprecations are not our user's business
+        with warnings.catch_warnings(), redirect_stdout(printed):
+            warnings.simplefilter("ignore")  # the exporter's deprecations do not concern the user
             program = torch.onnx.export(
                 wrapped,
                 (example,),
@@ -75,10 +75,10 @@ def export_onnx(
                 verbose=False,
             )
     except Exception as refused:  # torch.export raises many kinds, all of them meaning this
-        log.exception("the exporter said: %s", said.getvalue())
+        log.exception("the exporter printed: %s", printed.getvalue())
         raise StageFailed(
             f"torch cannot export this model: {type(refused).__name__}: {str(refused).splitlines()[0]}",
-            remedy="See the log for the layer; models with data-dependent control flow cannot be exported.",
+            remedy="See the log for the layer. Remove data-dependent control flow: it cannot be exported.",
         ) from refused
     if program is None:
         raise StageFailed("torch exported nothing", remedy="Upgrade torch and onnxscript.")
@@ -90,7 +90,7 @@ def export_onnx(
 
 
 def _strip_traces(proto: onnx.ModelProto) -> None:
-    """Take out what the exporter notes of its own source files: paths of the machine that exported."""
+    """Remove the source locations that the exporter records: they hold paths of this machine."""
     for node in proto.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -101,7 +101,7 @@ def _strip_traces(proto: onnx.ModelProto) -> None:
 
 
 def reference_logits(model: nn.Module, images: np.ndarray, *, images_per_step: int = 250) -> FloatArray:
-    """torch's own logits, float32 [N, C], for uint8 images [N, 3, H, W]: what the file is held against."""
+    """torch's logits, float32 [N, C], for uint8 images [N, 3, H, W], with which the file is compared."""
     model.eval()
     parts = []
     with torch.no_grad():

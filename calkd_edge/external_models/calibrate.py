@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from calkd_edge.errors import RecipeError
+from calkd_edge.errors import RecipeError, check_at_least
 from calkd_edge.external_models.options import RepairOptions
 from calkd_edge.external_models.predictions import read_predictions
 from calkd_edge.external_models.repair import measure, repair
@@ -74,6 +74,9 @@ def calibrate(
         )
     if scores not in (None, "logits", "probabilities"):
         raise RecipeError(f"--scores {scores}: not known", remedy="Valid: logits, probabilities.")
+    check_at_least("--images", images, 2)
+    check_at_least("--threads", threads, 1)
+    check_at_least("--seed", seed, 0)
     target = _target(output)
     options = RepairOptions(method, settings or {}, _thresholds(thresholds), seed=seed)
     if predictions is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from calkd_edge.errors import RecipeError
+from calkd_edge.errors import RecipeError, check_at_least
 from calkd_edge.external_models.inputs import images_of
 from calkd_edge.external_models.running import predictions_of
 from calkd_edge.metrics import quality
@@ -47,13 +47,20 @@ def evaluate(
         RecipeError: the file or the data does not fit.
         EnvironmentProblem: the data set cannot be downloaded.
     """
+    check_at_least("--images", images, 2)
+    check_at_least("--threads", threads, 1)
+    check_at_least("--seed", seed, 0)
     path = Path(model)
     adopted = adopt(read_onnx(path), layout=layout, mean=mean, std=std)
     with tempfile.TemporaryDirectory(prefix="calkd-evaluate-") as folder:
         inputs = images_of(data, root, adopted.image_shape, Path(folder), limit=images, seed=seed)
         check_classes(adopted, inputs.classes, path)
         predictions = predictions_of(adopted.model, inputs, Path(folder), threads)
-    scored = quality(predictions.logits, predictions.labels, seed=seed)
+    try:
+        scored = quality(predictions.logits, predictions.labels, seed=seed)
+    except ValueError as wrong:
+        remedy = "Check the labels, and the outputs of the file."
+        raise RecipeError(f"{path.name}: {wrong}", remedy=remedy) from None
     return Evaluation(**dict(scored), data=inputs.part)
 
 

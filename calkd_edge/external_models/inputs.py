@@ -11,7 +11,7 @@ import onnx
 
 from calkd_edge.data import DATASETS
 from calkd_edge.data.images_file import write_images
-from calkd_edge.errors import RecipeError
+from calkd_edge.errors import RecipeError, StageFailed
 from calkd_edge.records import IntArray
 
 ARRAYS_EXAMPLE = "inputs [N, ...] exactly as the model takes them, and labels [N]"
@@ -113,11 +113,18 @@ def images_of(
         )
     test = np.flatnonzero(source.official_test)
     part = "test images" if len(test) else "images"
+    skipped = f"; {len(source.skipped)} other files skipped" if source.skipped else ""
     candidates = test if len(test) else np.arange(len(source.labels))
     used = candidates[_chosen(len(candidates), limit, seed)]
-    write_images(source, used, work / "inputs.npy", broken="refuse", progress=lambda done, total: None)
+    try:
+        write_images(source, used, work / "inputs.npy", broken="refuse", progress=lambda done, total: None)
+    except StageFailed as broken:
+        raise StageFailed(broken.message, remedy="Repair or remove these files.") from None
     return Inputs(
-        work / "inputs.npy", source.labels[used], source.classes, f"{len(used):,} {part} of {Path(data).name}"
+        work / "inputs.npy",
+        source.labels[used],
+        source.classes,
+        f"{len(used):,} {part} of {Path(data).name}{skipped}",
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from calkd_edge.errors import StageFailed
 from calkd_edge.metrics import per_image as scores
-from calkd_edge.onnx_model.ends import Ends, Kind
+from calkd_edge.onnx_model.classifier_output import ClassifierOutput, Kind
 from calkd_edge.records import FloatArray
 
 TOLERANCE = 2e-5
@@ -27,7 +27,7 @@ FORMS: tuple[Kind, ...] = ("logits", "softmax", "log_softmax")
 def check_returned(
     before: Mapping[str, FloatArray],
     after: Mapping[str, FloatArray],
-    ends: Ends,
+    ends: ClassifierOutput,
     *,
     raw: FloatArray,
     calibrated: FloatArray,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.metrics.given import checked_probabilities
+from calkd_edge.metrics.inputs import checked_probabilities
 from calkd_edge.records import FloatArray, IntArray
 
 CSV_EXAMPLE = "label,logit:cat,logit:dog"

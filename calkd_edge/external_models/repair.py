@@ -29,11 +29,11 @@ from calkd_edge.files import replacing, sha256_of
 from calkd_edge.metrics import intervals, quality
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.onnx_model.adopt import check_names
-from calkd_edge.onnx_model.ends import Ends, find_ends
-from calkd_edge.onnx_model.fold import Folded, Place, fold_at
+from calkd_edge.onnx_model.classifier_output import ClassifierOutput, find_output
+from calkd_edge.onnx_model.fold import Folded, LogitsValue, fold_at
 from calkd_edge.onnx_model.graph import copy_of
+from calkd_edge.onnx_model.logit_readers import computes_label_separately, refuse_other_readers
 from calkd_edge.onnx_model.read import read_onnx
-from calkd_edge.onnx_model.readers import labels_are_made_elsewhere, refuse_other_readers
 from calkd_edge.records import (
     Affine,
     Calibration,
@@ -94,9 +94,9 @@ def repair(
     """
     reading = reading or Reading()
     loaded, sha256 = read_onnx(model), sha256_of(model)
-    ends = find_ends(loaded, output=reading.output, scores=reading.scores)
+    ends = find_output(loaded, output=reading.output, scores=reading.scores)
     refuse_other_readers(loaded, ends)
-    if labels_are_made_elsewhere(loaded, ends) and options.method not in ("temperature", "constant"):
+    if computes_label_separately(loaded, ends) and options.method not in ("temperature", "constant"):
         raise RecipeError(
             f"--method {options.method} can change predictions, but the file's label output would not follow",
             remedy="Use temperature, which changes none.",
@@ -132,11 +132,12 @@ def repair(
     return record.model_copy(update=changes)
 
 
-def folded_copy(model: onnx.ModelProto, ends: Ends, affine: Affine) -> tuple[onnx.ModelProto, Folded]:
+def folded_copy(
+    model: onnx.ModelProto, ends: ClassifierOutput, affine: Affine
+) -> tuple[onnx.ModelProto, Folded]:
     """The same file with the map inside, and how it was folded."""
     folded = copy_of(model)
-    end = Place(ends.logits, ends.classes, ends.half, ends.places, ends.kind == "probabilities")
-    return folded, fold_at(folded, affine, end)
+    return folded, fold_at(folded, affine, LogitsValue.of(ends))
 
 
 @dataclass(frozen=True)

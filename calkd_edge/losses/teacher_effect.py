@@ -17,7 +17,7 @@ def common_scale(affine: Affine) -> float | None:
     scale, classes = affine.scale, len(affine.bias)
     if len(set(affine.bias)) > 1:
         return None
-    if classes > 1 and len(scale) == classes**2:
+    if affine.kind(classes) == "matrix":
         off_diagonal = {value for index, value in enumerate(scale) if index % (classes + 1)}
         scale = scale[:: classes + 1] if off_diagonal == {0.0} else ()
     return scale[0] if len(set(scale)) == 1 else None

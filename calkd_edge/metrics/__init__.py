@@ -1,8 +1,8 @@
-"""What a classifier's answers are worth: how right they are, and how well its confidence says so.
+"""Metrics of a classifier: accuracy, proper scores, and calibration of its confidence.
 
 In scope: figures with their bounds, from logits and labels, or from confidences and outcomes alone. Out of
-scope: fitting what ships, gates, files; torch and onnx. Whether a number is a logit or a probability is said
-by the function's name and never guessed from values.
+scope: fitting calibrations, gates, files; torch and onnx. The name of a function says whether it reads logits
+or probabilities; it never guesses from values.
 """
 
 from calkd_edge.metrics.binned import (

@@ -1,7 +1,7 @@
-"""Calibration errors over bins of confidence: ECE and its kin, on one confidence and one outcome each.
+"""Calibration errors over bins of confidence, such as ECE, from one confidence and outcome per prediction.
 
-All sums are float64, bins are fixed before anything is summed. Every one of them is biased upward when
-predictions are few, but for the debiased one.
+All sums are float64, and bins are fixed before anything is summed. All errors except the debiased one are
+biased upward when predictions are few.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calkd_edge.metrics import intervals
-from calkd_edge.metrics.given import Floats, Ints, checked_pairs
+from calkd_edge.metrics.inputs import Floats, Ints, checked_pairs
 from calkd_edge.records import ReliabilityBin
 
 Scheme = Literal["width", "mass"]
@@ -20,7 +20,7 @@ BINS = 15
 
 
 def equal_width_bins(confidence: Floats, bins: int) -> Ints:
-    """The bin (lower, upper] of each value among `bins` equal parts of 0..1; 0 is in the first.
+    """The bin (lower, upper] of each value among `bins` equal parts of 0..1; 0 is in the first bin.
 
     Raises:
         ValueError: a value outside 0..1, beyond rounding.
@@ -32,14 +32,14 @@ def equal_width_bins(confidence: Floats, bins: int) -> Ints:
 
 
 def equal_mass_bins(values: Floats, bins: int) -> Ints:
-    """The bin of each value among at most `bins` of equally many predictions; tied values share one."""
+    """The bin of each value among at most `bins` of equally many predictions; tied values share a bin."""
     ordered = np.sort(values)
     cuts = np.linspace(0, len(values), min(bins, len(values)) + 1)[1:-1].round().astype(np.int64)
     return np.searchsorted(ordered[cuts - 1], values, side="left").astype(np.int64)
 
 
 class Parts(NamedTuple):
-    """ECE and what it is made of: bins more confident than right, and less."""
+    """ECE and its parts: bins whose confidence is above their accuracy, and below."""
 
     error: float
     over: float
@@ -52,17 +52,17 @@ def expected_calibration_error(
     """Mean gap between confidence and accuracy over bins, in 0..1.
 
     Equal-width bins are (lower, upper], 0 falls into the first; equal-mass bins hold equally many predictions
-    but for ties, which share one. Empty bins weigh nothing. Biased upward when predictions are few: compare
-    only at equal N and bins.
+    except for ties, which share a bin. Empty bins have no weight. Biased upward when predictions are few:
+    compare only at equal N and bins.
 
     Args:
         confidence: [N], the probability of each predicted class (after softmax).
         correct: [N] bool, whether it was the label.
-        bins: how many bins.
+        bins: number of bins.
         scheme: width or mass.
 
     Raises:
-        ValueError: see `given.checked_pairs`.
+        ValueError: see `inputs.checked_pairs`.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 3; equal mass: Nguyen and
     O'Connor, EMNLP 2015.
@@ -73,7 +73,7 @@ def expected_calibration_error(
 def calibration_error_parts(
     confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS, scheme: Scheme = "width"
 ) -> Parts:
-    """`expected_calibration_error` with its overconfident and underconfident parts, which sum to it."""
+    """The expected calibration error with its overconfident and underconfident parts, which sum to it."""
     tally = _tally(confidence, correct, bins, scheme)
     over = float(np.maximum(tally.gaps, 0.0).sum() / tally.total)
     under = float(np.maximum(-tally.gaps, 0.0).sum() / tally.total)
@@ -85,7 +85,7 @@ def root_mean_squared_calibration_error(
 ) -> float:
     """The root of the mean squared gap between confidence and accuracy over bins, in 0..1.
 
-    Never below ECE, and more biased than it when predictions are few.
+    Never below ECE, and more biased when predictions are few.
 
     Source: Kumar et al., "Verified Uncertainty Calibration", NeurIPS 2019 (arXiv 1909.10155), definition 2.1.
     """
@@ -99,8 +99,8 @@ def debiased_calibration_error(
 ) -> float:
     """The root of the mean squared gap over bins, less what the variance of accuracy alone would show.
 
-    Each bin gives off accuracy (1 - accuracy) / (n - 1); a bin with one prediction cannot tell its variance
-    and counts as 0. A sum below 0 is 0. Duplicating the data changes it, as it must.
+    Subtracts accuracy (1 - accuracy) / (n - 1) in each bin; a bin with one prediction has no estimate of its
+    variance and counts as 0. A sum below 0 is 0. Duplicating the data changes the result.
 
     Source: Kumar et al., NeurIPS 2019 (arXiv 1909.10155), definition 4.1 and its plug-in; equal mass after
     Roelofs et al., AISTATS 2022 (arXiv 2012.08668).
@@ -115,7 +115,7 @@ def debiased_calibration_error(
 def maximum_calibration_error(confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS) -> float:
     """The largest gap between confidence and accuracy in any equal-width bin, in 0..1.
 
-    One bin with three predictions decides it: to be read, never to be gated on.
+    A single bin with three predictions can decide it: do not use it in a gate.
 
     Source: Naeini et al., AAAI 2015.
     """
@@ -125,7 +125,7 @@ def maximum_calibration_error(confidence: ArrayLike, correct: ArrayLike, *, bins
 
 
 def noise_floor(confidence: ArrayLike, *, bins: int = BINS) -> float:
-    """The ECE that perfect calibration with these confidences shows by chance on this many predictions.
+    """The expected ECE of perfect calibration with these confidences: chance on this many predictions.
 
     sqrt(2/pi) sum_b sqrt(v_b) / N with v_b = sum of p(1-p) in bin b: each bin's gap is nearly normal.
     """
@@ -139,29 +139,29 @@ def reliability_bins(
 ) -> tuple[ReliabilityBin, ...]:
     """The bins of a reliability diagram, equal width, with Wilson bounds on their accuracy."""
     values, outcomes = checked_pairs(confidence, correct)
-    place = equal_width_bins(values, bins)
+    bin_of = equal_width_bins(values, bins)
     edges = np.linspace(0.0, 1.0, bins + 1)
-    out = []
-    for b in range(bins):
-        inside = place == b
-        n = int(inside.sum())
-        accuracy = intervals.wilson(int(outcomes[inside].sum()), n) if n else None
-        out.append(
+    rows = []
+    for number in range(bins):
+        inside = bin_of == number
+        images = int(inside.sum())
+        accuracy = intervals.wilson(int(outcomes[inside].sum()), images) if images else None
+        rows.append(
             ReliabilityBin(
-                low_edge=float(edges[b]),
-                high_edge=float(edges[b + 1]),
-                images=n,
-                mean_confidence=float(values[inside].mean()) if n else None,
+                low_edge=float(edges[number]),
+                high_edge=float(edges[number + 1]),
+                images=images,
+                mean_confidence=float(values[inside].mean()) if images else None,
                 accuracy=accuracy and accuracy.value,
                 accuracy_low=accuracy and accuracy.low,
                 accuracy_high=accuracy and accuracy.high,
             )
         )
-    return tuple(out)
+    return tuple(rows)
 
 
 class _Tally(NamedTuple):
-    """Per bin: how many predictions, how many right, and the sum of confidence - correct."""
+    """By bin: the number of predictions, of right ones, and the sum of confidence - correct."""
 
     counts: Floats
     hits: Floats
@@ -171,9 +171,9 @@ class _Tally(NamedTuple):
 
 def _tally(confidence: ArrayLike, correct: ArrayLike, bins: int, scheme: Scheme) -> _Tally:
     values, outcomes = checked_pairs(confidence, correct)
-    place = (equal_width_bins if scheme == "width" else equal_mass_bins)(values, bins)
+    bin_of = (equal_width_bins if scheme == "width" else equal_mass_bins)(values, bins)
     counts, hits, gaps = (
-        np.bincount(place, weights=weights, minlength=bins).astype(np.float64)
+        np.bincount(bin_of, weights=weights, minlength=bins).astype(np.float64)
         for weights in (None, outcomes.astype(np.float64), values - outcomes)
     )
     return _Tally(counts, hits, gaps, len(values))

@@ -1,4 +1,4 @@
-"""What chance alone would show: can the outcomes be drawn from the confidences themselves?"""
+"""A test of calibration against chance: could the outcomes be drawn from the confidences themselves?"""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calkd_edge.metrics.binned import BINS, equal_width_bins
-from calkd_edge.metrics.given import Floats, Ints, checked_pairs
+from calkd_edge.metrics.inputs import Floats, Ints, checked_pairs
 
 RESAMPLES = 1000
 _DRAWS_AT_ONCE = 1 << 20
 
 
 class Consistency(NamedTuple):
-    """An ECE against those that perfect calibration with the same confidences would show.
+    """An ECE compared with those of perfect calibration at the same confidences.
 
     Attributes:
-        error: the ECE found.
+        error: the measured ECE.
         floor: mean ECE of perfect calibration.
-        floor_95: what it exceeds in 5 of 100 samples.
-        p_value: the share of such samples, and this one, that show as much; small: it is miscalibrated.
+        floor_95: the ECE that perfect calibration exceeds in 5 of 100 samples.
+        p_value: the share of samples, this one included, with an ECE as large; small: miscalibrated.
     """
 
     error: float
@@ -35,36 +35,36 @@ def consistency(
 ) -> Consistency:
     """Test whether outcomes could be drawn from the confidences themselves.
 
-    Outcomes are drawn anew, each with its own confidence as its chance, and ECE is taken of each draw with
-    the same equal-width bins. Exact but for the number of draws; no normal approximation.
+    Draws outcomes, each with its confidence as probability, and computes the ECE of each draw with the same
+    equal-width bins. Exact except for the number of draws; no normal approximation.
 
     Args:
         confidence: [N] in 0..1.
         correct: [N] bool.
         bins: equal-width bins.
-        resamples: how many draws; the smallest p-value is 1/(resamples + 1).
+        resamples: number of draws; the smallest p-value is 1/(resamples + 1).
         seed: of the draws.
 
     Raises:
-        ValueError: see `given.checked_pairs`.
+        ValueError: see `inputs.checked_pairs`.
 
     Source: Broecker and Smith, Weather and Forecasting 22 (2007), 651-661; Vaicenavicius et al., AISTATS 2019
     (arXiv 1902.06977).
     """
     values, outcomes = checked_pairs(confidence, correct)
     order = np.argsort(equal_width_bins(values, bins), kind="stable")
-    place, sorted_values = equal_width_bins(values, bins)[order], values[order]
-    starts = np.flatnonzero(np.diff(place, prepend=-1)).astype(np.int64)
+    bin_of, sorted_values = equal_width_bins(values, bins)[order], values[order]
+    starts = np.flatnonzero(np.diff(bin_of, prepend=-1)).astype(np.int64)
     expected = np.add.reduceat(sorted_values, starts)
-    found = float(np.abs(expected - np.add.reduceat(outcomes[order].astype(np.float64), starts)).sum())
+    gap_sum = float(np.abs(expected - np.add.reduceat(outcomes[order].astype(np.float64), starts)).sum())
     generator = np.random.default_rng(seed)
     drawn = _resampled(sorted_values, starts, expected, resamples, generator)
     n = len(values)
     return Consistency(
-        error=found / n,
+        error=gap_sum / n,
         floor=float(drawn.mean() / n),
         floor_95=float(np.quantile(drawn, 0.95) / n),
-        p_value=float((1 + (drawn >= found * (1 - 1e-12)).sum()) / (1 + resamples)),
+        p_value=float((1 + (drawn >= gap_sum * (1 - 1e-12)).sum()) / (1 + resamples)),
     )
 
 

@@ -1,7 +1,7 @@
-"""The one inverse temperature that fits many logits best, in a few passes over them.
+"""The best inverse temperature of many logits, in a few passes over them.
 
-In scope: the beta = 1/T of smallest NLL, why there may be none, and its standard error; logits that lie on
-disk. Out of scope: other maps, files, verdicts; everything but numpy.
+In scope: the beta = 1/T of smallest NLL, the reason why there may be none, and its standard error;
+memory-mapped logits. Out of scope: other maps, files, verdicts; everything but numpy.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from calkd_edge.metrics import per_image as scores
 
 Status = Literal["ok", "separable", "anti", "flat", "extreme"]
 
 LARGEST_LOG_TEMPERATURE = math.log(100.0)
-"""A temperature outside 1/100 .. 100 is called extreme and not used."""
+"""A temperature outside 1/100 .. 100 gets the status extreme and is not used."""
 
 NEWTON_IS_DONE = 1e-7
-"""A Newton step in log(beta) this small leaves an error of about its square."""
+"""After a Newton step in log(beta) this small, the error is about its square."""
 
 LONGEST_LEAP = 2.0
-"""Of one step in log(beta), while only one side of the optimum is known."""
+"""The largest step in log(beta) while only one side of the optimum is known."""
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 _CHUNK_ELEMENTS = 1 << 18
 _THREADS_FROM_ELEMENTS = 1 << 23
@@ -48,7 +48,7 @@ class TemperatureSolution:
         se_log_beta: standard error of log(beta), equal to that of log(T); None when the status is not ok.
         nll_before: mean NLL at beta = 1, in nats.
         nll_after: mean NLL at `beta`.
-        passes: how often all rows were read.
+        passes: number of times that all rows were read.
     """
 
     beta: float
@@ -71,17 +71,18 @@ class _Slope(NamedTuple):
 def best_inverse_temperature(
     logits: ArrayLike, labels: ArrayLike, *, start: float | None = None
 ) -> TemperatureSolution:
-    """The beta = 1/T of smallest mean NLL, found by safeguarded Newton steps in log(beta).
+    """Find the beta = 1/T of smallest mean NLL by safeguarded Newton steps in log(beta).
 
-    NLL is convex in beta, so its slope has at most one root; each step that would leave what is known to hold
-    the root is a bisection. There is no learning rate and no step limit that could leave it half-way. Classes
-    at -inf contribute nothing. Many rows are first fitted on a hundredth of them, so that three or four
-    passes over all suffice; they are read in chunks, so that a memory-mapped array of any size will do.
+    NLL is convex in beta, so its slope has at most one root; a step that would leave the interval known to
+    hold the root is replaced by a bisection. There is no learning rate and no step limit, so the search does
+    not stop early. Classes at -inf contribute nothing. Many rows are first fitted on a hundredth of them, so
+    that three or four passes over all suffice; rows are read in chunks, so that a memory-mapped array of any
+    size is supported.
 
     Args:
         logits: [N, C] float16, float32 or float64. float16 is computed in float32 and summed in float64.
         labels: [N].
-        start: where to begin; only speed depends on it.
+        start: first value of beta; only speed depends on it.
 
     Raises:
         ValueError: see `scores.checked`.
@@ -90,32 +91,32 @@ def best_inverse_temperature(
     """
     values, answers = scores.checked_shapes(logits, labels, also=(np.float16,))
     rows = _Rows(values, answers)
-    before, status = rows.first_look()
+    before, status = rows.first_pass()
     if status != "ok":
         return TemperatureSolution(1.0, status, None, before.nll, before.nll, rows.passes)
     if start is None:
         start = _from_a_sample(values, answers)
-    found = _root(rows, before, start)
-    if found is None:
+    root = _root(rows, before, start)
+    if root is None:
         return TemperatureSolution(1.0, "extreme", None, before.nll, before.nll, rows.passes)
-    beta, at = found
+    beta, at = root
     se = math.sqrt(at.squared / len(values)) / (at.second * beta) if at.second > 0 else None
     return TemperatureSolution(beta, "ok", se, before.nll, at.nll, rows.passes)
 
 
-def _from_a_sample(values: NDArray[Any], answers: scores.Ints) -> float:
-    """The best beta of every hundredth row where there are many, else 1."""
+def _from_a_sample(values: scores.FloatingArray, answers: scores.Ints) -> float:
+    """The best beta of every hundredth row where there are many rows, else 1."""
     if values.size < _SAMPLE_FROM_ELEMENTS:
         return 1.0
     few = slice(None, None, _SAMPLE_SHARE)
     return best_inverse_temperature(np.ascontiguousarray(values[few]), answers[few], start=1.0).beta
 
 
-def _root(rows: _Rows, at_one: _Slope, start: float) -> tuple[float, _Slope] | None:
+def _root(rows: _Rows, unscaled: _Slope, start: float) -> tuple[float, _Slope] | None:
     """The root of the slope in log(beta), or None when it lies beyond the largest temperature."""
     edge = LARGEST_LOG_TEMPERATURE
-    low, high = (0.0, math.inf) if at_one.first < 0.0 else (-math.inf, 0.0)
-    u, at = 0.0, at_one
+    low, high = (0.0, math.inf) if unscaled.first < 0.0 else (-math.inf, 0.0)
+    u, at = 0.0, unscaled
     if start != 1.0:
         u = min(max(math.log(start), -edge), edge)
         at = rows.slope(math.exp(u))
@@ -135,7 +136,7 @@ def _root(rows: _Rows, at_one: _Slope, start: float) -> tuple[float, _Slope] | N
 
 
 def _next(u: float, step: float, low: float, high: float) -> float:
-    """Where to look next: a Newton step that stays where the root is, else half-way, else a leap."""
+    """The next log(beta): a Newton step inside the interval of the root, else its middle, else a leap."""
     edge = LARGEST_LOG_TEMPERATURE
     inner_low, inner_high = max(low, -edge), min(high, edge)
     moved = u + step
@@ -147,21 +148,21 @@ def _next(u: float, step: float, low: float, high: float) -> float:
 
 
 class _Rows:
-    """All rows of a problem, read chunk by chunk, in several threads when they are many.
+    """All rows of a problem, read in chunks, by several threads where there are many rows.
 
     Sums of chunks are added in their order, so that the number of threads changes nothing.
     """
 
-    def __init__(self, values: NDArray[Any], answers: scores.Ints) -> None:
+    def __init__(self, values: scores.FloatingArray, answers: scores.Ints) -> None:
         self._values, self._answers = values, answers
         self._type = np.float32 if values.dtype == np.float16 else np.float64
         self._threads = min(os.cpu_count() or 1, 8) if values.size >= _THREADS_FROM_ELEMENTS else 1
         self.passes = 0
 
-    def first_look(self) -> tuple[_Slope, Status]:
-        """The slope at beta = 1, and whether there can be an optimum."""
+    def first_pass(self) -> tuple[_Slope, Status]:
+        """The slope at beta = 1, and whether there is an optimum."""
         sums, flat, all_right, slope_at_zero = np.zeros(4), True, True, 0.0
-        for part, facts in self._each(self._first_look_at):
+        for part, facts in self._each(self._first_pass_over):
             sums += part
             flat &= facts.flat
             all_right &= facts.all_right
@@ -182,7 +183,7 @@ class _Rows:
             sums += part
         return _Slope(*(sums / len(self._values)).tolist())
 
-    def _each(self, work: Callable[[slice], Answer]) -> Iterator[Answer]:
+    def _each(self, work: Callable[[slice], Result]) -> Iterator[Result]:
         step = max(1, _CHUNK_ELEMENTS // self._values.shape[1])
         chunks = [slice(start, start + step) for start in range(0, len(self._values), step)]
         self.passes += 1
@@ -192,15 +193,15 @@ class _Rows:
         with ThreadPoolExecutor(self._threads) as pool:
             yield from pool.map(work, chunks)
 
-    def _shifted(self, rows: slice) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Logits less their row's largest, and the label's own."""
-        z: NDArray[Any] = self._values[rows].astype(self._type)
+    def _shifted(self, rows: slice) -> tuple[scores.FloatingArray, scores.FloatingArray]:
+        """Logits minus the largest of their row, and the label's logit of that."""
+        z: scores.FloatingArray = self._values[rows].astype(self._type)
         z = z - z.max(axis=1, keepdims=True)
         return z, z[np.arange(len(z)), self._answers[rows]]
 
-    def _first_look_at(self, rows: slice) -> tuple[scores.Floats, _Facts]:
+    def _first_pass_over(self, rows: slice) -> tuple[scores.Floats, _Facts]:
         with np.errstate(invalid="ignore"):
-            z, own = self._shifted(rows)
+            z, label_logit = self._shifted(rows)
             total = float(z.sum(dtype=np.float64))
         if not math.isfinite(total):
             scores.check_values(self._values[rows], self._answers[rows], first_row=rows.start)
@@ -208,11 +209,13 @@ class _Rows:
         lowest = np.where(kept, z, 0.0)
         means = lowest.sum(axis=1, dtype=np.float64) / kept.sum(axis=1)
         facts = _Facts(
-            flat=not lowest.any(), all_right=not own.any(), slope_at_zero=float((means - own).sum())
+            flat=not lowest.any(),
+            all_right=not label_logit.any(),
+            slope_at_zero=float((means - label_logit).sum()),
         )
-        return self._sums(z, own, 1.0), facts
+        return self._sums(z, label_logit, 1.0), facts
 
-    def _sums(self, z: NDArray[Any], own: NDArray[Any], beta: float) -> scores.Floats:
+    def _sums(self, z: scores.FloatingArray, label_logit: scores.FloatingArray, beta: float) -> scores.Floats:
         """Sums over rows of NLL, slope, curvature and squared slope."""
         p = np.exp(z if beta == 1.0 else self._type(beta) * z)
         total = p.sum(axis=1, dtype=np.float64)
@@ -221,14 +224,14 @@ class _Rows:
         p *= z
         mean = p.sum(axis=1, dtype=np.float64) / total
         second = np.einsum("nc,nc->n", p, z).astype(np.float64) / total
-        slope = mean - own
+        slope = mean - label_logit
         variance = second - mean * mean
-        nll = np.log(total) - beta * own.astype(np.float64)
+        nll = np.log(total) - beta * label_logit.astype(np.float64)
         return np.array([nll.sum(), slope.sum(), variance.sum(), (slope * slope).sum()])
 
 
 class _Facts(NamedTuple):
-    """Of some rows: all constant, all right, and the sum of slopes at beta = 0."""
+    """About some rows: whether all are constant, whether all are right, and the sum of slopes at beta = 0."""
 
     flat: bool
     all_right: bool

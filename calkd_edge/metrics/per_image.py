@@ -1,7 +1,7 @@
-"""Numbers about one image each.
+"""Scores of each image: log-softmax, NLL, Brier score, confidence, rank of the label.
 
-In scope: checked logits, log-softmax, NLL, Brier, hits, confidence. Out of scope: means, intervals, verdicts,
-files; everything but numpy. All arithmetic is float64.
+In scope: checked logits and numbers per image. Out of scope: means, intervals, verdicts, files; everything
+but numpy. All arithmetic is float64.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+FloatingArray = NDArray[np.floating[Any]]
+"""Of any floating type: checked inputs are not copied."""
 
 _CHUNK_ELEMENTS = 1 << 18
 
 
-def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], Ints]:
-    """Logits and labels fit to be scored, without a copy where they already are arrays.
+def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[FloatingArray, Ints]:
+    """Check logits and labels; returns them as arrays, without a copy where they are arrays already.
 
     Args:
         logits: [N, C] float32 or float64, raw scores. -inf marks a class that a row excludes.
@@ -29,8 +31,8 @@ def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], Ints]:
 
     Raises:
         ValueError: no rows, fewer than two classes, wrong shapes, another dtype (float16 sums lose counts),
-            a NaN, a +inf, a row that excludes every class, or a label that is out of range or excluded by
-            its own row.
+            a NaN, a +inf, a row that excludes every class, or a label that is out of range or excluded in
+            its row.
     """
     scores, answers = checked_shapes(logits, labels)
     with np.errstate(invalid="ignore"):
@@ -42,24 +44,24 @@ def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], Ints]:
 
 def checked_shapes(
     logits: ArrayLike, labels: ArrayLike, *, also: tuple[type, ...] = ()
-) -> tuple[NDArray[Any], Ints]:
-    """`checked` without a look at the logits' values, which `check_values` takes chunk by chunk.
+) -> tuple[FloatingArray, Ints]:
+    """Check shapes, types and labels as `checked` does, but not the logits' values; see `check_values`.
 
     Args:
         logits: [N, C]; a memory-mapped array is not read.
         labels: [N] integers.
-        also: further dtypes that the caller does not sum as they are.
+        also: further dtypes, which the caller converts before it sums.
     """
     scores, answers = np.asarray(logits), np.asarray(labels)
     if scores.ndim != 2 or answers.ndim != 1 or len(scores) != len(answers):
         raise ValueError(f"logits must be [N, C] and labels [N], got {scores.shape} and {answers.shape}")
     if len(scores) == 0 or scores.shape[1] < 2:
         raise ValueError(
-            f"nothing to score: logits are {scores.shape}; at least 1 row and 2 classes are needed"
+            f"nothing to score: logits are {scores.shape}, and at least 1 row and 2 classes are needed"
         )
     if scores.dtype not in (np.float32, np.float64, *also):
         raise ValueError(
-            f"logits are {scores.dtype}; give float32 or float64, converted where they are produced"
+            f"logits are {scores.dtype}; convert them to float32 or float64 where they are produced"
         )
     if not np.issubdtype(answers.dtype, np.integer):
         raise ValueError(f"labels are {answers.dtype}, not integers")
@@ -71,16 +73,16 @@ def checked_shapes(
     return scores, answers
 
 
-def check_values(scores: NDArray[Any], answers: Ints, *, first_row: int = 0) -> None:
-    """Refuse logits that are NaN or +inf, and labels that their own row excludes.
+def check_values(scores: FloatingArray, answers: Ints, *, first_row: int = 0) -> None:
+    """Refuse logits that are NaN or +inf, and labels that are excluded in their row.
 
     Args:
-        scores: [N, C] checked by shape.
-        answers: [N] likewise.
-        first_row: what their first row is called in a message.
+        scores: [N, C], of checked shape.
+        answers: [N], likewise.
+        first_row: number of the first row, for messages.
 
     Raises:
-        ValueError: with how many rows, and the first.
+        ValueError: with the number of such rows, and the first.
     """
     bad = np.isnan(scores) | (scores == np.inf)
     if bad.any():
@@ -97,7 +99,7 @@ def check_values(scores: NDArray[Any], answers: Ints, *, first_row: int = 0) -> 
 
 
 def log_softmax(logits: ArrayLike) -> Floats:
-    """Log-probabilities, float64 [N, C]; a -inf logit stays -inf. Never log(softmax), which underflows."""
+    """Log-probabilities, float64 [N, C]; a -inf logit stays -inf. Does not underflow as log(softmax) does."""
     scores = np.asarray(logits, dtype=np.float64)
     shifted: Floats = scores - scores.max(axis=1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -114,26 +116,26 @@ def brier_per_image(logits: ArrayLike, labels: ArrayLike) -> Floats:
     """Squared distance of probabilities from the one-hot label, summed over classes: 0..2, float64 [N]."""
     scores, answers = checked(logits, labels)
 
-    def one_chunk(log_p: Floats, y: Ints) -> Floats:
+    def brier_of_chunk(log_p: Floats, y: Ints) -> Floats:
         p = np.exp(log_p)
         p[np.arange(len(y)), y] -= 1.0
         return np.asarray((p * p).sum(axis=1), dtype=np.float64)
 
-    return _per_chunk(scores, answers, one_chunk)
+    return _per_chunk(scores, answers, brier_of_chunk)
 
 
-def _per_chunk(scores: NDArray[Any], answers: Ints, figure: Callable[[Floats, Ints], Floats]) -> Floats:
+def _per_chunk(scores: FloatingArray, answers: Ints, figure: Callable[[Floats, Ints], Floats]) -> Floats:
     parts = [figure(log_softmax(scores[rows]), answers[rows]) for rows in _chunks(scores)]
     return np.concatenate(parts).astype(np.float64)
 
 
-def _chunks(scores: NDArray[Any]) -> Iterator[slice]:
+def _chunks(scores: FloatingArray) -> Iterator[slice]:
     step = max(1, _CHUNK_ELEMENTS // scores.shape[1])
     return (slice(start, start + step) for start in range(0, len(scores), step))
 
 
 def top1(logits: ArrayLike) -> Ints:
-    """The predicted class of each row, [N]; among tied maxima the first."""
+    """The predicted class of each row, [N]; the first of tied maxima."""
     return np.asarray(np.argmax(np.asarray(logits), axis=1), dtype=np.int64)
 
 
@@ -148,8 +150,10 @@ def confidence(logits: ArrayLike) -> Floats:
 
 
 def label_rank(logits: ArrayLike, labels: ArrayLike) -> Ints:
-    """How many classes stand before the label, [N]: 0 is a top-1 hit; of ties the lower index leads."""
+    """The number of classes ranked before the label, [N]: 0 is a top-1 hit; of ties the lower index leads."""
     scores, answers = checked(logits, labels)
-    own = scores[np.arange(len(scores)), answers][:, None]
+    label_logit = scores[np.arange(len(scores)), answers][:, None]
     before = np.arange(scores.shape[1])[None, :] < answers[:, None]
-    return np.asarray(((scores > own) | ((scores == own) & before)).sum(axis=1), dtype=np.int64)
+    return np.asarray(
+        ((scores > label_logit) | ((scores == label_logit) & before)).sum(axis=1), dtype=np.int64
+    )

@@ -1,4 +1,4 @@
-"""Proper scores, split into what calibration could mend and what it could not."""
+"""Proper scores, split into the part that calibration can fix and the part that it cannot."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calkd_edge.metrics import per_image as scores
-from calkd_edge.metrics.given import checked_pairs
+from calkd_edge.metrics.inputs import checked_pairs
 from calkd_edge.metrics.inverse_temperature import best_inverse_temperature
 
 
 class ProperSplit(NamedTuple):
-    """Mean NLL in nats, and its two parts: what one temperature could still mend, and what remains."""
+    """Mean NLL in nats, and its two parts: what a temperature can still fix, and the rest."""
 
     nll: float
     calibration: float
@@ -21,15 +21,15 @@ class ProperSplit(NamedTuple):
 
 
 def nll_split(logits: ArrayLike, labels: ArrayLike, *, folds: int = 5, seed: int = 0) -> ProperSplit:
-    """NLL = calibration + refinement, with the calibration part cross-fitted over `folds`.
+    """Split NLL into calibration + refinement, with the calibration part cross-fitted over `folds`.
 
-    Each fold is scored at the temperature of the others, so noise does not pass for a gain; the calibration
-    part may be slightly negative. A fold without an optimum is scored as it is.
+    Each fold is scored at the temperature of the others, so noise does not count as a gain; the calibration
+    part may be slightly negative. A fold without an optimum is scored without a temperature.
 
     Args:
         logits: [N, C] raw scores.
         labels: [N].
-        folds: how many; fewer when images are fewer.
+        folds: their number; fewer when images are fewer.
         seed: of the partition.
 
     Raises:
@@ -57,7 +57,7 @@ def nll_split(logits: ArrayLike, labels: ArrayLike, *, folds: int = 5, seed: int
 
 
 def brier_toplabel(confidence: ArrayLike, correct: ArrayLike) -> float:
-    """Mean of (confidence - correct)^2 of the predicted class, 0..1: another number than Brier over classes.
+    """Mean of (confidence - correct)^2 of the predicted class, 0..1: not the Brier score over classes.
 
     Source: Brier, Monthly Weather Review 78 (1950), of the event "the prediction is right".
     """

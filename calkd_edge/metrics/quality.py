@@ -1,19 +1,20 @@
-"""Every figure of one classifier on one set of images, from logits and labels: one `Quality`."""
+"""All figures of a classifier on a set of images, from logits and labels, as one `Quality`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from calkd_edge.metrics import binned, intervals, selective, unbinned
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.metrics.binned import equal_mass_bins, equal_width_bins
 from calkd_edge.metrics.chance import consistency
-from calkd_edge.metrics.given import Bools, Floats, Ints, checked_pairs
+from calkd_edge.metrics.inputs import Bools, Floats, Ints, checked_pairs
 from calkd_edge.metrics.intervals import BinnedError, Bounds
+from calkd_edge.metrics.per_image import FloatingArray
 from calkd_edge.metrics.proper import ProperSplit, brier_toplabel, nll_split
 from calkd_edge.records import ConfidenceFigures, Estimate, Quality
 
@@ -31,17 +32,17 @@ def quality(
     thresholds: Sequence[float] = (),
     probabilities: ArrayLike | None = None,
 ) -> Quality:
-    """Every quality figure of one model on one set of images, with bounds.
+    """Compute every quality figure of a model on a set of images, with bounds.
 
     top5 is certain (1, 1, 1) with five classes or fewer. ECE and ACE have one-sided bounds for the
-    population error of the same bins; at few images they are mostly noise, and `ece_floor` says how much.
+    population error of the same bins; with few images they are mostly noise, whose size is `ece_floor`.
 
     Args:
         logits: [N, C] float32 or float64; -inf marks an excluded class.
         labels: [N].
         bins: equal-width bins of ECE, and equal-mass bins of both ACE.
         seed: of every resampling.
-        thresholds: on confidence; what each takes and how much of it is right.
+        thresholds: on confidence; for each, the coverage and the precision are computed.
         probabilities: [N, C] as the model returned them, which is what a user's threshold reads; those of the
             logits when None.
 
@@ -90,11 +91,11 @@ def ece_with_bounds(
     Args:
         confidence: [N] in 0..1.
         correct: [N] bool.
-        bins: how many.
+        bins: their number.
         seed: of the resampling.
 
     Raises:
-        ValueError: see `given.checked_pairs`.
+        ValueError: see `inputs.checked_pairs`.
     """
     values, hit = checked_pairs(confidence, correct)
     return _error_estimate([_problem(values, hit, equal_width_bins(values, bins), bins, seed)])
@@ -120,11 +121,11 @@ def _figures(
     )
 
 
-def _problem(confidence: Floats, hit: Bools, place: Ints, bins: int, seed: int) -> BinnedError:
+def _problem(confidence: Floats, hit: Bools, bin_of: Ints, bins: int, seed: int) -> BinnedError:
     return intervals.binned_error(
         confidence,
         hit,
-        place,
+        bin_of,
         number=bins,
         resamples=TOPLABEL_RESAMPLES,
         generator=np.random.default_rng(seed),
@@ -132,37 +133,40 @@ def _problem(confidence: Floats, hit: Bools, place: Ints, bins: int, seed: int) 
 
 
 def _classwise(
-    values: NDArray[Any], answers: Ints, *, bins: int, seed: int
+    values: FloatingArray, answers: Ints, *, bins: int, seed: int
 ) -> tuple[list[BinnedError], float]:
-    """One problem of equal mass per class, and the mean over classes of the equal-width error."""
+    """The equal-mass error of each class, and the mean over classes of the equal-width error."""
     log_p = np.ascontiguousarray(scores.log_softmax(values).T)
     generator = np.random.default_rng(seed)
     adaptive, static = [], []
     for c, column in enumerate(log_p):
         p, is_c = np.exp(column), answers == c
-        place = equal_mass_bins(p, bins)
+        bin_of = equal_mass_bins(p, bins)
         adaptive.append(
             intervals.binned_error(
-                p, is_c, place, number=bins, resamples=CLASSWISE_RESAMPLES, generator=generator
+                p, is_c, bin_of, number=bins, resamples=CLASSWISE_RESAMPLES, generator=generator
             )
         )
         static.append(binned.calibration_error_parts(p, is_c, bins=bins).error)
     return adaptive, float(np.mean(static))
 
 
-def _error_estimate(problems: list[BinnedError], *, part: str = "both") -> Estimate:
-    """The mean of binned errors with bounds; for one problem and `part`, its over- or underconfident part."""
-    over = float(np.mean([one.over for one in problems]))
-    under = float(np.mean([one.under for one in problems]))
-    floor = float(np.mean([one.floor for one in problems]))
-    again = [
-        float(np.mean([one.resampled_over for one in problems])),
-        float(np.mean([one.resampled_under for one in problems])),
-    ]
-    influence = np.mean([one.influence for one in problems], axis=0)
+def _error_estimate(
+    problems: list[BinnedError], *, part: Literal["both", "over", "under"] = "both"
+) -> Estimate:
+    """The mean of binned errors with bounds, or of their over- or underconfident `part`."""
+    over = float(np.mean([problem.over for problem in problems]))
+    under = float(np.mean([problem.under for problem in problems]))
+    floor = float(np.mean([problem.floor for problem in problems]))
+    resampled_over = float(np.mean([problem.resampled_over for problem in problems]))
+    resampled_under = float(np.mean([problem.resampled_under for problem in problems]))
+    influence = np.mean([problem.influence for problem in problems], axis=0)
     sd = float(influence.std() / np.sqrt(len(influence)))
-    figure = {"both": (over + under, floor, sum(again)), "over": (over, floor / 2, again[0])}
-    value, noise, resampled = figure.get(part, (under, floor / 2, again[1]))
+    value, noise, resampled = {
+        "both": (over + under, floor, resampled_over + resampled_under),
+        "over": (over, floor / 2, resampled_over),
+        "under": (under, floor / 2, resampled_under),
+    }[part]
     return _estimate(intervals.calibration_error_bounds(value, floor=noise, resampled=resampled, sd=sd))
 
 

@@ -1,4 +1,4 @@
-"""How well confidence tells right answers from wrong ones, and what a threshold on it takes and keeps."""
+"""Selective prediction: how well confidence separates right from wrong, and figures at a threshold."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calkd_edge.metrics import intervals
-from calkd_edge.metrics.given import checked_pairs
+from calkd_edge.metrics.inputs import checked_pairs
 from calkd_edge.records import AtThreshold, Estimate
 
 
 def auroc_of_correctness(confidence: ArrayLike, correct: ArrayLike) -> float | None:
-    """The probability that a right answer is more confident than a wrong one, ties counting half.
+    """The probability that a right prediction is more confident than a wrong one, ties counting half.
 
-    None when all answers are right or all are wrong: there is no pair to compare.
+    None when all predictions are right or all are wrong: there is no pair to compare.
 
     Source: Mann and Whitney (1947): the area under the ROC curve is their U over the number of pairs.
     """
@@ -28,10 +28,9 @@ def auroc_of_correctness(confidence: ArrayLike, correct: ArrayLike) -> float | N
 
 
 def area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> float:
-    """The mean error rate among the k most confident answers, over k = 1..N; 0 is best.
+    """The mean error rate among the k most confident predictions, over k = 1..N; 0 is best.
 
-    Tied answers come in any order with equal chance, and their mean is taken, so that the order of rows does
-    not matter.
+    Takes the mean over all orders of tied predictions, so that the order of rows does not matter.
 
     Source: Geifman et al., "Bias-Reduced Uncertainty Estimation", ICLR 2019 (arXiv 1805.08206).
     """
@@ -43,16 +42,16 @@ def area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> float
 
 
 def at_threshold(confidence: ArrayLike, correct: ArrayLike, threshold: float) -> AtThreshold:
-    """What a threshold takes: the share of predictions at or above it, and how many of those are right.
+    """The share of predictions at or above a threshold (coverage), and the share of those that is right.
 
     Bounds: Wilson's score interval. The precision is None when nothing reaches the threshold.
 
     Raises:
-        ValueError: see `given.checked_pairs`; also a threshold outside 0..1.
+        ValueError: see `inputs.checked_pairs`; also a threshold outside 0..1.
     """
     values, outcomes = checked_pairs(confidence, correct)
     if not 0.0 <= threshold <= 1.0:
-        raise ValueError(f"a threshold on confidence lies in 0..1, got {threshold}")
+        raise ValueError(f"a threshold on confidence must lie in 0..1, got {threshold}")
     taken = values >= threshold
     count = int(taken.sum())
     coverage = intervals.wilson(count, len(values))

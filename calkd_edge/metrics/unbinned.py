@@ -5,34 +5,33 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calkd_edge.metrics.given import Floats, Ints, checked_pairs
+from calkd_edge.metrics.inputs import Floats, Ints, checked_pairs
 
 CELLS = 4096
-"""Of the grid on 0..1 that smECE smooths on; its cells are far narrower than any bandwidth found."""
+"""Of the grid on 0..1 on which smECE smooths; they are far narrower than any bandwidth in practice."""
 
 
 def smooth_calibration_error(confidence: ArrayLike, correct: ArrayLike) -> float:
     """The smooth ECE: the bandwidth s at which the residuals, smoothed with s, have absolute integral s.
 
     Residuals correct - confidence are smoothed by a Gaussian that is reflected at 0 and 1. On a grid of cell
-    centres, reflection is what a cosine transform of the second kind does by itself, so that the cells at the
-    ends weigh as much as any other; a grid with points on 0 and 1 would halve confidences near 1. The
-    absolute integral falls as s grows, so there is one such s. It is not free of bias: chance alone leaves
-    more of it than of ECE.
+    centres, a cosine transform of the second kind reflects, so that the first and last cell have full weight;
+    a grid with points on 0 and 1 would halve confidences near 1. The absolute integral falls as s grows, so
+    there is exactly one such s. It is biased: chance alone contributes more to it than to ECE.
 
     Args:
         confidence: [N] in 0..1.
         correct: [N] bool.
 
     Raises:
-        ValueError: see `given.checked_pairs`.
+        ValueError: see `inputs.checked_pairs`.
 
     Source: Blasiok and Nakkiran, "Smooth ECE", ICLR 2024 (arXiv 2309.12236), definition 1 with section 3's
     reflected kernel.
     """
     values, outcomes = checked_pairs(confidence, correct)
-    place = np.minimum((values * CELLS).astype(np.int64), CELLS - 1)
-    mass = np.bincount(place, weights=outcomes - values, minlength=CELLS) / len(values)
+    cell = np.minimum((values * CELLS).astype(np.int64), CELLS - 1)
+    mass = np.bincount(cell, weights=outcomes - values, minlength=CELLS) / len(values)
     spectrum = np.fft.rfft(np.concatenate([mass, mass[::-1]]))
     squared = (np.pi * np.arange(CELLS + 1)) ** 2
 
@@ -48,9 +47,9 @@ def smooth_calibration_error(confidence: ArrayLike, correct: ArrayLike) -> float
 
 
 def kolmogorov_smirnov_error(confidence: ArrayLike, correct: ArrayLike) -> float:
-    """The largest gap, over all confidences, between the sums of confidence and of hits up to there, over N.
+    """The largest gap between the cumulative sums of confidence and of hits, ordered by confidence, over N.
 
-    Read at the end of each group of tied confidences, so that the order of rows does not matter.
+    Evaluated at the end of each group of tied confidences, so that the order of rows does not matter.
 
     Source: Gupta et al., "Calibration of Neural Networks using Splines", ICLR 2021 (arXiv 2006.12800).
     """

@@ -1,6 +1,7 @@
-"""Looking around in an ONNX graph: who makes a value, who reads it, what is stored.
+"""Access to an ONNX graph: the producer and the consumers of a value, stored tensors, metadata.
 
-In scope: reading, and small repairs that every room with an ONNX file needs. Out of scope: what it means.
+In scope: reading, and small changes that every room with an ONNX file needs. Out of scope: the meaning of a
+graph.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ METADATA_PREFIX = "calkd_edge."
 
 @dataclass(frozen=True)
 class GraphView:
-    """Indices over one graph; made anew after a change.
+    """Indices over one graph; created again after a change.
 
     Attributes:
         graph: the graph itself.
@@ -56,7 +57,7 @@ class GraphView:
         return any(output.name == name for output in self.graph.output)
 
     def unique(self, name: str) -> str:
-        """`name`, with a number behind it where something has it already."""
+        """`name`, with a number appended if a value has that name already."""
         free, number = name, 1
         while free in self.initializers or free in self.producer or free in self.consumers:
             number += 1
@@ -64,41 +65,42 @@ class GraphView:
         return free
 
     def store(self, name: str, values: np.ndarray) -> str:
-        """Add an initializer; returns its name, `name` with a number behind it where that is taken."""
+        """Add an initializer; returns its name: `name`, with a number appended if that is taken."""
         unique = self.unique(name)
-        # Not ascontiguousarray, which makes a vector of a scalar.
+        # Not ascontiguousarray, which turns a scalar into a vector.
         tensor = numpy_helper.from_array(np.asarray(values, order="C"), unique)
         self.graph.initializer.append(tensor)
         self.initializers[unique] = tensor
         return unique
 
     def overwrite(self, name: str, values: np.ndarray) -> None:
-        """Give a stored tensor other values, for every node that reads it."""
+        """Replace the values of a stored tensor, for every node that reads it."""
         self.initializers[name].CopyFrom(numpy_helper.from_array(np.asarray(values, order="C"), name))
 
     def replace_nodes(self, nodes: Sequence[onnx.NodeProto]) -> None:
-        """Put `nodes` in the place of the graph's, in their order, and drop what none of them reads."""
+        """Replace all nodes of the graph by `nodes`, in this order; drop initializers that none reads."""
         kept = list(nodes)
         del self.graph.node[:]
         self.graph.node.extend(kept)
         self.drop_unused()
 
     def sort(self) -> None:
-        """Put the nodes into topological order, keeping the present order where it is free."""
-        made = {*self.initializers, *(value.name for value in self.graph.input), ""}
-        waiting, ordered = list(self.graph.node), []
-        while waiting:
-            ready = [node for node in waiting if made.issuperset(node.input) and not _waits(node, waiting)]
+        """Put the nodes into topological order; keep the present order where possible."""
+        available = {*self.initializers, *(value.name for value in self.graph.input), ""}
+        pending, ordered = list(self.graph.node), []
+        while pending:
+            fed = [node for node in pending if available.issuperset(node.input)]
+            ready = [node for node in fed if not _waits(node, pending)]
             if not ready:
-                raise ValueError(f"the graph has a circle through '{waiting[0].name}'")
+                raise ValueError(f"the graph has a cycle through '{pending[0].name}'")
             for node in ready:
-                made.update(node.output)
+                available.update(node.output)
             ordered += ready
-            waiting = [node for node in waiting if not any(node is done for done in ready)]
+            pending = [node for node in pending if not any(node is done for done in ready)]
         self.replace_nodes(ordered)
 
     def drop_unread(self) -> None:
-        """Remove nodes that no output needs, and what they alone read."""
+        """Remove nodes that no output needs, and the initializers that only they read."""
         needed = {output.name for output in self.graph.output}
         kept = []
         for node in reversed(self.graph.node):
@@ -124,34 +126,34 @@ class GraphView:
         self.initializers.update({tensor.name: tensor for tensor in self.graph.initializer})
 
 
-def _waits(node: onnx.NodeProto, waiting: Sequence[onnx.NodeProto]) -> bool:
-    """Whether a branch or body of a node reads what is not made yet."""
+def _waits(node: onnx.NodeProto, pending: Sequence[onnx.NodeProto]) -> bool:
+    """Whether a branch or body of a node reads a value that a pending node makes."""
     inside = read_inside(node)
-    return bool(inside) and any(inside.intersection(other.output) for other in waiting)
+    return bool(inside) and any(inside.intersection(other.output) for other in pending)
 
 
 def read_inside(node: onnx.NodeProto) -> set[str]:
-    """What the branches of an If or the body of a Loop read."""
+    """Names that the branches of an If or the body of a Loop read."""
     bodies = [item.g for item in node.attribute if item.type == onnx.AttributeProto.GRAPH]
     read = {name for body in bodies for inner in body.node for name in inner.input}
     return read.union(*(read_inside(inner) for body in bodies for inner in body.node))
 
 
 def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model of its own, to be changed."""
+    """A copy of a model, to be changed."""
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     return copied
 
 
 def attribute(node: onnx.NodeProto, name: str, default: object) -> object:
-    """A node's attribute value, or the default."""
-    found = next((item for item in node.attribute if item.name == name), None)
-    return default if found is None else onnx.helper.get_attribute_value(found)
+    """The value of a node's attribute, or the default."""
+    match = next((item for item in node.attribute if item.name == name), None)
+    return default if match is None else onnx.helper.get_attribute_value(match)
 
 
 def set_metadata(model: onnx.ModelProto, entries: Mapping[str, str | None]) -> None:
-    """Put entries into metadata_props under our prefix, in place of those of the same name; None removes."""
+    """Write entries into metadata_props under our prefix; None removes the entry of that name."""
     known = {item.key: item.value for item in model.metadata_props}
     changed = {METADATA_PREFIX + key: value for key, value in entries.items()}
     known = {key: value for key, value in {**known, **changed}.items() if value is not None}
@@ -173,7 +175,7 @@ def class_names(model: onnx.ModelProto) -> tuple[str, ...]:
     """The class names in the metadata; empty when there are none.
 
     Raises:
-        RecipeError: what stands there is no list of names.
+        RecipeError: the entry is not a list of names.
     """
     text = metadata(model).get("classes", "[]")
     try:
@@ -183,6 +185,6 @@ def class_names(model: onnx.ModelProto) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise RecipeError(
             f"the class names in the file's metadata cannot be read: {text[:80]!r}",
-            remedy=f"Remove its entry {METADATA_PREFIX}classes, or fetch the file again.",
+            remedy=f"Remove its metadata entry {METADATA_PREFIX}classes, or download the file again.",
         )
     return tuple(names)

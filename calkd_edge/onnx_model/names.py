@@ -1,3 +1,3 @@
-"""Names of the input and the outputs in the files that calkd-edge writes."""
+"""Names of the input and the outputs in the ONNX files that calkd-edge writes."""
 
 INPUT, LOGITS, PROBABILITIES = "images", "logits", "probabilities"

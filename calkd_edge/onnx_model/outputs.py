@@ -1,4 +1,4 @@
-"""Any classifier with outputs of our names: logits, and the probabilities that it ships."""
+"""Any classifier with our outputs: logits, and the probabilities that it returns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.onnx_model.ends import LEAST_PROBABILITY, find_ends
+from calkd_edge.onnx_model.classifier_output import LEAST_PROBABILITY, find_output
 from calkd_edge.onnx_model.graph import GraphView, copy_of, read_inside
 from calkd_edge.onnx_model.names import LOGITS, PROBABILITIES
 from calkd_edge.onnx_model.softmax import softmax_source
@@ -20,26 +20,26 @@ Scores = Literal["logits", "probabilities"]
 def adopt_outputs(
     model: onnx.ModelProto, *, output: str | None = None, scores: Scores | None = None
 ) -> onnx.ModelProto:
-    """The same classifier with its own inputs, and logits and probabilities as its outputs.
+    """The same classifier with its inputs unchanged, and logits and probabilities as its outputs.
 
     Raises:
-        RecipeError: see `ends.find_ends`.
+        RecipeError: see `classifier_output.find_output`.
     """
     adopted = copy_of(model)
-    one_input(adopted.graph)
+    single_input(adopted.graph)
     wrap_outputs(adopted, output, scores)
     return adopted
 
 
 def with_tensors_only(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same file without outputs that are no tensors; a ZipMap's numbers stand in for its dictionaries."""
+    """The same model without outputs that are not tensors; a ZipMap's numbers replace its dictionaries."""
     changed = copy_of(model)
     view = GraphView.of(changed)
     kept = []
-    for one in view.graph.output:
-        node = view.producer.get(one.name)
-        if one.type.HasField("tensor_type"):
-            kept.append(one)
+    for output in view.graph.output:
+        node = view.producer.get(output.name)
+        if output.type.HasField("tensor_type"):
+            kept.append(output)
         elif node is not None and node.op_type == "ZipMap":
             kept.append(helper.make_tensor_value_info(node.input[0], TensorProto.FLOAT, None))
     del view.graph.output[:]
@@ -48,8 +48,8 @@ def with_tensors_only(model: onnx.ModelProto) -> onnx.ModelProto:
     return changed
 
 
-def one_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
-    """The one input that is no stored number.
+def single_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
+    """The only input of a graph that is not a stored tensor.
 
     Raises:
         RecipeError: there are several.
@@ -59,39 +59,39 @@ def one_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
     if len(inputs) != 1:
         raise RecipeError(
             f"the model has {len(inputs)} inputs ({', '.join(v.name for v in inputs)}), a classifier has one",
-            remedy="Export the image branch alone.",
+            remedy="Export the branch that reads the image alone.",
         )
     only: onnx.ValueInfoProto = inputs[0]
     return only
 
 
 def wrap_outputs(model: onnx.ModelProto, output: str | None, scores: Scores | None) -> int:
-    """Name logits and probabilities; returns C.
+    """Rename the outputs to logits and probabilities, in place; returns C.
 
-    Where the file ends in a softmax, that is the confidence it ships, and what goes into it are its logits:
-    also when a softmax goes into it, as in files that take it twice. Values are renamed, not copied: a
-    calibration is then folded into the layer that gives the logits.
+    Where the file ends in a softmax, that is its confidence, and the input of the softmax are its logits;
+    also when that input is itself a softmax, as in files that apply it twice. Values are renamed, not copied:
+    a calibration can then be folded into the layer that makes the logits.
     """
     view = GraphView.of(model)
-    ends = find_ends(model, output=output, scores=scores)
-    outputs = [one.name for one in view.graph.output]
-    if sorted(outputs) == sorted((LOGITS, PROBABILITIES)) and softmax_source(view, PROBABILITIES) == LOGITS:
-        return ends.classes  # in our form already
-    batch = next((one for one in view.graph.output if one.name == ends.scores), view.graph.output[0])
+    classifier = find_output(model, output=output, scores=scores)
+    returned = {value.name: value for value in view.graph.output}
+    if set(returned) == {LOGITS, PROBABILITIES} and softmax_source(view, PROBABILITIES) == LOGITS:
+        return classifier.classes  # in our form already
+    batch = returned.get(classifier.scores, view.graph.output[0])
     nodes = list(view.graph.node)
-    kept = ends.logits
-    if ends.kind == "probabilities":
-        # A softmax of log p is p: so these are logits of the confidence that the file ships.
+    kept = classifier.logits
+    if classifier.kind == "probabilities":
+        # A softmax of log p is p: these are logits of the confidence that the file returns.
         least = view.store("adopted_least", np.asarray(LEAST_PROBABILITY, dtype=np.float32))
-        nodes.append(helper.make_node("Max", [ends.scores, least], ["adopted_max"], "adopted_max"))
+        nodes.append(helper.make_node("Max", [classifier.scores, least], ["adopted_max"], "adopted_max"))
         nodes.append(helper.make_node("Log", ["adopted_max"], ["adopted_log"], "adopted_log"))
         kept = "adopted_log"
     _rename(view, nodes, kept, "adopted_scores")
     for name in (LOGITS, PROBABILITIES):
         _rename(view, nodes, name, f"adopted_other_{name}")
-    flat = "adopted_flat" if ends.half else LOGITS
+    flat = "adopted_flat" if classifier.half else LOGITS
     nodes.append(helper.make_node("Flatten", ["adopted_scores"], [flat], "adopted_flatten", axis=1))
-    if ends.half:
+    if classifier.half:
         nodes.append(helper.make_node("Cast", [flat], [LOGITS], "adopted_float", to=TensorProto.FLOAT))
     nodes.append(helper.make_node("Softmax", [LOGITS], [PROBABILITIES], "adopted_softmax", axis=1))
     view.replace_nodes(nodes)
@@ -99,29 +99,29 @@ def wrap_outputs(model: onnx.ModelProto, output: str | None, scores: Scores | No
     size = (first[0].dim_value or first[0].dim_param or "batch") if first else "batch"
     del view.graph.output[:]
     view.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, ends.classes])
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, classifier.classes])
         for name in (LOGITS, PROBABILITIES)
     )
     GraphView.of(model).drop_unread()
-    return ends.classes
+    return classifier.classes
 
 
 def _rename(view: GraphView, nodes: list[onnx.NodeProto], old: str, new: str) -> None:
-    """Give a value another name wherever it is made, stored or read.
+    """Rename a value wherever it is made, stored or read.
 
     Raises:
-        RecipeError: a branch or a body reads it, which is not followed.
+        RecipeError: a branch or a body reads it.
     """
     if any(old in read_inside(node) for node in nodes):
         raise RecipeError(
             f"a branch of the file reads '{old}'",
             remedy="Export the classifier without control flow at its end.",
         )
-    for held in (*view.graph.initializer, *view.graph.input):
-        if held.name == old:
-            held.name = new
+    for item in (*view.graph.initializer, *view.graph.input):
+        if item.name == old:
+            item.name = new
     for node in nodes:
         for names in (node.input, node.output):
-            for place, name in enumerate(names):
+            for position, name in enumerate(names):
                 if name == old:
-                    names[place] = new
+                    names[position] = new

@@ -1,10 +1,10 @@
-"""Reading an ONNX file of anybody's make: whole, true to its own sizes, and from its own folder alone.
+"""Reading an ONNX file from any source: complete, with the declared sizes, and from its own folder alone.
 
-In scope: what must hold before a file's numbers are touched. Out of scope: what the graph means.
+In scope: checks before a file's numbers are used. Out of scope: what the graph means.
 
-A file is data from outside. It may claim tensors larger than itself, name files elsewhere for its numbers, or
+A file is untrusted data. It may claim tensors larger than itself, name files elsewhere for its numbers, or
 describe values that no memory holds; each of these is refused before anything of that size is allocated, the
-last as far as the graph tells it (calkd_edge.onnx_sizes).
+last as far as the graph determines it (calkd_edge.onnx_model.sizes).
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from onnx.external_data_helper import load_external_data_for_tensor
 from calkd_edge.errors import RecipeError
 from calkd_edge.onnx_model.sizes import SizeProblem, check_sizes
 
+EXPORT_AGAIN = "Export the model again."
 LARGEST_FILE = 2**31 - 1
-"""Bytes: what protobuf can hold."""
+"""Bytes: the limit of protobuf."""
 
 _WIDTHS = {
     **dict.fromkeys(("UINT2", "INT2"), 2),
@@ -36,18 +37,18 @@ _WIDTHS = {
 }
 _BITS = {
     number: _WIDTHS[name] for name, number in TensorProto.DataType.items() if name in _WIDTHS
-}  # of those that this onnx knows
+}  # of the types that this version of onnx knows
 _TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """The model in a file, with its external data inside it.
+    """Read and check an ONNX file; returns the model with its external data loaded.
 
-    Sizes below zero of its inputs and outputs, by which some exporters say that a size is open, are left out.
+    Negative sizes of inputs and outputs, by which some exporters mark an open size, are removed.
 
     Raises:
-        RecipeError: there is no such file, it is no ONNX model, it claims what it does not hold, or its
-            values are too large or of a size that nothing tells.
+        RecipeError: the file does not exist, is not an ONNX model, claims more data than it holds, or has
+            values that are too large or of unknown size.
     """
     model = _decoded(path)
     folder, outside = path.parent.resolve(), 0
@@ -59,7 +60,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         else:
             _check_inside(tensor, size, path)
     if outside > LARGEST_FILE:
-        raise _refused(path, f"its external data come to {outside:,} bytes", "Models end at 2 GiB here.")
+        raise _refused(path, f"its external data have {outside:,} bytes", "Export a model below 2 GiB.")
     for tensor in _tensors(model):
         if tensor.data_location == TensorProto.EXTERNAL:
             load_external_data_for_tensor(tensor, str(folder))
@@ -72,7 +73,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     try:
         check_sizes(model)
     except SizeProblem as wrong:
-        remedy = "Export it for smaller images or fewer at once, its sizes following from the image's alone."
+        remedy = "Export it for smaller images or batches, with sizes that follow from the image size alone."
         raise _refused(path, str(wrong), remedy) from wrong
     return model
 
@@ -81,13 +82,13 @@ def _decoded(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         raise RecipeError(f"there is no file {path}", remedy="Check the path.")
     if path.stat().st_size > LARGEST_FILE:
-        raise _refused(path, f"it has {path.stat().st_size:,} bytes", "ONNX files end at 2 GiB.")
+        raise _refused(path, f"it has {path.stat().st_size:,} bytes", "Export a model below 2 GiB.")
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception as broken:  # protobuf's DecodeError, and what reads text in its place
-        raise _refused(path, str(broken), "Export it anew.") from broken
-    if not model.graph.node:  # what protobuf makes of an empty file
-        raise _refused(path, "it holds no graph", "Export it anew.")
+    except Exception as broken:  # protobuf's DecodeError, and errors of the text parser
+        raise _refused(path, str(broken), EXPORT_AGAIN) from broken
+    if not model.graph.node:  # protobuf reads an empty file as an empty model
+        raise _refused(path, "it holds no graph", EXPORT_AGAIN)
     return model
 
 
@@ -125,11 +126,11 @@ def _of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
 
 def _claimed_bytes(tensor: onnx.TensorProto, path: Path) -> int:
     if any(size < 0 for size in tensor.dims):
-        raise _refused(path, f"'{tensor.name}' has sizes {list(tensor.dims)}", "Export it anew.")
+        raise _refused(path, f"'{tensor.name}' has sizes {list(tensor.dims)}", EXPORT_AGAIN)
     if tensor.data_type == TensorProto.STRING:
         return 0
     if tensor.data_type not in _BITS:
-        raise _refused(path, f"'{tensor.name}' has the unknown type {tensor.data_type}", "Export it anew.")
+        raise _refused(path, f"'{tensor.name}' has the unknown type {tensor.data_type}", EXPORT_AGAIN)
     return -(-int(math.prod(tensor.dims)) * _BITS[tensor.data_type] // 8)
 
 
@@ -138,7 +139,7 @@ def _check_inside(tensor: onnx.TensorProto, size: int, path: Path) -> None:
     if not tensor.HasField("raw_data"):
         if tensor.data_type == TensorProto.STRING:
             return
-        # In typed fields each number has a place, a complex one two; small ones may share one of a byte.
+        # In typed fields each number has an entry, a complex one two; small ones may share a byte.
         count = sum(len(getattr(tensor, field)) for field in _TYPED_FIELDS)
         count //= 2 if tensor.data_type in (TensorProto.COMPLEX64, TensorProto.COMPLEX128) else 1
         bits = _BITS[tensor.data_type]
@@ -148,29 +149,30 @@ def _check_inside(tensor: onnx.TensorProto, size: int, path: Path) -> None:
         raise _refused(
             path,
             f"'{tensor.name}' claims {size:,} bytes ({list(tensor.dims)}) and holds {held:,}",
-            "The file is cut short or damaged: fetch or export it anew.",
+            "Download or export the file again: it is truncated or damaged.",
         )
 
 
 def _check_external(tensor: onnx.TensorProto, size: int, folder: Path, path: Path) -> None:
-    said = {entry.key: entry.value for entry in tensor.external_data}
-    place = folder / said.get("location", "")
-    if not said.get("location") or not place.resolve().is_relative_to(folder):
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    file = folder / entries.get("location", "")
+    if not entries.get("location") or not file.resolve().is_relative_to(folder):
         raise _refused(
             path,
-            f"'{tensor.name}' wants its numbers from {said.get('location', 'nowhere')!r}, outside its folder",
-            "Do not run it; take the model from a source that you trust.",
+            f"'{tensor.name}' reads its numbers from {entries.get('location', 'nowhere')!r}, outside the "
+            "model's folder",
+            "Do not run it; use a model from a source that you trust.",
         )
-    if not place.is_file():
-        raise _refused(path, f"its file {place.name} is missing", "Put it beside the model.")
+    if not file.is_file():
+        raise _refused(path, f"its file {file.name} is missing", "Put that file beside the model.")
     try:
-        offset, length = int(said.get("offset") or 0), int(said.get("length") or size)
+        offset, length = int(entries.get("offset") or 0), int(entries.get("length") or size)
     except ValueError:
-        raise _refused(path, f"'{tensor.name}' has external data at {said}", "Export it anew.") from None
-    if length != size or offset < 0 or offset + size > place.stat().st_size:
+        raise _refused(path, f"'{tensor.name}' has external data at {entries}", EXPORT_AGAIN) from None
+    if length != size or offset < 0 or offset + size > file.stat().st_size:
         raise _refused(
             path,
-            f"'{tensor.name}' claims {size:,} bytes ({list(tensor.dims)}) of {place.name} from "
-            f"{offset:,} on, which has {place.stat().st_size:,}",
-            "The files do not belong together, or one is cut short: fetch or export them anew.",
+            f"'{tensor.name}' claims {size:,} bytes ({list(tensor.dims)}) of {file.name} from "
+            f"{offset:,} on, which has {file.stat().st_size:,}",
+            "Download or export the files again: they do not belong together, or one is truncated.",
         )

@@ -1,4 +1,4 @@
-"""Softmaxes in the forms that exporters write, and what may stand behind one."""
+"""Softmaxes in the forms that exporters write, and the nodes that may follow one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from calkd_edge.onnx_model.last_layer import REARRANGES, reduced_axes
 MOVES = REARRANGES | {"Transpose"}
 _SPREADS = MOVES | {"Expand", "Cast"}
 AFTERWARDS = MOVES | {"Cast", "QuantizeLinear", "DequantizeLinear", "Clip"}
-"""What may stand behind a softmax without making its result another confidence."""
+"""Operators that may follow a softmax and keep its result the same confidence."""
 
 
 def softmax_source(view: GraphView, value: str) -> str | None:
-    """What a softmax was taken of to give `value`, or None where it is no softmax.
+    """The value whose softmax `value` is, or None if it is not a softmax.
 
-    Subtracting a row's largest number before the exponential, as exporters do, changes no softmax and is
-    stepped over.
+    Exporters subtract the largest number of a row before the exponential; this does not change the softmax,
+    and the value before the subtraction is returned.
     """
     node = view.producer.get(value)
     if node is None or node.domain not in ("", "ai.onnx"):
@@ -41,19 +41,19 @@ def softmax_source(view: GraphView, value: str) -> str | None:
 
 
 def _behind_spreading(view: GraphView, value: str) -> onnx.NodeProto | None:
-    """The node that makes one number for each row, before it was spread over the classes again."""
+    """The node that computes one number for each row, before it is expanded over the classes."""
     while (node := view.producer.get(value)) is not None:
         if node.op_type in _SPREADS:
             value = node.input[0]
         elif node.op_type == "Max" and sum(name in view.initializers for name in node.input) == 1:
-            value = next(name for name in node.input if name not in view.initializers)  # at least a number
+            value = next(name for name in node.input if name not in view.initializers)  # a lower bound
         else:
             return node
     return None
 
 
 def behind(view: GraphView, value: str, passed: frozenset[str]) -> str:
-    """The value from which only nodes of these kinds have made `value`."""
+    """The value from which `value` is made by nodes of these kinds alone."""
     while (node := view.producer.get(value)) is not None and node.op_type in passed:
         value = node.input[0]
     return value

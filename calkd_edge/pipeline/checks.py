@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from calkd_edge.calibration import CALIBRATORS
+from calkd_edge.calibration.fitted import fitted_kind
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
 from calkd_edge.data.source import Dataset
@@ -26,7 +27,7 @@ from calkd_edge.pipeline.taps import check_taps
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.recipe.schema import Recipe
 from calkd_edge.recipe.training import Choice, ModelSection
-from calkd_edge.records import Affine, Component, LossComponent
+from calkd_edge.records import Affine, AffineKind, Component, LossComponent
 from calkd_edge.registry import Registry
 from calkd_edge.release.gates.validation import check_gates
 from calkd_edge.stages.params import TeacherMode
@@ -79,9 +80,13 @@ class CheckedRecipe:
     def effect(self, affine: Affine | None = None) -> TeacherEffect:
         """What calibrating the teacher by `affine` does under these losses; by an example when None."""
         if affine is None:
-            by_temperature = self.calibrator.name in ("temperature", "constant")
-            affine = _A_TEMPERATURE if by_temperature else _BY_CLASS
+            affine = _A_TEMPERATURE if self.calibrator_kind == "temperature" else _BY_CLASS
         return joined_effect(self.loss_modules, affine)
+
+    @property
+    def calibrator_kind(self) -> AffineKind | None:
+        """The kind of map that the calibrator declares; None if it declares none."""
+        return fitted_kind(CALIBRATORS.load(self.calibrator.name))
 
     @property
     def teacher_is_file(self) -> bool:

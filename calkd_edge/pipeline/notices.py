@@ -5,6 +5,7 @@ from __future__ import annotations
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.options import Options
+from calkd_edge.quantization import ROUNDED
 
 
 def notices(checked: CheckedRecipe, options: Options) -> list[str]:
@@ -47,16 +48,19 @@ def _teacher_notice(checked: CheckedRecipe) -> list[str]:
 
 
 def _how_it_folds(checked: CheckedRecipe) -> str:
-    """Where the calibration goes in each precision, as far as its kind decides it."""
-    name = checked.calibrator.name
-    names = [precision.name for precision in checked.precisions]
-    floats = ", ".join(precision for precision in names if precision in ("fp32", "fp16"))
-    if name == "affine" and "int8" in names:
-        return f"Calibration ({name}): folded into {floats}; two nodes after int8, which holds no matrix."
-    if name == "vector" and "int8" in names:
-        return (
-            f"Calibration ({name}): folded into {floats}, and into int8 if all its scales are positive; "
-            "else two nodes after it."
-        )
+    """How the calibration enters the file of each precision, by the kind of map that its calibrator fits."""
+    kind, names = checked.calibrator_kind, [precision.name for precision in checked.precisions]
+    rounded = ", ".join(name for name in names if name in ROUNDED)
+    floats = ", ".join(name for name in names if name not in ROUNDED)
+    folded = f"folded into {floats}; " if floats else ""
+    if kind is None:
+        how = "folded if the fitted map allows it, else two nodes after the logits (see the report)"
+    elif kind == "matrix" and rounded:
+        how = f"{folded}two nodes after int8 weights, which hold no matrix ({rounded})"
+    elif kind == "vector" and rounded:
+        positive = "folded into int8 weights if all its scales are positive"
+        how = f"{folded}{positive}, else two nodes after them ({rounded})"
+    else:
+        how = "folded into the last layer of every precision"
     teacher = "; into the teacher's file if its graph allows it" if checked.teacher_is_file else ""
-    return f"Calibration ({name}): folded into the last layer of every precision{teacher}."
+    return f"Calibration ({checked.calibrator.name}): {how}{teacher}."

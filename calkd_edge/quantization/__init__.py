@@ -1,7 +1,7 @@
-"""Precisions: from a float32 ONNX file to the files of another precision.
+"""Precisions: from a float32 ONNX file to files of other precisions.
 
 In scope: ranges, Q/DQ placement, typed fp16, the file derived for ONNX Runtime's CPU. Out of scope: data sets
-(arrays come in), training, calibration of confidence, timing.
+(callers pass arrays), training, calibration of confidence, timing.
 """
 
 from calkd_edge.registry import Registry
@@ -19,10 +19,10 @@ QUANTIZERS = Registry(
 )
 
 CHOOSING = ("int8_mixed",)
-"""Precisions that choose something by half of the calibration images, which then fit no calibration."""
+"""Precisions that make choices on half of the calibration images, to which no calibration is fitted then."""
 
 TRAINED = ("int8_qat",)
-"""Precisions whose file comes of a student that was trained on for them."""
+"""Precisions whose student is trained further for them."""
 
 ROUNDED = ("int8", "int8_fp16", "int8_mixed", "int8_qat")
-"""Precisions whose files round to integers, and that ONNX Runtime can simulate."""
+"""Precisions whose files round to integers; ONNX Runtime can simulate them."""

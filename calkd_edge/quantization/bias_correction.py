@@ -1,8 +1,8 @@
-"""Bias correction: rounding moves the mean of what a layer returns, and its bias can move it back.
+"""Bias correction: rounding shifts the mean of a layer's output, and a change of its bias shifts it back.
 
-By data, one layer after the other in the order of the graph, each with all before it corrected already (Nagel
-et al., arXiv 1906.04721, section 4.2 and appendix D). The graph is computed piece by piece, each piece up to
-the next layer, so that all of them together cost about one pass.
+From data, one layer after the other in the order of the graph, with all earlier layers corrected (Nagel et
+al., arXiv 1906.04721, section 4.2 and appendix D). The graph is computed in pieces, each up to the next
+layer, so that all together cost about one pass.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from calkd_edge.onnx_model.graph import GraphView, copy_of, read_inside
 from calkd_edge.quantization.placement import QUANTIZED
 from calkd_edge.quantization.ranges import channel_means, image_means
 from calkd_edge.quantization.scales import Scales, on_grid
-from calkd_edge.quantization.source import Progress, unheard
+from calkd_edge.quantization.source import Progress, no_progress
 
 PIXELS = 256 * 32 * 32
 FEWEST_IMAGES = 64
-"""So many images suffice for the means of channels, and their values fit into memory."""
+"""As many images suffice for the means of channels, and their values fit into memory."""
 
 
 def with_corrected_biases(
@@ -31,16 +31,16 @@ def with_corrected_biases(
     model: onnx.ModelProto,
     images: np.ndarray,
     scales: Scales,
-    progress: Progress = unheard,
+    progress: Progress = no_progress,
 ) -> onnx.ModelProto:
-    """A copy of a quantized model whose layers return, in the mean of each channel, what float32 returns.
+    """A copy of a quantized model whose layers have the channel means of float32.
 
     Args:
-        quantized: what place_qdq made of `model`.
+        quantized: `model` as quantized by insert_qdq.
         model: float32.
         images: uint8 [N, 3, H, W]; at most as many are used as have PIXELS pixels, or FEWEST_IMAGES.
         scales: those of `quantized`; dyadic biases stay on their grid.
-        progress: called with layers done and layers to do.
+        progress: called with the number of finished layers and of all layers.
     """
     changed = copy_of(quantized)
     view = GraphView.of(changed)
@@ -48,27 +48,27 @@ def with_corrected_biases(
     if not layers:
         return changed
     for node in layers.values():
-        _own_bias(view, node)
+        _separate_bias(view, node)
     view.drop_unused()
-    seen = images[: max(FEWEST_IMAGES, PIXELS // (images.shape[2] * images.shape[3]))]
-    wanted = channel_means(model, list(layers), seen)
-    pieces = Pieces(changed, seen)
+    sample = images[: max(FEWEST_IMAGES, PIXELS // (images.shape[2] * images.shape[3]))]
+    expected = channel_means(model, list(layers), sample)
+    graph_pieces = PiecewiseGraph(changed, sample)
     for done, (value, node) in enumerate(layers.items()):
         name = node.input[2]
         before = view.array(name)
-        off = wanted[value] - image_means(pieces.up_to(node)).mean(0)
-        bias = (before.astype(np.float64) + off).astype(np.float32)
+        shift = expected[value] - image_means(graph_pieces.up_to(node)).mean(0)
+        bias = (before.astype(np.float64) + shift).astype(np.float32)
         if scales == "dyadic":
             activation, weight = (view.array(view.producer[pair].input[1]) for pair in node.input[:2])
             bias = on_grid(bias, float(activation), weight)
         view.overwrite(name, bias)
-        pieces.move(value, bias - before)
+        graph_pieces.move(value, bias - before)
         progress(done + 1, len(layers))
     return changed
 
 
-class Pieces:
-    """A graph computed from one node to the next, each node as it is written; what is still read is kept.
+class PiecewiseGraph:
+    """A graph computed step by step, each node as it is written; values are kept while a node reads them.
 
     Args:
         model: its graph.
@@ -77,25 +77,25 @@ class Pieces:
 
     def __init__(self, model: onnx.ModelProto, images: np.ndarray) -> None:
         self.model = model
-        self.waiting = list(model.graph.node)
+        self.pending = list(model.graph.node)
         self.stored = {tensor.name: tensor for tensor in model.graph.initializer}
         self.known: dict[str, np.ndarray] = {model.graph.input[0].name: np.ascontiguousarray(images)}
-        self.readers = Counter(name for node in self.waiting for name in _read_by(node))
+        self.readers = Counter(name for node in self.pending for name in _read_by(node))
 
     def up_to(self, last: onnx.NodeProto) -> np.ndarray:
-        """What a node returns; nodes before it are computed as well, once."""
-        count = next(place for place, node in enumerate(self.waiting) if node is last) + 1
-        piece, self.waiting = self.waiting[:count], self.waiting[count:]
+        """The output of a node; pending nodes before it are computed too, each once."""
+        count = next(index for index, node in enumerate(self.pending) if node is last) + 1
+        piece, self.pending = self.pending[:count], self.pending[count:]
         for node in piece:
             self.readers.subtract(_read_by(node))
-        made = [name for node in piece for name in node.output if self.readers[name] > 0 or node is last]
-        self.known.update(zip(made, self._computed(piece, made), strict=True))
-        found = self.known[last.output[0]]
+        outputs = [name for node in piece for name in node.output if self.readers[name] > 0 or node is last]
+        self.known.update(zip(outputs, self._computed(piece, outputs), strict=True))
+        result = self.known[last.output[0]]
         self.known = {name: values for name, values in self.known.items() if self.readers[name] > 0}
-        return found
+        return result
 
     def move(self, value: str, by: np.ndarray) -> None:
-        """Add to each channel of a value that was computed, for what is computed from it."""
+        """Add to each channel of a computed value, for the nodes that read it later."""
         if value in self.known:
             values = self.known[value]
             values += by.reshape(-1, *[1] * (values.ndim - 2))
@@ -128,12 +128,12 @@ def _declared(name: str, values: np.ndarray) -> onnx.ValueInfoProto:
 
 
 def _read_by(node: onnx.NodeProto) -> list[str]:
-    """Every value that a node reads, each once."""
+    """The names of all values that a node reads, each once."""
     return list(dict.fromkeys(name for name in (*node.input, *sorted(read_inside(node))) if name))
 
 
 def _is_integer(view: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether a node is a Conv or Gemm whose weight is stored in int8, with a stored bias or none."""
+    """Whether a node is a Conv or Gemm with a weight stored in int8, and with a stored bias or none."""
     if node.op_type not in QUANTIZED:
         return False
     source = view.producer.get(node.input[1])
@@ -142,7 +142,7 @@ def _is_integer(view: GraphView, node: onnx.NodeProto) -> bool:
     return source is not None and source.op_type == "DequantizeLinear" and is_stored
 
 
-def _own_bias(view: GraphView, node: onnx.NodeProto) -> None:
+def _separate_bias(view: GraphView, node: onnx.NodeProto) -> None:
     """Give a layer a bias that no other layer reads."""
     if len(node.input) < 3 or not node.input[2]:
         channels = len(view.array(view.producer[node.input[1]].input[1]))

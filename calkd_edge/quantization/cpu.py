@@ -1,18 +1,18 @@
-"""The int8 file that ONNX Runtime's CPU runs well, derived from the canonical one after folding.
+"""The int8 file for ONNX Runtime's CPU, derived from the canonical file after folding.
 
-Five changes. What a convolution returns is quantized before its activation function, which then works on the
-integers: this changes nothing, since rounding is monotone, and lets the convolution be fused. Activations are
-uint8 around 128 in place of int8 around 0: the same values, and what is fused on x86. No two Q/DQ nodes
-share an initializer: ONNX Runtime 1.32 opens no file in which two weights do, where it is to make exact
-products on x86. Biases of convolutions that run in integers become int32, as the kernels want them; this
-rounds, and is the only change that can move a result. A Gemm's bias becomes an Add of its own, since ONNX
-Runtime would round it too. A convolution that cannot run in integers, since its result is not quantized
-before something else reads it, gets its weight from a Cast and a Mul in place of DequantizeLinear: the same
-float32 numbers, which ONNX Runtime then computes once when it opens the file and not in every run. TensorRT
+It differs in five ways. The output of a convolution is quantized before its activation function, which then
+works on the integers: this changes no result, since rounding is monotone, and allows fusing the convolution.
+Activations are uint8 around 128 instead of int8 around 0: the same values, which x86 kernels can fuse. No two
+Q/DQ nodes share an initializer: ONNX Runtime 1.32 does not open a file in which two weights share one, if
+configured for exact products on x86. Biases of convolutions that run in integers become int32, as the kernels
+require; this rounds, and is the only difference that can change a result. A Gemm's bias becomes a separate
+Add, since ONNX Runtime would round it too. A convolution that cannot run in integers, since its result is not
+quantized before its other readers, gets its weight from a Cast and a Mul instead of a DequantizeLinear: the
+same float32 numbers, which ONNX Runtime computes once when it opens the file and not in every run. TensorRT
 refuses such a file.
 
-All of this holds for the form that calkd_edge.quantization.placement writes, and for no other: a quantized
-file of another maker is run as it is.
+All of this applies only to the form that calkd_edge.quantization.placement writes: a quantized file from
+another exporter is run unchanged.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ MONOTONE = ("Relu", "Clip")
 OFFSET = 128
 INT32_LIMIT = 2.0**31 - 1
 OLDEST_OPSET = 13
-"""From here on a Q or DQ has an axis, and a Clip takes its ends as inputs, also of uint8."""
+"""Since this opset a Q or DQ has an axis, and a Clip reads its limits as inputs, also for uint8."""
 
 
 def derive_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a canonical int8 model for ONNX Runtime's CPU provider; never give it to TensorRT.
+    """Derive a copy of a canonical int8 model for ONNX Runtime's CPU provider; never for TensorRT.
 
-    Where the rest is float16, nothing is fused there: such a file only loses its shared initializers.
+    Where the rest is float16, nothing is fused: such a file only loses its shared initializers.
 
     Raises:
         ValueError: the model is not in that form; see `is_canonical`.
     """
     if not is_canonical(model):
-        raise ValueError("the model is not in the int8 form that place_qdq writes: run it as it is")
+        raise ValueError("the model is not in the int8 form that insert_qdq writes: run it unchanged")
     derived = copy_of(model)
     view = GraphView.of(derived)
     if any(view.initializers[node.input[1]].data_type == TensorProto.FLOAT16 for node in _pairs(view)):
@@ -55,28 +55,31 @@ def derive_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def is_canonical(model: onnx.ModelProto) -> bool:
-    """Whether a model is int8 in the one form that `derive_for_cpu` can rely on.
+    """Whether a model has the int8 form that `derive_for_cpu` requires.
 
-    Every QuantizeLinear makes int8 around a stored 0 by one stored scale, and only DequantizeLinears of the
-    same scale read it. Every other DequantizeLinear is of a stored int8 weight around 0, with one scale or
-    one for each place of its first axis. A Conv reads no other weight through a DequantizeLinear, and no
-    stored activation. A Gemm's bias is not scaled.
+    Every QuantizeLinear makes int8 with a stored zero point 0 and one stored scale, and only
+    DequantizeLinears of the same scale read it. Every other DequantizeLinear reads a stored int8 weight with
+    zero point 0, with one scale or one for each index of its first axis. A Conv reads no other weight through
+    a DequantizeLinear, and no stored activation. A Gemm's bias is not scaled.
     """
     view = GraphView.of(model)
-    opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     pairs = _pairs(view)
     return (
         opset >= OLDEST_OPSET
         and model.ir_version >= 4  # before, every stored number had to be an input as well
         and any(node.op_type == "QuantizeLinear" for node in pairs)
         and all(_is_symmetric(view, node) for node in pairs)
-        and all(_is_own_pair(view, node) if _is_quantize(node) else _is_own(view, node) for node in pairs)
-        and all(_is_own_layer(view, node) for node in view.graph.node)
+        and all(
+            _is_activation_pair(view, node) if _is_quantize(node) else _is_canonical_dequantize(view, node)
+            for node in pairs
+        )
+        and all(_is_canonical_layer(view, node) for node in view.graph.node)
     )
 
 
 def _is_symmetric(view: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether a Q or DQ is ONNX's own, with a stored scale and stored int8 zero points that are 0."""
+    """Whether a Q or DQ is of the default domain, with a stored scale and stored int8 zero points of 0."""
     plain = node.domain in ("", "ai.onnx") and {item.name for item in node.attribute} <= {"axis"}
     if not plain or len(node.input) != 3 or any(name not in view.initializers for name in node.input[1:]):
         return False
@@ -85,20 +88,20 @@ def _is_symmetric(view: GraphView, node: onnx.NodeProto) -> bool:
     return is_float and zero.data_type == TensorProto.INT8 and not view.array(zero.name).any()
 
 
-def _is_own_pair(view: GraphView, node: onnx.NodeProto) -> bool:
+def _is_activation_pair(view: GraphView, node: onnx.NodeProto) -> bool:
     """Whether a QuantizeLinear has one scale and is read by DequantizeLinears of that scale alone."""
     readers = view.consumers[node.output[0]]
-    one = not view.initializers[node.input[1]].dims and not view.initializers[node.input[2]].dims
-    alike = all(
+    is_scalar = not view.initializers[node.input[1]].dims and not view.initializers[node.input[2]].dims
+    same_scale = all(
         reader.op_type == "DequantizeLinear"
         and view.array(reader.input[1]).tobytes() == view.array(node.input[1]).tobytes()
         for reader in readers
     )
-    return one and bool(readers) and alike and not view.is_output(node.output[0])
+    return is_scalar and bool(readers) and same_scale and not view.is_output(node.output[0])
 
 
-def _is_own(view: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether a DequantizeLinear is of a pair, or of a stored weight with its scales along the first axis."""
+def _is_canonical_dequantize(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a DequantizeLinear reads a QuantizeLinear, or a stored weight scaled along its first axis."""
     source = view.producer.get(node.input[0])
     if source is not None:
         return _is_quantize(source)
@@ -109,8 +112,8 @@ def _is_own(view: GraphView, node: onnx.NodeProto) -> bool:
     return not scales or (scales == [stored.dims[0]] and attribute(node, "axis", 1) in (0, -len(stored.dims)))
 
 
-def _is_own_layer(view: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether a Conv dequantizes only stored weights and computed activations, a Gemm adds a plain bias."""
+def _is_canonical_layer(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a Conv dequantizes only stored weights and computed activations; a Gemm adds a plain bias."""
     if node.op_type == "Gemm":
         return attribute(node, "beta", 1.0) == 1.0
     if node.op_type != "Conv":
@@ -133,7 +136,7 @@ def _pairs(view: GraphView) -> list[onnx.NodeProto]:
 
 
 def _unsigned_activations(view: GraphView) -> None:
-    """Store activations as uint8 around 128 in place of int8 around 0: the same values, for other kernels."""
+    """Store activations as uint8 around 128 instead of int8 around 0: the same values, for other kernels."""
     zero = view.store("around_128", np.array(OFFSET, dtype=np.uint8))
     for node in view.graph.node:
         source = view.producer.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
@@ -166,7 +169,7 @@ def _quantize_before_activations(view: GraphView) -> None:
 
 
 def _integer_limits(view: GraphView, node: onnx.NodeProto, scale: str) -> tuple[int, int]:
-    """Where a Relu or Clip ends, as integers of that scale: what QuantizeLinear makes of its ends."""
+    """The limits of a Relu or Clip as integers of that scale, as QuantizeLinear rounds them."""
     ends = [0.0, np.inf]
     if node.op_type == "Clip":
         named = [*node.input[1:], "", ""][:2]
@@ -181,7 +184,7 @@ def _integer_limits(view: GraphView, node: onnx.NodeProto, scale: str) -> tuple[
 
 
 def _fusible_quantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto | None:
-    """The QuantizeLinear behind a monotone activation that alone reads a convolution, or None."""
+    """The QuantizeLinear after a monotone activation that is a convolution's only reader, or None."""
     if node.op_type not in MONOTONE:
         return None
     before, after = view.producer.get(node.input[0]), view.consumers[node.output[0]]
@@ -193,7 +196,7 @@ def _fusible_quantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto |
 
 
 def _weights_of_float_layers(view: GraphView) -> None:
-    """Dequantize weights by what ONNX Runtime folds when it opens a file, where no integer kernel runs."""
+    """Where no integer kernel runs, dequantize weights by nodes that ONNX Runtime folds on opening."""
     nodes: list[onnx.NodeProto] = []
     replaced: set[str] = set()
     for node in view.graph.node:
@@ -217,7 +220,7 @@ def _weights_of_float_layers(view: GraphView) -> None:
 
 
 def _in_integers(view: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether a convolution's result goes to one QuantizeLinear and nowhere else."""
+    """Whether a QuantizeLinear is the only reader of a convolution."""
     after = view.consumers[node.output[0]]
     alone = len(after) == 1 and not view.is_output(node.output[0])
     return alone and after[0].op_type == "QuantizeLinear"
@@ -239,7 +242,7 @@ def _integer_biases(view: GraphView) -> None:
 
 
 def _separate_bias(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto:
-    """Take a Gemm's bias out into an Add behind it: in float, so that a folded calibration stays exact."""
+    """Move a Gemm's bias into an Add after it, in float, so that a folded calibration stays exact."""
     output, bias = node.output[0], node.input[2]
     del node.input[2:]
     node.output[0] = view.unique(f"{output}_before_bias")
@@ -247,7 +250,7 @@ def _separate_bias(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto:
 
 
 def _bias_dequantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto | None:
-    """The int32 bias' DequantizeLinear; None where a bias does not fit into 32 bits, and so stays float."""
+    """The DequantizeLinear of the int32 bias; None where a bias does not fit into 32 bits and stays float."""
     pairs = [view.producer.get(name) for name in node.input[:2]]
     sources = [pair for pair in pairs if pair is not None and pair.op_type == "DequantizeLinear"]
     if len(sources) != 2:
@@ -264,18 +267,18 @@ def _bias_dequantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto | 
         view.store(f"{name}_scale", scale),
         view.store(f"{name}_zero_point", np.zeros(len(bias), dtype=np.int32)),
     ]
-    # By the stored name, which is unique also where nodes of another maker share theirs.
+    # After the stored name, which is unique even where nodes of another exporter share theirs.
     output = view.unique(inputs[0].replace("_int32", "_dequantized"))
     return helper.make_node("DequantizeLinear", inputs, [output], f"dequantize_{name}", axis=0)
 
 
 def _unshare(view: GraphView) -> None:
-    """Give every Q/DQ node initializers of its own."""
-    seen: set[str] = set()
+    """Give every Q/DQ node separate initializers."""
+    used: set[str] = set()
     for node in view.graph.node:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
             continue
-        for place, name in enumerate(node.input):
-            if name in seen and name in view.initializers:
-                node.input[place] = view.store(name, view.array(name))
-            seen.add(name)
+        for position, name in enumerate(node.input):
+            if name in used and name in view.initializers:
+                node.input[position] = view.store(name, view.array(name))
+            used.add(name)

@@ -1,9 +1,8 @@
 """float16 written into the graph; the normalisation, the last linear layer and the softmax stay in float32.
 
-Pixels up to 255 and logits are where float16 costs most and gains least; and a calibration folds exactly only
+float16 costs most and gains least at pixels up to 255 and at logits; and a calibration folds exactly only
 into a float32 layer. Inputs and outputs keep their types, and every type is explicit, as strongly typed
-TensorRT
-wants.
+TensorRT requires.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from onnx import TensorProto, helper, shape_inference
 
 from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_model.graph import GraphView, copy_of
-from calkd_edge.quantization.source import Images, Progress, unheard
+from calkd_edge.quantization.source import Images, Progress, no_progress
 
 HEAVY = ("Conv", "Gemm", "MatMul")
 QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
@@ -22,8 +21,8 @@ LARGEST = float(np.finfo(np.float16).max)
 SMALLEST = np.finfo(np.float16).smallest_subnormal
 
 
-def fp16(model: onnx.ModelProto, source: Images, progress: Progress = unheard) -> onnx.ModelProto:
-    """float16 weights and activations from the first convolution to the last linear layer.
+def fp16(model: onnx.ModelProto, source: Images, progress: Progress = no_progress) -> onnx.ModelProto:
+    """float16 weights and activations from the first convolution up to the last linear layer.
 
     Raises:
         StageFailed: a stored value does not fit into float16.
@@ -35,8 +34,8 @@ def fp16(model: onnx.ModelProto, source: Images, progress: Progress = unheard) -
     halves: dict[str, str] = {}
     restored: dict[str, str] = {}
     nodes: list[onnx.NodeProto] = []
-    for place, node in enumerate(view.graph.node):
-        if place in inside:
+    for index, node in enumerate(view.graph.node):
+        if index in inside:
             nodes += _halve_inputs(view, node, floats, halves)
             restored.update(_halve_outputs(node, floats, halves))
         else:
@@ -52,36 +51,38 @@ def fp16(model: onnx.ModelProto, source: Images, progress: Progress = unheard) -
 
 
 def _float_values(model: onnx.ModelProto) -> set[str]:
-    """Names of every float32 value, stored or computed."""
+    """The names of all float32 values, stored or computed."""
     graph = model.graph
     typed = [*graph.value_info, *graph.input, *graph.output]
-    found = {value.name for value in typed if value.type.tensor_type.elem_type == TensorProto.FLOAT}
-    return found | {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    names = {value.name for value in typed if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    return names | {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
 
 
 def _half_region(view: GraphView) -> range:
-    """Places of the nodes from the first heavy one up to, not including, the last.
+    """Indices of the nodes from the first heavy node up to, not including, the last.
 
-    What quantizes the inputs of a heavy node belongs to it.
+    The nodes that quantize the inputs of a heavy node belong to it.
     """
     nodes = view.graph.node
-    heavy = [place for place, node in enumerate(nodes) if node.op_type in HEAVY]
+
+    def start_of(index: int) -> int:
+        while index > 0 and nodes[index - 1].op_type in QUANTIZING:
+            index -= 1
+        return index
+
+    heavy = [index for index, node in enumerate(nodes) if node.op_type in HEAVY]
     if not heavy:
         return range(0)
-    first, last = (
-        next(at for at in range(place, -1, -1) if at == 0 or nodes[at - 1].op_type not in QUANTIZING)
-        for place in (heavy[0], heavy[-1])
-    )
-    return range(first, last)
+    return range(start_of(heavy[0]), start_of(heavy[-1]))
 
 
 def _halve_inputs(
     view: GraphView, node: onnx.NodeProto, floats: set[str], halves: dict[str, str]
 ) -> list[onnx.NodeProto]:
-    """Let a node read float16: stored values converted, computed ones cast once; returns the casts."""
+    """Make a node read float16: convert stored values, cast computed values once; returns the casts."""
     casts = []
-    for place, name in enumerate(node.input):
-        if name not in floats or (node.op_type == "Resize" and place > 0):
+    for index, name in enumerate(node.input):
+        if name not in floats or (node.op_type == "Resize" and index > 0):
             continue
         if name not in halves:
             halves[name] = f"{name}_fp16"
@@ -92,29 +93,29 @@ def _halve_inputs(
                 halves[name] = view.store(halves[name], half)
             else:
                 casts.append(_cast(name, halves[name], TensorProto.FLOAT16))
-        node.input[place] = halves[name]
+        node.input[index] = halves[name]
     return casts
 
 
 def _half(values: np.ndarray, name: str) -> np.ndarray:
-    """Rounded to float16; what stands for "no limit" in float32 becomes its largest."""
+    """The values in float16; numbers that mean "no limit" in float32 become the largest of float16."""
     limit = np.finfo(np.float32).max
     no_limit = np.abs(values) >= limit
     if np.any((np.abs(values) > LARGEST) & ~no_limit):
         raise StageFailed(
-            f"{name} holds {np.abs(values[~no_limit]).max():.3g}, float16 ends at {LARGEST:.0f}",
-            remedy="Leave fp16 out of precisions, or train with weight decay so that weights stay small.",
+            f"{name} holds {np.abs(values[~no_limit]).max():.3g}, and float16 ends at {LARGEST:.0f}",
+            remedy="Remove fp16 from precisions, or train with weight decay so that weights stay small.",
         )
     return np.where(no_limit, np.sign(values) * LARGEST, values).astype(np.float16)
 
 
 def _halve_outputs(node: onnx.NodeProto, floats: set[str], halves: dict[str, str]) -> dict[str, str]:
-    """Let a node write float16; returns what it wrote, for those who read float32: no cast exists yet."""
+    """Make a node write float16; returns its outputs, each without a cast to float32 yet."""
     written = {}
-    for place, name in enumerate(node.output):
+    for index, name in enumerate(node.output):
         if name in floats:
             halves[name] = f"{name}_fp16"
-            node.output[place] = halves[name]
+            node.output[index] = halves[name]
             written[name] = ""
     for item in node.attribute:
         if node.op_type == "Cast" and item.name == "to" and item.i == TensorProto.FLOAT:
@@ -125,17 +126,17 @@ def _halve_outputs(node: onnx.NodeProto, floats: set[str], halves: dict[str, str
 def _restore_inputs(
     node: onnx.NodeProto, halves: dict[str, str], restored: dict[str, str]
 ) -> list[onnx.NodeProto]:
-    """Let a float32 node read what is computed in float16, cast once; returns the casts.
+    """Make a float32 node read values that are computed in float16, cast once; returns the casts.
 
-    What was only converted for others, such as a stored value, it goes on reading in float32.
+    It still reads values that were only converted for other nodes, such as stored ones, in float32.
     """
     casts = []
-    for place, name in enumerate(node.input):
+    for index, name in enumerate(node.input):
         if name in restored:
             if not restored[name]:
                 restored[name] = f"{name}_fp32"
                 casts.append(_cast(halves[name], restored[name], TensorProto.FLOAT))
-            node.input[place] = restored[name]
+            node.input[index] = restored[name]
     return casts
 
 

@@ -1,12 +1,12 @@
-"""float32: the exported file as it is."""
+"""float32: the exported file unchanged."""
 
 from __future__ import annotations
 
 import onnx
 
-from calkd_edge.quantization.source import Images, Progress, unheard
+from calkd_edge.quantization.source import Images, Progress, no_progress
 
 
-def fp32(model: onnx.ModelProto, source: Images, progress: Progress = unheard) -> onnx.ModelProto:
-    """The same file: every other precision is compared with it."""
+def fp32(model: onnx.ModelProto, source: Images, progress: Progress = no_progress) -> onnx.ModelProto:
+    """float32: the file unchanged; every other precision is compared with it."""
     return model

@@ -1,4 +1,4 @@
-"""int8 where weights are, float16 in between: for TensorRT, which runs what a strongly typed file says."""
+"""int8 for layers with weights, float16 in between: for TensorRT, which executes the types of the file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.magnitudes import RangeMethod
 from calkd_edge.quantization.scales import Scales
-from calkd_edge.quantization.source import Images, Progress, unheard
+from calkd_edge.quantization.source import Images, Progress, no_progress
 
 
 def int8_fp16(
     model: onnx.ModelProto,
     source: Images,
-    progress: Progress = unheard,
+    progress: Progress = no_progress,
     *,
     ranges: RangeMethod = "percentile",
     scales: Scales = "dyadic",
@@ -25,9 +25,9 @@ def int8_fp16(
     correct_bias: bool = True,
     images: Annotated[int, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
-    """As int8, with everything between the quantized layers in float16; the logits stay in float32.
+    """int8 with everything between the quantized layers in float16; the logits stay in float32.
 
-    Scales become float16 with it, where dyadic ones keep their value and free ones are rounded.
+    Scales become float16 too: dyadic ones keep their value, free ones are rounded.
     """
     quantized = int8(
         model,

@@ -1,4 +1,4 @@
-"""int8 with the fewest layers left in float32 that keep the accuracy, and by what they were chosen."""
+"""int8 with the fewest layers left in float32 that keep the accuracy, and how they were chosen."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import onnx
 from pydantic import Field
 
 from calkd_edge.onnx_model.graph import set_metadata
+from calkd_edge.quantization.accuracy import Accuracy, Evaluator
 from calkd_edge.quantization.bias_correction import with_corrected_biases
-from calkd_edge.quantization.equalise import equalised
-from calkd_edge.quantization.judge import Answers, Judge
+from calkd_edge.quantization.equalisation import equalise_channels
 from calkd_edge.quantization.magnitudes import RangeMethod
-from calkd_edge.quantization.placement import layer_names, place_qdq, quantized_inputs
+from calkd_edge.quantization.placement import insert_qdq, layer_names, quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.scales import Scales
-from calkd_edge.quantization.source import Images, Progress, unheard
+from calkd_edge.quantization.source import Images, Progress, no_progress
 
 CHOICE = "layers_in_float"
-"""The key in the file's metadata: JSON, see `_told`. Its images must not be used to fit a calibration."""
+"""The key in the file's metadata: JSON, see `int8_mixed`. Fit no calibration to the images of the choice."""
 
 
 def int8_mixed(
     model: onnx.ModelProto,
     source: Images,
-    progress: Progress = unheard,
+    progress: Progress = no_progress,
     *,
     max_drop: Annotated[float, Field(ge=0, lt=1)] = 0.005,
     ranges: RangeMethod = "mse",
@@ -38,82 +38,72 @@ def int8_mixed(
 ) -> onnx.ModelProto:
     """int8 with as few layers left in float32 as keep top-1 within `max_drop` of float32's.
 
-    Judged by every second calibration image, of which `max_drop` is a share; the calibration of confidence is
-    then fitted on the others. A layer's worth is what the NLL falls by when it alone stays in float32, all
-    biases being as they are; a choice is judged with its biases corrected.
+    Accuracy is measured on every second calibration image, of which `max_drop` is a share; the calibration of
+    confidence is then fitted to the others. Layers are ranked by the decrease in NLL when each alone stays in
+    float32, without correcting biases; a choice of layers is measured with its biases corrected.
     """
-    seen = source.training(images)
-    plain = equalised(model, seen) if equalise else model
-    found = activation_ranges(plain, quantized_inputs(plain), seen, ranges, progress)
-    judge = Judge(*source.judging())
-    reference = judge.ask(model)
+    sample = source.training(images)
+    plain = equalise_channels(model, sample) if equalise else model
+    limits = activation_ranges(plain, quantized_inputs(plain), sample, ranges, progress)
+    evaluator = Evaluator(*source.judging())
+    reference = evaluator.evaluate(model)
     layers = layer_names(plain)
 
     def placed(in_float: Sequence[str]) -> onnx.ModelProto:
-        return place_qdq(plain, found, frozenset(in_float), scales)
+        return insert_qdq(plain, limits, frozenset(in_float), scales)
 
-    def made(in_float: Sequence[str]) -> onnx.ModelProto:
+    def corrected(in_float: Sequence[str]) -> onnx.ModelProto:
         quantized = placed(in_float)
-        return with_corrected_biases(quantized, plain, seen, scales) if correct_bias else quantized
+        return with_corrected_biases(quantized, plain, sample, scales) if correct_bias else quantized
 
-    whole = judge.ask(made(()))
-    worth: dict[str, float] = {}
+    all_int8 = evaluator.evaluate(corrected(()))
+    gains: dict[str, float] = {}
     kept: list[str] = []
-    if whole.drop_from(reference) > max_drop:
-        worth = _worth(layers, lambda in_float: judge.ask(placed(in_float)), progress)
-        kept = _fewest(worth, lambda chosen: judge.ask(made(chosen)).drop_from(reference) <= max_drop)
-    mixed = made(kept)
-    last = judge.ask(mixed)
-    told = _told(kept, worth, len(layers), len(judge.labels), whole, last, reference)
-    set_metadata(mixed, {CHOICE: json.dumps(told)})
+    if all_int8.drop_from(reference) > max_drop:
+        gains = _gains(layers, lambda in_float: evaluator.evaluate(placed(in_float)), progress)
+        kept = _fewest(
+            gains, lambda chosen: evaluator.evaluate(corrected(chosen)).drop_from(reference) <= max_drop
+        )
+    mixed = corrected(kept)
+    final = evaluator.evaluate(mixed)
+    choice = {
+        "layers": len(layers),
+        "in_float": [{"layer": layer, "nll_gain": round(gains[layer], 6)} for layer in kept],
+        "images": len(evaluator.labels),
+        "drop_all_int8": all_int8.drop_from(reference),
+        "drop": final.drop_from(reference),
+        "nll_rise_all_int8": float(np.float64(all_int8.nll) - reference.nll),
+        "nll_rise": float(np.float64(final.nll) - reference.nll),
+    }
+    set_metadata(mixed, {CHOICE: json.dumps(choice)})
     return mixed
 
 
-def _worth(
-    layers: Sequence[str], answers: Callable[[Sequence[str]], Answers], progress: Progress
+def _gains(
+    layers: Sequence[str], accuracy_of: Callable[[Sequence[str]], Accuracy], progress: Progress
 ) -> dict[str, float]:
-    """By layer, what the NLL falls by when it alone stays in float32; the largest first."""
-    whole = answers(())
-    found = {}
+    """By layer, the decrease in NLL when it alone stays in float32; the largest first."""
+    all_int8 = accuracy_of(())
+    gains = {}
     for done, layer in enumerate(layers):
-        found[layer] = whole.nll - answers([layer]).nll
+        gains[layer] = all_int8.nll - accuracy_of([layer]).nll
         progress(done + 1, len(layers))
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+    return dict(sorted(gains.items(), key=lambda item: -item[1]))
 
 
-def _fewest(worth: dict[str, float], suffices: Callable[[Sequence[str]], bool]) -> list[str]:
-    """As few layers as suffice: the worthiest until they do, then without each that is not needed after all.
+def _fewest(gains: dict[str, float], suffices: Callable[[Sequence[str]], bool]) -> list[str]:
+    """As few layers as suffice: add those of largest gain until they do, then drop each that is not needed.
 
-    All of them suffice: that is float32 itself.
+    All layers suffice: that is float32.
     """
-    ranked = list(worth)
+    ranked = list(gains)
     kept: list[str] = []
     for layer in ranked:
         kept.append(layer)
         if suffices(kept):
             break
     for layer in reversed(kept[:-1]):
-        without = [one for one in kept if one != layer]
+        without = [other for other in kept if other != layer]
         if suffices(without):
             kept = without
     return kept
-
-
-def _told(
-    kept: Sequence[str],
-    worth: dict[str, float],
-    layers: int,
-    images: int,
-    whole: Answers,
-    last: Answers,
-    reference: Answers,
-) -> dict[str, object]:
-    return {
-        "layers": layers,
-        "in_float": [{"layer": layer, "nll_gain": round(worth[layer], 6)} for layer in kept],
-        "images": images,
-        "drop_all_int8": whole.drop_from(reference),
-        "drop": last.drop_from(reference),
-        "nll_rise_all_int8": float(np.float64(whole.nll) - reference.nll),
-        "nll_rise": float(np.float64(last.nll) - reference.nll),
-    }

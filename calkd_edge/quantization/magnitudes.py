@@ -1,6 +1,6 @@
-"""Magnitudes: how large the values at named places get, and the range that int8 should tell apart there.
+"""Magnitudes of the named values of a graph, and the ranges that int8 should cover.
 
-Values are seen twice, once for the largest magnitude and once for a histogram, so memory does not grow with
+Values are read twice, once for the largest magnitude and once for a histogram, so memory does not grow with
 the number of images.
 """
 
@@ -17,17 +17,17 @@ RangeMethod = Literal["min_max", "percentile", "mse", "entropy"]
 BINS = 2048
 PERCENTILE = 99.99
 LEVELS = 128
-"""Magnitudes that symmetric int8 tells apart."""
+"""Magnitudes that symmetric int8 distinguishes."""
 
 RESOLUTION = 0.005
-"""A share of the squared error below which a histogram of BINS bins cannot tell two ranges apart."""
+"""A share of the squared error below which a histogram of BINS bins cannot distinguish two ranges."""
 
 
 class Magnitudes:
-    """What is known of the values at each place.
+    """Magnitudes collected for each named value.
 
     Args:
-        names: the places.
+        names: of the values.
         method: min_max takes the largest magnitude; percentile cuts 1 in 10,000 magnitudes; mse takes the r
             whose int8 rounding error is smallest; entropy takes the r whose 128 levels lose least of the
             histogram, as Kullback-Leibler divergence (S. Migacz, 8-bit inference with TensorRT, GTC 2017).
@@ -40,19 +40,19 @@ class Magnitudes:
 
     @property
     def passes(self) -> int:
-        """How often all values must be seen: for the largest, then, where it is 2, for the histogram."""
+        """The number of passes over all values: the first for the largest, the second for the histogram."""
         return 1 if self.method == "min_max" else 2
 
-    def see(self, this_pass: int, name: str, values: np.ndarray) -> None:
-        """Values of a place, in pass 0 or 1.
+    def add(self, this_pass: int, name: str, values: np.ndarray) -> None:
+        """Collect some numbers of a named value, in pass 0 or 1.
 
         Raises:
-            StageFailed: one of them is not finite.
+            StageFailed: a number is not finite.
         """
         if not np.isfinite(values).all():
             raise StageFailed(
                 f"the network computes numbers that are not finite, at {name}",
-                remedy="Train it anew with a lower learning rate; int8 has no range for them.",
+                remedy="Train it again with a lower learning rate: int8 has no range for such numbers.",
             )
         if this_pass == 0:
             self.largest[name] = max(self.largest[name], float(np.abs(values).max()))
@@ -61,7 +61,7 @@ class Magnitudes:
             self.counts[name] += np.histogram(np.abs(values), bins=BINS, range=(0.0, top))[0]
 
     def ranges(self) -> dict[str, float]:
-        """The symmetric range [-r, r] of each place: r > 0."""
+        """The symmetric range [-r, r] of each named value: r > 0."""
         tops = {name: top or 1.0 for name, top in self.largest.items()}
         if self.method == "min_max":
             return tops
@@ -76,7 +76,7 @@ def _percentile(counts: np.ndarray, largest: float) -> float:
 
 
 def _least_squares(counts: np.ndarray, largest: float) -> float:
-    """The r whose squared error, rounding inside and clipping outside, is smallest over the histogram."""
+    """The r with the smallest squared error over the histogram: rounding inside r and clipping outside."""
     centres = (np.arange(BINS) + 0.5) * (largest / BINS)
     best, best_error = largest, np.inf
     for limit in np.linspace(1.0, 0.2, 81) * largest:
@@ -89,26 +89,26 @@ def _least_squares(counts: np.ndarray, largest: float) -> float:
 
 
 def _least_divergence(counts: np.ndarray, largest: float) -> float:
-    """The r behind which to clip, so that LEVELS levels say most of what the histogram says."""
-    seen = counts.astype(np.float64)
-    seen[0] = seen[1]  # exact zeros, as of a ReLU, are no reason for any range
-    if not seen.any():
+    """The r beyond which to clip so that LEVELS levels keep the most information of the histogram."""
+    weights = counts.astype(np.float64)
+    weights[0] = weights[1]  # exact zeros, as of a ReLU, must not influence the range
+    if not weights.any():
         return largest
-    divergences = {limit: _divergence(seen, limit) for limit in range(LEVELS, BINS + 1, BINS // 256)}
+    divergences = {limit: _divergence(weights, limit) for limit in range(LEVELS, BINS + 1, BINS // 256)}
     return largest * min(divergences, key=divergences.__getitem__) / BINS
 
 
-def _divergence(seen: np.ndarray, limit: int) -> float:
-    """What is lost when all beyond `limit` bins is clipped and the rest told by LEVELS levels, in nats."""
-    inside, clipped = seen[:limit], seen[:limit].copy()
-    clipped[-1] += seen[limit:].sum()
+def _divergence(weights: np.ndarray, limit: int) -> float:
+    """The loss in nats when values beyond `limit` bins are clipped and the rest gets LEVELS levels."""
+    inside, clipped = weights[:limit], weights[:limit].copy()
+    clipped[-1] += weights[limit:].sum()
     level = np.arange(limit) * LEVELS // limit
     held = inside > 0
     shares = np.bincount(level, inside, LEVELS) / np.maximum(np.bincount(level, held, LEVELS), 1.0)
-    told = np.where(held, shares[level], 0.0)
-    p, q = clipped / clipped.sum(), told / max(told.sum(), 1e-30)
+    quantized = np.where(held, shares[level], 0.0)
+    p, q = clipped / clipped.sum(), quantized / max(quantized.sum(), 1e-30)
     some = p > 0
-    # Where only what was clipped lies, the levels say nothing: a large divergence, not an infinite one.
+    # A bin that only clipped values fill has no level: its divergence is large, but not infinite.
     return float(np.sum(p[some] * np.log(p[some] / np.maximum(q[some], 1e-12))))
 
 

@@ -1,9 +1,8 @@
-"""Where Q/DQ nodes stand: the one placement that TensorRT 10 and 11 accept.
+"""Placement of Q/DQ nodes, in the form that TensorRT 10 and 11 accept.
 
 Every Conv and Gemm reads its activation through QuantizeLinear -> DequantizeLinear and its weight through the
 DequantizeLinear of a stored int8 tensor. Symmetric, zero points 0, one scale per activation, one per output
-channel of a weight, weights within [-127, 127], biases in float. Quantization stands after an activation
-function.
+channel of a weight, weights within [-127, 127], biases in float. Quantization follows activation functions.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ def quantized_inputs(model: onnx.ModelProto) -> list[str]:
 
 
 def layer_names(model: onnx.ModelProto) -> list[str]:
-    """The names of all Convs and Gemms that would become int8, which are those of their weights."""
+    """The names of all Convs and Gemms that can become int8: the names of their weights."""
     stored = {tensor.name for tensor in model.graph.initializer}
     heavy = [node for node in model.graph.node if node.op_type in QUANTIZED]
     return list(dict.fromkeys(node.input[1] for node in heavy if node.input[1] in stored))
 
 
-def place_qdq(
+def insert_qdq(
     model: onnx.ModelProto,
     ranges: dict[str, float],
     in_float: Collection[str] = (),
@@ -43,7 +42,7 @@ def place_qdq(
     Args:
         model: weights must be stored in the graph.
         ranges: r of the symmetric range [-r, r] of each activation that a Conv or Gemm reads.
-        in_float: names of layers to leave as they are.
+        in_float: names of layers that stay in float32.
         scales: free, or dyadic: see calkd_edge.quantization.scales.
     """
     quantized = copy_of(model)
@@ -81,7 +80,7 @@ def _activation_pair(
 
 
 def _weight_dequantize(
-    view: GraphView, node: onnx.NodeProto, of_activation: float, scales: Scales
+    view: GraphView, node: onnx.NodeProto, input_scale: float, scales: Scales
 ) -> onnx.NodeProto:
     weight = view.array(node.input[1]).astype(np.float64)
     if node.op_type == "Gemm" and attribute(node, "transB", 0) != 1:
@@ -89,9 +88,9 @@ def _weight_dequantize(
         _set_transposed(node)
     has_bias = len(node.input) > 2 and node.input[2] in view.initializers
     bias = view.array(node.input[2]) if has_bias else None
-    scale = weight_scales(weight, bias, of_activation, scales)
+    scale = weight_scales(weight, bias, input_scale, scales)
     if bias is not None and scales == "dyadic":
-        node.input[2] = view.store(f"{node.input[2]}_on_grid", on_grid(bias, of_activation, scale))
+        node.input[2] = view.store(f"{node.input[2]}_on_grid", on_grid(bias, input_scale, scale))
     column = scale.astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1))
     integers = np.clip(np.rint(weight / column), -LARGEST, LARGEST).astype(np.int8)
     name = f"{node.name or node.output[0]}_weight"

@@ -1,7 +1,7 @@
-"""Activation ranges: how large the values at a place in an ONNX graph get, over training images.
+"""Activation ranges: the magnitudes of values in an ONNX graph, over training images.
 
-Ranges are the statistics of int8; they have nothing to do with calibrating confidence. They are collected
-with the float32 graph in ONNX Runtime on the host; nothing that ships is measured here.
+Ranges are the statistics of int8, unrelated to calibrating confidence. They are collected with the float32
+graph in ONNX Runtime on the host; no published measurement is made here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import onnxruntime
 
 from calkd_edge.onnx_model.graph import copy_of
 from calkd_edge.quantization.magnitudes import Magnitudes, RangeMethod
-from calkd_edge.quantization.source import Progress, unheard
+from calkd_edge.quantization.source import Progress, no_progress
 
 IMAGES_PER_RUN = 64
 
@@ -24,44 +24,44 @@ def activation_ranges(
     names: Sequence[str],
     images: np.ndarray,
     method: RangeMethod,
-    progress: Progress = unheard,
+    progress: Progress = no_progress,
 ) -> dict[str, float]:
     """The symmetric range [-r, r] of each named value: r > 0.
 
     Args:
         model: the float32 graph.
-        names: values to look at.
+        names: of the values.
         images: uint8 [N, 3, H, W].
         method: see Magnitudes.
-        progress: called with batches read and batches to read.
+        progress: called with the number of finished batches and of all batches.
     """
-    found = Magnitudes(names, method)
+    magnitudes = Magnitudes(names, method)
     runs = -(-len(images) // IMAGES_PER_RUN)
-    for this_pass in range(found.passes):
+    for this_pass in range(magnitudes.passes):
         for number, batch in enumerate(_batches(model, names, images)):
             for name, values in batch.items():
-                found.see(this_pass, name, values)
-            progress(this_pass * runs + number + 1, found.passes * runs)
-    return found.ranges()
+                magnitudes.add(this_pass, name, values)
+            progress(this_pass * runs + number + 1, magnitudes.passes * runs)
+    return magnitudes.ranges()
 
 
 def channel_maxima(model: onnx.ModelProto, names: Sequence[str], images: np.ndarray) -> dict[str, np.ndarray]:
     """The largest magnitude in each channel of each named value [N, C, H, W]: [C] >= 0."""
-    found: dict[str, np.ndarray] = {}
+    maxima: dict[str, np.ndarray] = {}
     for batch in _batches(model, names, images):
         for name, values in batch.items():
             largest = np.abs(values).max((0, 2, 3)).astype(np.float64)
-            found[name] = np.maximum(found.get(name, 0.0), largest)
-    return found
+            maxima[name] = np.maximum(maxima.get(name, 0.0), largest)
+    return maxima
 
 
 def channel_means(model: onnx.ModelProto, names: Sequence[str], images: np.ndarray) -> dict[str, np.ndarray]:
     """The mean of each channel of each named value [N, C, ...]: float64 [C]."""
-    found: dict[str, np.ndarray] = {}
+    sums: dict[str, np.ndarray] = {}
     for batch in _batches(model, names, images):
         for name, values in batch.items():
-            found[name] = found.get(name, 0.0) + image_means(values).sum(0)
-    return {name: total / len(images) for name, total in found.items()}
+            sums[name] = sums.get(name, 0.0) + image_means(values).sum(0)
+    return {name: total / len(images) for name, total in sums.items()}
 
 
 def image_means(values: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ def image_means(values: np.ndarray) -> np.ndarray:
 def _batches(
     model: onnx.ModelProto, names: Sequence[str], images: np.ndarray
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The named values of some images at a time."""
+    """The named values, a batch at a time."""
     session = _session(model, names)
     feed = session.get_inputs()[0].name
     for start in range(0, len(images), IMAGES_PER_RUN):
@@ -82,14 +82,14 @@ def _batches(
 
 
 def _session(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
-    shown = copy_of(model)
-    del shown.graph.output[:]
+    exposed = copy_of(model)
+    del exposed.graph.output[:]
     inputs = {value.name for value in model.graph.input}
     if inputs & set(names):
-        raise ValueError("a range was asked for the graph's own input")
-    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        raise ValueError("the graph's input has no activation range")
+    exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(
-        shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -18,7 +18,7 @@ from calkd_edge.records.benchmark import (
     TimedSource,
     Worth,
 )
-from calkd_edge.records.calibration import Affine, Calibration, FitStatus, FoldProof
+from calkd_edge.records.calibration import Affine, AffineKind, Calibration, FitStatus, FoldProof
 from calkd_edge.records.components import Component, LossComponent
 from calkd_edge.records.doctor import (
     ClockFacts,
@@ -90,6 +90,7 @@ __all__ = [
     "Shift",
     "ThresholdShift",
     "Affine",
+    "AffineKind",
     "AtThreshold",
     "BoolArray",
     "Calibration",

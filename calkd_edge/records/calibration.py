@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import numpy as np
@@ -11,9 +10,13 @@ from calkd_edge.records.base import FloatArray, Record
 
 FitStatus = Literal["ok", "separable", "anti", "flat", "extreme", "constant"]
 
+AffineKind = Literal["temperature", "bias", "vector", "matrix"]
+"""temperature: one scale. bias: one scale, and numbers that are added. vector: a scale for each class, and
+numbers that are added. matrix: C x C scales, and numbers that are added."""
+
 
 class Affine(Record):
-    """A calibration: calibrated logits = logits * scale + bias (or logits @ scale.T + bias for a matrix).
+    """A map of logits: calibrated logits = logits * scale + bias (or logits @ scale.T + bias for a matrix).
 
     `scale` has length 1 (a temperature, 1/T), C (a vector) or C*C (a matrix, row-major); `bias` has length 1
     or C.
@@ -36,29 +39,34 @@ class Affine(Record):
     def apply(self, logits: FloatArray) -> FloatArray:
         """Calibrated logits, float64 [N, C], for logits [N, C]."""
         values = np.asarray(logits, dtype=np.float64)
-        scale, bias = np.asarray(self.scale), np.asarray(self.bias)
-        result: FloatArray = (
-            values * scale + bias if not self._is_matrix(values) else values @ self._matrix + bias
-        )
+        scale, bias, classes = np.asarray(self.scale), np.asarray(self.bias), values.shape[1]
+        if self.kind(classes) == "matrix":
+            result: FloatArray = values @ self.matrix(classes).T + bias
+        else:
+            result = values * scale + bias
         return result
 
     def undo(self, calibrated: FloatArray) -> FloatArray:
         """The logits that `apply` turns into `calibrated`, float64 [N, C]."""
         values = np.asarray(calibrated, dtype=np.float64) - np.asarray(self.bias)
-        if self._is_matrix(values):
-            result: FloatArray = np.linalg.solve(self._matrix.T, values.T).T
+        if self.kind(values.shape[1]) == "matrix":
+            result: FloatArray = np.linalg.solve(self.matrix(values.shape[1]), values.T).T
         else:
             result = values / np.asarray(self.scale)
         return result
 
-    def _is_matrix(self, values: FloatArray) -> bool:
-        return len(self.scale) > 1 and len(self.scale) == values.shape[1] ** 2
+    def kind(self, classes: int) -> AffineKind:
+        """What the map is for logits of `classes` classes: this decides where it can be folded exactly."""
+        if len(self.scale) > 1:
+            return "matrix" if len(self.scale) == classes**2 else "vector"
+        return "bias" if any(self.bias) else "temperature"
 
-    @property
-    def _matrix(self) -> FloatArray:
-        """[C, C], to be multiplied from the right."""
-        size = math.isqrt(len(self.scale))
-        return np.array(self.scale, dtype=np.float64).reshape(size, size).T
+    def matrix(self, classes: int) -> FloatArray:
+        """The linear part as float64 [C, C]: calibrated = logits @ matrix.T + bias, whatever the kind."""
+        scale = np.array(self.scale, dtype=np.float64)
+        if self.kind(classes) == "matrix":
+            return scale.reshape(classes, classes)
+        return np.diag(np.broadcast_to(scale, (classes,)))
 
 
 class FoldProof(Record):

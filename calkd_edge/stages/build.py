@@ -10,7 +10,7 @@ from calkd_edge.devices.session import open_session
 from calkd_edge.engine.stage import Job
 from calkd_edge.export.artifacts import ENGINE, ENGINE_FACTS, executed_file
 from calkd_edge.onnx_model.graph import metadata
-from calkd_edge.onnx_model.lint import lint, refuse_errors
+from calkd_edge.onnx_model.lint import lint_model, refuse_errors
 from calkd_edge.stages.params import BuildParams
 
 
@@ -24,7 +24,7 @@ def run(job: Job) -> None:
     path = executed_file(job.inputs["model"], params.runtime)
     model = onnx.load(path)
     if "package_version" in metadata(model):  # TensorRT itself checks a teacher that was made elsewhere
-        refuse_errors(lint(model, path, "tensorrt"))
+        refuse_errors(lint_model(model, path, "tensorrt"))
     with open_session(params.device, job.locations["device"]) as session:
         built = session.build(path, job.out / ENGINE, options=params.options)
     (job.out / ENGINE_FACTS).write_text(json.dumps(built, indent=1), encoding="utf-8")

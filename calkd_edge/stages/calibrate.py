@@ -26,17 +26,15 @@ from calkd_edge.export.artifacts import (
     REFERENCE,
     TORCH_PARITY,
 )
+from calkd_edge.export.comparison import compare_logits
 from calkd_edge.onnx_model.fold import Folded, fold
 from calkd_edge.onnx_model.graph import class_names, metadata, set_metadata
-from calkd_edge.onnx_model.lint import lint, refuse_errors
+from calkd_edge.onnx_model.lint import lint_model, refuse_errors
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8_mixed import CHOICE
 from calkd_edge.records import Calibration, Predictions
 from calkd_edge.stages.params import CalibrateParams
 from calkd_edge.stages.quantize import FITTING
-
-LARGEST_PARITY_DIFFERENCE = 1e-4
-"""Largest difference between torch and the runtime in float32, per unit of the largest logit above 1."""
 
 
 def run(job: Job) -> None:
@@ -44,7 +42,7 @@ def run(job: Job) -> None:
     params = CalibrateParams.model_validate(job.params)
     predictions = Predictions.load(job.inputs["predictions"] / CALIBRATION_PREDICTIONS)
     if "reference" in job.inputs:
-        parity = check_parity(predictions, job.inputs["reference"] / REFERENCE)
+        parity = check_torch_parity(predictions, job.inputs["reference"] / REFERENCE)
         (job.out / TORCH_PARITY).write_text(json.dumps(parity, indent=1), encoding="utf-8")
     model = onnx.load(job.inputs["model"] / CANONICAL)
     calibrator = CALIBRATORS.load(params.calibrator)
@@ -60,11 +58,11 @@ def run(job: Job) -> None:
     if chooses_layers:
         (job.out / LAYERS_IN_FLOAT).write_text(metadata(model)[CHOICE], encoding="utf-8")
     onnx.save(model, job.out / CANONICAL)
-    findings, executed = [lint(model, job.out / CANONICAL, "tensorrt")], (model, job.out / CANONICAL)
+    findings, executed = [lint_model(model, job.out / CANONICAL, "tensorrt")], (model, job.out / CANONICAL)
     if (job.inputs["model"] / FOR_CPU).is_file():
         executed = derive_for_cpu(model), job.out / FOR_CPU
         onnx.save(*executed)
-    findings.append(lint(*executed, "onnxruntime"))
+    findings.append(lint_model(*executed, "onnxruntime"))
     if "package_version" in metadata(model):  # a teacher made elsewhere has run already, and does not ship
         refuse_errors(findings[-1])
     (job.out / LINT).write_text(
@@ -73,24 +71,24 @@ def run(job: Job) -> None:
     (job.out / CALIBRATION).write_text(calibration.model_dump_json(indent=1), encoding="utf-8")
 
 
-def check_parity(predictions: Predictions, reference: Path) -> dict[str, float]:
+def check_torch_parity(predictions: Predictions, reference: Path) -> dict[str, float]:
     """Compare the runtime's logits with torch's, image by image; returns the figures.
 
     Raises:
-        StageFailed: they differ by more than LARGEST_PARITY_DIFFERENCE.
+        StageFailed: they differ by more than float32 computations may.
     """
     with np.load(reference, allow_pickle=False) as stored:
         logits, indices = stored["logits"], stored["indices"]
-    shared, rows, reference_rows = np.intersect1d(predictions.indices, indices, return_indices=True)
-    difference = float(np.abs(predictions.logits[rows] - logits[reference_rows]).max())
-    allowed = LARGEST_PARITY_DIFFERENCE * max(1.0, float(np.abs(logits).max()))
+    _, rows, reference_rows = np.intersect1d(predictions.indices, indices, return_indices=True)
+    compared = compare_logits(predictions.logits[rows], logits[reference_rows])
+    difference, allowed = compared.max_difference, compared.float32_tolerance
     if not difference <= allowed:
         raise StageFailed(
-            f"the exported model differs from torch by {difference:.3g} on {len(shared)} images "
+            f"the exported model differs from torch by {difference:.3g} on {compared.images} images "
             f"(allowed {allowed:.3g})",
             remedy="Do not ship it. Another version of torch or onnxscript may export it correctly.",
         )
-    return {"images": len(shared), "max_logit_difference": difference, "allowed": allowed}
+    return {"images": compared.images, "max_logit_difference": difference, "allowed": allowed}
 
 
 def _calibration(method: str, fitted: Fitted, folded: Folded, split: str, images: int) -> Calibration:

@@ -11,8 +11,8 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.agreement import FLOATS, Agreement, agreement
-from calkd_edge.export.answers import AS_WRITTEN, answers_here
 from calkd_edge.export.artifacts import CANONICAL, CONVERSION, TFLITE
+from calkd_edge.export.host_predictions import AS_WRITTEN, predict_on_host
 from calkd_edge.export.litert import convert
 from calkd_edge.onnx_model.graph import metadata
 from calkd_edge.stages.params import ConvertParams
@@ -32,8 +32,8 @@ def run(job: Job) -> None:
     content = convert(model)
     target.write_bytes(content)
     images = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES, params.seed)[0]
-    expected = answers_here("onnxruntime", source, images, len(images), AS_WRITTEN)
-    converted = answers_here(params.runtime, target, images, 1, {})
+    expected = predict_on_host("onnxruntime", source, images, len(images), AS_WRITTEN)
+    converted = predict_on_host(params.runtime, target, images, 1, {})
     near = agreement(converted, expected, exact=metadata(model).get("precision") in FLOATS)
     facts = {"sha256": hashlib.sha256(content).hexdigest(), "images": len(images), **near._asdict()}
     _check(near, len(images))
@@ -43,10 +43,7 @@ def run(job: Job) -> None:
 
 def _check(near: Agreement, images: int) -> None:
     if not near.sound:
-        allowed = "" if near.allowed is None else f" (allowed {near.allowed:.3g})"
         raise StageFailed(
-            f"the converted file differs from the ONNX file by {near.max_logit_difference:.3g} in a logit"
-            f"{allowed}, by {near.apart:.2%} of the logits on average, on {images} images; the slope between "
-            f"them is {near.slope:.4f}, {near.changed} answers changed that are no near ties",
+            f"the converted file differs from the ONNX file {near.description(images)}",
             remedy="Do not ship it: take another runtime on that device, and report the model.",
         )

@@ -28,6 +28,7 @@ from calkd_edge.stages.epochs import Epochs, watcher
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import DistillParams, LearningParams
 from calkd_edge.stages.start import Start, start_of
+from calkd_edge.training.affine import apply_affine
 from calkd_edge.training.loop import Batch, Training, fabric_for, fit
 
 
@@ -72,19 +73,10 @@ class Distillation(nn.Module):
         # In full precision, because its calibration was fitted so, also where the student autocasts.
         with torch.no_grad(), torch.autocast(batch.images.device.type, enabled=False):
             if not paths:  # a file that another runtime runs has no modules to tap
-                return Outputs(applied(self.affine, teacher(batch.images).float()), {})
+                return Outputs(apply_affine(self.affine, teacher(batch.images).float()), {})
             with tapped(_present(teacher), paths, where="teacher") as features:
                 logits = teacher(batch.images).float()
-        return Outputs(applied(self.affine, logits), features)
-
-
-def applied(affine: Affine, logits: Tensor) -> Tensor:
-    """`affine` on a tensor of logits [B, C], float32."""
-    scale = torch.tensor(affine.scale, dtype=torch.float32, device=logits.device)
-    bias = torch.tensor(affine.bias, dtype=torch.float32, device=logits.device)
-    if len(affine.scale) > 1 and len(affine.scale) == logits.shape[1] ** 2:
-        return logits @ scale.view(logits.shape[1], -1).T + bias
-    return logits * scale + bias
+        return Outputs(apply_affine(self.affine, logits), features)
 
 
 @dataclass(frozen=True)
@@ -111,7 +103,7 @@ class SoftLabels:
             view = {name: column[view_number, chosen] for name, column in self.views.items()}
             raw = self.logits[view_number, chosen].astype(np.float32)
             raw += self.offsets[view_number, chosen][:, None]
-            logits = applied(self.affine, torch.from_numpy(raw))
+            logits = apply_affine(self.affine, torch.from_numpy(raw))
             yield epochs.batch(chosen, view, epoch + step / epochs.steps(world_size), logits)
 
 

@@ -84,11 +84,8 @@ def compare_with_simulation(executed: Predictions, simulated: Predictions) -> di
     near = agreement(pair.candidate, pair.reference, exact=False)
     if not near.sound:
         raise StageFailed(
-            f"the device computes something else than the file: they differ by "
-            f"{near.max_logit_difference:.3g} in a logit, "
-            f"by {near.apart:.2%} of the logits on average, on {len(pair.labels)} calibration "
-            f"images; the slope between them is {near.slope:.4f}, and {near.changed} predictions "
-            "changed that are no near ties",
+            "the outputs of the file on its device differ from its simulation "
+            f"{near.description(len(pair.labels))}",
             remedy="Do not ship it there: its runtime computes int8 in another way. Use another runtime, or "
             "leave that device out (--skip-device).",
         )

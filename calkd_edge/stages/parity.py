@@ -14,7 +14,7 @@ import torch
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.export.artifacts import CANONICAL, LAYER_PARITY
-from calkd_edge.export.parity import LayerParity, by_layer
+from calkd_edge.export.layer_parity import LayerParity, by_layer
 from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.training.fake_int8 import layers_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
-from calkd_edge.export.answers import AS_WRITTEN, answers_here
 from calkd_edge.export.artifacts import CANONICAL, SIMULATED
+from calkd_edge.export.host_predictions import AS_WRITTEN, predict_on_host
 from calkd_edge.records import Predictions
 from calkd_edge.stages.params import SimulateParams
 
@@ -24,6 +24,6 @@ def run(job: Job) -> None:
     params = SimulateParams.model_validate(job.params)
     images, labels, indices = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES, params.seed)
     options = {**AS_WRITTEN, "threads": job.locations["threads"]}
-    logits = answers_here("onnxruntime", job.inputs["model"] / CANONICAL, images, AT_ONCE, options)
+    logits = predict_on_host("onnxruntime", job.inputs["model"] / CANONICAL, images, AT_ONCE, options)
     Predictions(logits, labels, indices).save(job.out / SIMULATED)
     job.progress(1, 1)

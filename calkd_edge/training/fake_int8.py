@@ -102,7 +102,7 @@ def ranges_of(
     for this_pass in range(magnitudes.passes):
 
         def observe(path: str, module: nn.Module, inputs: tuple[Tensor, ...], now: int = this_pass) -> None:
-            magnitudes.see(now, path, inputs[0].float().cpu().numpy())
+            magnitudes.add(now, path, inputs[0].float().cpu().numpy())
 
         hooks = [
             layer.module.register_forward_pre_hook(partial(observe, layer.path))

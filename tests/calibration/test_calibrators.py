@@ -36,8 +36,8 @@ def nll(logits, labels) -> float:
 @given(st.integers(0, 1000), st.floats(0.3, 6.0), st.integers(2, 6))
 def test_temperature_is_the_minimum_that_scipy_finds(seed, sharp, classes):
     logits, labels = drawn(400, classes=classes, sharp=sharp, seed=seed)
-    found = temperature(logits, labels, CLASSES[:classes])
-    assert found.status == "ok"
+    fit = temperature(logits, labels, CLASSES[:classes])
+    assert fit.status == "ok"
     scores = logits.astype(np.float64)
     best = optimize.minimize_scalar(
         lambda log_t: nll(scores / np.exp(log_t), labels),
@@ -46,32 +46,32 @@ def test_temperature_is_the_minimum_that_scipy_finds(seed, sharp, classes):
         options={"xatol": 1e-12},
     )
     # A minimum is known to the square root of the machine's precision; its value to the precision.
-    assert found.affine.temperature == pytest.approx(np.exp(best.x), rel=1e-6)
-    assert found.nll_after <= best.fun + 1e-12
-    assert found.nll_after == pytest.approx(nll(found.affine.apply(logits), labels), abs=1e-12)
-    assert found.nll_before == pytest.approx(nll(scores, labels), abs=1e-12)
+    assert fit.affine.temperature == pytest.approx(np.exp(best.x), rel=1e-6)
+    assert fit.nll_after <= best.fun + 1e-12
+    assert fit.nll_after == pytest.approx(nll(fit.affine.apply(logits), labels), abs=1e-12)
+    assert fit.nll_before == pytest.approx(nll(scores, labels), abs=1e-12)
 
 
 def test_standard_error_of_the_temperature_is_the_bootstraps():
     logits, labels = drawn(1500)
-    found = temperature(logits, labels, CLASSES)
+    fit = temperature(logits, labels, CLASSES)
     generator = np.random.default_rng(1)
     resampled = []
     for _ in range(200):
         rows = generator.integers(0, len(labels), len(labels))
         resampled.append(temperature(logits[rows], labels[rows], CLASSES).affine.temperature)
-    assert found.se[0] == pytest.approx(np.std(resampled), rel=0.2)
+    assert fit.se[0] == pytest.approx(np.std(resampled), rel=0.2)
 
 
 def test_standard_errors_of_the_scales_are_the_bootstraps():
     logits, labels = drawn(2500, classes=3)
-    found = vector(logits, labels, CLASSES[:3], ridge=0.001)
+    fit = vector(logits, labels, CLASSES[:3], ridge=0.001)
     generator = np.random.default_rng(1)
     resampled = []
     for _ in range(120):
         rows = generator.integers(0, len(labels), len(labels))
         resampled.append(vector(logits[rows], labels[rows], CLASSES[:3], ridge=0.001).affine.scale)
-    np.testing.assert_allclose(found.se, np.std(resampled, axis=0), rtol=0.25)
+    np.testing.assert_allclose(fit.se, np.std(resampled, axis=0), rtol=0.25)
 
 
 @pytest.mark.parametrize("calibrator", [temperature, vector, affine, bias])
@@ -84,13 +84,13 @@ def test_standard_errors_of_the_scales_are_the_bootstraps():
         ("extreme", np.eye(6)[[0, 1, 2, 3]] * 1e4, [0, 1, 2, 0]),
     ],
 )
-def test_fit_without_an_optimum_folds_the_identity_and_says_why(calibrator, status, logits, labels):
-    found = calibrator(logits, np.array(labels), CLASSES)
-    assert found.status == status
-    assert found.affine.is_identity
-    assert found.se is None
-    assert found.nll_after == found.nll_before
-    (sentence,) = found.warnings
+def test_a_fit_without_an_optimum_is_the_identity_with_the_reason(calibrator, status, logits, labels):
+    fit = calibrator(logits, np.array(labels), CLASSES)
+    assert fit.status == status
+    assert fit.affine.is_identity
+    assert fit.se is None
+    assert fit.nll_after == fit.nll_before
+    (sentence,) = fit.warnings
     assert "confidence was left as it is" in sentence
     assert f"{(logits.argmax(1) == labels).sum()} of 4 images right" in sentence
 
@@ -119,8 +119,8 @@ def test_vector_is_the_minimum_that_scipy_finds(images, classes, seed, ridge):
         method="L-BFGS-B",
         options={"ftol": 1e-16, "gtol": 1e-11, "maxiter": 5000},
     )
-    found = vector(scores, labels, CLASSES[:classes], ridge=ridge)
-    theta = np.concatenate([found.affine.scale, found.affine.bias])
+    fit = vector(scores, labels, CLASSES[:classes], ridge=ridge)
+    theta = np.concatenate([fit.affine.scale, fit.affine.bias])
     value, slope = objective(theta)
     assert value <= best.fun + 1e-12
     assert np.abs(slope).max() < 1e-5
@@ -131,17 +131,17 @@ def test_vector_is_the_minimum_that_scipy_finds(images, classes, seed, ridge):
 @given(st.integers(0, 1000), st.floats(0.01, 100))
 def test_vector_is_never_worse_than_the_temperature_it_is_drawn_to(seed, ridge):
     logits, labels = drawn(200, seed=seed)
-    whole, single = vector(logits, labels, CLASSES, ridge=ridge), temperature(logits, labels, CLASSES)
-    assert whole.nll_after <= single.nll_after + 1e-12
-    assert whole.nll_before == single.nll_before
+    by_class, single = vector(logits, labels, CLASSES, ridge=ridge), temperature(logits, labels, CLASSES)
+    assert by_class.nll_after <= single.nll_after + 1e-12
+    assert by_class.nll_before == single.nll_before
 
 
 def test_heavy_ridge_gives_the_temperature():
     logits, labels = drawn(200)
-    found = vector(logits, labels, CLASSES, ridge=1000.0)
+    fit = vector(logits, labels, CLASSES, ridge=1000.0)
     single = temperature(logits, labels, CLASSES).affine.scale[0]
-    assert np.abs(np.array(found.affine.scale) - single).max() < 0.1
-    assert np.abs(found.affine.bias).max() < 0.1
+    assert np.abs(np.array(fit.affine.scale) - single).max() < 0.1
+    assert np.abs(fit.affine.bias).max() < 0.1
 
 
 def test_vector_finds_a_shifted_class():
@@ -155,23 +155,23 @@ def test_vector_finds_a_shifted_class():
 def test_vector_survives_classes_without_images_and_huge_logits():
     logits, labels = drawn(100)
     kept = labels < 4
-    found = vector(logits[kept] * 20, labels[kept], CLASSES)
-    assert np.isfinite([*found.affine.scale, *found.affine.bias, *found.se, found.nll_after]).all()
+    fit = vector(logits[kept] * 20, labels[kept], CLASSES)
+    assert np.isfinite([*fit.affine.scale, *fit.affine.bias, *fit.se, fit.nll_after]).all()
 
 
 def test_temperature_moves_no_answer():
     logits, labels = drawn(500)
-    found = temperature(logits, labels, CLASSES)
-    np.testing.assert_array_equal(found.affine.apply(logits).argmax(1), logits.argmax(1))
+    fit = temperature(logits, labels, CLASSES)
+    np.testing.assert_array_equal(fit.affine.apply(logits).argmax(1), logits.argmax(1))
 
 
-def test_constant_is_what_was_asked_and_fits_nothing():
+def test_constant_uses_its_setting_and_fits_nothing():
     logits, labels = drawn(400)
-    found = constant(logits, labels, CLASSES, temperature=2.0)
-    assert found.affine.temperature == 2.0
-    assert found.status == "constant"
-    assert found.se is None
-    assert found.nll_after == pytest.approx(nll(logits.astype(np.float64) / 2, labels), abs=1e-12)
+    fit = constant(logits, labels, CLASSES, temperature=2.0)
+    assert fit.affine.temperature == 2.0
+    assert fit.status == "constant"
+    assert fit.se is None
+    assert fit.nll_after == pytest.approx(nll(logits.astype(np.float64) / 2, labels), abs=1e-12)
     assert constant(logits, labels, CLASSES, temperature=1.0).affine.is_identity
 
 
@@ -193,9 +193,9 @@ def test_enough_images_of_every_class_give_no_warning():
 @pytest.mark.parametrize("name", list(CALIBRATORS))
 def test_every_calibrator_runs_with_its_defaults_and_is_documented(name):
     logits, labels = drawn(400)
-    given_settings = CALIBRATORS.settings(name, {}, where="test")
-    found = CALIBRATORS.load(name)(logits, labels, CLASSES, **given_settings)
-    assert found.status in ("ok", "constant")
+    options = CALIBRATORS.settings(name, {}, where="test")
+    fit = CALIBRATORS.load(name)(logits, labels, CLASSES, **options)
+    assert fit.status in ("ok", "constant")
     assert CALIBRATORS.describe(name)["source"]
 
 
@@ -203,6 +203,6 @@ def test_every_calibrator_runs_with_its_defaults_and_is_documented(name):
     ("name", "given_settings"),
     [("vector", {"ridge": 0}), ("constant", {"temperature": 0}), ("temperature", {"bins": 3})],
 )
-def test_settings_out_of_bounds_are_refused(name, given_settings):
+def test_settings_out_of_bounds_are_refused(name, options):
     with pytest.raises(RecipeError):
-        CALIBRATORS.settings(name, given_settings, where="r.yaml: calibrator")
+        CALIBRATORS.settings(name, options, where="r.yaml: calibrator")

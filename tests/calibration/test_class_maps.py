@@ -58,20 +58,20 @@ def test_affine_is_the_minimum_that_scipy_finds(images, classes, ridge):
     best = optimize.minimize(
         objective, np.zeros(classes**2 + classes), jac=True, method="L-BFGS-B", options=options
     )
-    found = affine(logits, labels, names(classes), ridge=ridge)
+    fit = affine(logits, labels, names(classes), ridge=ridge)
     a, b = best.x[: classes**2].reshape(classes, classes), best.x[classes**2 :]
     expected = special.softmax(scores + scores @ a.T + b, axis=1)
-    np.testing.assert_allclose(special.softmax(found.affine.apply(logits), axis=1), expected, atol=1e-5)
-    assert found.nll_after == pytest.approx(-np.log(expected[np.arange(images), labels]).mean(), abs=1e-7)
+    np.testing.assert_allclose(special.softmax(fit.affine.apply(logits), axis=1), expected, atol=1e-5)
+    assert fit.nll_after == pytest.approx(-np.log(expected[np.arange(images), labels]).mean(), abs=1e-7)
 
 
-def test_affine_mends_what_a_matrix_has_mixed_where_a_vector_cannot():
+def test_affine_undoes_a_mixing_matrix_where_a_vector_cannot():
     logits, labels = mixed(20_000, 5, strength=0.6)
     fresh, their_labels = mixed(20_000, 5, strength=0.6)
     fits = {f.__name__: f(logits, labels, names(5)) for f in (temperature, vector, affine)}
     held_out = {
-        name: -special.log_softmax(one.affine.apply(fresh), axis=1)[np.arange(20_000), their_labels].mean()
-        for name, one in fits.items()
+        name: -special.log_softmax(fitted.affine.apply(fresh), axis=1)[np.arange(20_000), their_labels].mean()
+        for name, fitted in fits.items()
     }
     assert held_out["affine"] < held_out["vector"] - 0.02 < held_out["temperature"]
 
@@ -92,9 +92,9 @@ def test_a_heavy_ridge_leaves_affine_and_bias_at_the_temperature():
     logits, labels = mixed(200, 6)
     single = temperature(logits, labels, names(6)).affine
     for calibrator in (affine, bias):
-        found = calibrator(logits, labels, names(6), ridge=1000.0).affine
+        fit = calibrator(logits, labels, names(6), ridge=1000.0).affine
         expected = special.softmax(single.apply(logits), axis=1)
-        np.testing.assert_allclose(special.softmax(found.apply(logits), axis=1), expected, atol=0.01)
+        np.testing.assert_allclose(special.softmax(fit.apply(logits), axis=1), expected, atol=0.01)
 
 
 @pytest.mark.parametrize("with_temperature", [True, False])
@@ -107,9 +107,9 @@ def test_bias_is_the_minimum_that_scipy_finds(with_temperature):
         return -log_p[np.arange(900), labels].mean() + 0.5 * 7 / 900 * (b**2).sum()
 
     best = optimize.minimize(objective, np.zeros(7), method="BFGS", options={"gtol": 1e-10})
-    found = bias(logits, labels, names(7), temperature=with_temperature, ridge=0.5)
-    assert found.affine.scale == (pytest.approx(beta),)
-    np.testing.assert_allclose(found.affine.bias, best.x, atol=1e-6)
+    fit = bias(logits, labels, names(7), temperature=with_temperature, ridge=0.5)
+    assert fit.affine.scale == (pytest.approx(beta),)
+    np.testing.assert_allclose(fit.affine.bias, best.x, atol=1e-6)
 
 
 def test_bias_finds_classes_that_are_rarer_than_in_training():
@@ -117,11 +117,11 @@ def test_bias_finds_classes_that_are_rarer_than_in_training():
     logits = generator.normal(size=(30_000, 4)) * 2
     prior = np.log(np.array([0.4, 0.3, 0.2, 0.1]) * 4)
     labels = (logits + prior + generator.gumbel(size=logits.shape)).argmax(axis=1)
-    found = np.array(bias(logits, labels, names(4), ridge=0.01).affine.bias)
-    np.testing.assert_allclose(found - found.mean(), prior - prior.mean(), atol=0.06)
+    fit = np.array(bias(logits, labels, names(4), ridge=0.01).affine.bias)
+    np.testing.assert_allclose(fit - fit.mean(), prior - prior.mean(), atol=0.06)
 
 
-def test_bias_alone_needs_no_temperature_where_there_is_none():
+def test_bias_alone_fits_where_no_temperature_exists():
     separable = np.eye(4)[[0, 1, 2, 3]] * 3
     labels = np.arange(4)
     assert bias(separable, labels, names(4)).status == "separable"
@@ -129,21 +129,21 @@ def test_bias_alone_needs_no_temperature_where_there_is_none():
 
 
 @pytest.mark.parametrize("calibrator", [vector, affine, bias])
-def test_classes_at_minus_infinity_are_refused_where_each_has_a_number(calibrator):
+def test_classes_at_minus_infinity_are_refused_by_maps_by_class(calibrator):
     logits, labels = mixed(50, 3)
     logits[4, (labels[4] + 1) % 3] = -np.inf
     with pytest.raises(RecipeError, match="1 rows of logits exclude classes"):
         calibrator(logits, labels, names(3))
 
 
-def test_affine_of_many_classes_is_refused_with_what_to_take():
+def test_affine_of_many_classes_is_refused_with_an_alternative():
     size = MOST_CLASSES + 1
     with pytest.raises(RecipeError, match="90,601 numbers") as refused:
         affine(np.zeros((10, size)), np.zeros(10, dtype=int), names(size))
     assert "vector" in refused.value.remedy
 
 
-def test_the_minimum_of_a_badly_scaled_bowl_is_found_and_of_a_kinked_valley_too():
+def test_minimum_of_a_badly_scaled_bowl_with_kinks():
     generator = np.random.default_rng(0)
     basis = np.linalg.qr(generator.normal(size=(30, 30)))[0]
     curved = basis @ np.diag(np.geomspace(1e-4, 1e4, 30)) @ basis.T
@@ -155,5 +155,5 @@ def test_the_minimum_of_a_badly_scaled_bowl_is_found_and_of_a_kinked_valley_too(
         value = 0.5 * away @ curved @ away + steep.sum()
         return Local(float(value), curved @ away + away / steep, lambda d: curved @ d + d / steep**3)
 
-    found = minimum(bowl, np.zeros(30), np.diag(curved) + 1)
-    np.testing.assert_allclose(found, goal, atol=1e-6)
+    fit = minimum(bowl, np.zeros(30), np.diag(curved) + 1)
+    np.testing.assert_allclose(fit, goal, atol=1e-6)

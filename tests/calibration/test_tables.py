@@ -23,8 +23,8 @@ def test_isotonic_is_scikit_learns_also_with_ties(seed, images, rounded):
     confidence, correct = answers(images, seed)
     confidence = confidence.round(1) if rounded else confidence
     theirs = IsotonicRegression(out_of_bounds="clip").fit(confidence, correct)
-    asked = np.linspace(0, 1, 57)
-    np.testing.assert_allclose(isotonic(confidence, correct)(asked), theirs.predict(asked), atol=1e-12)
+    queries = np.linspace(0, 1, 57)
+    np.testing.assert_allclose(isotonic(confidence, correct)(queries), theirs.predict(queries), atol=1e-12)
 
 
 def test_isotonic_is_perfect_where_it_was_fitted_and_not_elsewhere():
@@ -42,7 +42,7 @@ def test_histogram_gives_each_range_the_share_that_was_right():
     np.testing.assert_allclose(mapped(np.array([0.0, 0.3, 0.31, 1.0])), [1 / 3, 1 / 3, 2 / 3, 2 / 3])
 
 
-def test_histogram_of_tied_confidences_has_no_empty_range_that_is_asked():
+def test_histogram_of_tied_confidences_has_no_empty_range():
     confidence = np.array([0.5] * 8 + [0.9] * 2)
     mapped = histogram(confidence, np.arange(10) % 2 == 0, bins=5)
     assert np.isfinite(mapped(np.linspace(0, 1, 11))).all()
@@ -53,6 +53,6 @@ def test_histogram_of_tied_confidences_has_no_empty_range_that_is_asked():
 def test_every_table_maps_into_zero_to_one_and_is_documented(name):
     confidence, correct = answers(300)
     mapped = TABLES.load(name)(confidence, correct, **TABLES.settings(name, {}, where="test"))
-    found = mapped(np.linspace(0, 1, 101))
-    assert ((found >= 0) & (found <= 1)).all()
+    mapped_values = mapped(np.linspace(0, 1, 101))
+    assert ((mapped_values >= 0) & (mapped_values <= 1)).all()
     assert TABLES.describe(name)["source"]

@@ -115,7 +115,7 @@ def test_file_can_teach_live_where_images_are_mixed(tmp_path, teachers):
             "is an ONNX file, but torch builds the model 'resnet8'",
             "teacher.name: onnx",
         ),
-        ({"layout": "nhwc"}, "where 3 channels would be", ""),
+        ({"layout": "nhwc"}, "channels instead of 3", ""),
     ],
 )
 def test_what_does_not_say_enough_is_refused(tmp_path, teachers, change, message, remedy):

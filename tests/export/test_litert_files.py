@@ -19,7 +19,7 @@ from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.int8_fp16 import int8_fp16
-from calkd_edge.quantization.placement import layer_names, place_qdq, quantized_inputs
+from calkd_edge.quantization.placement import insert_qdq, layer_names, quantized_inputs
 from calkd_edge.quantization.source import Images
 from calkd_edge.records import Affine
 
@@ -36,18 +36,18 @@ NETS = [
 ]
 
 
-def ran(content, images):
+def run_litert(content, images):
     """Every output by name, an image at a time."""
     interpreter = litert.Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
-    (given,) = interpreter.get_input_details()
-    found = {one["name"]: [] for one in interpreter.get_output_details()}
-    for place in range(len(images)):
-        interpreter.set_tensor(given["index"], images[place : place + 1])
+    (image_input,) = interpreter.get_input_details()
+    values_by_name = {detail["name"]: [] for detail in interpreter.get_output_details()}
+    for index in range(len(images)):
+        interpreter.set_tensor(image_input["index"], images[index : index + 1])
         interpreter.invoke()
-        for one in interpreter.get_output_details():
-            found[one["name"]].append(interpreter.get_tensor(one["index"]).copy())
-    return {name: np.concatenate(values) for name, values in found.items()}
+        for detail in interpreter.get_output_details():
+            values_by_name[detail["name"]].append(interpreter.get_tensor(detail["index"]).copy())
+    return {name: np.concatenate(values) for name, values in values_by_name.items()}
 
 
 def operators(content):
@@ -57,8 +57,8 @@ def operators(content):
     kinds = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
     (graph,) = model.subgraphs
     return [
-        (names[model.operatorCodes[one.opcodeIndex].builtinCode], kinds[graph.tensors[one.inputs[0]].type])
-        for one in graph.operators
+        (names[model.operatorCodes[node.opcodeIndex].builtinCode], kinds[graph.tensors[node.inputs[0]].type])
+        for node in graph.operators
     ]
 
 
@@ -67,25 +67,28 @@ def net(request, exported):
     return exported(request.param)
 
 
-def test_float32_says_the_same_to_the_last_digits(net, execute):
-    found, wanted = ran(convert(net.proto), net.images), execute(net.proto, net.images, simulate=True)
-    assert found.keys() == {"logits", "probabilities"}
-    for name, values in found.items():
-        assert np.abs(values - wanted[name]).max() <= 1e-5 * max(1.0, np.abs(wanted[name]).max())
+def test_float32_agrees_to_the_last_digits(net, execute):
+    converted, expected = (
+        run_litert(convert(net.proto), net.images),
+        execute(net.proto, net.images, simulate=True),
+    )
+    assert converted.keys() == {"logits", "probabilities"}
+    for name, values in converted.items():
+        assert np.abs(values - expected[name]).max() <= 1e-5 * max(1.0, np.abs(expected[name]).max())
 
 
 @pytest.mark.parametrize("quantizer", [fp16, int8, int8_fp16])
-def test_other_precisions_say_the_same_but_for_rounding(net, quantizer, execute):
+def test_other_precisions_agree_up_to_rounding(net, quantizer, execute):
     source = Images(lambda count: net.images[:count])
     kept = {} if quantizer is fp16 else {"images": 32}
     model = quantizer(net.proto, source, **kept)
     content = convert(model)
-    found, wanted = (
-        one["logits"] for one in (ran(content, net.images), execute(model, net.images, simulate=True))
+    converted, expected = (
+        net["logits"] for net in (run_litert(content, net.images), execute(model, net.images, simulate=True))
     )
-    near = agreement(found, wanted, exact=False)
+    near = agreement(converted, expected, exact=False)
     assert near.sound, near
-    assert near.max_logit_difference <= 0.03 * np.ptp(wanted)
+    assert near.max_logit_difference <= 0.03 * np.ptp(expected)
     share = len(content) / len(net.proto.SerializeToString())
     assert share <= (0.6 if quantizer is fp16 else 0.4)
 
@@ -101,44 +104,44 @@ def test_convolutions_between_quantized_values_run_in_integers(net):
             after = readers[node.output[0]]
             if len(after) == 1 and after[0].op_type in ("Relu", "Clip"):
                 after = readers[after[0].output[0]]
-            between += [one.op_type for one in after] == ["QuantizeLinear"]
-    found = operators(convert(model))
-    in_integers = [one for one in found if one in {("CONV_2D", "INT8"), ("DEPTHWISE_CONV_2D", "INT8")}]
+            between += [net.op_type for net in after] == ["QuantizeLinear"]
+    converted = operators(convert(model))
+    in_integers = [net for net in converted if net in {("CONV_2D", "INT8"), ("DEPTHWISE_CONV_2D", "INT8")}]
     assert len(in_integers) == between > 0
 
 
 def test_layers_kept_in_float_stay_so(net, execute):
     model = net.proto
     kept = layer_names(model)[:2]
-    mixed = place_qdq(model, dict.fromkeys(quantized_inputs(model), 4.0), in_float=kept)
-    found, wanted = ran(convert(mixed), net.images), execute(mixed, net.images, simulate=True)
-    assert agreement(found["logits"], wanted["logits"], exact=False).sound
-    stored = {one.name: one for one in schema.ModelT.InitFromPackedBuf(convert(mixed)).subgraphs[0].tensors}
+    mixed = insert_qdq(model, dict.fromkeys(quantized_inputs(model), 4.0), in_float=kept)
+    converted, expected = run_litert(convert(mixed), net.images), execute(mixed, net.images, simulate=True)
+    assert agreement(converted["logits"], expected["logits"], exact=False).sound
+    stored = {net.name: net for net in schema.ModelT.InitFromPackedBuf(convert(mixed)).subgraphs[0].tensors}
     assert all(stored[name.encode()].type == schema.TensorType.FLOAT32 for name in kept)
 
 
 @pytest.mark.parametrize("scale", [(0.5,), tuple(np.linspace(0.5, 1.5, 10)), tuple(np.eye(10).ravel() * 0.7)])
-def test_a_calibration_goes_with_the_file(exported, execute, scale):
-    one = exported("resnet20")
-    model = int8(one.proto, Images(lambda count: one.images[:count]), images=32)
-    raw = ran(convert(model), one.images)["logits"]
+def test_a_calibration_is_converted_with_the_file(exported, execute, scale):
+    net = exported("resnet20")
+    model = int8(net.proto, Images(lambda count: net.images[:count]), images=32)
+    raw = run_litert(convert(model), net.images)["logits"]
     affine = Affine(scale=scale, bias=tuple(np.linspace(-1, 1, 10)))
     fold(model, affine)
-    np.testing.assert_allclose(ran(convert(model), one.images)["logits"], affine.apply(raw), atol=2e-5)
+    np.testing.assert_allclose(run_litert(convert(model), net.images)["logits"], affine.apply(raw), atol=2e-5)
 
 
 def graph(nodes, shape, stored=None, opset=20, kind=TensorProto.FLOAT):
     """A model images -> Cast -> x -> `nodes` -> y."""
     cast = helper.make_node("Cast", ["images"], ["x"], "cast", to=TensorProto.FLOAT)
     tensors = [numpy_helper.from_array(np.asarray(values), name) for name, values in (stored or {}).items()]
-    made = helper.make_graph(
+    built_graph = helper.make_graph(
         [cast, *nodes],
         "graph",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", *shape])],
         [helper.make_tensor_value_info("y", kind, None)],
         tensors,
     )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    model = helper.make_model(built_graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     inferred = onnx.shape_inference.infer_shapes(model)
     for output in inferred.graph.output:
         output.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -152,14 +155,14 @@ def random(*shape):
 WEIGHT = {"w": random(4, 3, 3, 3)}
 
 
-def holds(model, execute, atol=1e-4):
+def check_agrees(model, execute, atol=1e-4):
     dims = model.graph.input[0].type.tensor_type.shape.dim[1:]
     shape = [dim.dim_value for dim in dims]
     images = np.random.default_rng(3).integers(0, 256, (3, *shape), dtype=np.uint8)
-    wanted = execute(model, images, simulate=True)["y"]
-    found = ran(convert(model), images)["y"]
-    assert found.shape == wanted.shape
-    np.testing.assert_allclose(found, wanted, atol=atol * max(1.0, np.abs(wanted).max()))
+    expected = execute(model, images, simulate=True)["y"]
+    converted = run_litert(convert(model), images)["y"]
+    assert converted.shape == expected.shape
+    np.testing.assert_allclose(converted, expected, atol=atol * max(1.0, np.abs(expected).max()))
 
 
 CONVOLUTIONS = {
@@ -179,13 +182,15 @@ CONVOLUTIONS = {
 def test_convolutions(name, size, execute):
     shape, attributes = CONVOLUTIONS[name]
     conv = helper.make_node("Conv", ["x", "w", "b"], ["y"], "conv", **attributes)
-    holds(graph([conv], (3, size, size + 1), {"w": random(*shape), "b": random(shape[0])}), execute)
+    check_agrees(graph([conv], (3, size, size + 1), {"w": random(*shape), "b": random(shape[0])}), execute)
 
 
 def test_grouped_convolutions_and_no_bias(execute):
     first = helper.make_node("Conv", ["x", "w"], ["h"], "first")
     grouped = helper.make_node("Conv", ["h", "v"], ["y"], "grouped", group=3, pads=[1, 1, 1, 1])
-    holds(graph([first, grouped], (3, 8, 8), {"w": random(6, 3, 1, 1), "v": random(9, 2, 3, 3)}), execute)
+    check_agrees(
+        graph([first, grouped], (3, 8, 8), {"w": random(6, 3, 1, 1), "v": random(9, 2, 3, 3)}), execute
+    )
 
 
 @pytest.mark.parametrize("ends", [(0, 6), (0, 4), (-1, 1), (-3, 3), (None, 5), (1, None), (None, None)])
@@ -200,13 +205,13 @@ def test_clips_behind_layers_and_alone(ends, execute):
         helper.make_node("Conv", ["x", "w"], ["h"], "conv"),
         helper.make_node("Clip", ["h", *names], ["y"], "clip"),
     ]
-    holds(graph(behind, (3, 5, 5), stored), execute)
+    check_agrees(graph(behind, (3, 5, 5), stored), execute)
     shared = [
         *behind[:1],
         helper.make_node("Clip", ["h", *names], ["c"], "clip"),
         helper.make_node("Add", ["c", "h"], ["y"], "add"),
     ]
-    holds(graph(shared, (3, 5, 5), stored), execute)
+    check_agrees(graph(shared, (3, 5, 5), stored), execute)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +230,7 @@ def test_pools_of_negative_numbers(kind, attributes, execute):
         helper.make_node("Sub", ["x", "c"], ["h"], "below"),
         helper.make_node(kind, ["h"], ["y"], "pool", **attributes),
     ]
-    holds(graph(nodes, (3, 8, 9), {"c": np.array(300, dtype=np.float32)}), execute)
+    check_agrees(graph(nodes, (3, 8, 9), {"c": np.array(300, dtype=np.float32)}), execute)
 
 
 @pytest.mark.parametrize("kind", ["Add", "Sub", "Mul", "Div", "Max", "Min"])
@@ -238,7 +243,7 @@ def test_arithmetic_with_stored_numbers(kind, shape, turned, execute):
         helper.make_node("Add", ["x", "one"], ["h"], "above_zero"),
         helper.make_node(kind, operands, ["y"], "arithmetic"),
     ]
-    holds(graph(nodes, (3, 4, 5), stored), execute)
+    check_agrees(graph(nodes, (3, 4, 5), stored), execute)
 
 
 def test_arithmetic_between_values_that_lie_differently(execute):
@@ -250,7 +255,7 @@ def test_arithmetic_between_values_that_lie_differently(execute):
         helper.make_node("Relu", ["m"], ["y"], "relu"),
     ]
     stored = {"flat": np.array([0, 3, 20]), "back": np.array([-1, 3, 4, 5])}
-    holds(graph(nodes, (3, 4, 5), stored), execute)
+    check_agrees(graph(nodes, (3, 4, 5), stored), execute)
 
 
 @given(data=st.data())
@@ -275,7 +280,7 @@ def test_any_reshapes_and_transposes(data, execute):
     model = graph(nodes, (4, 6, 2), stored)
     image = np.arange(48, dtype=np.uint8).reshape(1, 4, 6, 2)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
-    np.testing.assert_array_equal(ran(convert(model), image)["y"], execute(model, image)["y"])
+    np.testing.assert_array_equal(run_litert(convert(model), image)["y"], execute(model, image)["y"])
 
 
 @pytest.mark.parametrize("keeps", [0, 1])
@@ -285,7 +290,7 @@ def test_means_and_what_follows_them(keeps, axes, execute):
         helper.make_node("ReduceMean", ["x", "axes"], ["m"], "mean", keepdims=keeps),
         helper.make_node("Flatten", ["m"], ["y"], "flatten"),
     ]
-    holds(graph(nodes, (3, 4, 5), {"axes": np.array(axes)}), execute)
+    check_agrees(graph(nodes, (3, 4, 5), {"axes": np.array(axes)}), execute)
 
 
 def test_batch_normalisation_activations_and_parts(execute):
@@ -300,14 +305,14 @@ def test_batch_normalisation_activations_and_parts(execute):
     ]
     stored = {name: random(4) for name in "gbm"}
     stored.update(v=np.abs(random(4)) * 5000 + 1, parts=np.array([5, 7]))
-    holds(graph(nodes, (4, 5, 5), stored), execute)
+    check_agrees(graph(nodes, (4, 5, 5), stored), execute)
 
 
 def test_int8_with_dyadic_scales_is_exact(exported, execute):
-    one = exported("mobilenet_v2")
-    model = int8(one.proto, Images(lambda count: one.images[:count]), images=32, scales="dyadic")
-    found, wanted = ran(convert(model), one.images), execute(model, one.images, simulate=True)
-    gap = np.abs(found["logits"] - wanted["logits"]).max(1)
+    net = exported("mobilenet_v2")
+    model = int8(net.proto, Images(lambda count: net.images[:count]), images=32, scales="dyadic")
+    converted, expected = run_litert(convert(model), net.images), execute(model, net.images, simulate=True)
+    gap = np.abs(converted["logits"] - expected["logits"]).max(1)
     assert (gap <= 1e-5).mean() >= 0.95
 
 
@@ -326,23 +331,23 @@ def test_an_operator_without_a_counterpart_is_named():
         (helper.make_node("Conv", ["x", "x"], ["y"], "c"), {}, "weights are computed"),
         (helper.make_node("Conv", ["x", "w"], ["y"], "c", auto_pad="SAME_UPPER"), WEIGHT, "automatic"),
         (helper.make_node("MaxPool", ["x"], ["y"], "p", kernel_shape=[2, 2], ceil_mode=1), {}, "plain"),
-        (helper.make_node("AveragePool", ["x"], ["y"], "p", kernel_shape=[3, 3], pads=[1] * 4), {}, "leaves"),
+        (helper.make_node("AveragePool", ["x"], ["y"], "p", kernel_shape=[3, 3], pads=[1] * 4), {}, "mean"),
         (helper.make_node("HardSigmoid", ["x"], ["y"], "h"), {}, "alpha is 0.2"),
         (helper.make_node("Softmax", ["x"], ["y"], "s", axis=1), {}, "classes"),
         (helper.make_node("Gather", ["x", "i"], ["y"], "g", axis=1), {"i": np.array([1, 0])}, "parts"),
-        (helper.make_node("Cast", ["x"], ["y"], "i", to=TensorProto.INT64), {}, "floats"),
+        (helper.make_node("Cast", ["x"], ["y"], "i", to=TensorProto.INT64), {}, "not float"),
     ],
-    ids=lambda one: one.op_type if isinstance(one, onnx.NodeProto) else "",
+    ids=lambda net: net.op_type if isinstance(net, onnx.NodeProto) else "",
 )  # fmt: skip
-def test_a_way_of_using_an_operator_that_has_none_is_refused(node, stored, said):
+def test_an_unsupported_form_of_an_operator_is_refused(node, stored, reason):
     kind = TensorProto.INT64 if node.op_type == "Cast" else TensorProto.FLOAT
-    with pytest.raises(StageFailed, match=f"{node.op_type} '{node.name}' cannot be converted: .*{said}"):
+    with pytest.raises(StageFailed, match=f"{node.op_type} '{node.name}' cannot be converted: .*{reason}"):
         convert(graph([node], (3, 4, 4), stored, kind=kind))
 
 
 def test_the_file_derived_for_another_runtime_is_refused(exported):
-    one = exported("resnet20")
-    derived = derive_for_cpu(int8(one.proto, Images(lambda count: one.images[:count]), images=32))
+    net = exported("resnet20")
+    derived = derive_for_cpu(int8(net.proto, Images(lambda count: net.images[:count]), images=32))
     with pytest.raises(StageFailed, match="not symmetric int8"):
         convert(derived)
 
@@ -352,11 +357,11 @@ def test_numbers_lie_at_multiples_of_16_bytes_and_the_file_is_the_same_each_time
     content = convert(proto)
     assert content == convert(proto)
     model = schema.Model.GetRootAs(content, 0)
-    whole = np.frombuffer(content, np.uint8)
-    for place in range(model.BuffersLength()):
-        if not model.Buffers(place).DataIsNone():
-            data = model.Buffers(place).DataAsNumpy()
-            assert (data.ctypes.data - whole.ctypes.data) % 16 == 0
+    first = np.frombuffer(content, np.uint8)
+    for index in range(model.BuffersLength()):
+        if not model.Buffers(index).DataIsNone():
+            data = model.Buffers(index).DataAsNumpy()
+            assert (data.ctypes.data - first.ctypes.data) % 16 == 0
 
 
 def test_without_the_package_the_extra_is_named(exported, monkeypatch):
@@ -368,17 +373,17 @@ def test_without_the_package_the_extra_is_named(exported, monkeypatch):
 
 
 def test_agreement_sees_a_scale_a_swap_and_a_hole():
-    wanted = np.random.default_rng(0).normal(0, 3, (200, 10)).astype(np.float32)
-    assert agreement(wanted + 1e-5, wanted, exact=True).sound
-    assert not agreement(wanted + 1e-2, wanted, exact=True).sound
-    noise = np.random.default_rng(1).normal(0, 0.02, wanted.shape)
-    near = agreement(wanted + noise, wanted, exact=False)
+    expected = np.random.default_rng(0).normal(0, 3, (200, 10)).astype(np.float32)
+    assert agreement(expected + 1e-5, expected, exact=True).sound
+    assert not agreement(expected + 1e-2, expected, exact=True).sound
+    noise = np.random.default_rng(1).normal(0, 0.02, expected.shape)
+    near = agreement(expected + noise, expected, exact=False)
     assert near.sound
     assert near.near_ties > 0
-    assert not agreement(1.1 * wanted, wanted, exact=False).sound
-    swapped = wanted.copy()
+    assert not agreement(1.1 * expected, expected, exact=False).sound
+    swapped = expected.copy()
     swapped[:10] = swapped[:10, ::-1]
-    assert not agreement(swapped, wanted, exact=False).sound
-    holed = wanted.copy()
+    assert not agreement(swapped, expected, exact=False).sound
+    holed = expected.copy()
     holed[3, 4] = np.nan
-    assert not agreement(holed, wanted, exact=False).sound
+    assert not agreement(holed, expected, exact=False).sound

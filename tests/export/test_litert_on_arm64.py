@@ -18,7 +18,7 @@ from calkd_edge.quantization.source import Images
 
 pytest.importorskip("ai_edge_litert", reason="needs the extra [litert]")
 pytestmark = pytest.mark.slow
-PLACE = "import sys; print(next(path for path in sys.path if path.endswith('site')))"
+MODEL_PATH = "import sys; print(next(path for path in sys.path if path.endswith('site')))"
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +26,12 @@ def board(arm64):
     """The arm64 machine's Python, with LiteRT and nothing that it depends on but numpy."""
     version, site = (
         subprocess.run([arm64, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-        for code in ("import platform; print(platform.python_version())", PLACE)
+        for code in ("import platform; print(platform.python_version())", MODEL_PATH)
     )
     platforms = [word for name in PLATFORMS for word in ("--platform", name)]
-    asked = ["--implementation", "cp", "--python-version", version, "--only-binary=:all:", "--no-deps"]
+    request = ["--implementation", "cp", "--python-version", version, "--only-binary=:all:", "--no-deps"]
     wheel = f"ai-edge-litert=={metadata.version('ai-edge-litert')}"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", *platforms, *asked, "--target", site, wheel]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", *platforms, *request, "--target", site, wheel]
     done = subprocess.run(pip, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return arm64
@@ -44,8 +44,8 @@ def ask(python, path, images):
         facts = session.probe()
         assert facts.runtimes["litert"] == metadata.version("ai-edge-litert")
         assert facts.machine == ("aarch64" if python else facts.machine)
-        found, _ = session.predict(path, images, runtime="litert", options={}, images_per_run=1)
-        return found["logits"]
+        logits, _ = session.predict(path, images, runtime="litert", options={}, images_per_run=1)
+        return logits["logits"]
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2"])
@@ -57,8 +57,8 @@ def test_arm64_gives_the_same_logits(exported, board, tmp_path, name, precision)
     path, images = tmp_path / "model.tflite", tmp_path / "images.npy"
     path.write_bytes(convert(model))
     np.save(images, net.images)
-    there, here = ask(board, path, images), ask(None, path, images)
-    gap = np.abs(there - here).max(1) / np.abs(here).max()
+    on_arm64, here = ask(board, path, images), ask(None, path, images)
+    gap = np.abs(on_arm64 - here).max(1) / np.abs(here).max()
     # In int8 a sum that differs in its last digit now and then rounds to the other side.
     assert (gap <= 1e-5).mean() >= (1.0 if precision == "fp32" else 0.9)
     assert gap.max() <= 0.02

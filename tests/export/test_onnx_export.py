@@ -32,7 +32,7 @@ def net(request, exported):
     return exported(request.param)
 
 
-def test_file_is_legal_and_of_the_asked_opset(net):
+def test_file_is_valid_and_of_the_requested_opset(net):
     onnx.checker.check_model(net.proto, full_check=True)
     assert {entry.domain: entry.version for entry in net.proto.opset_import} == {"": 20}
 
@@ -62,22 +62,22 @@ def test_graph_holds_no_operation_that_computes_nothing(net):
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_runtime_agrees_with_torch_at_any_batch(net, execute, batch):
-    found = execute(net.proto, net.images[:batch])
+    result = execute(net.proto, net.images[:batch])
     scale = max(1.0, np.abs(net.reference).max())
-    assert np.abs(found["logits"] - net.reference[:batch]).max() <= 1e-4 * scale
-    np.testing.assert_allclose(found["probabilities"].sum(1), 1.0, atol=1e-5)
+    assert np.abs(result["logits"] - net.reference[:batch]).max() <= 1e-4 * scale
+    np.testing.assert_allclose(result["probabilities"].sum(1), 1.0, atol=1e-5)
 
 
 def test_pixels_that_no_image_has_agree_too(net, execute):
     generator = np.random.default_rng(3)
     images = generator.integers(0, 256, (7, 3, 32, 32), dtype=np.uint8)
     images[0], images[1] = 0, 255
-    wanted = reference_logits(settled(net.name), images)
-    found = execute(net.proto, images)["logits"]
-    assert np.abs(found - wanted).max() <= 1e-4 * max(1.0, np.abs(wanted).max())
+    expected = reference_logits(settled(net.name), images)
+    result = execute(net.proto, images)["logits"]
+    assert np.abs(result - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
 
 
-def test_images_of_one_batch_do_not_touch_each_other(net, execute):
+def test_images_of_a_batch_do_not_influence_each_other(net, execute):
     alone = np.concatenate([execute(net.proto, net.images[i : i + 1])["logits"] for i in range(3)])
     together = execute(net.proto, net.images[:3])["logits"]
     np.testing.assert_allclose(alone, together, atol=1e-4 * max(1.0, np.abs(together).max()))
@@ -126,7 +126,7 @@ def test_model_with_data_dependent_flow_is_refused_with_a_remedy(tmp_path, caplo
 
 
 @pytest.mark.parametrize("opset", [18, 19])
-def test_older_opsets_are_written_as_asked(tmp_path, opset):
+def test_older_opsets_are_written_on_request(tmp_path, opset):
     net = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
 
     class Small(nn.Module):

@@ -14,7 +14,7 @@ from calkd_edge.records import Affine, Predictions
 def test_proof_refuses_another_temperature_and_a_missing_fold():
     raw = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32) * 5
     for wrong in (raw, raw * np.float32(0.5001)):
-        with pytest.raises(StageFailed, match="differs from calibrating by hand"):
+        with pytest.raises(StageFailed, match="differ from its calibration applied in numpy"):
             prove(predictions(raw), predictions(wrong), calibration(Affine(scale=(0.5,))))
 
 
@@ -23,7 +23,7 @@ def test_proof_refuses_what_is_not_finite(value):
     raw = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
     broken = raw * np.float32(0.5)
     broken[3, 2] = value
-    with pytest.raises(StageFailed, match="differs from calibrating by hand"):
+    with pytest.raises(StageFailed, match="differ from its calibration applied in numpy"):
         prove(predictions(raw), predictions(broken), calibration(Affine(scale=(0.5,))))
 
 
@@ -49,13 +49,13 @@ def test_probabilities_must_be_the_softmax_of_the_logits():
             check_probabilities(Predictions(logits, np.zeros(1, np.int64), np.arange(1), wrong))
 
 
-def test_another_build_may_round_otherwise_and_must_be_calibrated():
+def test_another_build_may_round_differently_and_must_be_calibrated():
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(400, 10)).astype(np.float32) * 4
     half = calibration(Affine(scale=(0.5,)))
     noise = generator.normal(size=logits.shape).astype(np.float32) * 0.02
-    found = prove(predictions(logits), predictions(0.5 * logits + noise), half, another_build=True)
-    assert found.max_logit_difference > found.tolerance  # told, and not judged
+    proof = prove(predictions(logits), predictions(0.5 * logits + noise), half, another_build=True)
+    assert proof.max_logit_difference > proof.tolerance  # told, and not judged
     for wrong in (logits, 0.25 * logits, -0.5 * logits, np.full_like(logits, np.nan), 0.5 * logits[:, ::-1]):
-        with pytest.raises(StageFailed, match="differs from calibrating by hand"):
+        with pytest.raises(StageFailed, match="differ from its calibration applied in numpy"):
             prove(predictions(logits), predictions(wrong), half, another_build=True)

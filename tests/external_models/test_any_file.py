@@ -261,7 +261,7 @@ def test_a_softmax_written_out_over_images_is_not_taken_for_one_over_classes(sho
         NODE("ReduceSum", ["e", "axis"], ["t"], keepdims=1),
         NODE("Div", ["e", "t"], ["p"]),
     ]
-    with pytest.raises(RecipeError, match="in a form that is not known"):
+    with pytest.raises(RecipeError, match="in an unknown form"):
         shop.repair(model(nodes, {"p": SCORES}, {"axis": np.array([0])}))
 
 

@@ -16,10 +16,10 @@ def pairs(images: int, generator: np.random.Generator, power: float = 1.0):
 
 def test_consistency_finds_the_floor_of_the_formula_and_the_error_itself():
     confidence, correct = pairs(3000, np.random.default_rng(0))
-    found = metrics.consistency(confidence, correct)
-    assert found.error == pytest.approx(metrics.expected_calibration_error(confidence, correct))
-    assert found.floor == pytest.approx(metrics.noise_floor(confidence), rel=0.05)
-    assert found.floor < found.floor_95 < 2 * found.floor
+    result = metrics.consistency(confidence, correct)
+    assert result.error == pytest.approx(metrics.expected_calibration_error(confidence, correct))
+    assert result.floor == pytest.approx(metrics.noise_floor(confidence), rel=0.05)
+    assert result.floor < result.floor_95 < 2 * result.floor
 
 
 def test_p_values_of_calibrated_answers_are_uniform_and_of_others_small():

@@ -47,12 +47,12 @@ def test_debiased_error_of_a_bin_that_is_wrong_for_certain_by_hand():
     assert metrics.debiased_calibration_error(confidence, correct) == pytest.approx(0.9)
 
 
-def test_debiased_error_finds_what_is_there_where_the_plain_one_is_mostly_chance():
+def test_debiased_error_is_near_the_truth_where_the_plain_error_is_mostly_chance():
     grid = np.sqrt(np.linspace(0.1, 1, 100_001))
     truth = np.sqrt(np.mean((grid - grid**1.15) ** 2))
     drawn = [pairs(1500, power=1.15, seed=seed) for seed in range(100)]
-    plain = [metrics.root_mean_squared_calibration_error(*one, scheme="mass") ** 2 for one in drawn]
-    debiased = [metrics.debiased_calibration_error(*one) ** 2 for one in drawn]
+    plain = [metrics.root_mean_squared_calibration_error(*error, scheme="mass") ** 2 for error in drawn]
+    debiased = [metrics.debiased_calibration_error(*error) ** 2 for error in drawn]
     assert np.mean(plain) > 1.2 * truth**2
     assert np.mean(debiased) == pytest.approx(truth**2, rel=0.12)
 
@@ -64,7 +64,7 @@ def smooth_error_by_quadrature(confidence, correct, *, points: int = 6001) -> fl
 
     def at(bandwidth: float) -> float:
         images = [confidence, -confidence, 2 - confidence, confidence - 2, confidence + 2]
-        kernel = sum(stats.norm.pdf(t[:, None], place[None, :], bandwidth) for place in images)
+        kernel = sum(stats.norm.pdf(t[:, None], position[None, :], bandwidth) for position in images)
         return float(np.trapezoid(np.abs(kernel @ residual / len(residual)), t))
 
     low, high = 1e-3, 1.0
@@ -97,11 +97,11 @@ def test_smooth_error_weighs_confidences_of_one_in_full():
 def test_kolmogorov_smirnov_error_by_hand_and_in_any_order():
     confidence, correct = np.array([0.2, 0.6, 0.6, 0.9]), np.array([True, True, False, False])
     drift = [(0.2 - 1) / 4, (0.2 + 1.2 - 2) / 4, (0.2 + 1.2 + 0.9 - 2) / 4]
-    found = metrics.kolmogorov_smirnov_error(confidence, correct)
-    assert found == pytest.approx(max(map(abs, drift)))
+    result = metrics.kolmogorov_smirnov_error(confidence, correct)
+    assert result == pytest.approx(max(map(abs, drift)))
     for order in itertools.permutations(range(4)):
         chosen = list(order)
-        assert metrics.kolmogorov_smirnov_error(confidence[chosen], correct[chosen]) == pytest.approx(found)
+        assert metrics.kolmogorov_smirnov_error(confidence[chosen], correct[chosen]) == pytest.approx(result)
 
 
 def test_auroc_agrees_with_scikit_learn_also_with_ties():
@@ -118,11 +118,11 @@ def test_auroc_of_answers_that_are_all_alike_is_none(outcome):
 
 def test_aurc_is_the_mean_over_every_order_of_tied_answers():
     confidence, correct = np.array([0.9, 0.5, 0.5, 0.5]), np.array([True, False, True, False])
-    found = []
+    result = []
     for tied in itertools.permutations([1, 2, 3]):
         wrong = ~correct[[0, *tied]]
-        found.append(np.mean(np.cumsum(wrong) / np.arange(1, 5)))
-    assert metrics.area_under_risk_coverage(confidence, correct) == pytest.approx(np.mean(found))
+        result.append(np.mean(np.cumsum(wrong) / np.arange(1, 5)))
+    assert metrics.area_under_risk_coverage(confidence, correct) == pytest.approx(np.mean(result))
 
 
 def test_aurc_without_ties_is_the_mean_error_rate_of_the_most_confident():
@@ -132,11 +132,11 @@ def test_aurc_without_ties_is_the_mean_error_rate_of_the_most_confident():
     assert metrics.area_under_risk_coverage(confidence, correct) == pytest.approx(expected)
 
 
-def test_a_threshold_takes_what_reaches_it_and_says_how_much_is_right():
+def test_a_threshold_has_coverage_and_precision():
     confidence, correct = np.array([0.8, 0.79, 0.95, 0.3]), np.array([True, True, False, True])
-    found = metrics.at_threshold(confidence, correct, 0.8)
-    assert (found.taken, found.coverage.value, found.precision.value) == (2, 0.5, 0.5)
-    assert found.precision.low < 0.5 < found.precision.high
+    result = metrics.at_threshold(confidence, correct, 0.8)
+    assert (result.taken, result.coverage.value, result.precision.value) == (2, 0.5, 0.5)
+    assert result.precision.low < 0.5 < result.precision.high
     assert metrics.at_threshold(confidence, correct, 0.99).precision is None
 
 
@@ -152,26 +152,26 @@ def test_quality_holds_the_figures_that_the_functions_give():
     logits = generator.normal(size=(900, 6)) * 3
     labels = (logits + generator.gumbel(size=logits.shape)).argmax(axis=1)
     logits *= 1.6
-    found = metrics.quality(logits, labels, thresholds=(0.6,))
+    result = metrics.quality(logits, labels, thresholds=(0.6,))
     confidence, correct = scores.confidence(logits), scores.top1(logits) == labels
     p = special.softmax(logits, axis=1)
-    assert found.confidence.ece_classwise == pytest.approx(metrics.classwise_calibration_error(p, labels))
+    assert result.confidence.ece_classwise == pytest.approx(metrics.classwise_calibration_error(p, labels))
     by_mass = metrics.classwise_calibration_error(p, labels, scheme="mass")
-    assert found.ace_classwise.value == pytest.approx(by_mass)
-    assert found.confidence.smece == metrics.smooth_calibration_error(confidence, correct)
-    assert found.confidence.mce == metrics.maximum_calibration_error(confidence, correct)
-    assert found.confidence.ks == metrics.kolmogorov_smirnov_error(confidence, correct)
-    assert found.confidence.nll_refinement == pytest.approx(found.nll.value - found.temperature_gap)
-    assert found.ece_floor == pytest.approx(metrics.noise_floor(confidence))
-    assert found.thresholds == (metrics.at_threshold(confidence, correct, 0.6),)
+    assert result.ace_classwise.value == pytest.approx(by_mass)
+    assert result.confidence.smece == metrics.smooth_calibration_error(confidence, correct)
+    assert result.confidence.mce == metrics.maximum_calibration_error(confidence, correct)
+    assert result.confidence.ks == metrics.kolmogorov_smirnov_error(confidence, correct)
+    assert result.confidence.nll_refinement == pytest.approx(result.nll.value - result.temperature_gap)
+    assert result.ece_floor == pytest.approx(metrics.noise_floor(confidence))
+    assert result.thresholds == (metrics.at_threshold(confidence, correct, 0.6),)
 
 
 def test_a_users_threshold_reads_the_probabilities_that_the_model_returned():
     logits, labels = np.log(np.array([[0.79, 0.21], [0.9, 0.1]])), np.array([0, 0])
     returned = np.array([[0.81, 0.19], [0.9, 0.1]], dtype=np.float32)
     assert metrics.quality(logits, labels, thresholds=(0.8,)).thresholds[0].taken == 1
-    found = metrics.quality(logits, labels, thresholds=(0.8,), probabilities=returned)
-    assert found.thresholds[0].taken == 2
+    result = metrics.quality(logits, labels, thresholds=(0.8,), probabilities=returned)
+    assert result.thresholds[0].taken == 2
 
 
 answers = st.integers(2, 60).flatmap(
@@ -219,8 +219,8 @@ def test_no_figure_depends_on_the_order_of_rows(drawn, seed):
         metrics.brier_toplabel,
     ):
         expected = figure(confidence, correct)
-        found = figure(confidence[order], correct[order])
-        assert found == (expected if expected is None else pytest.approx(expected, abs=1e-9))
+        result = figure(confidence[order], correct[order])
+        assert result == (expected if expected is None else pytest.approx(expected, abs=1e-9))
 
 
 def test_duplicating_the_data_changes_the_debiased_error_alone_as_it_must():

@@ -14,15 +14,15 @@ from calkd_edge.metrics import intervals as iv
 @given(st.integers(1, 500), st.data())
 def test_wilson_is_the_set_of_proportions_that_the_score_test_accepts(n, data):
     k = data.draw(st.integers(0, n))
-    found = iv.wilson(k, n)
+    bounds = iv.wilson(k, n)
     theirs = stats.binomtest(k, n).proportion_ci(confidence_level=0.90, method="wilson")
-    assert found.low == pytest.approx(theirs.low, abs=1e-12)
-    assert found.high == pytest.approx(theirs.high, abs=1e-12)
+    assert bounds.low == pytest.approx(theirs.low, abs=1e-12)
+    assert bounds.high == pytest.approx(theirs.high, abs=1e-12)
 
 
 @pytest.mark.parametrize(("k", "n"), [(1, 0), (-1, 5), (6, 5)])
 def test_wilson_refuses_counts_that_are_no_proportion(k, n):
-    with pytest.raises(ValueError, match="no proportion"):
+    with pytest.raises(ValueError, match="not a proportion"):
         iv.wilson(k, n)
 
 
@@ -41,18 +41,18 @@ def score_by_maximum_likelihood(b: int, c: int, n: int, difference: float) -> fl
 
 @pytest.mark.parametrize(("b", "c", "n"), [(12, 5, 200), (1, 9, 60), (40, 38, 1000), (3, 3, 50)])
 def test_tango_bounds_are_where_the_score_test_turns(b, c, n):
-    found = iv.tango(b, c, n)
+    bounds = iv.tango(b, c, n)
     z = stats.norm.ppf(0.95)
-    assert score_by_maximum_likelihood(b, c, n, found.low) == pytest.approx(z, abs=1e-4)
-    assert score_by_maximum_likelihood(b, c, n, found.high) == pytest.approx(-z, abs=1e-4)
+    assert score_by_maximum_likelihood(b, c, n, bounds.low) == pytest.approx(z, abs=1e-4)
+    assert score_by_maximum_likelihood(b, c, n, bounds.high) == pytest.approx(-z, abs=1e-4)
 
 
 @given(st.integers(1, 5000))
 def test_tango_without_disagreement_leaves_z_squared_over_n_open(n):
     z2 = stats.norm.ppf(0.95) ** 2
-    found = iv.tango(0, 0, n)
-    assert found.high == pytest.approx(z2 / (n + z2), rel=1e-9)
-    assert found.low == pytest.approx(-found.high)
+    bounds = iv.tango(0, 0, n)
+    assert bounds.high == pytest.approx(z2 / (n + z2), rel=1e-9)
+    assert bounds.low == pytest.approx(-bounds.high)
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 400))
@@ -60,9 +60,9 @@ def test_tango_orders_its_bounds_and_is_antisymmetric(b, c, rest):
     n = b + c + rest
     if n == 0:
         return
-    found, mirrored = iv.tango(b, c, n), iv.tango(c, b, n)
-    assert -1 <= found.low <= found.value <= found.high <= 1
-    assert found.low == pytest.approx(-mirrored.high, abs=1e-9)
+    bounds, mirrored = iv.tango(b, c, n), iv.tango(c, b, n)
+    assert -1 <= bounds.low <= bounds.value <= bounds.high <= 1
+    assert bounds.low == pytest.approx(-mirrored.high, abs=1e-9)
 
 
 @pytest.mark.parametrize(("p", "q", "n"), [(0.04, 0.03, 400), (0.02, 0.0, 300), (0.10, 0.10, 150)])
@@ -98,9 +98,9 @@ def test_share_shift_is_none_when_a_model_takes_no_image():
 def test_share_shift_of_a_model_against_itself_stays_open_by_what_tango_leaves():
     taken = np.ones(50, bool)
     right = np.arange(50) % 5 > 0
-    found = iv.share_shift((taken, taken), (right, right))
-    assert found.value == 0
-    assert found.high == pytest.approx(iv.tango(0, 0, 50).high)
+    bounds = iv.share_shift((taken, taken), (right, right))
+    assert bounds.value == 0
+    assert bounds.high == pytest.approx(iv.tango(0, 0, 50).high)
 
 
 def test_share_shift_covers_when_the_models_take_different_images():
@@ -109,17 +109,17 @@ def test_share_shift_covers_when_the_models_take_different_images():
         shared = generator.random(n)
         taken = (shared < 0.7, shared + 0.05 * generator.normal(size=n) < 0.75)
         luck = generator.random(n)
-        found = iv.share_shift(taken, (luck < 0.90, luck < 0.90 + truth))
-        inside += found.low <= truth <= found.high
+        bounds = iv.share_shift(taken, (luck < 0.90, luck < 0.90 + truth))
+        inside += bounds.low <= truth <= bounds.high
     assert inside / 400 >= 0.87
 
 
 def test_mean_bounds_agree_with_students_interval_on_normal_values():
     values = np.random.default_rng(0).normal(3, 2, size=2000)
-    found = iv.mean_bounds(values, seed=1)[0]
+    bounds = iv.mean_bounds(values, seed=1)[0]
     theirs = stats.t.interval(0.9, 1999, loc=values.mean(), scale=stats.sem(values))
-    assert found.low == pytest.approx(theirs[0], abs=0.01)
-    assert found.high == pytest.approx(theirs[1], abs=0.01)
+    assert bounds.low == pytest.approx(theirs[0], abs=0.01)
+    assert bounds.high == pytest.approx(theirs[1], abs=0.01)
 
 
 def test_mean_bounds_cover_skewed_values_where_the_normal_interval_falls_short():
@@ -128,8 +128,8 @@ def test_mean_bounds_cover_skewed_values_where_the_normal_interval_falls_short()
     for run in range(120):
         values = generator.lognormal(0, 1.3, size=300)
         truth = np.exp(1.3**2 / 2)
-        found = iv.mean_bounds(values, seed=run)[0]
-        covered += found.high >= truth
+        bounds = iv.mean_bounds(values, seed=run)[0]
+        covered += bounds.high >= truth
         normal += values.mean() + 1.645 * stats.sem(values) >= truth
     assert covered >= 0.87 * 120
     assert covered > normal
@@ -152,14 +152,14 @@ def test_binned_resampling_agrees_with_resampling_the_images_themselves():
     confidence = generator.uniform(0.3, 1, size=1200)
     hit = generator.random(1200) < confidence**1.5
     bins = np.minimum((confidence * 15).astype(np.int64), 14)
-    found = iv.binned_error(confidence, hit, bins, number=15, resamples=2000, generator=generator)
+    bounds = iv.binned_error(confidence, hit, bins, number=15, resamples=2000, generator=generator)
     plain = []
     for _ in range(2000):
         i = generator.integers(0, 1200, 1200)
         plain.append(np.abs(np.bincount(bins[i], (confidence - hit)[i], 15)).sum() / 1200)
-    assert found.resampled_over + found.resampled_under == pytest.approx(np.mean(plain), abs=0.0008)
+    assert bounds.resampled_over + bounds.resampled_under == pytest.approx(np.mean(plain), abs=0.0008)
     exact = np.abs(np.bincount(bins, confidence - hit, 15)).sum() / 1200
-    assert found.over + found.under == pytest.approx(exact)
+    assert bounds.over + bounds.under == pytest.approx(exact)
 
 
 def ece_with_bounds(generator, n: int, power: float) -> tuple[iv.Bounds, float]:
@@ -167,13 +167,13 @@ def ece_with_bounds(generator, n: int, power: float) -> tuple[iv.Bounds, float]:
     confidence = np.sqrt(generator.uniform(0.1, 1, size=n))
     hit = generator.random(n) < confidence**power
     bins = np.clip(np.ceil(confidence * 15).astype(np.int64) - 1, 0, 14)
-    found = iv.binned_error(confidence, hit, bins, number=15, resamples=300, generator=generator)
+    bounds = iv.binned_error(confidence, hit, bins, number=15, resamples=300, generator=generator)
     grid = np.sqrt(np.linspace(0.1, 1, 100_001))
-    place = np.clip(np.ceil(grid * 15).astype(np.int64) - 1, 0, 14)
-    truth = np.abs(np.bincount(place, grid - grid**power, 15)).sum() / len(grid)
-    sd = found.influence.std() / np.sqrt(n)
-    value, again = found.over + found.under, found.resampled_over + found.resampled_under
-    return iv.calibration_error_bounds(value, floor=found.floor, resampled=again, sd=sd), truth
+    bin_of = np.clip(np.ceil(grid * 15).astype(np.int64) - 1, 0, 14)
+    truth = np.abs(np.bincount(bin_of, grid - grid**power, 15)).sum() / len(grid)
+    sd = bounds.influence.std() / np.sqrt(n)
+    value, again = bounds.over + bounds.under, bounds.resampled_over + bounds.resampled_under
+    return iv.calibration_error_bounds(value, floor=bounds.floor, resampled=again, sd=sd), truth
 
 
 @pytest.mark.parametrize("power", [1.0, 1.1, 1.4])
@@ -201,13 +201,13 @@ def test_effective_size_lies_between_one_and_n(series):
 
 def test_quantile_bounds_are_the_binomial_order_statistics_of_independent_samples():
     samples = np.random.default_rng(1).permutation(np.arange(1.0, 201.0))
-    found = iv.quantile_bounds(samples, 0.9)
-    m = int(found.effective + 1e-9)
+    bounds = iv.quantile_bounds(samples, 0.9)
+    m = int(bounds.effective + 1e-9)
     low = max(r for r in range(1, m + 1) if stats.binom.sf(r - 1, m, 0.9) >= 0.95)
     high = min(s for s in range(1, m + 1) if stats.binom.cdf(s - 1, m, 0.9) >= 0.95)
-    assert found.value == 180
-    assert found.low == np.floor(low * 201 / (m + 1))
-    assert found.high == np.ceil(high * 201 / (m + 1))
+    assert bounds.value == 180
+    assert bounds.low == np.floor(low * 201 / (m + 1))
+    assert bounds.high == np.ceil(high * 201 / (m + 1))
 
 
 def test_p95_needs_59_effective_runs_for_its_upper_bound():
@@ -215,26 +215,26 @@ def test_p95_needs_59_effective_runs_for_its_upper_bound():
     assert iv.quantile_bounds(generator.random(58), 0.95).value is None
     assert iv.quantile_bounds(generator.random(58), 0.95).high is None
     carried = [iv.quantile_bounds(np.random.default_rng(s).random(59), 0.95) for s in range(40)]
-    whole = [one for one in carried if one.effective >= 59]
-    assert whole
-    assert all(one.high is not None for one in whole)
+    series = [fewer for fewer in carried if fewer.effective >= 59]
+    assert series
+    assert all(fewer.high is not None for fewer in series)
 
 
 def test_a_throttled_series_is_worth_few_runs_and_gets_wide_bounds():
     generator = np.random.default_rng(0)
     hot = np.repeat(generator.random(20) < 0.4, 100)
-    found = iv.quantile_bounds(5 + 3 * hot + generator.random(2000), 0.9)
+    bounds = iv.quantile_bounds(5 + 3 * hot + generator.random(2000), 0.9)
     loose = iv.quantile_bounds(generator.permutation(5 + 3 * hot + generator.random(2000)), 0.9)
-    assert found.effective < 0.1 * loose.effective
+    assert bounds.effective < 0.1 * loose.effective
 
 
 @given(st.lists(st.floats(0.1, 100), min_size=1, max_size=300), st.sampled_from([0.5, 0.9, 0.95]))
 def test_quantile_bounds_hold_their_value_between_them(samples, q):
-    found = iv.quantile_bounds(samples, q)
-    if found.value is None:
-        assert found.low is None or found.high is None
+    bounds = iv.quantile_bounds(samples, q)
+    if bounds.value is None:
+        assert bounds.low is None or bounds.high is None
     else:
-        assert found.low <= found.value <= found.high
+        assert bounds.low <= bounds.value <= bounds.high
 
 
 @settings(max_examples=20)
@@ -243,10 +243,10 @@ def test_the_worst_process_bounds_all_others(seed):
     generator = np.random.default_rng(seed)
     processes = [generator.gamma(2, size=200) * factor for factor in (1, 1.1, 1.5)]
     worst = iv.worst_quantile(processes, 0.5)
-    each = [iv.quantile_bounds(one, 0.5) for one in processes]
-    assert worst.value == max(one.value for one in each)
-    assert worst.high == max(one.high for one in each)
-    assert worst.low <= max(one.low for one in each)
+    each = [iv.quantile_bounds(process, 0.5) for process in processes]
+    assert worst.value == max(process.value for process in each)
+    assert worst.high == max(process.high for process in each)
+    assert worst.low <= max(process.low for process in each)
     assert worst.low <= worst.value
 
 

@@ -24,11 +24,11 @@ def best_by_scipy(logits, labels) -> float:
     z = np.asarray(logits, dtype=np.float64)
     z = z - z.max(axis=1, keepdims=True)
     finite = np.where(np.isfinite(z), z, 0.0)
-    own = z[np.arange(len(labels)), labels]
+    label_logits = z[np.arange(len(labels)), labels]
 
     def slope(log_beta: float) -> float:
         p = special.softmax(np.exp(log_beta) * z, axis=1)
-        return float(((p * finite).sum(axis=1) - own).mean())
+        return float(((p * finite).sum(axis=1) - label_logits).mean())
 
     edge = np.log(100.0)
     return float(np.exp(-optimize.brentq(slope, -edge, edge, xtol=1e-14, rtol=1e-14)))
@@ -45,8 +45,8 @@ def problems():
     """Forty of them, by name: logits, labels, and the status that is right."""
     for classes in (2, 3, 10, 100):
         logits, labels = truth(2000, classes, seed=classes)
-        for wanted in (0.05, 0.5, 1.0, 2.0, 20.0):
-            yield f"{classes} classes, T {wanted}", logits * wanted, labels, "ok"
+        for expected_status in (0.05, 0.5, 1.0, 2.0, 20.0):
+            yield f"{classes} classes, T {expected_status}", logits * expected_status, labels, "ok"
     logits, labels = truth(3000, 10)
     yield "float32", (logits * 3.7).astype(np.float32), labels, "ok"
     yield "float16", (logits * 3.7).astype(np.float16), labels, "ok"
@@ -84,22 +84,22 @@ def test_there_are_forty_problems():
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_the_best_temperature_is_scipys_or_there_is_none_for_the_right_reason(name):
     logits, labels, status = PROBLEMS[name]
-    found = best_inverse_temperature(logits, labels)
-    assert found.status == status
+    solution = best_inverse_temperature(logits, labels)
+    assert solution.status == status
     if status == "ok":
-        assert 1 / found.beta == pytest.approx(best_by_scipy(logits, labels), rel=1e-6)
-        assert found.nll_after <= found.nll_before + 1e-12
+        assert 1 / solution.beta == pytest.approx(best_by_scipy(logits, labels), rel=1e-6)
+        assert solution.nll_after <= solution.nll_before + 1e-12
     else:
-        assert (found.beta, found.se_log_beta) == (1.0, None)
-        assert found.nll_after == found.nll_before
+        assert (solution.beta, solution.se_log_beta) == (1.0, None)
+        assert solution.nll_after == solution.nll_before
 
 
 def test_masked_classes_contribute_nothing():
     logits, labels = truth(500, 4, seed=3)
     padded = np.concatenate([logits * 3, np.full((500, 2), -np.inf)], axis=1)
-    found, plain = (best_inverse_temperature(z, labels) for z in (padded, logits * 3))
-    assert found.beta == pytest.approx(plain.beta, rel=1e-9)
-    assert found.se_log_beta == pytest.approx(plain.se_log_beta, rel=1e-9)
+    solution, plain = (best_inverse_temperature(z, labels) for z in (padded, logits * 3))
+    assert solution.beta == pytest.approx(plain.beta, rel=1e-9)
+    assert solution.se_log_beta == pytest.approx(plain.se_log_beta, rel=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -108,10 +108,10 @@ def test_many_rows_on_disk_are_fitted_in_four_passes_and_as_exactly(tmp_path, dt
     logits, labels = truth(100_000, 100, seed=11)
     np.save(tmp_path / "logits.npy", (logits * 2.5).astype(dtype))
     mapped = np.load(tmp_path / "logits.npy", mmap_mode="r")
-    found = best_inverse_temperature(mapped, labels)
-    assert found.passes <= 4
-    assert 1 / found.beta == pytest.approx(best_by_scipy(mapped, labels), rel=1e-6)
-    assert found == best_inverse_temperature(mapped, labels)
+    solution = best_inverse_temperature(mapped, labels)
+    assert solution.passes <= 4
+    assert 1 / solution.beta == pytest.approx(best_by_scipy(mapped, labels), rel=1e-6)
+    assert solution == best_inverse_temperature(mapped, labels)
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_a_label_that_its_row_excludes_is_refused():
 def test_scaling_logits_scales_the_temperature_and_shifting_rows_does_nothing(scale, shift):
     logits, labels = truth(200, 4, seed=5)
     plain = best_inverse_temperature(logits, labels).beta
-    found = best_inverse_temperature(logits * scale + shift, labels).beta
-    assert found * scale == pytest.approx(plain, rel=1e-6)
+    solution = best_inverse_temperature(logits * scale + shift, labels).beta
+    assert solution * scale == pytest.approx(plain, rel=1e-6)
 
 
 def test_the_standard_error_is_the_spread_of_fits_and_halves_with_four_times_the_images():
     fits = [best_inverse_temperature(*truth(600, 10, seed=s)) for s in range(80)]
-    spread = np.std([np.log(one.beta) for one in fits])
+    spread = np.std([np.log(fit.beta) for fit in fits])
     assert fits[0].se_log_beta == pytest.approx(spread, rel=0.25)
     logits, labels = truth(600, 10)
     four = best_inverse_temperature(np.tile(logits, (4, 1)), np.tile(labels, 4))

@@ -103,21 +103,21 @@ def test_brier_log_loss_and_auroc_of_scikit_learn():
 @pytest.mark.parametrize("sharp", [0.1, 0.5, 1.0, 3.7])
 def test_temperature_of_scikit_learn_and_probmetrics(sharp):
     logits, labels, p, *_ = drawn(sharp=sharp)
-    found = 1 / best_inverse_temperature(logits, labels).beta
+    ours = 1 / best_inverse_temperature(logits, labels).beta
     theirs = _TemperatureScaling().fit(logits, labels)
-    assert found == pytest.approx(1 / theirs.beta_, rel=1e-4)
+    assert ours == pytest.approx(1 / theirs.beta_, rel=1e-4)
     ts = probmetrics.get_calibrator("temp-scaling")
     ts.fit(p, labels)
     scaled = ts.predict_proba(p)
-    np.testing.assert_allclose(scaled, special.softmax(logits / found, axis=1), atol=1e-4)
+    np.testing.assert_allclose(scaled, special.softmax(logits / ours, axis=1), atol=1e-4)
 
 
 def test_temperature_of_netcal_in_float64():
     logits, labels, p, *_ = drawn()
     theirs = netcal_scaling.TemperatureScaling()
     theirs.fit(p, labels)
-    found = 1 / best_inverse_temperature(logits, labels).beta
-    np.testing.assert_allclose(theirs.transform(p), special.softmax(logits / found, axis=1), atol=1e-4)
+    ours = 1 / best_inverse_temperature(logits, labels).beta
+    np.testing.assert_allclose(theirs.transform(p), special.softmax(logits / ours, axis=1), atol=1e-4)
 
 
 def test_structured_matrix_scaling_of_probmetrics():
@@ -131,9 +131,9 @@ def test_structured_matrix_scaling_of_probmetrics():
     fitted = probmetrics.get_calibrator("sms")._fit_bfgs(
         torch.tensor(scaled), torch.tensor(labels), num_classes=6, **reg
     )
-    found = affine(logits, labels, tuple(map(str, range(6)))).affine
+    ours = affine(logits, labels, tuple(map(str, range(6)))).affine
     np.testing.assert_allclose(
-        special.softmax(found.apply(logits), axis=1),
+        special.softmax(ours.apply(logits), axis=1),
         special.softmax(scaled @ fitted[:, :6].T + fitted[:, 6], axis=1),
         atol=1e-3,
     )
@@ -203,9 +203,9 @@ def test_netcal_misses_the_optimum_where_probabilities_have_lost_it():
     theirs = netcal_scaling.TemperatureScaling()
     p = special.softmax(logits, axis=1)
     theirs.fit(p, labels)
-    found = best_inverse_temperature(logits, labels)
-    told = np.clip(theirs.transform(p)[np.arange(len(labels)), labels], 1e-300, 1)
-    assert -np.log(told).mean() > found.nll_after + 0.05
+    ours = best_inverse_temperature(logits, labels)
+    their_probabilities = np.clip(theirs.transform(p)[np.arange(len(labels)), labels], 1e-300, 1)
+    assert -np.log(their_probabilities).mean() > ours.nll_after + 0.05
 
 
 def test_scikit_learn_clips_a_loss_that_is_really_there():
@@ -233,9 +233,9 @@ def test_probmetrics_drops_classes_without_images():
     logits = generator.normal(size=(300, 500)) * 2
     labels = (logits + generator.gumbel(size=logits.shape)).argmax(axis=1)
     p = special.softmax(logits, axis=1)
-    own = Metrics.from_names(["ece-15"])
-    told = own.compute_all_from_labels_probs(torch.from_numpy(labels), torch.from_numpy(p))
-    theirs = float(told["ece-15"])
+    reduced = Metrics.from_names(["ece-15"])
+    their_metrics = reduced.compute_all_from_labels_probs(torch.from_numpy(labels), torch.from_numpy(p))
+    theirs = float(their_metrics["ece-15"])
     ours = metrics.expected_calibration_error(p.max(axis=1), p.argmax(axis=1) == labels)
     assert abs(theirs - ours) > 0.02
 

@@ -51,14 +51,14 @@ def test_ece_agrees_with_scikit_learns_calibration_curve():
 def test_top1_top5_nll_and_brier_agree_with_scikit_learn():
     logits, labels = draw(1500, 12, sharp=1.5)
     p = special.softmax(logits, axis=1)
-    found = metrics.quality(logits, labels)
+    result = metrics.quality(logits, labels)
     classes = np.arange(12)
-    assert found.top1.value == pytest.approx(sklearn_metrics.accuracy_score(labels, p.argmax(axis=1)))
-    assert found.top5.value == pytest.approx(
+    assert result.top1.value == pytest.approx(sklearn_metrics.accuracy_score(labels, p.argmax(axis=1)))
+    assert result.top5.value == pytest.approx(
         sklearn_metrics.top_k_accuracy_score(labels, p, k=5, labels=classes)
     )
-    assert found.nll.value == pytest.approx(sklearn_metrics.log_loss(labels, p, labels=classes))
-    assert found.brier.value == pytest.approx(((p - np.eye(12)[labels]) ** 2).sum(axis=1).mean())
+    assert result.nll.value == pytest.approx(sklearn_metrics.log_loss(labels, p, labels=classes))
+    assert result.brier.value == pytest.approx(((p - np.eye(12)[labels]) ** 2).sum(axis=1).mean())
 
 
 def test_classwise_error_agrees_with_averaging_ranges_of_equal_mass_by_hand():
@@ -90,7 +90,7 @@ def test_the_noise_floor_is_what_a_calibrated_model_shows(images):
 
 
 def test_every_estimate_lies_within_its_bounds_and_its_range():
-    found = metrics.quality(*draw(700, 7, sharp=3))
+    result = metrics.quality(*draw(700, 7, sharp=3))
     for name in (
         "top1",
         "top5",
@@ -102,14 +102,14 @@ def test_every_estimate_lies_within_its_bounds_and_its_range():
         "ace_classwise",
         "ace_toplabel",
     ):
-        one = getattr(found, name)
-        assert 0 <= one.low <= one.value <= one.high, name
-    assert sum(b.images for b in found.reliability) == found.images == sum(found.confidence_histogram)
+        estimate = getattr(result, name)
+        assert 0 <= estimate.low <= estimate.value <= estimate.high, name
+    assert sum(b.images for b in result.reliability) == result.images == sum(result.confidence_histogram)
 
 
 def test_top5_is_certain_with_five_classes_or_fewer():
-    found = metrics.quality(*draw(50, 5)).top5
-    assert (found.value, found.low, found.high) == (1, 1, 1)
+    result = metrics.quality(*draw(50, 5)).top5
+    assert (result.value, result.low, result.high) == (1, 1, 1)
 
 
 def test_temperature_gap_is_what_scaling_mends_and_nothing_for_a_calibrated_model():
@@ -124,15 +124,15 @@ def test_temperature_gap_is_what_scaling_mends_and_nothing_for_a_calibrated_mode
 @given(st.integers(0, 10_000), st.integers(2, 8), st.floats(0.3, 4))
 def test_properties_that_hold_for_any_model(seed, classes, sharp):
     logits, labels = draw(120, classes, sharp=sharp, seed=seed)
-    found = metrics.quality(logits, labels, bins=10)
-    assert found.ece.value == pytest.approx(found.ece_over.value + found.ece_under.value)
-    assert abs(found.mean_confidence - found.top1.value) <= found.ece.value + 1e-12
+    result = metrics.quality(logits, labels, bins=10)
+    assert result.ece.value == pytest.approx(result.ece_over.value + result.ece_under.value)
+    assert abs(result.mean_confidence - result.top1.value) <= result.ece.value + 1e-12
     coarse = metrics.quality(logits, labels, bins=5)
-    assert coarse.ece.value <= found.ece.value + 1e-12
+    assert coarse.ece.value <= result.ece.value + 1e-12
     for name, changed in variants(logits, labels, seed):
         same = metrics.quality(*changed, bins=10)
         for field in ("top1", "nll", "brier", "ece", "ece_over", "ece_under"):
-            assert getattr(same, field).value == pytest.approx(getattr(found, field).value, abs=1e-9), (
+            assert getattr(same, field).value == pytest.approx(getattr(result, field).value, abs=1e-9), (
                 name,
                 field,
             )
@@ -161,9 +161,9 @@ def test_half_precision_and_nan_are_refused_before_anything_is_scored():
 def test_masked_classes_leave_finite_figures():
     logits, labels = draw(200, 4)
     padded = np.concatenate([logits, np.full((200, 3), -np.inf)], axis=1)
-    found, plain = metrics.quality(padded, labels), metrics.quality(logits, labels)
-    assert found.nll.value == pytest.approx(plain.nll.value)
-    assert found.ece.value == pytest.approx(plain.ece.value)
+    result, plain = metrics.quality(padded, labels), metrics.quality(logits, labels)
+    assert result.nll.value == pytest.approx(plain.nll.value)
+    assert result.ece.value == pytest.approx(plain.ece.value)
 
 
 def test_a_reliability_bin_without_images_says_so():

@@ -56,7 +56,7 @@ def stored_int8(model):
     return {tensor.name: tensor.raw_data for tensor in tensors}
 
 
-def held(before, after, affine) -> None:
+def check_fold(before, after, affine) -> None:
     """The requirement on every fold."""
     by_hand = affine.apply(before["logits"])
     allowed = TOLERANCE * max(1.0, np.abs(by_hand).max())
@@ -76,7 +76,7 @@ def test_folded_file_returns_the_affine_of_its_logits(files, execute, precision,
     assert how == ("folded" if exact else "nodes_appended")
     onnx.checker.check_model(folded, full_check=True)
     before = execute(models[precision], net.images, simulate=True)
-    held(before, execute(folded, net.images, simulate=True), AFFINES[name])
+    check_fold(before, execute(folded, net.images, simulate=True), AFFINES[name])
     assert stored_int8(folded) == stored_int8(models[precision])
     assert [o.name for o in folded.graph.output] == ["logits", "probabilities"]
 
@@ -87,7 +87,7 @@ def test_file_derived_after_folding_returns_the_affine_of_the_one_derived_before
     folded = copy_of(models["int8"])
     fold(folded, AFFINES[name])
     before = execute(derive_for_cpu(models["int8"]), net.images)
-    held(before, execute(derive_for_cpu(folded), net.images), AFFINES[name])
+    check_fold(before, execute(derive_for_cpu(folded), net.images), AFFINES[name])
 
 
 def test_derived_file_can_itself_be_calibrated(files, execute):
@@ -95,7 +95,7 @@ def test_derived_file_can_itself_be_calibrated(files, execute):
     derived = derive_for_cpu(models["int8"])
     folded = copy_of(derived)
     assert fold(folded, AFFINES["vector"]).how == "folded"
-    held(execute(derived, net.images), execute(folded, net.images), AFFINES["vector"])
+    check_fold(execute(derived, net.images), execute(folded, net.images), AFFINES["vector"])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
@@ -122,8 +122,8 @@ def test_folding_twice_is_applying_twice(files, execute):
     twice = AFFINES["temperature"].apply(
         AFFINES["vector"].apply(execute(models["int8"], net.images)["logits"])
     )
-    found = execute(folded, net.images)["logits"]
-    assert np.abs(found - twice).max() <= 2 * TOLERANCE * max(1.0, np.abs(twice).max())
+    result = execute(folded, net.images)["logits"]
+    assert np.abs(result - twice).max() <= 2 * TOLERANCE * max(1.0, np.abs(twice).max())
 
 
 # Hand-made classifiers: the shapes of a last layer that other exporters write.
@@ -159,12 +159,12 @@ def gemm(inputs, **attributes):
 
 def check(model, execute, affine, expected):
     folded = copy_of(model)
-    found = fold(folded, affine)
-    assert found.how == expected
-    assert (found.reason is None) == (expected == "folded")
+    result = fold(folded, affine)
+    assert result.how == expected
+    assert (result.reason is None) == (expected == "folded")
     onnx.checker.check_model(folded, full_check=True)
     before, after = execute(model, INPUT, simulate=True), execute(folded, INPUT, simulate=True)
-    held(before, after, affine)
+    check_fold(before, after, affine)
     return folded
 
 
@@ -242,7 +242,7 @@ def convolution(after, *, classes=3, group=1, bias=True, added=False) -> onnx.Mo
 
 @pytest.mark.parametrize("name", ["temperature", "vector", "matrix"])
 @pytest.mark.parametrize("extra", [{}, {"bias": False}, {"added": True}, {"added": True, "bias": False}])
-def test_convolution_with_a_mean_over_places_takes_any_map(execute, name, extra):
+def test_convolution_with_a_mean_over_pixels_takes_any_map(execute, name, extra):
     check(convolution(["GlobalAveragePool"], **extra), execute, THREE[name], "folded")
 
 
@@ -291,7 +291,7 @@ def test_layer_that_something_else_reads_too_is_left_alone():
     ]
     model = classifier(nodes, {"w": WEIGHT})
     model.graph.output.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, ["batch", 3]))
-    assert fold(model, THREE["temperature"]).reason == "'h', before the logits, is read by something else too"
+    assert fold(model, THREE["temperature"]).reason == "'h', before the logits, has another reader"
 
 
 def test_half_precision_weights_are_not_rounded_a_second_time(execute):
@@ -304,9 +304,9 @@ def test_half_precision_weights_are_not_rounded_a_second_time(execute):
     for output in model.graph.output:
         output.type.tensor_type.elem_type = TensorProto.FLOAT16
     folded = copy_of(model)
-    found = fold(folded, THREE["vector"])
-    assert found.how == "nodes_appended"
-    assert "float16" in found.reason
+    result = fold(folded, THREE["vector"])
+    assert result.how == "nodes_appended"
+    assert "float16" in result.reason
     onnx.checker.check_model(folded, full_check=True)
     before, after = execute(model, INPUT), execute(folded, INPUT)
     assert after["logits"].dtype == after["probabilities"].dtype == np.float16  # as they were
@@ -397,5 +397,5 @@ def test_proof_refuses_scaling_the_weight_alone(files, execute):
     weight = view.producer[view.producer["logits"].input[1]]
     weight.input[1] = view.store("wrong", view.array(weight.input[1]) * np.float32(0.5))
     raw, after = (execute(model, net.images)["logits"] for model in (models["int8"], wrong))
-    with pytest.raises(StageFailed, match="differs from calibrating by hand"):
+    with pytest.raises(StageFailed, match="differ from its calibration applied in numpy"):
         prove(predictions(raw), predictions(after), calibration(Affine(scale=(0.5,))))

@@ -43,7 +43,7 @@ def saved(folder, proto: onnx.ModelProto):
     return folder / "m.onnx"
 
 
-def test_a_file_with_numbers_beside_it_is_read_whole(tmp_path):
+def test_a_file_with_external_data_is_read_completely(tmp_path):
     (tmp_path / "w.bin").write_bytes(b"\0" * 8 + WEIGHT.tobytes())
     read = read_onnx(saved(tmp_path, model(elsewhere("w.bin", offset=8, length=48))))
     (tensor,) = read.graph.initializer
@@ -95,10 +95,10 @@ PIXELS = [
 
 
 def a_value_in_a_branch() -> onnx.ModelProto:
-    made = helper.make_tensor_value_info("filled", TensorProto.FLOAT, None)
+    branch_value = helper.make_tensor_value_info("filled", TensorProto.FLOAT, None)
     branches = [
-        helper.make_graph([helper.make_node(kind, [given], ["filled"])], kind, [], [made])
-        for kind, given in (("ConstantOfShape", "w"), ("Identity", "x"))
+        helper.make_graph([helper.make_node(kind, [operand], ["filled"])], kind, [], [branch_value])
+        for kind, operand in (("ConstantOfShape", "w"), ("Identity", "x"))
     ]
     chosen = helper.make_node("If", ["bright"], ["y"], then_branch=branches[0], else_branch=branches[1])
     return model(numpy_helper.from_array(np.array([2**17, 2**17]), "w"), nodes=[*PIXELS[:2], chosen])
@@ -109,10 +109,10 @@ def a_value_in_a_function() -> onnx.ModelProto:
         numpy_helper.from_array(np.array([2**17, 2**17]), "w"),
         nodes=[helper.make_node("Fill", ["w"], ["y"], domain="own")],
     )
-    opset, own = helper.make_opsetid("", 20), helper.make_opsetid("own", 1)
+    opset, function_node = helper.make_opsetid("", 20), helper.make_opsetid("own", 1)
     body = [helper.make_node("ConstantOfShape", ["a"], ["b"])]
     filled.functions.append(helper.make_function("own", "Fill", ["a"], ["b"], body, [opset]))
-    filled.opset_import.append(own)
+    filled.opset_import.append(function_node)
     return filled
 
 
@@ -127,7 +127,7 @@ HOSTILE = {
     "a value of 4 TiB": (a_value_that_no_memory_holds, "would have 1,099,511,627,776 elements"),
     "a value of 64 GiB in a branch": (a_value_in_a_branch, "would have 17,179,869,184 elements"),
     "a value of 64 GiB in a function": (a_value_in_a_function, "would have 17,179,869,184 elements"),
-    "a value of the size of a pixel": (a_value_of_the_size_of_a_pixel, "nothing tells how large"),
+    "a value of the size of a pixel": (a_value_of_the_size_of_a_pixel, "is unknown"),
     "an image of 2**40 pixels": (lambda: model(sizes=("n", 3, 2**20, 2**20)), "elements"),
     "fewer numbers than claimed": (
         lambda: model(TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4, 3], float_data=[1.0])),
@@ -138,10 +138,10 @@ HOSTILE = {
         r"sizes \[-4, 3\]",
     ),
     "an unknown type": (lambda: model(TensorProto(name="w", data_type=99, dims=[1])), "unknown type 99"),
-    "numbers from above": (lambda: model(elsewhere("../secret.bin")), "outside its folder"),
-    "numbers from anywhere": (lambda: model(elsewhere("/etc/passwd")), "outside its folder"),
-    "numbers from a link": (lambda: model(elsewhere("link.bin")), "outside its folder"),
-    "numbers from nowhere": (lambda: model(elsewhere("")), "outside its folder"),
+    "numbers from above": (lambda: model(elsewhere("../secret.bin")), "outside the model's folder"),
+    "numbers from anywhere": (lambda: model(elsewhere("/etc/passwd")), "outside the model's folder"),
+    "numbers from a link": (lambda: model(elsewhere("link.bin")), "outside the model's folder"),
+    "numbers from nowhere": (lambda: model(elsewhere("")), "outside the model's folder"),
     "numbers that are missing": (lambda: model(elsewhere("absent.bin")), "absent.bin is missing"),
     "a short file of numbers": (lambda: model(elsewhere("short.bin")), "claims 48 bytes"),
     "a place behind the end": (lambda: model(elsewhere("whole.bin", offset=8)), "from 8 on"),
@@ -180,7 +180,7 @@ def test_refusing_costs_no_memory(folder):
         path = saved(folder, HOSTILE[name][0]())
         script = f"""
             import resource
-            from calkd_edge.onnx_file import read_onnx
+            from calkd_edge.onnx_model.read import read_onnx
             from calkd_edge.errors import RecipeError
             from pathlib import Path
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -201,19 +201,19 @@ def test_refusing_costs_no_memory(folder):
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
 def test_a_file_that_is_cut_short_is_refused(share, tmp_path):
-    whole = saved(tmp_path, model()).read_bytes()
-    (tmp_path / "m.onnx").write_bytes(whole[: int(share * len(whole))])
+    content = saved(tmp_path, model()).read_bytes()
+    (tmp_path / "m.onnx").write_bytes(content[: int(share * len(content))])
     with pytest.raises(RecipeError, match="not a readable ONNX file"):
         read_onnx(tmp_path / "m.onnx")
 
 
-def test_damaged_bytes_are_refused_or_still_a_whole_file(tmp_path):
-    whole, rng = bytearray(saved(tmp_path, model()).read_bytes()), np.random.default_rng(0)
+def test_damaged_bytes_are_refused_or_read_completely(tmp_path):
+    content, rng = bytearray(saved(tmp_path, model()).read_bytes()), np.random.default_rng(0)
     refused = 0
     for _ in range(300):
-        damaged = bytearray(whole)
-        for place in rng.integers(0, len(whole), 3):
-            damaged[place] = rng.integers(0, 256)
+        damaged = bytearray(content)
+        for position in rng.integers(0, len(content), 3):
+            damaged[position] = rng.integers(0, 256)
         (tmp_path / "m.onnx").write_bytes(bytes(damaged))
         try:
             read = read_onnx(tmp_path / "m.onnx")

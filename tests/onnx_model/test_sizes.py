@@ -34,7 +34,8 @@ def model(*nodes, sizes=("n", 3, 8, 8), functions=(), kind=TensorProto.FLOAT, **
 def body(*nodes, inputs=(), outputs=("inner",), name="body") -> onnx.GraphProto:
     kinds = {"turn": (TensorProto.INT64, []), "go": (TensorProto.BOOL, []), "on": (TensorProto.BOOL, [])}
     ends = [
-        [value(one, *kinds.get(one, (TensorProto.FLOAT, None))) for one in end] for end in (inputs, outputs)
+        [value(node, *kinds.get(node, (TensorProto.FLOAT, None))) for node in end]
+        for end in (inputs, outputs)
     ]
     return helper.make_graph(list(nodes), name, *ends)
 
@@ -57,12 +58,12 @@ COUNT = (
 )
 COUNTS = (*COUNT, NODE("Reshape", ["count", "minus"], ["counts"]))
 FILLED = NODE("ConstantOfShape", ["huge"], ["inner"])
-ONE = NODE("Identity", ["x"], ["inner"])
+SCALAR = NODE("Identity", ["x"], ["inner"])
 
 
 def in_a_branch() -> onnx.ModelProto:
     chosen = NODE(
-        "If", ["bright"], ["y"], then_branch=body(ONE, name="a"), else_branch=body(FILLED, name="b")
+        "If", ["bright"], ["y"], then_branch=body(SCALAR, name="a"), else_branch=body(FILLED, name="b")
     )
     return model(*BRIGHT, chosen, huge=HUGE)
 
@@ -71,7 +72,7 @@ def in_a_branch_of_a_branch() -> onnx.ModelProto:
     inside = in_a_branch().graph.node[-1]
     inside.output[0] = "inner"
     deeper = NODE(
-        "If", ["bright"], ["y"], then_branch=body(inside, name="c"), else_branch=body(ONE, name="d")
+        "If", ["bright"], ["y"], then_branch=body(inside, name="c"), else_branch=body(SCALAR, name="d")
     )
     return model(*BRIGHT, deeper, huge=HUGE)
 
@@ -140,7 +141,7 @@ def functions_that_double(levels: int) -> onnx.ModelProto:
     more = [
         function(
             f"F{level}",
-            *(NODE(f"F{level - 1}", [one], [two], domain="own") for one, two in (("a", "c"), ("c", "b"))),
+            *(NODE(f"F{level - 1}", [node], [two], domain="own") for node, two in (("a", "c"), ("c", "b"))),
         )
         for level in range(1, levels)
     ]
@@ -179,13 +180,13 @@ def hidden(node: onnx.NodeProto, **stored) -> onnx.ModelProto:
 
 
 def sparse() -> onnx.ModelProto:
-    made = model(NODE("Add", ["x", "s"], ["y"]))
-    values, places = (
+    sized_model = model(NODE("Add", ["x", "s"], ["y"]))
+    values, indices = (
         numpy_helper.from_array(np.ones(1, np.float32), "s"),
         numpy_helper.from_array(np.array([0])),
     )
-    made.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [2**34]))
-    return made
+    sized_model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [2**34]))
+    return sized_model
 
 
 LARGE = {
@@ -221,7 +222,7 @@ GROWS = {
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_large_values_are_found_wherever_they_are(name):
+def test_large_values_are_refused_wherever_they_are(name):
     with pytest.raises(SizeProblem, match=r"would have [\d,]+ elements"):
         check_sizes(LARGE[name]())
 
@@ -236,11 +237,11 @@ def grown(name: str, sizes=("n", 3, 8, 8)) -> onnx.ModelProto:
 @pytest.mark.parametrize("name", GROWS)
 def test_sizes_by_what_is_in_the_images_are_refused(name):
     onnxruntime.InferenceSession(grown(name).SerializeToString(), providers=["CPUExecutionProvider"])
-    with pytest.raises(SizeProblem, match=f"nothing tells how large {name} 'y' becomes"):
+    with pytest.raises(SizeProblem, match=f"the size of {name} 'y' is unknown"):
         check_sizes(grown(name))
 
 
-def test_a_file_that_leaves_the_size_of_its_images_open_is_judged_by_what_is_told():
+def test_a_file_with_an_open_image_size_is_checked_as_far_as_known():
     check_sizes(grown("Resize", sizes=("n", 3, "h", "w")))
     opened = in_a_branch()
     opened.graph.input[0].type.tensor_type.shape.dim[3].dim_param = "w"
@@ -250,7 +251,7 @@ def test_a_file_that_leaves_the_size_of_its_images_open_is_judged_by_what_is_tol
 
 @pytest.mark.parametrize("build", [growing_in_a_loop, lambda: collecting_in_a_loop(None)])
 def test_loops_of_which_nothing_tells_what_they_come_to_are_refused(build):
-    with pytest.raises(SizeProblem, match="nothing tells how large Loop 'y' becomes"):
+    with pytest.raises(SizeProblem, match="the size of Loop 'y' is unknown"):
         check_sizes(build())
 
 
@@ -258,7 +259,7 @@ def test_functions_that_come_to_too_many_nodes_are_refused():
     check_sizes(functions_that_double(10))
     with pytest.raises(SizeProblem, match=r"more than 50,000 nodes"):
         check_sizes(functions_that_double(40))
-    with pytest.raises(SizeProblem, match="deep in one another"):
+    with pytest.raises(SizeProblem, match="nested more than 64 levels"):
         check_sizes(a_function_that_calls_itself())
 
 
@@ -269,12 +270,12 @@ def test_a_node_that_lacks_its_body_is_a_problem_of_the_file():
 
 @pytest.mark.parametrize(("factor", "fits"), [(1, True), (1.01, False)])
 def test_the_limit_is_for_one_image(factor, fits):
-    made = model(NODE("ConstantOfShape", ["s"], ["y"]), s=[int(factor * LARGEST_VALUE)])
+    sized_model = model(NODE("ConstantOfShape", ["s"], ["y"]), s=[int(factor * LARGEST_VALUE)])
     if fits:
-        check_sizes(made)
+        check_sizes(sized_model)
     else:
         with pytest.raises(SizeProblem, match="would have"):
-            check_sizes(made)
+            check_sizes(sized_model)
 
 
 @pytest.mark.parametrize(
@@ -286,10 +287,10 @@ def test_the_limit_is_for_one_image(factor, fits):
         (LARGEST_VALUE, 1),
     ],
 )
-def test_a_large_model_is_asked_for_fewer_images_at_once(by_image, at_once):
-    made = model(NODE("Expand", ["x", "s"], ["y"]), sizes=("n", 1), s=[1, by_image])
-    check_sizes(made)
-    assert images_at_once(made) == at_once
+def test_a_large_model_gets_smaller_batches(by_image, at_once):
+    sized_model = model(NODE("Expand", ["x", "s"], ["y"]), sizes=("n", 1), s=[1, by_image])
+    check_sizes(sized_model)
+    assert images_at_once(sized_model) == at_once
 
 
 def test_a_model_that_grows_with_the_number_of_images_gets_few():
@@ -327,7 +328,7 @@ def token_for_each_image() -> onnx.ModelProto:
     return model(*nodes, zero=0, first=[0], rest=[-1, -1], flat=[-1], minus=-1, token=token)
 
 
-def upsampled_to_its_own_size_times_two() -> onnx.ModelProto:
+def upsampled_to_twice_its_size() -> onnx.ModelProto:
     nodes = (
         NODE("Shape", ["x"], ["shape"]),
         NODE("Slice", ["shape", "zero", "two"], ["outer"]),
@@ -356,19 +357,19 @@ def squeezed_by_a_branch() -> onnx.ModelProto:
     }
     expand = (NODE("Shape", ["z"], ["own"]), NODE("Expand", ["one_float", "own"], ["y"]))
     return model(
-        *nodes, NODE("If", ["chosen"], ["z"], **branches), *expand, one=[1], two=[2], one_float=np.float32(1)
+        *nodes, NODE("If", ["chosen"], ["z"], **branches), *expand, node=[1], two=[2], one_float=np.float32(1)
     )
 
 
 def a_loop_of_few_turns() -> onnx.ModelProto:
-    made = in_a_loop()
-    made.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array([4, 4]), "huge"))
-    return made
+    sized_model = in_a_loop()
+    sized_model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array([4, 4]), "huge"))
+    return sized_model
 
 
 HONEST = {
     "a token for each image": token_for_each_image,
-    "twice its own size": upsampled_to_its_own_size_times_two,
+    "twice its own size": upsampled_to_twice_its_size,
     "a branch that squeezes": squeezed_by_a_branch,
     "a loop of few turns": a_loop_of_few_turns,
     "a loop that collects": lambda: collecting_in_a_loop(5),
@@ -382,10 +383,12 @@ HONEST = {
 
 
 @pytest.mark.parametrize("name", HONEST)
-def test_what_classifiers_do_with_shapes_is_told(name):
-    made = HONEST[name]()
-    check_sizes(made)
-    session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+def test_shape_arithmetic_of_classifiers_is_computed(name):
+    sized_model = HONEST[name]()
+    check_sizes(sized_model)
+    session = onnxruntime.InferenceSession(
+        sized_model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     for images in (1, 3):
         session.run(None, {"x": np.ones((images, 3, 8, 8), np.float32)})
 
@@ -402,5 +405,5 @@ def test_what_classifiers_do_with_shapes_is_told(name):
         ),
     ],
 )
-def test_exported_nets_are_told(name, exported):
+def test_exported_nets_have_known_sizes(name, exported):
     check_sizes(exported(name).proto)

@@ -6,14 +6,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from one_layer import one_conv
 from onnx import TensorProto, numpy_helper
+from single_layer import single_layer
 
 from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.quantization import cpu
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8 import int8
-from calkd_edge.quantization.placement import place_qdq
+from calkd_edge.quantization.placement import insert_qdq
 from calkd_edge.quantization.source import Images
 
 NETS = [
@@ -59,12 +59,12 @@ def test_activation_functions_on_integers_change_nothing(net, canonical, execute
 
 
 def test_no_two_quantization_nodes_share_a_stored_value(derived):
-    view, seen = GraphView.of(derived), set()
+    view, used = GraphView.of(derived), set()
     for node in derived.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             stored = {name for name in node.input if name in view.initializers}
-            assert not stored & seen
-            seen |= stored
+            assert not stored & used
+            used |= stored
 
 
 def test_biases_of_convolutions_are_int32_at_the_product_of_the_scales(canonical, derived):
@@ -80,8 +80,8 @@ def test_biases_of_convolutions_are_int32_at_the_product_of_the_scales(canonical
         assert integers.dtype == zero.dtype == np.int32
         factors = [view.array(view.producer[name].input[1]) for name in node.input[:2]]
         np.testing.assert_array_equal(scale, np.broadcast_to(factors[0] * factors[1], scale.shape))
-        wanted = before.array(original.input[2])
-        assert np.abs(integers * scale.astype(np.float64) - wanted).max() <= 0.51 * scale.max()
+        expected = before.array(original.input[2])
+        assert np.abs(integers * scale.astype(np.float64) - expected).max() <= 0.51 * scale.max()
     int32 = [t for t in derived.graph.initializer if t.data_type == TensorProto.INT32]
     assert len(int32) == 2 * len(in_integers)
 
@@ -181,15 +181,15 @@ def test_convolutions_read_by_one_quantization_are_executed_in_integers(net, der
 
 def test_dead_channel_with_a_bias_still_has_its_convolution_in_integers(execute):
     weight = np.array([[0.0, 0.0], [1e-9, -1e-9]], np.float32).reshape(2, 2, 1, 1)
-    model = one_conv(weight, np.array([0.5, -3.0], np.float32))
+    model = single_layer(weight, np.array([0.5, -3.0], np.float32))
     stored = numpy_helper.from_array(np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1), "same")
     model.graph.initializer.append(stored)
     last = onnx.helper.make_node("Conv", ["logits", "same"], ["end"])
     model.graph.node.append(last)
     model.graph.output[0].name = "end"
-    derived = derive_for_cpu(place_qdq(model, {"h": 3.0, "logits": 3.0}))
+    derived = derive_for_cpu(insert_qdq(model, {"h": 3.0, "logits": 3.0}))
     assert TensorProto.INT32 in {tensor.data_type for tensor in derived.graph.initializer}
     images = np.random.default_rng(1).normal(size=(5, 2, 4, 4)).astype(np.float32)
-    found = execute(derived, images, simulate=True)["end"]
-    np.testing.assert_allclose(found[:, 0], 0.5, atol=0.5 * 3 / 127 + 1e-6)
-    np.testing.assert_allclose(found[:, 1], -3.0, rtol=1e-6)
+    derived_logits = execute(derived, images, simulate=True)["end"]
+    np.testing.assert_allclose(derived_logits[:, 0], 0.5, atol=0.5 * 3 / 127 + 1e-6)
+    np.testing.assert_allclose(derived_logits[:, 1], -3.0, rtol=1e-6)

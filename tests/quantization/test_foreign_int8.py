@@ -7,16 +7,16 @@ import json
 import numpy as np
 import onnx
 import pytest
-from one_layer import one_conv
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_static
-from quantized_elsewhere import GivenImages
+from range_images import RangeImages
+from single_layer import single_layer
 
 from calkd_edge.engine.stage import Job
 from calkd_edge.onnx_model.graph import copy_of
 from calkd_edge.quantization.cpu import derive_for_cpu, is_canonical
 from calkd_edge.quantization.int8_fp16 import int8_fp16
-from calkd_edge.quantization.placement import place_qdq
+from calkd_edge.quantization.placement import insert_qdq
 from calkd_edge.quantization.source import Images
 from calkd_edge.stages import quantize
 from calkd_edge.stages.executed import executed_file
@@ -51,22 +51,22 @@ def stage(tmp_path_factory):
 
 @pytest.mark.parametrize("activations", [QuantType.QInt8, QuantType.QUInt8], ids=["QInt8", "QUInt8"])
 @pytest.mark.parametrize("per_channel", [False, True], ids=["per tensor", "per channel"])
-def test_file_of_onnx_runtimes_own_quantizer_keeps_its_answers(
+def test_a_file_of_onnx_runtimes_quantizer_keeps_its_outputs(
     net, stage, execute, activations, per_channel, tmp_path
 ):
     quantize_static(
         net.path,
         tmp_path / "given.onnx",
-        GivenImages(net.images),
+        RangeImages(net.images),
         per_channel=per_channel,
         activation_type=activations,
         weight_type=QuantType.QInt8,
     )
-    given = onnx.load(tmp_path / "given.onnx")
-    assert not is_canonical(given)
-    shipped = executed_file(stage(given), "onnxruntime")
+    quantized = onnx.load(tmp_path / "given.onnx")
+    assert not is_canonical(quantized)
+    shipped = executed_file(stage(quantized), "onnxruntime")
     assert shipped.name == quantize.CANONICAL
-    before, after = execute(given, net.images), execute(onnx.load(shipped), net.images)
+    before, after = execute(quantized, net.images), execute(onnx.load(shipped), net.images)
     assert before.keys() == after.keys() == {"logits", "probabilities"}
     for name, values in before.items():
         np.testing.assert_array_equal(after[name], values)
@@ -76,10 +76,10 @@ def test_file_of_onnx_runtimes_own_quantizer_keeps_its_answers(
 
 
 def test_our_own_int8_ships_what_is_derived_from_it(stage):
-    made = place_qdq(one_conv(np.ones((2, 2, 1, 1), np.float32), np.ones(2, np.float32)), {"h": 3.0})
-    folder = stage(made)
+    derived = insert_qdq(single_layer(np.ones((2, 2, 1, 1), np.float32), np.ones(2, np.float32)), {"h": 3.0})
+    folder = stage(derived)
     assert executed_file(folder, "onnxruntime").name == quantize.FOR_CPU
-    assert onnx.load(folder / quantize.FOR_CPU).graph == derive_for_cpu(made).graph
+    assert onnx.load(folder / quantize.FOR_CPU).graph == derive_for_cpu(derived).graph
 
 
 # --- what the derivation relies on ----------------------------------------------------------------------
@@ -87,13 +87,13 @@ def test_our_own_int8_ships_what_is_derived_from_it(stage):
 
 def canonical() -> onnx.ModelProto:
     """A Conv and its ReLU, and a Conv behind them, in int8 as we write it."""
-    model = one_conv(np.ones((2, 2, 1, 1), np.float32), np.ones(2, np.float32))
+    model = single_layer(np.ones((2, 2, 1, 1), np.float32), np.ones(2, np.float32))
     model.graph.initializer.append(numpy_helper.from_array(np.ones((2, 2, 1, 1), np.float32), "w2"))
     model.graph.node.extend(
         [helper.make_node("Relu", ["logits"], ["r"]), helper.make_node("Conv", ["r", "w2"], ["end"])]
     )
     model.graph.output[0].name = "end"
-    return place_qdq(model, {"h": 3.0, "r": 3.0})
+    return insert_qdq(model, {"h": 3.0, "r": 3.0})
 
 
 def first(model: onnx.ModelProto, kind: str) -> onnx.NodeProto:
@@ -161,7 +161,11 @@ def weight_of_another_domain(model):
 
 
 def weight_that_is_quantized_in_the_file(model):
-    weight = next(one for one in model.graph.node if len(one.attribute) and one.op_type == "DequantizeLinear")
+    weight = next(
+        tensor
+        for tensor in model.graph.node
+        if len(tensor.attribute) and tensor.op_type == "DequantizeLinear"
+    )
     quantizing = helper.make_node(
         "QuantizeLinear", [store(model, "wf", np.ones((2, 2, 1, 1), np.float32)), "ws", "wz"], ["wq"]
     )
@@ -206,33 +210,35 @@ FOREIGN = (
 
 
 @pytest.mark.parametrize("change", FOREIGN, ids=lambda change: change.__name__)
-def test_each_thing_that_the_derivation_relies_on_is_asked_for(change):
+def test_each_condition_of_the_derivation_is_checked(change):
     model = canonical()
     assert is_canonical(model)
     change(model)
     assert not is_canonical(model)
-    with pytest.raises(ValueError, match="run it as it is"):
+    with pytest.raises(ValueError, match="run it unchanged"):
         derive_for_cpu(model)
 
 
 def test_what_int8_with_float16_writes_is_our_form(net):
-    made = int8_fp16(net.proto, Images(lambda count: net.images[:count]), images=16)
-    assert is_canonical(made)
-    derive_for_cpu(made)
+    derived = int8_fp16(net.proto, Images(lambda count: net.images[:count]), images=16)
+    assert is_canonical(derived)
+    derive_for_cpu(derived)
 
 
 def test_a_dequantized_weight_that_is_an_output_as_well_stays(execute):
     model = canonical()
-    weight = next(one for one in model.graph.node if len(one.attribute) and one.op_type == "DequantizeLinear")
+    weight = next(
+        node for node in model.graph.node if len(node.attribute) and node.op_type == "DequantizeLinear"
+    )
     shown = copy_of(model)
     shown.graph.output.append(
         helper.make_tensor_value_info(weight.output[0], TensorProto.FLOAT, [2, 2, 1, 1])
     )
     shown.graph.node[-1].input[1] = weight.output[0]
     images = np.random.default_rng(0).normal(size=(2, 2, 4, 4)).astype(np.float32)
-    expected, found = (
+    expected, names = (
         execute(shown, images, simulate=True),
         execute(derive_for_cpu(shown), images, simulate=True),
     )
     for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, atol=1e-6)
+        np.testing.assert_allclose(names[name], values, atol=1e-6)

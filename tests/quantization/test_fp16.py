@@ -39,8 +39,8 @@ def kinds(model) -> dict[str, int]:
     """Type of every value, stored or inferred."""
     inferred = shape_inference.infer_shapes(model, strict_mode=True, check_type=True)
     graph = inferred.graph
-    found = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.input, *graph.output)}
-    return found | {tensor.name: tensor.data_type for tensor in graph.initializer}
+    types = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.input, *graph.output)}
+    return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
 
 
 def test_types_agree_at_every_node(half):
@@ -71,9 +71,9 @@ def test_every_convolution_is_half_and_the_last_linear_layer_is_not(half):
 def test_no_float32_weight_is_left_but_the_last_layers_and_the_normalisation(half):
     view = GraphView.of(half)
     last = view.producer["logits"]
-    own = sum(int(np.prod(view.initializers[name].dims)) for name in last.input[1:])
-    assert _weights(half)["stored_float"] <= own + 3 + 3 + 2
-    assert _weights(half)["stored_float16"] > 10 * own
+    normalisation = sum(int(np.prod(view.initializers[name].dims)) for name in last.input[1:])
+    assert _weights(half)["stored_float"] <= normalisation + 3 + 3 + 2
+    assert _weights(half)["stored_float16"] > 10 * normalisation
 
 
 def test_few_casts(half):
@@ -82,10 +82,10 @@ def test_few_casts(half):
 
 
 def test_gap_to_float32_is_small(net, half, execute):
-    found = execute(half, net.images)
+    outputs = execute(half, net.images)
     scale = max(1.0, np.abs(net.reference).max())
-    assert np.abs(found["logits"] - net.reference).max() <= 2e-2 * scale
-    assert (found["logits"].argmax(1) == net.reference.argmax(1)).mean() >= 0.95
+    assert np.abs(outputs["logits"] - net.reference).max() <= 2e-2 * scale
+    assert (outputs["logits"].argmax(1) == net.reference.argmax(1)).mean() >= 0.95
 
 
 def test_fp32_is_the_very_file(net):
@@ -105,7 +105,7 @@ def test_weight_beyond_float16_is_refused(exported):
         fp16(broken, Images(lambda count: net.images[:count]))
 
 
-def test_given_model_is_left_as_it_was(net):
+def test_the_model_is_not_changed(net):
     before = net.proto.SerializeToString(deterministic=True)
     fp16(net.proto, Images(lambda count: net.images[:count]))
     assert net.proto.SerializeToString(deterministic=True) == before
@@ -135,22 +135,22 @@ def test_stored_value_shared_with_the_last_layer_stays_exact_there(execute):
     np.testing.assert_array_equal(view.array(view.producer["logits"].input[1]), square)
 
 
-def test_int8_with_float16_between_says_what_int8_says(net, execute):
+def test_int8_with_float16_between_agrees_with_int8(net, execute):
     source = Images(lambda count: net.images[:count])
     plain = int8(net.proto, source, images=48, scales="dyadic")
     mixed = int8_fp16(net.proto, source, images=48)
     executed = execute(derive_for_cpu(mixed), net.images)["logits"]
-    wanted = execute(plain, net.images, simulate=True)["logits"]
+    expected = execute(plain, net.images, simulate=True)["logits"]
     assert executed.dtype == np.float32
-    assert np.abs(executed - wanted).max() <= 0.05 * np.ptp(wanted)
-    assert (executed.argmax(1) == wanted.argmax(1)).mean() >= 0.95
+    assert np.abs(executed - expected).max() <= 0.05 * np.ptp(expected)
+    assert (executed.argmax(1) == expected.argmax(1)).mean() >= 0.95
     view = GraphView.of(mixed)
     scales = {}
     for node in mixed.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             scales[node.input[1]] = view.initializers[node.input[1]]
-    halves = [one for one in scales.values() if one.data_type == TensorProto.FLOAT16]
+    halves = [variant for variant in scales.values() if variant.data_type == TensorProto.FLOAT16]
     assert (
         len(halves) == len(scales) - 2
     )  # the last layer's two stay in float32, for a calibration to fold into
-    assert all((onnx.numpy_helper.to_array(one) > 0).all() for one in scales.values())
+    assert all((onnx.numpy_helper.to_array(variant) > 0).all() for variant in scales.values())

@@ -8,14 +8,14 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from one_layer import one_conv
 from onnx import TensorProto
+from single_layer import single_layer
 
 from calkd_edge.onnx_model.graph import GraphView, attribute, copy_of
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.magnitudes import BINS
-from calkd_edge.quantization.placement import place_qdq, quantized_inputs
+from calkd_edge.quantization.placement import insert_qdq, quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.source import Images
 
@@ -108,11 +108,11 @@ def test_stored_weights_are_the_rounded_ones(net, canonical):
     view, original = GraphView.of(canonical), GraphView.of(net.proto)
     for node, before in zip(heavy(canonical), heavy(net.proto), strict=True):
         weight, scale, _ = (view.array(name) for name in view.producer[node.input[1]].input)
-        given_weight = original.array(before.input[1])
+        weight_values = original.array(before.input[1])
         column = scale.reshape(-1, *[1] * (weight.ndim - 1))
-        assert np.abs(weight * column - given_weight).max() <= 0.5001 * scale.max()
+        assert np.abs(weight * column - weight_values).max() <= 0.5001 * scale.max()
         np.testing.assert_allclose(
-            np.abs(given_weight).reshape(len(scale), -1).max(1) / 127, scale, rtol=1e-6
+            np.abs(weight_values).reshape(len(scale), -1).max(1) / 127, scale, rtol=1e-6
         )
 
 
@@ -122,8 +122,8 @@ def test_input_is_left_alone(net, canonical):
 
 
 def test_quantized_net_resembles_the_float_one(net, canonical, execute):
-    found = execute(canonical, net.images, simulate=True)["logits"]
-    correlation = np.corrcoef(found.ravel(), net.reference.ravel())[0, 1]
+    result = execute(canonical, net.images, simulate=True)["logits"]
+    correlation = np.corrcoef(result.ravel(), net.reference.ravel())[0, 1]
     assert correlation > 0.9
 
 
@@ -135,8 +135,8 @@ def test_same_images_give_the_same_bytes(net, canonical):
 def test_dead_channel_keeps_a_positive_scale(execute):
     weight = np.random.default_rng(0).normal(size=(3, 2, 1, 1)).astype(np.float32)
     weight[1] = 0
-    model = one_conv(weight, np.array([0.0, 0.5, 1.0], np.float32))
-    quantized = place_qdq(model, {"h": 3.0})
+    model = single_layer(weight, np.array([0.0, 0.5, 1.0], np.float32))
+    quantized = insert_qdq(model, {"h": 3.0})
     view = GraphView.of(quantized)
     integers, scale, _ = (view.array(n) for n in view.producer[heavy(quantized)[0].input[1]].input)
     assert (scale > 0).all()
@@ -147,8 +147,8 @@ def test_dead_channel_keeps_a_positive_scale(execute):
 
 def test_untransposed_gemm_is_turned(execute):
     weight = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
-    model = one_conv(weight, np.zeros(3, np.float32))
-    quantized = place_qdq(model, {"h": 4.0})
+    model = single_layer(weight, np.zeros(3, np.float32))
+    quantized = insert_qdq(model, {"h": 4.0})
     images = np.random.default_rng(1).uniform(-4, 4, (50, 6)).astype(np.float32)
     gap = execute(quantized, images, simulate=True)["logits"] - execute(model, images)["logits"]
     assert np.abs(gap).max() < 0.1
@@ -176,7 +176,7 @@ def collected(exported):
     return net, dict(zip(names, session.run(names, {"images": net.images}), strict=True))
 
 
-def found_ranges(collected, method):
+def collected_ranges(collected, method):
     net, values = collected
     # 100 images: more than one run of the session, and the last one not full.
     images = np.concatenate([net.images, net.images[:36]])
@@ -184,16 +184,16 @@ def found_ranges(collected, method):
 
 
 def test_min_max_is_the_largest_magnitude(collected):
-    for name, limit in found_ranges(collected, "min_max").items():
+    for name, limit in collected_ranges(collected, "min_max").items():
         assert limit == pytest.approx(np.abs(collected[1][name]).max(), rel=1e-5)
 
 
 def test_percentile_is_numpys_to_a_bin(collected):
     net, values = collected
-    for name, limit in found_ranges(collected, "percentile").items():
+    for name, limit in collected_ranges(collected, "percentile").items():
         magnitudes = np.abs(np.concatenate([values[name], values[name][:36]])).ravel()
-        wanted = np.quantile(magnitudes, 0.9999, method="inverted_cdf")
-        assert abs(limit - wanted) <= 1.01 * magnitudes.max() / BINS
+        expected = np.quantile(magnitudes, 0.9999, method="inverted_cdf")
+        assert abs(limit - expected) <= 1.01 * magnitudes.max() / BINS
         assert (magnitudes > limit).mean() <= 1e-4
 
 
@@ -204,13 +204,13 @@ def squared_error(values, limit) -> float:
 
 def test_mse_is_the_best_of_a_scan_and_never_worse_than_min_max(collected):
     net, values = collected
-    best, widest = found_ranges(collected, "mse"), found_ranges(collected, "min_max")
+    best, widest = collected_ranges(collected, "mse"), collected_ranges(collected, "min_max")
     for name, activations in values.items():
         activations = np.concatenate([activations, activations[:36]]).astype(np.float64)
-        found = squared_error(activations, best[name])
+        result = squared_error(activations, best[name])
         scanned = [squared_error(activations, widest[name] * share) for share in np.linspace(0.2, 1, 81)]
-        assert found <= scanned[-1] * (1 + 1e-9)
-        assert found <= min(scanned) * 1.02
+        assert result <= scanned[-1] * (1 + 1e-9)
+        assert result <= min(scanned) * 1.02
 
 
 @settings(max_examples=20, deadline=None)
@@ -230,12 +230,12 @@ def divergence_of(counts, limit, levels=128):
     """The same, bin by bin, as one would write it down."""
     reference = [float(count) for count in counts[:limit]]
     reference[-1] += float(sum(counts[limit:]))
-    told = [0.0] * limit
+    quantized_shares = [0.0] * limit
     for level in range(levels):
-        bins = [place for place in range(limit) if place * levels // limit == level and counts[place] > 0]
-        for place in bins:
-            told[place] = sum(float(counts[one]) for one in bins) / len(bins)
-    p, q = (np.array(values) / sum(values) for values in (reference, told))
+        bins = [index for index in range(limit) if index * levels // limit == level and counts[index] > 0]
+        for index in bins:
+            quantized_shares[index] = sum(float(counts[level]) for level in bins) / len(bins)
+    p, q = (np.array(values) / sum(values) for values in (reference, quantized_shares))
     return sum(a * np.log(a / max(b, 1e-12)) for a, b in zip(p, q, strict=True) if a > 0)
 
 
@@ -263,15 +263,15 @@ def test_entropy_clips_what_is_rare_and_far_and_nothing_else():
 
 
 def test_activation_of_zeros_gets_a_usable_range():
-    model = one_conv(np.ones((1, 2, 1, 1), np.float32), np.zeros(1, np.float32))
+    model = single_layer(np.ones((1, 2, 1, 1), np.float32), np.zeros(1, np.float32))
     blank = np.zeros((3, 2, 4, 4), np.float32)
     for method in ("min_max", "percentile", "mse", "entropy"):
         assert 0 < activation_ranges(model, ["h"], blank, method)["h"] <= 1.0
 
 
 def test_range_of_the_graphs_own_input_is_refused():
-    model = one_conv(np.ones((1, 2, 1, 1), np.float32), np.zeros(1, np.float32))
-    with pytest.raises(ValueError, match="own input"):
+    model = single_layer(np.ones((1, 2, 1, 1), np.float32), np.zeros(1, np.float32))
+    with pytest.raises(ValueError, match="graph's input"):
         activation_ranges(model, ["x"], np.zeros((1, 2, 4, 4), np.float32), "min_max")
 
 

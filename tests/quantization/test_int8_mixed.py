@@ -11,9 +11,9 @@ import pytest
 from onnx import numpy_helper
 
 from calkd_edge.onnx_model.graph import copy_of, metadata
+from calkd_edge.quantization.accuracy import Accuracy, Evaluator
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.int8_mixed import CHOICE, _fewest, int8_mixed
-from calkd_edge.quantization.judge import Answers, Judge
 from calkd_edge.quantization.source import Images
 
 
@@ -29,15 +29,15 @@ class Net:
 @pytest.fixture(scope="module")
 def net(exported, execute):
     """resnet8 with its last biases moved, so that it does not call every image the same."""
-    made = exported("resnet8")
-    model = copy_of(made.proto)
+    exported_net = exported("resnet8")
+    model = copy_of(exported_net.proto)
     name = next(node for node in model.graph.node if node.op_type == "Gemm").input[2]
-    bias = next(one for one in model.graph.initializer if one.name == name)
-    moved = numpy_helper.to_array(bias) - made.reference.mean(0)
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    moved = numpy_helper.to_array(bias) - exported_net.reference.mean(0)
     bias.CopyFrom(numpy_helper.from_array(moved.astype(np.float32), name))
-    logits = execute(model, made.images)["logits"]
+    logits = execute(model, exported_net.images)["logits"]
     assert len(set(np.argmax(logits, axis=1).tolist())) >= 5
-    return Net(model, made.images, logits)
+    return Net(model, exported_net.images, logits)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def fragile(net):
     Beside those weights, the other weights of the second convolution vanish in int8.
     """
     model = copy_of(net.proto)
-    stored = {one.name: one for one in model.graph.initializer}
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
     heavy = [node for node in model.graph.node if node.op_type == "Conv"]
     first = next(node for node in heavy if node.input[1].endswith("layer2.0.conv1.weight"))
     second = next(node for node in heavy if node.input[1].endswith("layer2.0.conv2.weight"))
@@ -83,9 +83,9 @@ def source(net, labels):
 def test_nothing_stays_in_float_where_int8_is_good_enough(net, labels, correct_bias):
     settings = {"ranges": "min_max", "images": 32, "correct_bias": correct_bias}
     mixed = int8_mixed(net.proto, source(net, labels), max_drop=0.9, **settings)
-    told = json.loads(metadata(mixed)[CHOICE])
-    assert told["in_float"] == []
-    assert told["drop"] == told["drop_all_int8"] <= 0.9
+    choice = json.loads(metadata(mixed)[CHOICE])
+    assert choice["in_float"] == []
+    assert choice["drop"] == choice["drop_all_int8"] <= 0.9
     plain = int8(net.proto, source(net, labels), **settings)
     del mixed.metadata_props[:]
     del plain.metadata_props[:]
@@ -95,36 +95,36 @@ def test_nothing_stays_in_float_where_int8_is_good_enough(net, labels, correct_b
 def test_the_layer_that_int8_breaks_stays_in_float(fragile, net, execute):
     model, name = fragile
     right = np.argmax(execute(model, net.images)["logits"], axis=1)
-    seen = []
+    calls = []
     mixed = int8_mixed(
-        model, source(net, right), lambda *done: seen.append(done), max_drop=0.1, ranges="min_max", images=32
+        model, source(net, right), lambda *done: calls.append(done), max_drop=0.1, ranges="min_max", images=32
     )
-    told = json.loads(metadata(mixed)[CHOICE])
-    assert told["in_float"][0]["layer"] == name
-    assert told["drop_all_int8"] > 0.1 >= told["drop"]
-    assert told["images"] == len(net.images)
-    assert seen[-1] == (told["layers"], told["layers"])
-    kept = {one["layer"] for one in told["in_float"]}
+    choice = json.loads(metadata(mixed)[CHOICE])
+    assert choice["in_float"][0]["layer"] == name
+    assert choice["drop_all_int8"] > 0.1 >= choice["drop"]
+    assert choice["images"] == len(net.images)
+    assert calls[-1] == (choice["layers"], choice["layers"])
+    kept = {entry["layer"] for entry in choice["in_float"]}
     floats = {node.input[1] for node in mixed.graph.node if node.op_type in ("Conv", "Gemm")} & kept
     assert floats == kept
-    said = execute(mixed, net.images, simulate=True)["logits"]
-    assert (np.argmax(said, axis=1) == right).mean() == pytest.approx(1 - told["drop"])
+    logits = execute(mixed, net.images, simulate=True)["logits"]
+    assert (np.argmax(logits, axis=1) == right).mean() == pytest.approx(1 - choice["drop"])
 
 
 def test_equalising_saves_the_layer_that_int8_breaks(fragile, net, execute):
     model, _ = fragile
     right = np.argmax(execute(model, net.images)["logits"], axis=1)
     settings = {"max_drop": 0.1, "ranges": "min_max", "images": 32}
-    told = json.loads(metadata(int8_mixed(model, source(net, right), equalise=True, **settings))[CHOICE])
-    assert told["in_float"] == []
-    assert told["drop"] <= 0.1
+    choice = json.loads(metadata(int8_mixed(model, source(net, right), equalise=True, **settings))[CHOICE])
+    assert choice["in_float"] == []
+    assert choice["drop"] <= 0.1
 
 
 def test_no_drop_at_all_can_always_be_kept(net, labels):
     mixed = int8_mixed(net.proto, source(net, labels), max_drop=0.0, ranges="min_max", images=2)
-    told = json.loads(metadata(mixed)[CHOICE])
-    assert told["drop"] <= 0.0
-    assert len(told["in_float"]) <= told["layers"]
+    choice = json.loads(metadata(mixed)[CHOICE])
+    assert choice["drop"] <= 0.0
+    assert len(choice["in_float"]) <= choice["layers"]
 
 
 @pytest.mark.parametrize("needed", [{"c"}, {"a", "d"}, {"b", "c", "d"}, {"a", "b", "c", "d", "e"}])
@@ -134,19 +134,19 @@ def test_the_search_keeps_only_what_is_needed(needed):
 
 
 def test_a_judge_says_what_the_graph_says(net, labels, execute):
-    answers = Judge(net.images, (labels + 1) % 10).ask(net.proto)
-    assert not answers.right.any()
+    accuracy = Evaluator(net.images, (labels + 1) % 10).evaluate(net.proto)
+    assert not accuracy.right.any()
     logits = execute(net.proto, net.images)["logits"].astype(np.float64)
     shifted = logits - logits.max(1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    assert answers.nll == pytest.approx(-log_p[np.arange(len(labels)), (labels + 1) % 10].mean(), abs=1e-5)
-    assert Judge(net.images, labels).ask(net.proto).drop_from(answers) == -1.0
+    assert accuracy.nll == pytest.approx(-log_p[np.arange(len(labels)), (labels + 1) % 10].mean(), abs=1e-5)
+    assert Evaluator(net.images, labels).evaluate(net.proto).drop_from(accuracy) == -1.0
 
 
 @pytest.mark.parametrize("images", [200, 1000, 2000])
 def test_a_drop_of_just_what_is_allowed_is_allowed(images):
     for right in range(images // 2, images, 7):
         lost = images // 200
-        before, after = (Answers(0.0, np.arange(images) < count) for count in (right, right - lost))
+        before, after = (Accuracy(0.0, np.arange(images) < count) for count in (right, right - lost))
         assert after.drop_from(before) <= 0.005
-        assert Answers(0.0, np.arange(images) < right - lost - 1).drop_from(before) > 0.005
+        assert Accuracy(0.0, np.arange(images) < right - lost - 1).drop_from(before) > 0.005

@@ -37,19 +37,19 @@ def write(proto, pictures, folder):
     return folder
 
 
-def ask(folder, file, machine, arm64, **options):
+def run_agent(folder, file, machine, arm64, **options):
     """The logits of a file on a machine."""
     device = Local(machine)
     device.python = str(arm64) if machine == "arm64" else device.python
     with Session(device) as session:
         facts = session.probe()
         assert (facts.machine == "aarch64") == facts.emulated == (machine == "arm64")
-        place, images = folder / file, folder / "images.npy"
-        return session.predict(place, images, runtime="onnxruntime", options=options)[0]["logits"]
+        index, images = folder / file, folder / "images.npy"
+        return session.predict(index, images, runtime="onnxruntime", options=options)[0]["logits"]
 
 
 @pytest.fixture(scope="module", params=NETS)
-def said(request, exported, pictures, arm64, tmp_path_factory):
+def logits_of(request, exported, pictures, arm64, tmp_path_factory):
     """said(file, machine, **options): logits, asked once."""
     folder = write(exported(request.param).proto, pictures, tmp_path_factory.mktemp("files"))
     known = {}
@@ -57,43 +57,43 @@ def said(request, exported, pictures, arm64, tmp_path_factory):
     def once(file, machine, **options):
         key = (file, machine, str(options))
         if key not in known:
-            known[key] = ask(folder, file, machine, arm64, **options)
+            known[key] = run_agent(folder, file, machine, arm64, **options)
         return known[key]
 
     return once
 
 
 @pytest.mark.parametrize("file", ["model.int8.onnx", "model.int8.cpu.onnx"])
-def test_without_optimization_both_machines_say_the_same(said, file):
-    here, there = (said(file, machine, optimization="none") for machine in ("x86", "arm64"))
+def test_without_optimization_both_machines_agree(logits_of, file):
+    here, on_arm64 = (logits_of(file, machine, optimization="none") for machine in ("x86", "arm64"))
     assert len(here) == IMAGES
-    np.testing.assert_allclose(there, here, rtol=0, atol=SIMULATED)
+    np.testing.assert_allclose(on_arm64, here, rtol=0, atol=SIMULATED)
 
 
-def test_the_derived_file_says_what_the_canonical_one_says(said):
+def test_the_derived_file_agrees_with_the_canonical_file(logits_of):
     canonical, derived = (
-        said(file, "x86", optimization="none") for file in ("model.int8.onnx", "model.int8.cpu.onnx")
+        logits_of(file, "x86", optimization="none") for file in ("model.int8.onnx", "model.int8.cpu.onnx")
     )
     np.testing.assert_allclose(derived, canonical, rtol=0, atol=SIMULATED)
 
 
-def test_executed_both_machines_say_the_same(said):
-    here, there = (said("model.int8.cpu.onnx", machine) for machine in ("x86", "arm64"))
-    np.testing.assert_allclose(there, here, rtol=0, atol=SIMULATED)
+def test_executed_both_machines_agree(logits_of):
+    here, on_arm64 = (logits_of("model.int8.cpu.onnx", machine) for machine in ("x86", "arm64"))
+    np.testing.assert_allclose(on_arm64, here, rtol=0, atol=SIMULATED)
 
 
 @pytest.mark.parametrize("machine", ["x86", "arm64"])
-def test_executed_the_derived_file_is_its_own_simulation(said, machine):
+def test_executed_the_derived_file_equals_its_simulation(logits_of, machine):
     file = "model.int8.cpu.onnx"
-    executed = said(file, machine)
-    np.testing.assert_allclose(executed, said(file, machine, optimization="none"), rtol=0, atol=EXECUTED)
+    executed = logits_of(file, machine)
+    np.testing.assert_allclose(executed, logits_of(file, machine, optimization="none"), rtol=0, atol=EXECUTED)
 
 
 @pytest.mark.parametrize("machine", ["x86", "arm64"])
-def test_executed_the_canonical_file_is_its_simulation_where_biases_are_left_alone(said, machine):
+def test_executed_the_canonical_file_is_its_simulation_where_biases_are_left_alone(logits_of, machine):
     file = "model.int8.onnx"
-    executed = said(file, machine, disabled_optimizers=["WeightBiasQuantization"])
-    np.testing.assert_allclose(executed, said(file, machine, optimization="none"), rtol=0, atol=EXECUTED)
+    executed = logits_of(file, machine, disabled_optimizers=["WeightBiasQuantization"])
+    np.testing.assert_allclose(executed, logits_of(file, machine, optimization="none"), rtol=0, atol=EXECUTED)
 
 
 @pytest.mark.slow
@@ -102,7 +102,9 @@ def test_where_a_mean_stays_in_float_a_few_images_round_to_the_other_side(
 ):
     """MobileNetV3's squeeze-and-excitation: its means are sums of floats, and their order differs."""
     folder = write(exported("mobilenet_v3_small").proto, pictures, tmp_path)
-    here, there = (ask(folder, "model.int8.cpu.onnx", machine, arm64) for machine in ("x86", "arm64"))
-    apart = np.abs(there - here).max(1)
+    here, on_arm64 = (
+        run_agent(folder, "model.int8.cpu.onnx", machine, arm64) for machine in ("x86", "arm64")
+    )
+    apart = np.abs(on_arm64 - here).max(1)
     assert (apart <= SIMULATED).mean() >= 0.95
     assert apart.max() < 0.01 * np.abs(here).max()

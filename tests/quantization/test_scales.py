@@ -43,8 +43,8 @@ def test_every_sum_of_a_channel_is_exact_in_float32_in_any_order(weight, limit):
     for _ in range(3):
         order = generator.permutation(weight.shape[1])
         total = np.zeros(len(weight), dtype=np.float32)
-        for place in order:
-            total = total + products[:, place]
+        for index in order:
+            total = total + products[:, index]
         assert total.dtype == np.float32
         assert (total.astype(np.float64) == exact).all()
 

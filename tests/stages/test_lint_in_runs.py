@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_model.graph import set_metadata
-from calkd_edge.onnx_model.lint import lint
+from calkd_edge.onnx_model.lint import lint_model
 from calkd_edge.pipeline.results import _lint_notes
 from calkd_edge.stages import build
 
@@ -58,7 +58,7 @@ def test_the_report_says_whose_rule_a_file_breaks(unfit):
     path = unfit / "model.onnx"
     model = onnx.load(path)
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.float32(np.nan), "s"))
-    found = [lint(model, path, target) for target in ("tensorrt", "onnxruntime")]
+    found = [lint_model(model, path, target) for target in ("tensorrt", "onnxruntime")]
     (unfit / "lint.json").write_text(json.dumps([one.model_dump() for one in found]))
     notes = _lint_notes(unfit)
     assert any(

@@ -22,11 +22,12 @@ from calkd_edge.losses.objective import WeightedLosses
 from calkd_edge.models import image_model
 from calkd_edge.records import Affine, Calibration, Component, Predictions
 from calkd_edge.stages import soft_labels
-from calkd_edge.stages.distill import Distillation, SoftLabels, applied
+from calkd_edge.stages.distill import Distillation, SoftLabels
 from calkd_edge.stages.epochs import Epochs
 from calkd_edge.stages.evaluate import compare_with_simulation
 from calkd_edge.stages.executed import executed_file
 from calkd_edge.stages.params import EpochParams
+from calkd_edge.training.affine import apply_affine
 from calkd_edge.training.loop import Batch
 
 
@@ -127,7 +128,7 @@ def test_a_device_that_rounds_a_little_otherwise_is_told_by_how_much():
     ids=["saturated", "another scale", "noise", "NaN"],
 )
 def test_a_device_that_does_not_compute_what_the_file_says_is_refused(broken):
-    with pytest.raises(StageFailed, match="computes something else than the file") as refused:
+    with pytest.raises(StageFailed, match="on its device differ from its simulation") as refused:
         compare_with_simulation(predictions(broken(LOGITS)), predictions(LOGITS))
     assert "Do not ship it there" in refused.value.remedy
 
@@ -185,7 +186,7 @@ def test_stored_answers_are_the_teachers_to_the_very_views_the_student_sees(tiny
     seen: list[int] = []
     for batch in stored.batches(epochs, 0, 0, 1):
         with torch.no_grad():
-            live = applied(affine, teacher.eval()(batch.images).float())
+            live = apply_affine(affine, teacher.eval()(batch.images).float())
         assert torch.allclose(live, batch.teacher_logits, atol=5e-3)
         assert torch.equal(batch.labels, torch.from_numpy(prepared.labels[epochs.rows[batch.indices]]))
         seen += batch.indices.tolist()
@@ -231,7 +232,8 @@ def test_affine_on_tensors_is_the_affine_on_arrays(length):
     draw = np.random.default_rng(4)
     logits = draw.normal(0, 3, (5, 3)).astype(np.float32)
     affine = Affine(scale=tuple(draw.uniform(0.5, 2, length)), bias=tuple(draw.normal(0, 1, 3)))
-    np.testing.assert_allclose(applied(affine, torch.from_numpy(logits)), affine.apply(logits), rtol=1e-5)
+    calibrated = apply_affine(affine, torch.from_numpy(logits))
+    np.testing.assert_allclose(calibrated, affine.apply(logits), rtol=1e-5)
 
 
 # --- which file is run; a stage in a process of its own -------------------------------------------------

@@ -1,4 +1,4 @@
-"""Calibrations and predictions for the proof that a fold is right."""
+"""Calibrations and predictions for the proof of a fold."""
 
 from __future__ import annotations
 

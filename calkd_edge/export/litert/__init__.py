@@ -1,7 +1,7 @@
 """From a canonical ONNX file to a LiteRT file (.tflite), for phones and ARM boards.
 
 In scope: writing the same network in LiteRT's operators and layout. Out of scope: training, ranges and
-calibration (they stand in the ONNX file), running what was written.
+calibration (the ONNX file holds them), running the file.
 """
 
 from calkd_edge.export.litert.convert import convert

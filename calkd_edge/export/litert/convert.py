@@ -1,4 +1,4 @@
-"""convert(model): a canonical ONNX file as a LiteRT file that says the same, one image a run."""
+"""Conversion of a canonical ONNX file to a LiteRT file that computes the same, one image per run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import onnx
 
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.litert import layers, plain
-from calkd_edge.export.litert.fixed import with_one_image
+from calkd_edge.export.litert.fixed import with_single_image
 from calkd_edge.export.litert.layout import Value, as_it_is, laid
 from calkd_edge.export.litert.translation import REMEDY, Translation
 from calkd_edge.onnx_model.graph import GraphView
@@ -47,20 +47,20 @@ HANDLERS: dict[str, Handler] = {
 
 
 def convert(model: onnx.ModelProto) -> bytes:
-    """A LiteRT file of the same network: uint8 [1, 3, H, W] in, the same outputs, by name.
+    """Convert a model to a LiteRT file: uint8 [1, 3, H, W] in, the same outputs by name.
 
-    What is stored as int8 or float16 stays so. Convolutions between quantized values run in integers, all
-    else in float32; activations that are float16 in the ONNX file are float32 here.
+    Numbers stored as int8 or float16 stay so. Convolutions between quantized values run in integers, all
+    other operators in float32; activations that are float16 in the ONNX file are float32 here.
 
     Raises:
-        StageFailed: an operator, or a way of using one, has no counterpart; named.
+        StageFailed: an operator, or a form of one, has no counterpart; the message names it.
         EnvironmentProblem: the package is not installed.
     """
-    fixed, shapes = with_one_image(model)
+    fixed, shapes = with_single_image(model)
     unknown = {node.op_type: node.name for node in fixed.graph.node if not _is_known(node)}
     if unknown:
         kinds = ", ".join(f"{kind} ('{name}')" for kind, name in sorted(unknown.items()))
-        raise StageFailed(f"LiteRT: no counterpart is known for {kinds}", remedy=REMEDY)
+        raise StageFailed(f"LiteRT: there is no counterpart for {kinds}", remedy=REMEDY)
     translation = Translation(GraphView.of(fixed), shapes)
     (image,) = [value for value in fixed.graph.input if value.name not in translation.view.initializers]
     shape = shapes[image.name]

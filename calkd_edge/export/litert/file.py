@@ -1,13 +1,14 @@
-"""A LiteRT file in the making: tensors, stored numbers and operators, packed into a flatbuffer.
+"""A LiteRT file under construction: tensors, stored numbers and operators, packed into a flatbuffer.
 
-The tables are those of LiteRT's own schema, which its package brings as generated code. Numbers of a file lie
-at multiples of 16 bytes, as its kernels expect them.
+The tables are those of LiteRT's schema, which its package contains as generated code. Stored numbers are
+aligned to 16 bytes, as its kernels expect.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,10 @@ VERSIONS = {
     "QUANTIZE": 1,
     "TRANSPOSE": 2,
 }
-"""Of operators that take int8 from a later version on; all else is at its first."""
+"""Versions of the operators that support int8 only since a later one; all others use their first."""
 
 
-def installed() -> Any:
+def installed() -> ModuleType:
     """The schema of LiteRT's package.
 
     Raises:
@@ -48,7 +49,7 @@ def installed() -> Any:
 
 
 class LiteFile:
-    """One subgraph, filled in the order of its operators."""
+    """A file with one subgraph, filled in the order of its operators."""
 
     def __init__(self) -> None:
         self.schema = installed()
@@ -66,36 +67,34 @@ class LiteFile:
         scale: np.ndarray | float | None = None,
         axis: int = 0,
     ) -> int:
-        """A tensor that an operator makes, or the caller gives; returns its number.
+        """Add a tensor that an operator or the caller writes; returns its number.
 
         Args:
-            name: for readers, and for inputs and outputs.
-            shape: as it lies in memory.
+            name: of the tensor, for inputs, outputs and readers.
+            shape: in memory.
             kind: numpy's name of its type.
-            scale: of a quantized tensor, with zero point 0; several stand along `axis`.
-            axis: of scales.
+            scale: of a quantized tensor, with zero point 0; several run along `axis`.
+            axis: of the scales.
         """
-        made = self.schema.TensorT()
-        made.name, made.shape, made.buffer = name, [int(size) for size in shape], 0
-        made.type = getattr(self.schema.TensorType, KINDS[kind])
-        made.hasRank = True
+        tensor = self.schema.TensorT()
+        tensor.name, tensor.shape, tensor.buffer = name, [int(size) for size in shape], 0
+        tensor.type = getattr(self.schema.TensorType, KINDS[kind])
+        tensor.hasRank = True
         if scale is not None:
             scales = np.atleast_1d(np.asarray(scale, dtype=np.float32))
-            made.quantization = self.schema.QuantizationParametersT()
-            made.quantization.scale = [float(one) for one in scales]
-            made.quantization.zeroPoint = [0] * len(scales)
-            made.quantization.quantizedDimension = axis
-        self.tensors.append(made)
+            tensor.quantization = self.schema.QuantizationParametersT()
+            tensor.quantization.scale = [float(number) for number in scales]
+            tensor.quantization.zeroPoint = [0] * len(scales)
+            tensor.quantization.quantizedDimension = axis
+        self.tensors.append(tensor)
         return len(self.tensors) - 1
 
     def constant(
         self, name: str, values: np.ndarray, *, scale: np.ndarray | float | None = None, axis: int = 0
     ) -> int:
-        """A stored tensor; returns its number."""
+        """Add a stored tensor; returns its number."""
         number = self.tensor(name, values.shape, str(values.dtype), scale=scale, axis=axis)
-        buffer = _aligned(self.schema)
-        buffer.data = np.frombuffer(np.asarray(values, order="C").tobytes(), dtype=np.uint8)
-        self.buffers.append(buffer)
+        self.buffers.append(_aligned(self.schema, values))
         self.tensors[number].buffer = len(self.buffers) - 1
         return number
 
@@ -106,22 +105,22 @@ class LiteFile:
         outputs: Sequence[int],
         options: str = "",
         version: int | None = None,
-        **fields: Any,
+        **fields: object,
     ) -> None:
-        """One more operator; `options` names its table of options, `fields` fill it."""
-        made = self.schema.OperatorT()
+        """Add an operator; `options` names its table of options, `fields` fill it."""
+        operator = self.schema.OperatorT()
         version = version or VERSIONS.get(kind, 1)
-        made.opcodeIndex = self.codes.setdefault((kind, version), len(self.codes))
-        made.inputs, made.outputs = list(inputs), list(outputs)
+        operator.opcodeIndex = self.codes.setdefault((kind, version), len(self.codes))
+        operator.inputs, operator.outputs = list(inputs), list(outputs)
         if options:
-            made.builtinOptionsType = getattr(self.schema.BuiltinOptions, options)
-            made.builtinOptions = getattr(self.schema, f"{options}T")()
+            operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, options)
+            operator.builtinOptions = getattr(self.schema, f"{options}T")()
             for name, value in fields.items():
-                setattr(made.builtinOptions, name, value)
-        self.operators.append(made)
+                setattr(operator.builtinOptions, name, value)
+        self.operators.append(operator)
 
     def content(self, inputs: dict[str, int], outputs: dict[str, int], description: str) -> bytes:
-        """The file, with one signature that names its inputs and outputs."""
+        """The bytes of the file, with one signature that names its inputs and outputs."""
         flatbuffers: Any = importlib.import_module("flatbuffers")  # comes with LiteRT's package
         graph = self.schema.SubGraphT()
         graph.name, graph.tensors, graph.operators = "main", self.tensors, self.operators
@@ -137,27 +136,29 @@ class LiteFile:
         builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
         return bytes(builder.Output())
 
-    def _named(self, tensors: dict[str, int]) -> list[Any]:
-        found = []
+    def _named(self, tensors: dict[str, int]) -> list[object]:
+        entries = []
         for name, number in tensors.items():
-            one = self.schema.TensorMapT()
-            one.name, one.tensorIndex = name, number
-            found.append(one)
-        return found
+            entry = self.schema.TensorMapT()
+            entry.name, entry.tensorIndex = name, number
+            entries.append(entry)
+        return entries
 
-    def _code(self, kind: str, version: int) -> Any:
-        made = self.schema.OperatorCodeT()
+    def _code(self, kind: str, version: int) -> object:
+        code = self.schema.OperatorCodeT()
         number = getattr(self.schema.BuiltinOperator, kind)
-        # Two fields hold the number: readers from before there were more than 127 operators know the first.
-        made.builtinCode, made.deprecatedBuiltinCode, made.version = number, min(number, 127), version
-        return made
+        # Two fields hold the number: readers older than the 128th operator know only the first.
+        code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), version
+        return code
 
 
-def _aligned(schema: Any) -> Any:
-    """A buffer whose numbers lie at a multiple of ALIGNMENT bytes; the generated one only packs them."""
+def _aligned(schema: ModuleType, numbers: np.ndarray) -> object:
+    """A buffer whose numbers are aligned to ALIGNMENT bytes; the generated class does not align them."""
 
-    class Aligned(schema.BufferT):  # type: ignore[misc]  # found at run time
-        def Pack(self, builder: Any) -> Any:  # noqa: N802  # the generated code's name
+    base: Any = schema.BufferT
+
+    class Aligned(base):  # type: ignore[misc]  # known at run time only
+        def Pack(self, builder: Any) -> object:  # noqa: N802  # the generated code's name
             count = len(self.data)
             builder.StartVector(1, count, ALIGNMENT)
             builder.head -= count
@@ -167,4 +168,6 @@ def _aligned(schema: Any) -> Any:
             schema.BufferAddData(builder, data)
             return schema.BufferEnd(builder)
 
-    return Aligned()
+    buffer = Aligned()
+    buffer.data = np.frombuffer(np.asarray(numbers, order="C").tobytes(), dtype=np.uint8)
+    return buffer

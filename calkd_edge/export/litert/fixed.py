@@ -1,4 +1,4 @@
-"""A canonical file with one image a run: every shape known, and what follows from shapes alone computed."""
+"""A canonical file for one image per run: all shapes are known, and numbers that follow from them stored."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_model.graph import GraphView, copy_of
 
 KEPT = ("QuantizeLinear", "DequantizeLinear")
-"""Never computed here: stored integers and their scales are what the converted file is to hold."""
+"""Never computed here: the converted file holds the stored integers and their scales."""
 
 
-def with_one_image(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]]]:
+def with_single_image(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]]]:
     """A copy whose batch is 1, without the nodes that compute shapes; and the shape of every value.
 
     Raises:
@@ -41,18 +41,18 @@ def with_one_image(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, t
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     inferred = shape_inference.infer_shapes(model, data_prop=True).graph
-    found: dict[str, tuple[int, ...]] = {
+    shapes: dict[str, tuple[int, ...]] = {
         tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer
     }
     for value in (*inferred.value_info, *inferred.input, *inferred.output):
         dims = value.type.tensor_type.shape.dim
         if value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
-            found[value.name] = tuple(dim.dim_value for dim in dims)
-    return found
+            shapes[value.name] = tuple(dim.dim_value for dim in dims)
+    return shapes
 
 
 def _compute(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> bool:
-    """Replace nodes that read nothing but stored numbers by what they give; whether there were any."""
+    """Replace nodes that read only stored numbers by their results; returns whether there were any."""
     view = GraphView.of(model)
     nodes, replaced = [], False
     for node in view.graph.node:
@@ -77,8 +77,8 @@ def _known(
         if node.input[0] not in shapes:
             return None
         ends = {item.name: int(item.i) for item in node.attribute}
-        whole = np.array(shapes[node.input[0]], dtype=np.int64)
-        return [whole[ends.get("start", 0) : ends.get("end")]]
+        shape = np.array(shapes[node.input[0]], dtype=np.int64)
+        return [shape[ends.get("start", 0) : ends.get("end")]]
     stored = {name: view.array(name) for name in node.input if name in view.initializers}
     if node.op_type in KEPT or set(node.input) - {""} != set(stored) or view.is_output(node.output[0]):
         return None

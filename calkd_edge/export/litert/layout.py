@@ -1,7 +1,8 @@
-"""How values of an ONNX graph lie in memory: LiteRT wants channels last, ONNX has them behind the batch.
+"""Layout of the values of an ONNX graph in memory: LiteRT needs channels last, ONNX has them after the batch.
 
-A value keeps its ONNX shape and the order in which its axes lie. A Transpose then only renames axes, and a
-Reshape that splits or joins neighbours stays one: memory is moved where axes must be neighbours and are not.
+A value keeps its ONNX shape and the order of its axes in memory. A Transpose then only renames axes, and a
+Reshape that splits or joins neighbours stays a Reshape: memory is moved where axes must be neighbours and are
+not.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ class Value:
 
     Attributes:
         tensor: its number.
-        shape: as ONNX has it.
+        shape: in ONNX's order.
         order: for each axis in memory, which axis of `shape` it is.
         kind: numpy's name of its type.
-        scale: of a quantized one, whose zero point is 0.
+        scale: of a quantized tensor, whose zero point is 0.
     """
 
     tensor: int
@@ -35,66 +36,66 @@ class Value:
 
     @property
     def lies(self) -> tuple[int, ...]:
-        """Its shape in memory."""
+        """The shape in memory."""
         return tuple(self.shape[axis] for axis in self.order)
 
     def at(self, axis: int) -> int:
-        """Where an ONNX axis, which may count from the end, lies in memory."""
+        """The position in memory of an ONNX axis, which may count from the end."""
         return self.order.index(axis % len(self.shape))
 
 
 def channels_last(rank: int) -> tuple[int, ...]:
-    """The order of a value of that rank as LiteRT's layers want it."""
+    """The order of axes that LiteRT's layers need, for a value of that rank."""
     return (0, *range(2, rank), 1) if rank > 2 else tuple(range(rank))
 
 
 def as_it_is(rank: int) -> tuple[int, ...]:
-    """ONNX's own order."""
+    """ONNX's order of axes."""
     return tuple(range(rank))
 
 
 def laid(file: LiteFile, value: Value, order: Sequence[int]) -> Value:
     """The same value with its axes in that order."""
-    wanted = tuple(order)
-    if wanted == value.order:
+    target_order = tuple(order)
+    if target_order == value.order:
         return value
-    moved = Value(0, value.shape, wanted, value.kind, value.scale)
+    moved = Value(0, value.shape, target_order, value.kind, value.scale)
     name = f"{file.tensors[value.tensor].name}_laid"
     number = file.tensor(name, moved.lies, value.kind, scale=value.scale)
-    if _significant(value) == _significant(moved):  # nothing but axes of one place moves
+    if _significant(value) == _significant(moved):  # only axes of length 1 move
         _reshape(file, value.tensor, number, moved.lies)
     else:
-        places = np.array([value.order.index(axis) for axis in wanted], dtype=np.int32)
-        axes = file.constant(f"{name}_axes", places)
+        permutation = np.array([value.order.index(axis) for axis in target_order], dtype=np.int32)
+        axes = file.constant(f"{name}_axes", permutation)
         file.operator("TRANSPOSE", [value.tensor, axes], [number], "TransposeOptions")
-    return Value(number, value.shape, wanted, value.kind, value.scale)
+    return Value(number, value.shape, target_order, value.kind, value.scale)
 
 
 def transposed(value: Value, permutation: Sequence[int]) -> Value:
-    """What a Transpose makes of a value: other names for the same memory."""
+    """The transposed value: other names for the same memory."""
     shape = tuple(value.shape[axis] for axis in permutation)
     order = tuple(list(permutation).index(axis) for axis in value.order)
     return Value(value.tensor, shape, order, value.kind, value.scale)
 
 
 def reshaped(file: LiteFile, value: Value, shape: Sequence[int], name: str) -> Value:
-    """What a Reshape makes of a value: axes are split and joined where they lie."""
+    """The reshaped value: axes are split and joined in memory order."""
     groups = _groups(value.shape, tuple(shape))
-    place = {axis: at for at, axis in enumerate(value.order)}
+    position = {axis: at for at, axis in enumerate(value.order)}
 
     def first(group: tuple[list[int], list[int]]) -> int:
-        told = [axis for axis in group[0] if value.shape[axis] != 1] or group[0]
-        return min((place[axis] for axis in told), default=len(place))
+        axes = [axis for axis in group[0] if value.shape[axis] != 1] or group[0]
+        return min((position[axis] for axis in axes), default=len(position))
 
     groups.sort(key=first)
-    wanted = tuple(axis for inside, _ in groups for axis in inside)
-    if _significant(value) != [axis for axis in wanted if value.shape[axis] != 1]:
-        value = laid(file, value, wanted)
+    target_order = tuple(axis for inside, _ in groups for axis in inside)
+    if _significant(value) != [axis for axis in target_order if value.shape[axis] != 1]:
+        value = laid(file, value, target_order)
     order = tuple(axis for _, outside in groups for axis in outside)
-    made = Value(0, tuple(shape), order, value.kind, value.scale)
-    number = file.tensor(name, made.lies, value.kind, scale=value.scale)
-    _reshape(file, value.tensor, number, made.lies)
-    return Value(number, made.shape, order, value.kind, value.scale)
+    result = Value(0, tuple(shape), order, value.kind, value.scale)
+    number = file.tensor(name, result.lies, value.kind, scale=value.scale)
+    _reshape(file, value.tensor, number, result.lies)
+    return Value(number, result.shape, order, value.kind, value.scale)
 
 
 def _reshape(file: LiteFile, source: int, target: int, lies: Sequence[int]) -> None:
@@ -107,7 +108,7 @@ def _significant(value: Value) -> list[int]:
 
 
 def _groups(before: tuple[int, ...], after: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
-    """The shortest runs of neighbouring axes that hold as much before as after."""
+    """The shortest runs of neighbouring axes that have equally many elements before and after."""
     groups: list[tuple[list[int], list[int]]] = []
     i = j = 0
     while i < len(before) or j < len(after):

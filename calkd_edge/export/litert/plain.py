@@ -1,4 +1,4 @@
-"""Everything but layers: arithmetic, activation functions, and what only moves or rounds numbers."""
+"""All operators but layers: arithmetic, activation functions, and operators that move or round numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIXTH = 1.0 / 6.0
 
 
 def arithmetic(t: Translation, node: onnx.NodeProto) -> None:
-    """Two operands, each a value or stored numbers."""
+    """Arithmetic on two operands, each a value or stored numbers."""
     if len(node.input) != 2:
         raise refused(node, f"it has {len(node.input)} operands, not 2")
     computed = [t.value(name) for name in node.input if not t.is_stored(name)]
@@ -43,36 +43,36 @@ def arithmetic(t: Translation, node: onnx.NodeProto) -> None:
 
 
 def _beside(t: Translation, node: onnx.NodeProto, values: np.ndarray, main: Value) -> int:
-    """Stored numbers that broadcast against a value as it lies."""
+    """Store numbers so that they broadcast against a value in its memory order."""
     rank = len(main.shape)
     if values.ndim > rank:
-        raise refused(node, "what is stored has more axes than what is computed")
-    whole = values.reshape((1,) * (rank - values.ndim) + values.shape)
-    return t.numbers(f"{node.output[0]}_with", whole.transpose(main.order))
+        raise refused(node, "the stored operand has more axes than the computed one")
+    expanded = values.reshape((1,) * (rank - values.ndim) + values.shape)
+    return t.numbers(f"{node.output[0]}_with", expanded.transpose(main.order))
 
 
 def _binary(
     t: Translation, name: str, kind: str, operands: list[int], shape: tuple[int, ...], order: tuple[int, ...]
 ) -> None:
     if kind in WITHOUT_ACTIVATION:
-        made = t.new(name, shape, order)
-        t.file.operator(kind, operands, [made.tensor], "MaximumMinimumOptions")
+        result = t.new(name, shape, order)
+        t.file.operator(kind, operands, [result.tensor], "MaximumMinimumOptions")
         return
     fused, name = t.activated(name)
-    made = t.new(name, shape, order)
+    result = t.new(name, shape, order)
     options = f"{kind.capitalize()}Options"
     code = t.code("ActivationFunctionType", fused)
-    t.file.operator(kind, operands, [made.tensor], options, fusedActivationFunction=code)
+    t.file.operator(kind, operands, [result.tensor], options, fusedActivationFunction=code)
 
 
 def batch_norm(t: Translation, node: onnx.NodeProto) -> None:
-    """BatchNormalization that no convolution took in: a factor and an addend for each channel."""
+    """BatchNormalization that is not folded into a convolution: a factor and an addend for each channel."""
     gamma, beta, average, variance = (t.array(name).astype(np.float64) for name in node.input[1:5])
     factor = gamma / np.sqrt(variance + number_of(node, "epsilon", 1e-5))
     source = t.value(node.input[0])
-    places = (1, -1) + (1,) * (len(source.shape) - 2)
+    shape = (1, -1) + (1,) * (len(source.shape) - 2)
     scaled = t.new(f"{node.output[0]}_scaled", source.shape, source.order)
-    stored = [one.astype(np.float32).reshape(places) for one in (factor, beta - average * factor)]
+    stored = [values.astype(np.float32).reshape(shape) for values in (factor, beta - average * factor)]
     operands = [source.tensor, _beside(t, node, stored[0], source)]
     t.file.operator("MUL", operands, [scaled.tensor], "MulOptions")
     operands = [scaled.tensor, _beside(t, node, stored[1], source)]
@@ -80,36 +80,36 @@ def batch_norm(t: Translation, node: onnx.NodeProto) -> None:
 
 
 def clip(t: Translation, node: onnx.NodeProto) -> None:
-    """Relu and Clip that no layer took with it."""
+    """Relu and Clip that are not fused into a layer."""
     source, kind = t.value(node.input[0]), activation(t, node)
     if kind is not None:
-        made = t.new(node.output[0], source.shape, source.order)
-        t.file.operator(kind, [source.tensor], [made.tensor])
+        result = t.new(node.output[0], source.shape, source.order)
+        t.file.operator(kind, [source.tensor], [result.tensor])
         return
     ends = dict(zip(("MAXIMUM", "MINIMUM"), limits(t, node), strict=True))
     ends = {name: end for name, end in ends.items() if np.isfinite(end)}
     if not ends:
         t.values[node.output[0]] = source
-    for place, (name, end) in enumerate(ends.items()):
-        last = place == len(ends) - 1
-        made = t.new(node.output[0] if last else f"{node.output[0]}_{name}", source.shape, source.order)
-        stored = t.numbers(f"{made.tensor}_end", np.array([end], dtype=np.float32))
-        t.file.operator(name, [source.tensor, stored], [made.tensor], "MaximumMinimumOptions")
-        source = made
+    for index, (name, end) in enumerate(ends.items()):
+        last = index == len(ends) - 1
+        result = t.new(node.output[0] if last else f"{node.output[0]}_{name}", source.shape, source.order)
+        stored = t.numbers(f"{result.tensor}_end", np.array([end], dtype=np.float32))
+        t.file.operator(name, [source.tensor, stored], [result.tensor], "MaximumMinimumOptions")
+        source = result
 
 
 def unary(t: Translation, node: onnx.NodeProto) -> None:
-    """Activation functions that LiteRT has under another name."""
+    """Activation functions that have another name in LiteRT."""
     source = t.value(node.input[0])
-    made = t.new(node.output[0], source.shape, source.order)
+    result = t.new(node.output[0], source.shape, source.order)
     if node.op_type == "HardSwish":
-        t.file.operator("HARD_SWISH", [source.tensor], [made.tensor], "HardSwishOptions")
+        t.file.operator("HARD_SWISH", [source.tensor], [result.tensor], "HardSwishOptions")
     else:
-        t.file.operator("LOGISTIC", [source.tensor], [made.tensor])
+        t.file.operator("LOGISTIC", [source.tensor], [result.tensor])
 
 
 def hard_sigmoid(t: Translation, node: onnx.NodeProto) -> None:
-    """relu6(x + 3) / 6, the one form that our nets have."""
+    """HardSigmoid as relu6(x + 3) / 6, the only form that our networks use."""
     alpha, beta = number_of(node, "alpha", 0.2), number_of(node, "beta", 0.5)
     if abs(alpha - SIXTH) > 1e-6 or beta != 0.5:
         raise refused(node, f"alpha is {alpha:.4g} and beta {beta:.4g}, not 1/6 and 1/2")
@@ -119,8 +119,8 @@ def hard_sigmoid(t: Translation, node: onnx.NodeProto) -> None:
     operands = [source.tensor, t.numbers(f"{name}_three", np.array([3], dtype=np.float32))]
     t.file.operator("ADD", operands, [shifted.tensor], "AddOptions", fusedActivationFunction=code)
     operands = [shifted.tensor, t.numbers(f"{name}_sixth", np.array([SIXTH], dtype=np.float32))]
-    made = t.new(name, source.shape, source.order)
-    t.file.operator("MUL", operands, [made.tensor], "MulOptions")
+    result = t.new(name, source.shape, source.order)
+    t.file.operator("MUL", operands, [result.tensor], "MulOptions")
 
 
 def softmax(t: Translation, node: onnx.NodeProto) -> None:
@@ -128,21 +128,21 @@ def softmax(t: Translation, node: onnx.NodeProto) -> None:
     source = t.value(node.input[0])
     if len(source.shape) != 2 or int(number_of(node, "axis", -1)) % 2 != 1:
         raise refused(node, "it does not run over the classes of [N, C]")
-    made = t.new(node.output[0], source.shape, source.order)
-    t.file.operator("SOFTMAX", [source.tensor], [made.tensor], "SoftmaxOptions", beta=1.0)
+    result = t.new(node.output[0], source.shape, source.order)
+    t.file.operator("SOFTMAX", [source.tensor], [result.tensor], "SoftmaxOptions", beta=1.0)
 
 
 def cast(t: Translation, node: onnx.NodeProto) -> None:
-    """Pixels to floats. Between float32 and float16 nothing is done: activations are float32 throughout."""
+    """Cast pixels to floats; casts between float32 and float16 vanish, since all activations are float32."""
     source = t.value(node.input[0])
     if source.kind == "uint8":
-        # An image is a quantized tensor of scale 1.
+        # Images are quantized tensors of scale 1.
         source = laid(t.file, source, channels_last(len(source.shape)))
-        made = t.new(node.output[0], source.shape, source.order)
-        t.file.operator("DEQUANTIZE", [source.tensor], [made.tensor], "DequantizeOptions")
+        result = t.new(node.output[0], source.shape, source.order)
+        t.file.operator("DEQUANTIZE", [source.tensor], [result.tensor], "DequantizeOptions")
         return
     if int(number_of(node, "to", 0)) not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
-        raise refused(node, "it makes something else than floats")
+        raise refused(node, "its result is not float")
     t.values[node.output[0]] = source
 
 
@@ -152,13 +152,13 @@ def same(t: Translation, node: onnx.NodeProto) -> None:
 
 
 def reshape(t: Translation, node: onnx.NodeProto) -> None:
-    """Reshape, Flatten, Squeeze and Unsqueeze: their shapes are known."""
+    """Reshape, Flatten, Squeeze and Unsqueeze, from the known shape of the result."""
     source, shape = t.value(node.input[0]), t.shapes[node.output[0]]
     t.values[node.output[0]] = reshaped(t.file, source, shape, node.output[0])
 
 
 def transpose(t: Translation, node: onnx.NodeProto) -> None:
-    """Transpose: no operator, only other names of axes."""
+    """Transpose, without an operator: only the names of axes change."""
     source = t.value(node.input[0])
     permutation = numbers_of(node, "perm", list(range(len(source.shape)))[::-1])
     t.values[node.output[0]] = transposed(source, permutation)
@@ -169,51 +169,51 @@ def concat(t: Translation, node: onnx.NodeProto) -> None:
     first = t.value(node.input[0])
     order = channels_last(4) if len(first.shape) == 4 else first.order
     tensors = [laid(t.file, t.value(name), order).tensor for name in node.input]
-    made = t.new(node.output[0], t.shapes[node.output[0]], order)
-    axis = made.at(int(number_of(node, "axis", 0)))
-    t.file.operator("CONCATENATION", tensors, [made.tensor], "ConcatenationOptions", axis=axis)
+    result = t.new(node.output[0], t.shapes[node.output[0]], order)
+    axis = result.at(int(number_of(node, "axis", 0)))
+    t.file.operator("CONCATENATION", tensors, [result.tensor], "ConcatenationOptions", axis=axis)
 
 
 def split(t: Translation, node: onnx.NodeProto) -> None:
-    """Split, into equal parts or not."""
+    """Split into equal or unequal parts."""
     source = t.value(node.input[0])
-    place = source.at(int(number_of(node, "axis", 0)))
-    made = [t.new(name, t.shapes[name], source.order) for name in node.output]
-    sizes = [value.lies[place] for value in made]
-    axis = t.numbers(f"{node.output[0]}_axis", np.array(place, dtype=np.int32))
-    outputs = [value.tensor for value in made]
+    position = source.at(int(number_of(node, "axis", 0)))
+    parts = [t.new(name, t.shapes[name], source.order) for name in node.output]
+    sizes = [value.lies[position] for value in parts]
+    axis = t.numbers(f"{node.output[0]}_axis", np.array(position, dtype=np.int32))
+    outputs = [value.tensor for value in parts]
     if len(set(sizes)) == 1:
-        t.file.operator("SPLIT", [axis, source.tensor], outputs, "SplitOptions", numSplits=len(made))
+        t.file.operator("SPLIT", [axis, source.tensor], outputs, "SplitOptions", numSplits=len(parts))
         return
     stored = t.numbers(f"{node.output[0]}_sizes", np.array(sizes, dtype=np.int32))
     operands = [source.tensor, stored, axis]
-    t.file.operator("SPLIT_V", operands, outputs, "SplitVOptions", numSplits=len(made))
+    t.file.operator("SPLIT_V", operands, outputs, "SplitVOptions", numSplits=len(parts))
 
 
 def gather(t: Translation, node: onnx.NodeProto) -> None:
-    """Gather of everything in its order, which exporters write for one image; nothing else."""
+    """Gather of all elements in order, which exporters write for one image; no other Gather."""
     source, axis = t.value(node.input[0]), int(number_of(node, "axis", 0))
     taken = t.array(node.input[1]).reshape(-1) if t.is_stored(node.input[1]) else None
     count = source.shape[axis]
     if taken is None or not np.array_equal(taken, np.arange(count)):
-        raise refused(node, "it takes parts")
+        raise refused(node, "it selects parts of its input")
     shape = t.shapes[node.output[0]]
     same_shape = shape == source.shape
     t.values[node.output[0]] = source if same_shape else reshaped(t.file, source, shape, node.output[0])
 
 
 def quantize(t: Translation, node: onnx.NodeProto) -> None:
-    """QuantizeLinear that no convolution took with it."""
+    """QuantizeLinear that is not fused into a convolution."""
     if not t.is_stored(node.input[1]) or t.array(node.input[1]).ndim:
         raise refused(node, "its scale is not one stored number")
     check_symmetric(t, node)
     source = t.value(node.input[0])
-    made = t.new(node.output[0], source.shape, source.order, scale=float(t.array(node.input[1])))
-    t.file.operator("QUANTIZE", [source.tensor], [made.tensor], "QuantizeOptions")
+    result = t.new(node.output[0], source.shape, source.order, scale=float(t.array(node.input[1])))
+    t.file.operator("QUANTIZE", [source.tensor], [result.tensor], "QuantizeOptions")
 
 
 def dequantize(t: Translation, node: onnx.NodeProto) -> None:
-    """DequantizeLinear: remembered, and done where floats are asked for."""
+    """DequantizeLinear: recorded, and written where a node reads floats."""
     check_symmetric(t, node)
     name, output = node.input[0], node.output[0]
     if not t.is_stored(name):

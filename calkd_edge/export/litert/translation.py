@@ -1,4 +1,4 @@
-"""What is known while a graph is translated: which value is which tensor, and what may be fused."""
+"""The state of a translation: the tensor of each value, and the nodes that can be fused."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from calkd_edge.export.litert.file import LiteFile
 from calkd_edge.export.litert.layout import Value, as_it_is
 from calkd_edge.onnx_model.graph import GraphView, attribute
 
-REMEDY = "Leave litert out of devices for this model, or take another student."
+REMEDY = "Remove litert from devices for this model, or use another student."
 
 
 @dataclass(frozen=True)
 class Weight:
-    """Stored int8 numbers, and a scale for each row or one for all.
+    """Stored int8 numbers, with a scale for each row or one for all.
 
     Attributes:
-        values: as ONNX has them, output channels first.
+        values: in ONNX's order, output channels first.
         scale: [] or [O].
     """
 
@@ -31,17 +31,17 @@ class Weight:
 
 @dataclass
 class Translation:
-    """One graph on its way into a file.
+    """A graph that is being written into a file.
 
     Attributes:
         view: of the graph.
         shapes: of every value.
-        file: what is written.
+        file: the file under construction.
         values: float values that exist as tensors.
-        integers: int8 values that exist as tensors, by the name of what QuantizeLinear gives.
-        pending: name of a dequantized activation -> name in `integers`; made a float when something asks.
-        weights: stored int8 weights by the name of what their DequantizeLinear gives.
-        done: names of values that another node's operator makes already.
+        integers: int8 values that exist as tensors, by the name of QuantizeLinear's output.
+        pending: name of a dequantized activation -> name in `integers`; dequantized when a node reads floats.
+        weights: stored int8 weights by the name of their DequantizeLinear's output.
+        done: names of values that an operator of another node makes already.
     """
 
     view: GraphView
@@ -54,20 +54,20 @@ class Translation:
     done: set[str] = field(default_factory=set)
 
     def is_stored(self, name: str) -> bool:
-        """Whether the graph holds these numbers."""
+        """Whether the graph stores this value."""
         return name in self.view.initializers
 
     def array(self, name: str) -> np.ndarray:
-        """Stored numbers, floats as float32."""
+        """The stored numbers, floats as float32."""
         values = self.view.array(name)
         return values.astype(np.float32) if values.dtype.kind == "f" else values
 
     def value(self, name: str) -> Value:
-        """A value as float32 (or an image as uint8), dequantized now if nothing asked for that before."""
+        """A value as float32 (or an image as uint8), dequantized on its first use."""
         if name in self.pending and name not in self.values:
             source = self.integers[self.pending[name]]
-            made = self.new(name, source.shape, source.order)
-            self.file.operator("DEQUANTIZE", [source.tensor], [made.tensor], "DequantizeOptions")
+            result = self.new(name, source.shape, source.order)
+            self.file.operator("DEQUANTIZE", [source.tensor], [result.tensor], "DequantizeOptions")
         if name not in self.values and self.is_stored(name):
             values = self.array(name)
             number = self.file.constant(name, values)
@@ -77,28 +77,28 @@ class Translation:
     def new(
         self, name: str, shape: tuple[int, ...], order: tuple[int, ...], *, scale: float | None = None
     ) -> Value:
-        """A tensor that an operator is about to make: int8 where it has a scale, else float32."""
+        """Add a tensor for the output of an operator: int8 where it has a scale, else float32."""
         lies = tuple(shape[axis] for axis in order)
         kind = "float32" if scale is None else "int8"
-        made = Value(self.file.tensor(name, lies, kind, scale=scale), shape, order, kind, scale)
-        (self.values if scale is None else self.integers)[name] = made
-        return made
+        result = Value(self.file.tensor(name, lies, kind, scale=scale), shape, order, kind, scale)
+        (self.values if scale is None else self.integers)[name] = result
+        return result
 
     def numbers(self, name: str, values: np.ndarray) -> int:
-        """A stored tensor of the file, named after a value of the graph."""
+        """Store numbers in the file, named after a value of the graph."""
         return self.file.constant(name, np.asarray(values))
 
     def code(self, enumeration: str, name: str) -> int:
-        """A number of the schema."""
+        """The number of a name in an enumeration of the schema."""
         return int(getattr(getattr(self.file.schema, enumeration), name))
 
     def only_reader(self, name: str) -> onnx.NodeProto | None:
-        """The one node that reads a value that the graph does not return; None where there is no such one."""
+        """The only node that reads a value; None where there are several or the graph returns the value."""
         readers = self.view.consumers[name]
         return readers[0] if len(readers) == 1 and not self.view.is_output(name) else None
 
     def activated(self, name: str) -> tuple[str, str]:
-        """The activation function that alone reads a value, and what that gives; ("NONE", name) without."""
+        """The activation function that is a value's only reader, and its output; ("NONE", name) if none."""
         reader = self.only_reader(name)
         kind = None if reader is None else activation(self, reader)
         if reader is None or kind is None:
@@ -107,7 +107,7 @@ class Translation:
         return kind, reader.output[0]
 
     def quantized_next(self, name: str) -> onnx.NodeProto | None:
-        """The QuantizeLinear that alone reads a value, behind an activation function or not."""
+        """The QuantizeLinear that is a value's only reader, after an activation function or not."""
         reader = self.only_reader(name)
         if reader is not None and activation(self, reader) is not None:
             reader = self.only_reader(reader.output[0])
@@ -115,7 +115,7 @@ class Translation:
 
 
 def activation(translation: Translation, node: onnx.NodeProto) -> str | None:
-    """The name of an activation function that LiteRT's layers take with them, or None."""
+    """The name of an activation function that LiteRT can fuse into a layer, or None."""
     if node.op_type == "Relu":
         return "RELU"
     if node.op_type != "Clip":
@@ -125,7 +125,7 @@ def activation(translation: Translation, node: onnx.NodeProto) -> str | None:
 
 
 def limits(translation: Translation, node: onnx.NodeProto) -> tuple[float, float]:
-    """Where a Clip ends."""
+    """The limits of a Clip."""
     named = [*node.input[1:], "", ""][:2]
     if any(name and not translation.is_stored(name) for name in named):
         raise refused(node, "its limits are computed")
@@ -138,24 +138,24 @@ def limits(translation: Translation, node: onnx.NodeProto) -> tuple[float, float
 
 
 def refused(node: onnx.NodeProto, why: str) -> StageFailed:
-    """What to raise about a node that has no counterpart."""
+    """The error for a node that has no counterpart."""
     name = node.name or (node.output[0] if node.output else "")
     return StageFailed(f"LiteRT: {node.op_type} '{name}' cannot be converted: {why}", remedy=REMEDY)
 
 
 def number_of(node: onnx.NodeProto, name: str, default: float) -> float:
-    """An attribute that is a number."""
+    """The value of a numeric attribute."""
     return float(attribute(node, name, default))  # type: ignore[arg-type]  # ONNX says so
 
 
 def numbers_of(node: onnx.NodeProto, name: str, default: list[int]) -> list[int]:
-    """An attribute that is a list of integers."""
-    found: Any = attribute(node, name, default)
-    return [int(one) for one in found]
+    """The value of an attribute that is a list of integers."""
+    values: Any = attribute(node, name, default)
+    return [int(value) for value in values]
 
 
 def check_symmetric(translation: Translation, node: onnx.NodeProto) -> None:
-    """Refuse what is quantized around anything but 0.
+    """Refuse zero points other than 0.
 
     Raises:
         StageFailed: naming the node.
@@ -163,4 +163,4 @@ def check_symmetric(translation: Translation, node: onnx.NodeProto) -> None:
     stored = len(node.input) > 2 and translation.is_stored(node.input[2])
     zero = translation.view.array(node.input[2]) if stored else None
     if zero is None or zero.dtype != np.int8 or zero.any():
-        raise refused(node, "it is not symmetric int8: give the canonical file, not one derived from it")
+        raise refused(node, "it is not symmetric int8: convert the canonical file, not one derived from it")

@@ -1,4 +1,4 @@
-"""Intervals: how far a measured number can be trusted.
+"""Confidence bounds for measured numbers.
 
 In scope: bounds for proportions, paired differences, means, binned calibration errors and percentiles.
 Out of scope: logits, models, gates; everything but numpy. Bounds are one-sided, each at `level` (0.95):

@@ -1,9 +1,9 @@
-"""Bounds for binned calibration errors: bins fixed on the sample, per-bin sums resampled."""
+"""Bounds for binned calibration errors: bins are fixed on the sample, sums per bin are resampled."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,11 @@ Ints = NDArray[np.int64]
 
 
 class BinnedError(NamedTuple):
-    """A binned calibration error of one problem, sum over bins of |sum of gaps| / N, with what bounds need.
+    """A binned calibration error, the sum over bins of |sum of gaps| / N, with the figures that bounds need.
 
     `over` and `under` are its parts from bins whose confidence lies above and below their accuracy. `floor`
-    is what perfect calibration would show by chance, `floor_sd` its spread. The resampled means are of the
-    two parts.
+    is its mean under perfect calibration, `floor_sd` the standard deviation there. The resampled means are of
+    the two parts.
     """
 
     over: float
@@ -32,19 +32,25 @@ class BinnedError(NamedTuple):
 
 
 def binned_error(
-    confidence: Floats, hit: NDArray[np.bool_], bins: Ints, *, number: int, resamples: int, generator: Any
+    confidence: Floats,
+    hit: NDArray[np.bool_],
+    bins: Ints,
+    *,
+    number: int,
+    resamples: int,
+    generator: np.random.Generator,
 ) -> BinnedError:
-    """One binned problem, resampled with its bins fixed: cell counts (bin x hit) are multinomial.
+    """Compute a binned error and resample it with its bins fixed: cell counts (bin x hit) are multinomial.
 
     Within a cell the confidences differ little; their spread enters as a normal term.
 
     Args:
         confidence: [N] in 0..1.
-        hit: [N], whether what the confidence speaks of came true.
+        hit: [N], whether the event of that confidence occurred.
         bins: [N] in 0..number-1.
-        number: how many bins.
-        resamples: how many multinomial draws.
-        generator: numpy Generator.
+        number: of bins.
+        resamples: number of multinomial draws.
+        generator: of the draws.
 
     Source: floor: sqrt(2/pi) sum_b sqrt(v_b) / N with v_b = sum p(1-p), each bin's sum being nearly normal.
     """
@@ -77,9 +83,9 @@ def binned_error(
 def calibration_error_bounds(value: float, *, floor: float, resampled: float, sd: float) -> Bounds:
     """A binned calibration error with bounds for the population error of the same bins.
 
-    high = 2 value - mean of resamples + 2.0 sd: resampling adds the plug-in bias once more, so it is taken
-    off once; 1.645 in place of 2.0 covers only .91-.93. low = value - floor - 1.645 sd: the mirror image of
-    the upper bound would cover .58, because the plug-in value is never below its own noise.
+    high = 2 value - mean of resamples + 2.0 sd: resampling adds the plug-in bias a second time, so it is
+    subtracted once; 1.645 instead of 2.0 covers only .91-.93. low = value - floor - 1.645 sd: the mirror
+    image of the upper bound would cover .58, because the plug-in value is never below its noise.
 
     Args:
         value: the plug-in error.
@@ -94,19 +100,19 @@ def calibration_error_bounds(value: float, *, floor: float, resampled: float, sd
 def images_to_decide_ece(
     *, filled_bins: int, variance: float, error: float, floor: float, limit: float
 ) -> int | None:
-    """About how many images would let an ECE pass `limit` nine times in ten; None where it is not below it.
+    """About how many images an ECE needs to pass `limit` nine times in ten; None if it is not below it.
 
-    1.2 K v / d^2 for a model at its noise floor, whose true error is then taken to be 0, and 0.65 K v / d^2
+    1.2 K v / d^2 for a model at its noise floor, whose true error is then assumed to be 0, and 0.65 K v / d^2
     above; d is the distance of the true error from the limit.
 
     Args:
         filled_bins: K, bins with any image.
-        variance: v, the mean of p(1-p) over the confidences p at hand.
-        error: the ECE found.
-        floor: the ECE that chance alone would show on as many images.
-        limit: that the upper bound must not exceed.
+        variance: v, the mean of p(1-p) over the measured confidences p.
+        error: the measured ECE.
+        floor: the expected ECE of perfect calibration on as many images.
+        limit: of the upper bound.
 
-    Source: read off simulations of `calibration_error_bounds` with 15 bins.
+    Source: simulations of `calibration_error_bounds` with 15 bins.
     """
     at_the_floor = error <= 1.5 * floor
     room = limit - (0.0 if at_the_floor else error)

@@ -1,4 +1,4 @@
-"""What every interval shares: the level, the pair of bounds, the normal quantile."""
+"""Shared by all intervals: the level, the bounds, the normal quantile."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 LEVEL = 0.95
 FEWEST_IMAGES_FOR_A_MEAN = 300
-"""Below this, bounds of a mean NLL or Brier score (or of their differences) do not hold what they promise."""
+"""Below this, bounds of a mean NLL or Brier score (or of their differences) do not reach their level."""
 FEWEST_IMAGES_FOR_ECE = 1000
 """Below this, ECE is mostly noise: reported, not gated."""
 

@@ -16,8 +16,8 @@ PIECE = 1 << 17
 def mean_bounds(values: ArrayLike, *, seed: int, level: float = LEVEL) -> list[Bounds]:
     """Means with bootstrap-t bounds, one per row of `values`; all rows share the resamples.
 
-    Honest for skewed values such as NLL, where mean +- z se is short on the long side. For a paired
-    difference give the differences per image.
+    Reaches its level for skewed values such as NLL, where mean +- z se is too short on the long side. For a
+    paired difference, pass the differences per image.
 
     Args:
         values: [K, N] or [N], finite.

@@ -20,7 +20,7 @@ def wilson(successes: int, trials: int, *, level: float = LEVEL) -> Bounds:
     Source: Wilson, JASA 1927.
     """
     if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes in {trials} trials is no proportion")
+        raise ValueError(f"{successes} successes in {trials} trials is not a proportion")
     z2 = normal_quantile(level) ** 2
     p = successes / trials
     centre = (p + z2 / (2 * trials)) / (1 + z2 / trials)
@@ -31,7 +31,7 @@ def wilson(successes: int, trials: int, *, level: float = LEVEL) -> Bounds:
 def tango(only_first: int, only_second: int, images: int, *, level: float = LEVEL) -> Bounds:
     """The difference first - second of two proportions on the same images, with Tango's score bounds.
 
-    Holds its level where a bootstrap does not: with no disagreement the bounds are z^2/(n + z^2), not 0.
+    Reaches its level where a bootstrap does not: without a disagreement the bounds are z^2/(n + z^2), not 0.
 
     Args:
         only_first: images where only the first succeeds.
@@ -73,21 +73,21 @@ def _bisect(left_of_root: Callable[[float], bool], low: float, high: float) -> f
 def images_to_decide_zero_disagreements(limit: float, *, level: float = LEVEL) -> int:
     """Images on which two models that never disagree are certified to differ by less than `limit`.
 
-    z^2 / limit rounded up, the planning rule (2.71 / limit at 95 %): 271 images for 1 point. It lies on the
-    safe side: Tango's own bound without disagreement is z^2 / (n + z^2), below 1 point from 268 images on.
+    z^2 / limit rounded up, the planning rule (2.71 / limit at 95 %): 271 images for 1 point. It is on the
+    safe side: Tango's bound without disagreement is z^2 / (n + z^2), below 1 point from 268 images on.
     """
     if not 0 < limit < 1:
-        raise ValueError(f"the limit of a difference of proportions lies in 0..1, got {limit}")
+        raise ValueError(f"the limit of a difference of proportions must lie in 0..1, got {limit}")
     return math.ceil(normal_quantile(level) ** 2 / limit)
 
 
 def share_shift(
     taken: tuple[ArrayLike, ArrayLike], right: tuple[ArrayLike, ArrayLike], *, level: float = LEVEL
 ) -> Bounds | None:
-    """Second - first precision among the images each model takes, on the same images; None if one takes none.
+    """Second - first precision among the images that each model accepts; None if one accepts none.
 
     The denominators differ, so Tango's interval does not apply; Wilson bounds of both are joined with the
-    estimated correlation (MOVER), and widened to what Tango leaves open without disagreement.
+    estimated correlation (MOVER), and widened to Tango's bounds without disagreement.
 
     Args:
         taken: two [N] bool arrays, whether the first and second model accept an image.
@@ -102,7 +102,9 @@ def share_shift(
     if min(counts) == 0:
         return None
     first, second = (wilson(int(hit.sum()), n, level=level) for hit, n in zip(hits, counts, strict=True))
-    scores = [hit - kept * one.value for hit, kept, one in zip(hits, accept, (first, second), strict=True)]
+    scores = [
+        hit - kept * bounds.value for hit, kept, bounds in zip(hits, accept, (first, second), strict=True)
+    ]
     norm = math.sqrt(float((scores[0] ** 2).sum() * (scores[1] ** 2).sum()))
     together = float((scores[0] * scores[1]).sum()) / norm if norm > 0 else 0.0
 

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 class QuantileBounds(NamedTuple):
-    """A percentile with order-statistic bounds; None where the effective sample cannot carry it."""
+    """A percentile with order-statistic bounds; None where the effective sample is too small for it."""
 
     value: float | None
     low: float | None
@@ -24,7 +24,7 @@ class QuantileBounds(NamedTuple):
 
 
 def effective_size(indicator: ArrayLike) -> float:
-    """How many independent draws a correlated 0/1 series is worth, in 1..n.
+    """The number of independent draws that a correlated 0/1 series is worth, in 1..n.
 
     n over the integrated autocorrelation time, 1 + 2 sum of autocorrelations. The sum ends at the first lag
     that is at least five times the time it has summed to.
@@ -48,9 +48,8 @@ def quantile_bounds(samples: ArrayLike, q: float, *, level: float = LEVEL) -> Qu
     """The q-quantile of a series in time order, with binomial order-statistic bounds at its effective size.
 
     The value is the smallest sample with at least q of all at or below it. At 95 % a bound above p95 needs 59
-    effective samples (1 - .95^59 > .95), above p50 needs 5. How much a series resembles itself is asked at
-    the value, and once more at each bound: slow spells may show at one and not at the other. The smallest
-    effective size counts.
+    effective samples (1 - .95^59 > .95), above p50 needs 5. Autocorrelation is computed at the value and at
+    each bound: slow periods may appear at one and not at the other. The smallest effective size counts.
 
     Raises:
         ValueError: no samples, one that is not finite, or q outside 0..1.
@@ -99,21 +98,21 @@ def _binomial_cdf(n: int, q: float) -> Floats:
 
 
 def worst_quantile(processes: Sequence[ArrayLike], q: float, *, level: float = LEVEL) -> QuantileBounds:
-    """The largest q-quantile among processes with its bounds; a process that cannot carry it leaves None.
+    """The largest q-quantile among processes with its bounds; None if a process has too few samples for it.
 
     The upper bound is the largest of the upper bounds. The lower one is the largest of lower bounds at a
-    level that shares the risk among the processes, since the largest is picked after looking.
+    level that divides the risk among the processes, since the largest is selected after measuring.
     """
     if not processes:
-        raise ValueError("no process was measured")
+        raise ValueError("there are no measured processes")
     each = [quantile_bounds(samples, q, level=level) for samples in processes]
     shared = 1 - (1 - level) / len(processes)
     lows = [quantile_bounds(samples, q, level=shared).low for samples in processes]
-    values, highs = [one.value for one in each], [one.high for one in each]
+    values, highs = [bounds.value for bounds in each], [bounds.high for bounds in each]
     known = [low for low in lows if low is not None]
     return QuantileBounds(
         None if None in values else max(v for v in values if v is not None),
         max(known) if known else None,
         None if None in highs else max(h for h in highs if h is not None),
-        min(one.effective for one in each),
+        min(bounds.effective for bounds in each),
     )

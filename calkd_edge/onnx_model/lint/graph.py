@@ -1,4 +1,4 @@
-"""Rules of the graph itself: operators, opset, types, sizes and numbers that TensorRT takes."""
+"""Rules of the graph itself: operators, opset, types, sizes and numbers that TensorRT accepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from calkd_edge.onnx_model.lint.operators import (
     RESIZE_MODES,
     SUPPORTED,
 )
-from calkd_edge.onnx_model.lint.view import Looked, Seen, named, option, type_name
+from calkd_edge.onnx_model.lint.view import InspectedModel, NodeFinding, node_name, option, type_name
 
 ALONE = "Export again without it, or compute it outside the file."
 WITHIN = f"Export with opset {NEWEST_OPSET}."
@@ -33,137 +33,158 @@ TYPES = frozenset(
 )
 
 
-def opset(looked: Looked) -> Iterator[Seen]:
-    """The opset is one that every TensorRT from 10.0 on reads."""
-    version = looked.opset
+def opset(inspected: InspectedModel) -> Iterator[NodeFinding]:
+    """The opset is one that every TensorRT from 10.0 on can read."""
+    version = inspected.opset
     if version > NEWEST_OPSET:
-        message = f"opset {version}: TensorRT 10.0 to 10.3 (JetPack 6) read up to {NEWEST_OPSET}"
-        yield Seen("error", "", message, WITHIN)
+        message = f"opset {version}: TensorRT 10.0 to 10.3 (JetPack 6) read opsets up to {NEWEST_OPSET}"
+        yield NodeFinding("error", "", message, WITHIN)
     elif version < OLDEST_OPSET:
-        yield Seen("error", "", f"opset {version}: TensorRT reads from {OLDEST_OPSET} on", WITHIN)
+        yield NodeFinding(
+            "error", "", f"opset {version}: TensorRT reads opsets from {OLDEST_OPSET} on", WITHIN
+        )
 
 
-def operators(looked: Looked) -> Iterator[Seen]:
-    """Every operator is one that TensorRT's parser knows; a model's own functions are looked into by it."""
-    own = {(function.domain, function.name) for function in looked.model.functions}
-    for node in looked.nodes:
-        if (node.domain, node.op_type) in own:
+def operators(inspected: InspectedModel) -> Iterator[NodeFinding]:
+    """TensorRT's parser supports every operator; it inlines the functions that the model defines."""
+    functions = {(function.domain, function.name) for function in inspected.model.functions}
+    for node in inspected.nodes:
+        if (node.domain, node.op_type) in functions:
             continue
         if node.domain not in ("", "ai.onnx"):
-            message = f"{node.domain}.{node.op_type} is of a domain that TensorRT does not know"
-            yield Seen("error", named(node), message, "Export with ONNX's own operators.")
+            message = f"{node.domain}.{node.op_type} belongs to a domain that TensorRT does not know"
+            yield NodeFinding("error", node_name(node), message, "Export with ONNX's own operators.")
         elif node.op_type not in SUPPORTED:
-            yield Seen("error", named(node), f"TensorRT has no {node.op_type}", ALONE)
+            yield NodeFinding("error", node_name(node), f"TensorRT has no {node.op_type}", ALONE)
 
 
-def restrictions(looked: Looked) -> Iterator[Seen]:
-    """What TensorRT leaves out of operators that it has."""
-    for node in looked.nodes:
-        for message, remedy in _restricted(looked, node):
-            yield Seen("error", named(node), message, remedy)
+def restrictions(inspected: InspectedModel) -> Iterator[NodeFinding]:
+    """Forms of supported operators that TensorRT does not support."""
+    for node in inspected.nodes:
+        for message, remedy in _restricted(inspected, node):
+            yield NodeFinding("error", node_name(node), message, remedy)
 
 
-def _restricted(looked: Looked, node: onnx.NodeProto) -> Iterator[tuple[str, str]]:
+def _restricted(inspected: InspectedModel, node: onnx.NodeProto) -> Iterator[tuple[str, str]]:
     kind = node.op_type
     if kind in ("MaxPool", "AveragePool", "LpPool"):
         spread = _integers(node, "dilations")
         if any(step != 1 for step in spread):
-            yield f"{kind} with dilations {list(spread)}; TensorRT pools without", ALONE
-        places = _integers(node, "kernel_shape")
-        if len(places) not in (2, 3):
-            yield f"{kind} over {len(places)} axes; TensorRT pools over 2 or 3", ALONE
+            yield f"{kind} has dilations {list(spread)}; TensorRT pools without dilations", ALONE
+        kernel_shape = _integers(node, "kernel_shape")
+        if len(kernel_shape) not in (2, 3):
+            yield f"{kind} over {len(kernel_shape)} axes; TensorRT pools over 2 or 3", ALONE
         if kind == "MaxPool" and len([name for name in node.output if name]) > 1:
-            yield "MaxPool returns the places of its maxima; TensorRT does not", ALONE
+            yield "MaxPool returns the indices of its maxima; TensorRT does not", ALONE
     elif kind == "LayerNormalization" and len([name for name in node.output if name]) > 1:
-        yield "LayerNormalization returns more than its result; TensorRT does not", ALONE
+        yield "LayerNormalization returns more than one output; TensorRT does not", ALONE
     elif kind == "BatchNormalization" and option(node, "training_mode", 0):
-        yield "BatchNormalization in training mode", "Export the model in evaluation mode."
+        yield "BatchNormalization is in training mode", "Export the model in evaluation mode."
     elif kind == "Dropout" and len(node.input) > 2 and node.input[2]:
-        training = looked.numbers(node.input[2])
+        training = inspected.numbers(node.input[2])
         if training is None or bool(training.any()):
-            yield "Dropout in training mode", "Export the model in evaluation mode."
+            yield "Dropout is in training mode", "Export the model in evaluation mode."
     elif (
-        kind in REDUCTIONS and len(node.input) > 1 and node.input[1] and node.input[1] not in looked.constants
+        kind in REDUCTIONS
+        and len(node.input) > 1
+        and node.input[1]
+        and node.input[1] not in inspected.constants
     ):
-        yield f"{kind} along axes that are computed; TensorRT wants them stored", "Export with fixed axes."
+        yield f"{kind} runs along computed axes; TensorRT needs stored ones", "Export with fixed axes."
     elif kind == "Resize":
         mode = next((item.s.decode() for item in node.attribute if item.name == "mode"), "nearest")
         if mode not in RESIZE_MODES:
-            yield f"Resize by {mode}; TensorRT knows {' and '.join(RESIZE_MODES)}", "Resize before the model."
+            yield (
+                f"Resize uses the mode {mode}; TensorRT supports {' and '.join(RESIZE_MODES)}",
+                "Resize before the model.",
+            )
         if option(node, "antialias", 0):
-            yield "Resize with antialiasing, which TensorRT has not", "Resize before the model."
+            yield "Resize uses antialiasing, which TensorRT does not support", "Resize before the model."
     elif kind == "TopK" and not option(node, "sorted", 1):
-        yield "TopK without sorting; TensorRT sorts", "Export with sorted=1."
+        yield "TopK does not sort; TensorRT does", "Export with sorted=1."
 
 
 def _integers(node: onnx.NodeProto, name: str) -> list[int]:
     return next((list(item.ints) for item in node.attribute if item.name == name), [])
 
 
-def types(looked: Looked) -> Iterator[Seen]:
-    """float32, float16, int32, int64, bool; uint8 as input or output alone; no double precision."""
-    outer = {value.name for value in (*looked.model.graph.input, *looked.model.graph.output)}
-    for node in looked.nodes:
+def types(inspected: InspectedModel) -> Iterator[NodeFinding]:
+    """Values are float32, float16, int32, int64 or bool; uint8 only at the ends; nothing is double."""
+    outer = {value.name for value in (*inspected.model.graph.input, *inspected.model.graph.output)}
+    for node in inspected.nodes:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            continue  # have rules of their own
+            continue  # they have separate rules
         for name in (*node.input, *node.output):
-            kind = looked.kind(name)
+            kind = inspected.kind(name)
             if kind in TYPES or (kind == TensorProto.UINT8 and name in outer):
                 continue
-            said = f"'{name}' is {type_name(kind)}"
+            description = f"'{name}' is {type_name(kind)}"
             if kind == TensorProto.DOUBLE:
-                message = f"{said}; TensorRT computes it in float32, cut off at its largest number"
-                yield Seen("warning", named(node), message, "Export in float32.")
+                message = (
+                    f"{description}; TensorRT computes it in float32 and clips it at float32's largest number"
+                )
+                yield NodeFinding("warning", node_name(node), message, "Export in float32.")
             else:
                 where = " inside the graph" if kind == TensorProto.UINT8 else ""
-                yield Seen("error", named(node), f"{said}{where}, which TensorRT does not take", "Cast it.")
+                yield NodeFinding(
+                    "error",
+                    node_name(node),
+                    f"{description}{where}, which TensorRT does not accept",
+                    "Cast it.",
+                )
             break
 
 
-def sizes(looked: Looked) -> Iterator[Seen]:
-    """Only the batch is open; it is open."""
-    stored = looked.view.initializers
-    for value in looked.model.graph.input:
+def sizes(inspected: InspectedModel) -> Iterator[NodeFinding]:
+    """The batch size is open, and no other size is."""
+    stored = inspected.view.initializers
+    for value in inspected.model.graph.input:
         if value.name in stored:
             continue
         dims = value.type.tensor_type.shape.dim
-        open_axes = [place for place, dim in enumerate(dims) if dim.dim_value <= 0]
-        if any(place > 0 for place in open_axes) or not dims:
-            message = f"input '{value.name}' leaves more open than the batch: a profile could not be chosen"
-            yield Seen("error", "", message, "Export with fixed sizes but for axis 0.")
+        open_axes = [axis for axis, dim in enumerate(dims) if dim.dim_value <= 0]
+        if any(axis > 0 for axis in open_axes) or not dims:
+            message = f"input '{value.name}' leaves more than the batch size open: no profile can be chosen"
+            yield NodeFinding("error", "", message, "Export with fixed sizes except for axis 0.")
         elif not open_axes:
-            message = f"input '{value.name}' takes {dims[0].dim_value} at a time, no more and no less"
-            yield Seen("note", "", message, "Export with an open batch, if others are wanted.")
+            message = f"input '{value.name}' takes exactly {dims[0].dim_value} images per run"
+            yield NodeFinding("note", "", message, "Export with an open batch size to allow other numbers.")
 
 
-def numbers(looked: Looked) -> Iterator[Seen]:
-    """No stored NaN anywhere, and no infinity in what is multiplied."""
-    for tensor in looked.view.initializers.values():
+def numbers(inspected: InspectedModel) -> Iterator[NodeFinding]:
+    """No stored number is NaN, and no weight is infinite."""
+    for tensor in inspected.view.initializers.values():
         if tensor.data_type not in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
             continue
-        values = looked.numbers(tensor.name)
+        values = inspected.numbers(tensor.name)
         bad = 0 if values is None else int(np.isnan(values).sum())
-        readers = looked.view.consumers[tensor.name]
+        readers = inspected.view.consumers[tensor.name]
         weight = any(reader.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul") for reader in readers)
         bad += int(np.isinf(values).sum()) if values is not None and weight else 0
         if bad:
             message = f"'{tensor.name}' holds {bad} numbers that are NaN or infinite"
-            where = named(readers[0]) if readers else ""
-            yield Seen("error", where, message, "Train again; the model has diverged.")
+            where = node_name(readers[0]) if readers else ""
+            yield NodeFinding("error", where, message, "Train again; the model has diverged.")
 
 
-def branches(looked: Looked) -> Iterator[Seen]:
-    """Branches and loops are taken, but keep TensorRT from much."""
-    for node in looked.nodes:
+def branches(inspected: InspectedModel) -> Iterator[NodeFinding]:
+    """Branches and loops are accepted, but prevent optimizations of TensorRT."""
+    for node in inspected.nodes:
         if node.op_type in ("If", "Loop", "Scan"):
-            message = f"{node.op_type} splits the engine; none of the rules here looks inside it"
-            yield Seen("warning", named(node), message, "Export with fixed sizes, so that it is not needed.")
+            message = f"{node.op_type} splits the engine; the rules do not check the nodes inside it"
+            yield NodeFinding(
+                "warning", node_name(node), message, "Export with fixed sizes, which usually removes it."
+            )
 
 
-def junk(looked: Looked) -> Iterator[Seen]:
+def junk(inspected: InspectedModel) -> Iterator[NodeFinding]:
     """Nodes that compute nothing."""
-    for node in looked.nodes:
-        if node.op_type == "Identity" and not looked.view.is_output(node.output[0]):
-            yield Seen("note", named(node), "Identity computes nothing", "Nothing; builders drop it.")
+    for node in inspected.nodes:
+        if node.op_type == "Identity" and not inspected.view.is_output(node.output[0]):
+            yield NodeFinding(
+                "note", node_name(node), "Identity computes nothing", "No action is needed: builders drop it."
+            )
         elif node.op_type == "Dropout" and not node.input[1:]:
-            yield Seen("note", named(node), "Dropout does nothing here", "Export in evaluation mode.")
+            yield NodeFinding(
+                "note", node_name(node), "Dropout does nothing here", "Export the model in evaluation mode."
+            )

@@ -1,8 +1,8 @@
-"""Which ONNX operators TensorRT's parser takes, and under which conditions.
+"""ONNX operators that TensorRT's parser supports, and under which conditions.
 
-Source: the support matrix of onnx-tensorrt for TensorRT 10.15 (docs/operators.md of onnx/onnx-tensorrt); the
-names are held against the real parser of TensorRT for RTX in a test. TensorRT 10.0 to 10.3, on JetPack 6,
-end at opset 20 and so lack what came later.
+Source: the support matrix of onnx-tensorrt for TensorRT 10.15 (docs/operators.md of onnx/onnx-tensorrt); a
+test compares the names with the real parser of TensorRT for RTX. TensorRT 10.0 to 10.3, on JetPack 6, end at
+opset 20 and lack later operators.
 """
 
 from __future__ import annotations

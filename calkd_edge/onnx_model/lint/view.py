@@ -1,4 +1,4 @@
-"""One file as the rules see it: nodes, stored numbers, and the type and shape of every value."""
+"""A model as the rules see it: nodes, stored numbers, and the type and shape of every value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 QDQ = ("QuantizeLinear", "DequantizeLinear")
 
 
-class Seen(NamedTuple):
+class NodeFinding(NamedTuple):
     """A rule's finding at one node."""
 
     severity: Severity
@@ -28,18 +28,18 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Looked:
-    """A model with what is known of it.
+class InspectedModel:
+    """A model and the facts that rules ask for, each computed once.
 
     Attributes:
-        model: the file's own.
+        model: as read from the file.
     """
 
     model: onnx.ModelProto
 
     @cached_property
     def view(self) -> GraphView:
-        """Who makes and who reads each value."""
+        """The producer and the consumers of each value."""
         return GraphView.of(self.model)
 
     @cached_property
@@ -49,10 +49,10 @@ class Looked:
 
     @cached_property
     def values(self) -> dict[str, onnx.TypeProto.Tensor]:
-        """Type and shape of every value as far as inference finds them."""
+        """Type and shape of every value, as far as shape inference knows them."""
         try:
             graph = onnx.shape_inference.infer_shapes(self.model).graph
-        except Exception:  # onnx raises its own kinds; what is not inferred is not judged
+        except Exception:  # onnx raises its own kinds; values without a type are not checked
             graph = self.model.graph
         typed = (*graph.value_info, *graph.input, *graph.output)
         return {value.name: value.type.tensor_type for value in typed}
@@ -60,17 +60,19 @@ class Looked:
     @cached_property
     def constants(self) -> dict[str, onnx.TensorProto]:
         """Stored tensors by name: initializers and Constant nodes."""
-        found = dict(self.view.initializers)
+        stored = dict(self.view.initializers)
         for node in self.nodes:
             for item in node.attribute if node.op_type == "Constant" else ():
                 if item.name == "value":
-                    found[node.output[0]] = item.t
-        return found
+                    stored[node.output[0]] = item.t
+        return stored
 
     @property
     def opset(self) -> int:
-        """Of the default domain; 0 where it is not named."""
-        return next((one.version for one in self.model.opset_import if one.domain in ("", "ai.onnx")), 0)
+        """Version of the default domain; 0 where the file names none."""
+        return next(
+            (entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")), 0
+        )
 
     def kind(self, name: str) -> int:
         """Element type of a value; UNDEFINED where unknown."""
@@ -95,7 +97,7 @@ class Looked:
         return (node for node in self.nodes if node.op_type in QDQ)
 
     def dequantize_of(self, name: str) -> onnx.NodeProto | None:
-        """The DequantizeLinear that makes a value, also through reshaping; None where none does."""
+        """The DequantizeLinear that makes a value, also through reshaping; None if there is none."""
         node = self.view.producer.get(name)
         while node is not None and node.op_type in (
             "Reshape",
@@ -116,20 +118,20 @@ class Looked:
         return before is not None and before.op_type == "QuantizeLinear" and before.input[0] in self.constants
 
 
-Rule = Callable[[Looked], Iterator[Seen]]
+Rule = Callable[[InspectedModel], Iterator[NodeFinding]]
 
 
 def type_name(kind: int) -> str:
-    """int8, float16 ..., as people write them."""
+    """The name of an element type in lower case: int8, float16."""
     return str(TensorProto.DataType.Name(kind)).lower()
 
 
-def named(node: onnx.NodeProto) -> str:
-    """A node's name, or what it makes."""
+def node_name(node: onnx.NodeProto) -> str:
+    """A node's name, or that of its first output."""
     return node.name or (node.output[0] if node.output else node.op_type)
 
 
 def option(node: onnx.NodeProto, name: str, default: int) -> int:
     """An integer attribute."""
-    found = next((item for item in node.attribute if item.name == name), None)
-    return default if found is None else int(helper.get_attribute_value(found))
+    value = next((item for item in node.attribute if item.name == name), None)
+    return default if value is None else int(helper.get_attribute_value(value))

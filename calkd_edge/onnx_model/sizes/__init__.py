@@ -1,7 +1,7 @@
-"""How large the values of an ONNX graph become, told from the graph alone.
+"""Sizes of the values of an ONNX graph, computed from the graph alone.
 
-In scope: a walk along the nodes, through branches, bodies and functions, by ONNX's own shape inference, with
-what follows from shapes computed on the way. Out of scope: running a graph, operators that are not ONNX's.
+In scope: a walk along the nodes, through branches, bodies and functions, by ONNX's shape inference; numbers
+that follow from shapes are computed on the way. Out of scope: running a graph, operators of other domains.
 """
 
 from calkd_edge.onnx_model.sizes.scope import LARGEST_AT_ONCE, LARGEST_VALUE, SizeProblem

@@ -1,12 +1,12 @@
-"""What we export, as NVIDIA's compiler takes it: every layer in the type that the file says."""
+"""Exported files as NVIDIA's compiler reads them: every layer has the type that the file declares."""
 
 from __future__ import annotations
 
 import onnx
 import pytest
 
-from calkd_edge.onnx_model.lint.check import findings
-from calkd_edge.onnx_model.lint.compiled import compiled
+from calkd_edge.onnx_model.lint.compilation import compile_file
+from calkd_edge.onnx_model.lint.linter import findings
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.int8_fp16 import int8_fp16
@@ -29,12 +29,12 @@ QUANTIZERS = {
 
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("precision", QUANTIZERS)
-def test_every_layer_runs_in_its_own_type(name, precision, exported, tmp_path):
+def test_every_layer_runs_in_its_declared_type(name, precision, exported, tmp_path):
     net = exported(name)
     model = QUANTIZERS[precision](net.proto, Images(lambda count: net.images[:count]))
     onnx.save(model, tmp_path / "model.onnx")
-    assert [one for one in findings(model) if one.severity == "error"] == []
-    plan = compiled(tmp_path / "model.onnx", "SM86")
+    assert [finding for finding in findings(model) if finding.severity == "error"] == []
+    plan = compile_file(tmp_path / "model.onnx", "SM86")
     assert not plan.errors
     layers = sum(node.op_type in ("Conv", "Gemm") for node in model.graph.node)
     # Float layers side by side on one input may be compiled as one.

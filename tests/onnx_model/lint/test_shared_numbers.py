@@ -1,4 +1,4 @@
-"""The rule shared-numbers finds what ONNX Runtime does not open with exact products, and nothing else."""
+"""The rule shared-numbers reports exactly the files that ONNX Runtime does not open with exact products."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from lint_graphs import NODE
 from onnx import TensorProto, helper, numpy_helper
 
-from calkd_edge.onnx_model.lint.check import findings
+from calkd_edge.onnx_model.lint.linter import findings
 
 RNG = np.random.default_rng(0)
 STORED = {
@@ -32,13 +32,13 @@ PAIR = (
 )
 
 
-def weight(name: str, *numbers: str, made: str = "", **attributes) -> onnx.NodeProto:
-    made = made or f"{name}d"
-    return NODE("DequantizeLinear", [name, *numbers], [made], f"dequantize_to_{made}", **attributes)
+def weight(name: str, *numbers: str, output: str = "", **attributes) -> onnx.NodeProto:
+    output = output or f"{name}d"
+    return NODE("DequantizeLinear", [name, *numbers], [output], f"dequantize_to_{output}", **attributes)
 
 
 def products(*before: onnx.NodeProto, weights=("w1d", "w2d"), **changed) -> onnx.ModelProto:
-    """Two products one behind the other, each of an activation that is quantized by the same numbers."""
+    """Two products in sequence, each of an activation that is quantized by the same numbers."""
     nodes = [
         *PAIR,
         *before,
@@ -51,7 +51,7 @@ def products(*before: onnx.NodeProto, weights=("w1d", "w2d"), **changed) -> onnx
 
 
 def integer_products(first: str, second: str, weights=("w1", "w2")) -> onnx.ModelProto:
-    """The same by operators that compute with integers, of two zero points."""
+    """The same by operators that compute with integers, with two zero points."""
     x, w, y = ["step", "mid"], "scale", ["step", "mid"]
     nodes = [
         NODE("QuantizeLinear", ["x", *x], ["q"], "quantize"),
@@ -76,15 +76,15 @@ def built(nodes: list[onnx.NodeProto], **changed) -> onnx.ModelProto:
 
 
 def as_input(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """A stored value that whoever runs the file may replace."""
+    """A stored value that the caller may replace."""
     model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.INT8, []))
     return model
 
 
-def quantized_here(name: str) -> tuple[onnx.NodeProto, ...]:
+def quantized_in_file(name: str) -> tuple[onnx.NodeProto, ...]:
     return (
         NODE("QuantizeLinear", [name, "scale", "zero"], [f"{name}q"], f"quantize_{name}"),
-        weight(f"{name}q", "scale", "zero", made=f"{name}d"),
+        weight(f"{name}q", "scale", "zero", output=f"{name}d"),
     )
 
 
@@ -97,17 +97,17 @@ REFUSED = {
         weight("w1", "scale", "zero", axis=1), weight("w2", "scale", "zero", axis=1), **VECTOR
     ),
     "a weight": lambda: products(
-        weight("w1", "scale", "zero"), weight("w1", "scale", "zero2", made="w2d"), zero2=np.int8(1)
+        weight("w1", "scale", "zero"), weight("w1", "scale", "zero2", output="w2d"), zero2=np.int8(1)
     ),
     "a weight without zero points": lambda: products(
-        weight("w1", "scale"), weight("w1", "scale", made="w2d")
+        weight("w1", "scale"), weight("w1", "scale", output="w2d")
     ),
     "a DequantizeLinear": lambda: products(weight("w1", "scale", "zero"), weights=("w1d", "w1d")),
     "a zero point by another name": lambda: products(
         weight("w1", "scale", "zero"), NODE("Identity", ["zero"], ["z"]), weight("w2", "scale", "z")
     ),
     "a zero point of weights that are quantized in the file": lambda: products(
-        *quantized_here("float1"), *quantized_here("float2"), weights=IN_FLOAT
+        *quantized_in_file("float1"), *quantized_in_file("float2"), weights=IN_FLOAT
     ),
     "a zero point, in integers": lambda: integer_products("zero", "zero"),
     "a weight, in integers": lambda: integer_products("zero", "zero2", ("w1", "w1")),
@@ -125,7 +125,7 @@ OPENED = {
         weight("w1", "scale", "zero"), weight("w2", "scale", "zero"), **SMALL
     ),
     "a zero point of such weights that are quantized in the file": lambda: products(
-        *quantized_here("float1"), *quantized_here("float2"), weights=IN_FLOAT, scale=np.float32(0.1)
+        *quantized_in_file("float1"), *quantized_in_file("float2"), weights=IN_FLOAT, scale=np.float32(0.1)
     ),
     "a zero point that may be replaced": lambda: as_input(
         products(weight("w1", "scale", "zero"), weight("w2", "scale", "zero")), "zero"
@@ -136,7 +136,7 @@ OPENED = {
 
 
 def refusal(model: onnx.ModelProto, exact: str) -> str:
-    """What ONNX Runtime says where it does not open a file; else nothing."""
+    """ONNX Runtime's message where it does not open a file; else an empty string."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.x64quantprecision", exact)
@@ -147,28 +147,29 @@ def refusal(model: onnx.ModelProto, exact: str) -> str:
     return ""
 
 
-def found(model: onnx.ModelProto) -> list[str]:
-    return [one.message for one in findings(model, "onnxruntime") if one.rule == "shared-numbers"]
+def messages(model: onnx.ModelProto) -> list[str]:
+    rows = findings(model, "onnxruntime")
+    return [finding.message for finding in rows if finding.rule == "shared-numbers"]
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_onnx_runtime_does_not_open_is_found(name):
+def test_a_file_that_onnx_runtime_does_not_open_is_reported(name):
     model = REFUSED[name]()
-    assert len(found(model)) == 1
+    assert len(messages(model)) == 1
     assert refusal(model, "0") == ""
     if platform.machine() in ("x86_64", "AMD64"):
         assert "graph_utils" in refusal(model, "1"), "where it adds the second value of one name"
 
 
 @pytest.mark.parametrize("name", OPENED)
-def test_what_it_opens_is_not(name):
+def test_a_file_that_onnx_runtime_opens_is_not_reported(name):
     model = OPENED[name]()
     assert refusal(model, "0") == refusal(model, "1") == ""
-    assert found(model) == []
+    assert messages(model) == []
 
 
 def test_the_finding_names_both_nodes_and_what_they_share():
-    (message,) = found(REFUSED["a zero point"]())
+    (message,) = messages(REFUSED["a zero point"]())
     assert message.startswith("shares 'zero' with 'dequantize_to_w1d'")
-    (message,) = found(REFUSED["a DequantizeLinear"]())
+    (message,) = messages(REFUSED["a DequantizeLinear"]())
     assert message.startswith("the int8 weight that it dequantizes is read 2 times")

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from calkd_edge.onnx_model.graph import GraphView
-from calkd_edge.quantization.equalise import HEADROOM, equalised, pairs_of
+from calkd_edge.quantization.equalisation import HEADROOM, equalise_channels, pairs_of
 from calkd_edge.quantization.ranges import channel_maxima
 
 
@@ -60,7 +60,7 @@ def run(model, x):
 def test_the_file_computes_the_same(between, outputs, groups):
     outputs = 12 if groups == 12 else outputs
     model = chain(between, weights_of(12, outputs, groups))
-    changed = equalised(model, images())
+    changed = equalise_channels(model, images())
     assert changed.SerializeToString() != model.SerializeToString()
     fresh = images(seed=4)
     np.testing.assert_allclose(run(changed, fresh), run(model, fresh), atol=2e-5)
@@ -71,7 +71,7 @@ def test_a_depthwise_reader_leaves_all_channels_alike(between):
     model = chain(between, weights_of(12, 12, 12))
     value = "h" if between else "a"
     before = channel_maxima(model, [value], images())[value]
-    after = channel_maxima(equalised(model, images()), [value], images())[value]
+    after = channel_maxima(equalise_channels(model, images()), [value], images())[value]
     assert before.max() > 5 * before.min() > 0
     np.testing.assert_allclose(after, before.max(), rtol=1e-5)
 
@@ -80,17 +80,17 @@ def test_a_dense_reader_shares_the_need_between_both():
     weights = weights_of(12, 9, 1)
     model = chain("Relu", weights)
     before = channel_maxima(model, ["h"], images())["h"]
-    changed = equalised(model, images())
+    changed = equalise_channels(model, images())
     after = channel_maxima(changed, ["h"], images())["h"]
     rows = np.abs(weights[1]).reshape(9, 12, -1).max(2)
     column = (rows / rows.max(1, keepdims=True)).max(0)
     np.testing.assert_allclose(after, before / np.sqrt(before / before.max() / column), rtol=1e-4)
 
 
-def test_a_clip_stays_out_of_the_way_of_all_that_was_seen():
+def test_a_clip_stays_beyond_all_measured_values():
     weights = weights_of(12, 12, 12)
     model = chain("Clip", weights, ends=(0.0, 6.0))
-    changed = equalised(model, images())
+    changed = equalise_channels(model, images())
     np.testing.assert_allclose(run(changed, images()), run(model, images()), atol=2e-5)
     before = channel_maxima(model, ["h"], images())["h"]
     after = channel_maxima(changed, ["h"], images())["h"]
@@ -110,7 +110,7 @@ def test_a_dead_channel_stays_as_it_is():
     values = numpy_helper.to_array(bias).copy()
     values[3] = -1.0
     bias.CopyFrom(numpy_helper.from_array(values, "b0"))
-    view = GraphView.of(equalised(model, images()))
+    view = GraphView.of(equalise_channels(model, images()))
     assert view.array("b0")[3] == -1.0
     np.testing.assert_array_equal(view.array("w1")[3], second[3])
 
@@ -131,7 +131,7 @@ def test_what_does_not_scale_along_is_left(between, ends, extra):
     if extra:
         model.graph.output.append(onnx.ValueInfoProto(name="seen"))
     assert pairs_of(GraphView.of(model)) == []
-    assert equalised(model, images()).SerializeToString() == model.SerializeToString()
+    assert equalise_channels(model, images()).SerializeToString() == model.SerializeToString()
 
 
 def test_a_value_that_the_graph_returns_is_left():
@@ -141,8 +141,11 @@ def test_a_value_that_the_graph_returns_is_left():
 
 
 @pytest.mark.parametrize(("name", "pairs"), [("mobilenet_v2", 36), ("shufflenet_v2", 35)])
-def test_students_compute_the_same_on_what_was_seen(exported, name, pairs):
+def test_students_compute_the_same_on_the_measured_images(exported, name, pairs):
     net = exported(name)
     assert len(pairs_of(GraphView.of(net.proto))) == pairs
-    found, wanted = run(equalised(net.proto, net.images), net.images), run(net.proto, net.images)
-    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+    equalised_logits, original_logits = (
+        run(equalise_channels(net.proto, net.images), net.images),
+        run(net.proto, net.images),
+    )
+    np.testing.assert_allclose(equalised_logits, original_logits, atol=1e-4 * np.abs(original_logits).max())

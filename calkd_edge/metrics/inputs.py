@@ -1,4 +1,4 @@
-"""What metrics of confidence take and refuse: one confidence and one outcome per prediction."""
+"""Checks of the inputs of confidence metrics: one confidence and one outcome per prediction."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ ROUNDING = 1e-6
 
 
 def checked_pairs(confidence: ArrayLike, correct: ArrayLike) -> tuple[Floats, Bools]:
-    """Confidences and outcomes fit to be measured, float64 and bool, both [N].
+    """Check confidences and outcomes; returns them as float64 and bool, both [N].
 
-    Nothing here knows classes: a detector's scores and matches are as good as a classifier's.
+    Classes play no part here: the scores and matches of a detector are valid inputs too.
 
     Args:
         confidence: [N] float32 or float64 in 0..1, the probability that the prediction is right.
         correct: [N] bool, whether it was.
 
     Raises:
-        ValueError: no predictions, other shapes, another dtype (float16 sums lose counts; whole numbers are
-            logits or classes), a NaN, a value outside 0..1 (a logit is no confidence), outcomes that are not
-            bool.
+        ValueError: there are no predictions, the shapes differ, another dtype (float16 sums lose counts;
+            integers are logits or classes), a NaN, a value outside 0..1 (logits are not confidences), or
+            outcomes that are not bool.
     """
     values, outcomes = np.asarray(confidence), np.asarray(correct)
     if values.ndim != 1 or values.shape != outcomes.shape:
@@ -34,10 +34,10 @@ def checked_pairs(confidence: ArrayLike, correct: ArrayLike) -> tuple[Floats, Bo
         raise ValueError("nothing to measure: there are no predictions")
     if values.dtype not in (np.float32, np.float64):
         raise ValueError(
-            f"confidences are {values.dtype}; give float32 or float64, converted where they are produced"
+            f"confidences are {values.dtype}; convert them to float32 or float64 where they are produced"
         )
     if outcomes.dtype != np.bool_:
-        raise ValueError(f"correct is {outcomes.dtype}; give bool: whether each prediction was right")
+        raise ValueError(f"correct is {outcomes.dtype}; it must be bool: whether each prediction was right")
     wide = values.astype(np.float64)
     # Written so that a NaN, which is within no range, is refused too.
     within = (wide >= 0.0) & (wide <= 1.0 + ROUNDING)
@@ -45,21 +45,20 @@ def checked_pairs(confidence: ArrayLike, correct: ArrayLike) -> tuple[Floats, Bo
         row = int(np.flatnonzero(~within)[0])
         raise ValueError(
             f"{int((~within).sum())} confidences are not within 0..1, the first is {wide[row]:g} in row "
-            f"{row}; logits become probabilities by softmax first"
+            f"{row}; apply softmax to logits first"
         )
     return np.minimum(wide, 1.0), outcomes
 
 
 def checked_probabilities(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, Ints]:
-    """Class probabilities and labels fit to be measured, float64 [N, C] and int64 [N].
+    """Check class probabilities and labels; returns them as float64 [N, C] and int64 [N].
 
     Args:
         probabilities: [N, C] float32 or float64; every row sums to 1.
         labels: [N] integers in 0..C-1.
 
     Raises:
-        ValueError: see `checked_pairs`; also rows that do not sum to 1, which logits do not, and labels that
-            are no classes.
+        ValueError: see `checked_pairs`; also rows that do not sum to 1, and labels outside 0..C-1.
     """
     values, answers = np.asarray(probabilities), np.asarray(labels)
     if values.ndim != 2 or answers.ndim != 1 or len(values) != len(answers) or values.shape[1] < 2:
@@ -73,9 +72,7 @@ def checked_probabilities(probabilities: ArrayLike, labels: ArrayLike) -> tuple[
     sums = wide.sum(axis=1)
     worst = int(np.abs(sums - 1.0).argmax())
     if abs(sums[worst] - 1.0) > 1e-4:
-        raise ValueError(
-            f"row {worst} sums to {sums[worst]:.6g}, not to 1: logits become probabilities by softmax first"
-        )
+        raise ValueError(f"row {worst} sums to {sums[worst]:.6g}, not to 1; apply softmax to logits first")
     if answers.min() < 0 or answers.max() >= values.shape[1]:
         raise ValueError(
             f"labels span {answers.min()}..{answers.max()}, but there are {values.shape[1]} classes"

@@ -1,4 +1,4 @@
-"""What a graph says of labelled images, computed as it is written: without any of a runtime's shortcuts."""
+"""Accuracy of a graph on labelled images, computed without the optimizations of a runtime."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ IMAGES_PER_RUN = 64
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one graph said.
+class Accuracy:
+    """Figures of one graph.
 
     Attributes:
         nll: mean over the images, in nats.
@@ -25,14 +25,14 @@ class Answers:
     nll: float
     right: np.ndarray
 
-    def drop_from(self, reference: Answers) -> float:
-        """By how much its top-1 lies below the reference's, on the same images: a share of whole images."""
+    def drop_from(self, reference: Accuracy) -> float:
+        """The decrease in top-1 from the reference's on the same images, computed from numbers of images."""
         return (int(reference.right.sum()) - int(self.right.sum())) / len(self.right)
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Labelled images, for graphs to be held against.
+class Evaluator:
+    """Labelled images on which graphs are evaluated.
 
     Attributes:
         images: uint8 [N, 3, H, W].
@@ -42,8 +42,8 @@ class Judge:
     images: np.ndarray
     labels: np.ndarray
 
-    def ask(self, model: onnx.ModelProto) -> Answers:
-        """What a graph says, each node computed as it is written."""
+    def evaluate(self, model: onnx.ModelProto) -> Accuracy:
+        """The accuracy of a graph, with each node computed as it is written."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -56,4 +56,4 @@ class Judge:
             batch = np.ascontiguousarray(self.images[start : start + IMAGES_PER_RUN])
             parts.append(session.run(["logits"], {feed: batch})[0])
         logits = np.concatenate(parts)
-        return Answers(float(nll_per_image(logits, self.labels).mean()), top1(logits) == self.labels)
+        return Accuracy(float(nll_per_image(logits, self.labels).mean()), top1(logits) == self.labels)

@@ -1,4 +1,4 @@
-"""What a file answers in this very process: no device is asked, nothing is timed."""
+"""Predictions of a file in this process, without a device and without timing."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from calkd_edge.errors import StageFailed
 from calkd_edge.records import FloatArray
 
 AS_WRITTEN = {"optimization": "none"}
-"""What ONNX Runtime makes quicker it rounds otherwise."""
+"""Options of ONNX Runtime without optimizations, which round differently."""
 
 
-def answers_here(
-    runtime: str, path: Path, images: np.ndarray, at_once: int, options: Mapping[str, object]
+def predict_on_host(
+    runtime: str, path: Path, images: np.ndarray, batch_size: int, options: Mapping[str, object]
 ) -> FloatArray:
-    """The logits [N, C] of a file for uint8 images [N, 3, H, W], `at_once` of them in a run.
+    """The logits [N, C] of a file for uint8 images [N, 3, H, W], `batch_size` of them in a run.
 
     Raises:
         StageFailed: the runtime refuses the file.
@@ -28,8 +28,8 @@ def answers_here(
     try:
         with open_runtime(runtime, str(path), dict(options)) as opened:
             parts = [
-                opened.infer(given)["logits"][:count]
-                for _, given, count in pieces(images, opened.fixed or at_once, opened.fixed is not None)
+                opened.infer(batch)["logits"][:count]
+                for _, batch, count in pieces(images, opened.fixed or batch_size, opened.fixed is not None)
             ]
     except AgentProblem as refused:
         raise StageFailed(refused.message, remedy=refused.remedy) from refused

@@ -8,11 +8,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.onnx_model.ends import find_ends
-from calkd_edge.onnx_model.fold import Place, fold_at
+from calkd_edge.onnx_model.classifier_output import find_output
+from calkd_edge.onnx_model.fold import LogitsValue, fold_at
 from calkd_edge.onnx_model.graph import copy_of
+from calkd_edge.onnx_model.logit_readers import refuse_other_readers
 from calkd_edge.onnx_model.outputs import adopt_outputs
-from calkd_edge.onnx_model.readers import refuse_other_readers
 from calkd_edge.records import Affine
 
 WEIGHT = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
@@ -116,10 +116,10 @@ def shipped(name) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_end_is_told_and_the_adopted_file_returns_the_confidence_that_ships(execute, name):
+def test_the_output_is_recognised_and_the_adopted_file_returns_its_confidence(execute, name):
     file, kind, softmaxes = FILES[name]
-    found = find_ends(file)
-    assert (found.kind, found.softmaxes, found.classes) == (kind, softmaxes, 3)
+    output = find_output(file)
+    assert (output.kind, output.softmaxes, output.classes) == (kind, softmaxes, 3)
     adopted = adopt_outputs(file)
     onnx.checker.check_model(adopted)
     outputs = execute(adopted, INPUT)
@@ -129,15 +129,15 @@ def test_the_end_is_told_and_the_adopted_file_returns_the_confidence_that_ships(
 
 @pytest.mark.parametrize("affine", [TEMPERATURE, VECTOR], ids=["temperature", "vector"])
 @pytest.mark.parametrize("name", FILES)
-def test_calibrating_a_file_of_any_end_calibrates_what_it_returns(execute, name, affine):
+def test_calibrating_a_file_of_any_form_calibrates_its_output(execute, name, affine):
     file, kind, _ = FILES[name]
-    ends = find_ends(file)
+    output = find_output(file)
     before = execute(adopt_outputs(file), INPUT)["logits"]
     folded = copy_of(file)
     how = fold_at(
         folded,
         affine,
-        Place(ends.logits, 3, ends.half, ends.places, ends.kind == "probabilities"),
+        LogitsValue.of(output),
     )
     onnx.checker.check_model(folded, full_check=True)
     assert [one.name for one in folded.graph.output] == [one.name for one in file.graph.output]
@@ -152,7 +152,7 @@ def test_calibrating_a_file_of_any_end_calibrates_what_it_returns(execute, name,
     np.testing.assert_allclose(softmax(again["logits"].astype(float)), softmax(by_hand), atol=2e-6)
 
 
-def test_weights_in_constant_nodes_are_found(execute):
+def test_weights_in_constant_nodes_are_folded(execute):
     """As an older exporter writes them."""
     stored = [
         NODE("Constant", [], ["w2"], value=numpy_helper.from_array(WEIGHT)),
@@ -163,7 +163,7 @@ def test_weights_in_constant_nodes_are_found(execute):
     ]
     file = model(stored, {"p": SCORES})
     folded = copy_of(file)
-    assert fold_at(folded, VECTOR, Place("z", 3)) == ("folded", None)
+    assert fold_at(folded, VECTOR, LogitsValue("z", 3)) == ("folded", None)
     by_hand = VECTOR.apply(LOGITS + np.array([1.0, 0, -1]))
     np.testing.assert_allclose(execute(folded, INPUT)["p"], softmax(by_hand), atol=1e-6)
 
@@ -177,17 +177,17 @@ def test_logits_with_axes_behind_them_take_a_vector_along_their_classes(execute)
         NODE("Softmax", ["deep"], ["p"], axis=1),
     ]
     file = model(nodes, {"p": (TensorProto.FLOAT, ["batch", 3, 1, 1])}, {"shape": np.array([-1, 3, 1, 1])})
-    ends = find_ends(file)
-    assert (ends.classes, ends.places) == (3, 2)
+    output = find_output(file)
+    assert (output.classes, output.trailing_axes) == (3, 2)
     folded = copy_of(file)
-    how = fold_at(folded, VECTOR, Place(ends.logits, 3, places=ends.places))
+    how = fold_at(folded, VECTOR, LogitsValue(output.logits, 3, trailing_axes=output.trailing_axes))
     assert how == ("nodes_appended", "a Tanh makes the logits")
     expected = softmax(VECTOR.apply(np.tanh(LOGITS)))
     np.testing.assert_allclose(execute(folded, INPUT)["p"][:, :, 0, 0], expected, atol=1e-6)
     np.testing.assert_allclose(execute(adopt_outputs(folded), INPUT)["probabilities"], expected, atol=1e-6)
 
 
-def test_a_zipmap_of_scikit_learn_is_seen_through():
+def test_a_zipmap_of_scikit_learn_is_followed():
     nodes = [
         LINEAR,
         NODE("Softmax", ["z"], ["p"]),
@@ -197,13 +197,13 @@ def test_a_zipmap_of_scikit_learn_is_seen_through():
     entry = file.graph.output.add(name="named").type.sequence_type.elem_type.map_type
     entry.key_type = TensorProto.INT64
     entry.value_type.tensor_type.elem_type = TensorProto.FLOAT
-    found = find_ends(file)
-    assert (found.logits, found.kind, found.classes) == ("z", "softmax", 3)
+    output = find_output(file)
+    assert (output.logits, output.kind, output.classes) == ("z", "softmax", 3)
 
 
-def test_an_unnamed_kind_can_be_told():
+def test_an_unknown_kind_can_be_declared():
     file = FILES["logits"][0]
-    assert find_ends(file, scores="probabilities").kind == "probabilities"
+    assert find_output(file, scores="probabilities").kind == "probabilities"
 
 
 TWO = model([LINEAR, NODE("Relu", ["z"], ["other"])], {"z": SCORES, "other": SCORES})
@@ -211,31 +211,31 @@ TWO = model([LINEAR, NODE("Relu", ["z"], ["other"])], {"z": SCORES, "other": SCO
 
 def test_of_several_outputs_one_must_be_named():
     with pytest.raises(RecipeError, match="2 outputs of scores among z .*, other") as refused:
-        find_ends(TWO)
+        find_output(TWO)
     assert "--scores-output" in refused.value.remedy
-    assert find_ends(TWO, output="z").logits == "z"
+    assert find_output(TWO, output="z").logits == "z"
     with pytest.raises(RecipeError, match="no output 'nothing'"):
-        find_ends(TWO, output="nothing")
+        find_output(TWO, output="nothing")
 
 
 def test_logits_that_feed_another_branch_are_refused():
     file = model([LINEAR, NODE("Tanh", ["z"], ["other"])], {"z": SCORES, "other": SCORES})
-    ends = find_ends(file, output="z")
+    output = find_output(file, output="z")
     with pytest.raises(RecipeError, match="also read by a Tanh"):
-        refuse_other_readers(file, ends)
+        refuse_other_readers(file, output)
 
 
 def test_a_sigmoid_for_each_class_is_no_such_classifier():
     with pytest.raises(RecipeError, match="a sigmoid for each class"):
-        find_ends(model([LINEAR, NODE("Sigmoid", ["z"], ["p"])], {"p": SCORES}))
+        find_output(model([LINEAR, NODE("Sigmoid", ["z"], ["p"])], {"p": SCORES}))
 
 
 def test_a_file_that_does_not_say_how_many_classes_it_has_is_refused():
     open_ended = model([NODE("Identity", ["x"], ["z"])], {"z": (TensorProto.FLOAT, ["batch", "many"])})
     del open_ended.graph.input[0].type.tensor_type.shape.dim[1:]
     open_ended.graph.input[0].type.tensor_type.shape.dim.add(dim_param="many")
-    with pytest.raises(RecipeError, match="does not say how many classes"):
-        find_ends(open_ended)
+    with pytest.raises(RecipeError, match="does not declare its number of classes"):
+        find_output(open_ended)
 
 
 def branched() -> onnx.ModelProto:
@@ -261,23 +261,23 @@ def test_numbers_that_only_a_branch_reads_stay_in_the_file(execute):
     assert {tensor.name for tensor in adopted.graph.initializer} >= {"up", "down"}
     np.testing.assert_allclose(execute(adopted, INPUT)["probabilities"], softmax(LOGITS + 2), atol=1e-6)
     folded = copy_of(file)
-    assert fold_at(folded, TEMPERATURE, Place("y", 3)) == ("nodes_appended", "a If makes the logits")
+    assert fold_at(folded, TEMPERATURE, LogitsValue("y", 3)) == ("nodes_appended", "a If makes the logits")
     expected = softmax(0.4 * (LOGITS + 2))
     np.testing.assert_allclose(execute(folded, INPUT)["p"], expected, atol=1e-6)
 
 
 def test_a_layer_whose_logits_a_branch_reads_too_is_left_alone():
     file = branched()
-    assert fold_at(file, TEMPERATURE, Place("y", 3)).how == "nodes_appended"
+    assert fold_at(file, TEMPERATURE, LogitsValue("y", 3)).how == "nodes_appended"
     nodes = [LINEAR, NODE("Identity", ["z"], ["logits"]), *list(branched().graph.node)[1:2]]
     beside = model(
         nodes, {"logits": SCORES, "y": SCORES}, {"yes": np.array(True), "up": WEIGHT[0], "down": WEIGHT[0]}
     )
-    reason = fold_at(beside, TEMPERATURE, Place("logits", 3)).reason
-    assert reason == "'z', before the logits, is read by something else too"
+    reason = fold_at(beside, TEMPERATURE, LogitsValue("logits", 3)).reason
+    assert reason == "'z', before the logits, has another reader"
 
 
-def test_a_model_that_asks_for_more_than_one_thing_is_refused():
+def test_a_model_with_several_inputs_is_refused():
     file = copy_of(FILES["softmax"][0])
     file.graph.input.append(helper.make_tensor_value_info("state", TensorProto.FLOAT, ["batch", 2]))
     with pytest.raises(RecipeError, match=r"2 inputs \(x, state\)"):
@@ -287,7 +287,7 @@ def test_a_model_that_asks_for_more_than_one_thing_is_refused():
 def test_a_softmax_over_images_is_no_confidence():
     file = model([LINEAR, NODE("Softmax", ["z"], ["p"], axis=0)], {"p": SCORES})
     with pytest.raises(RecipeError, match="runs over axis 0 of its scores"):
-        find_ends(file)
+        find_output(file)
 
 
 @pytest.mark.parametrize("opset", [9, 11, 12])
@@ -296,7 +296,7 @@ def test_files_of_older_opsets_are_calibrated_as_they_are(execute, opset):
     file = model([LINEAR, NODE("Softmax", ["z"], ["p"])], {"p": SCORES})
     file.opset_import[0].version = opset
     folded = copy_of(file)
-    assert fold_at(folded, VECTOR, Place("z", 3)).how == "nodes_appended"
+    assert fold_at(folded, VECTOR, LogitsValue("z", 3)).how == "nodes_appended"
     onnx.checker.check_model(folded)
     expected = softmax(VECTOR.apply(LOGITS))
     np.testing.assert_allclose(execute(folded, INPUT)["p"], expected, atol=1e-6)

@@ -1,4 +1,4 @@
-"""One convolution or one linear layer behind an activation named h."""
+"""A single convolution or linear layer after an activation named h."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-def one_conv(weight, bias) -> onnx.ModelProto:
+def single_layer(weight, bias) -> onnx.ModelProto:
     stored = {"w": weight, "b": bias, "zero": np.array(0, np.float32)}
     shape = ["batch", 2, 4, 4] if weight.ndim == 4 else ["batch", 6]
     if weight.ndim == 4:
@@ -17,7 +17,7 @@ def one_conv(weight, bias) -> onnx.ModelProto:
     rank = ["batch", len(bias), 4, 4][: weight.ndim]
     graph = helper.make_graph(
         [helper.make_node("Add", ["x", "zero"], ["h"]), node],
-        "one",
+        "single",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, rank)],
         [numpy_helper.from_array(values, name) for name, values in stored.items()],

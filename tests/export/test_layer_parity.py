@@ -9,7 +9,7 @@ from exported_nets import settled
 from onnx import numpy_helper
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.export.parity import LayerParity
+from calkd_edge.export.layer_parity import LayerParity
 from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.stages.export import check_layers
 from calkd_edge.stages.parity import layer_parity, summary
@@ -29,19 +29,19 @@ def test_every_layer_of_a_sound_file_agrees(exported, name):
     assert "agree with torch" in summary(rows)
 
 
-def hurt(file, place, change):
+def damaged(file, index, change):
     """A copy whose Conv or Gemm number `place` has another bias; and the path of that layer."""
     copied = copy_of(file)
     heavy = [node for node in copied.graph.node if node.op_type in ("Conv", "Gemm")]
     view = GraphView.of(copied)
-    view.overwrite(heavy[place].input[2], change(view.array(heavy[place].input[2])).astype(np.float32))
-    return copied, heavy[place].input[1].removesuffix(".weight").partition(".")[2]
+    view.overwrite(heavy[index].input[2], change(view.array(heavy[index].input[2])).astype(np.float32))
+    return copied, heavy[index].input[1].removesuffix(".weight").partition(".")[2]
 
 
 @pytest.mark.parametrize("place", [0, 7, -1])
-def test_a_damaged_file_is_traced_to_its_layer(exported, place):
+def test_a_damaged_file_is_traced_to_its_layer(exported, index):
     net = exported("resnet20")
-    broken, layer = hurt(net.proto, place, lambda bias: bias + 0.01)
+    broken, layer = damaged(net.proto, index, lambda bias: bias + 0.01)
     rows = layer_parity(settled("resnet20"), broken, net.images)
     first = next(row for row in rows if row.departs)
     assert first.layer == layer
@@ -52,7 +52,7 @@ def test_a_damaged_file_is_traced_to_its_layer(exported, place):
 
 def test_numbers_that_are_none_depart(exported):
     net = exported("resnet20")
-    broken, layer = hurt(net.proto, 3, lambda bias: bias * np.nan)
+    broken, layer = damaged(net.proto, 3, lambda bias: bias * np.nan)
     rows = layer_parity(settled("resnet20"), broken, net.images)
     assert next(row for row in rows if row.departs).layer == layer
     assert LayerParity("x", float("nan"), 1.0).departs
@@ -74,7 +74,7 @@ def test_a_node_that_torch_has_not_is_left_out(exported):
 def test_export_refuses_what_departs_and_says_where(exported, tmp_path):
     net = exported("resnet20")
     check_layers(settled("resnet20"), net.path, net.images)
-    broken, layer = hurt(net.proto, 5, lambda bias: bias - 0.2)
+    broken, layer = damaged(net.proto, 5, lambda bias: bias - 0.2)
     onnx.save(broken, tmp_path / "model.onnx")
     with pytest.raises(StageFailed, match=f"differs from torch.*{layer}"):
         check_layers(settled("resnet20"), tmp_path / "model.onnx", net.images)

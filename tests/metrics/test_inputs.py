@@ -32,7 +32,7 @@ RIGHT = np.array([False, True, True])
     ("confidence", "message"),
     [
         (np.array([0.2, np.nan, 0.9]), "row 1"),
-        (np.array([3.1, 0.6, -2.0]), "logits become probabilities by softmax"),
+        (np.array([3.1, 0.6, -2.0]), "apply softmax"),
         (GOOD.astype(np.float16), "float16"),
         (np.array([1, 0, 1]), "int64"),
         (np.array([]), "no predictions"),
@@ -47,7 +47,7 @@ def test_every_metric_refuses_what_is_no_confidence(name, confidence, message):
 
 @pytest.mark.parametrize("name", [name for name in PAIRS if name != "floor"])
 def test_every_metric_refuses_outcomes_that_are_not_bool_or_too_few(name):
-    with pytest.raises(ValueError, match="give bool"):
+    with pytest.raises(ValueError, match="must be bool"):
         PAIRS[name](GOOD, RIGHT.astype(np.int64))
     with pytest.raises(ValueError, match=r"must both be \[N\]"):
         PAIRS[name](GOOD, RIGHT[:2])
@@ -61,7 +61,7 @@ def test_a_float32_softmax_that_sums_a_little_above_one_is_taken_as_one():
 @pytest.mark.parametrize(
     ("probabilities", "labels", "message"),
     [
-        (np.array([[2.0, -1.0]]), [0], "logits become probabilities"),
+        (np.array([[2.0, -1.0]]), [0], "apply softmax"),
         (np.array([[0.6, 0.6]]), [0], "sums to 1.2"),
         (np.array([[0.4, 0.6]]), [2], "there are 2 classes"),
         (np.array([[0.4, 0.6]]), [0.0], "not integers"),
@@ -75,5 +75,5 @@ def test_class_probabilities_are_held_to_be_probabilities(probabilities, labels,
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
 def test_a_threshold_outside_zero_to_one_is_refused(threshold):
-    with pytest.raises(ValueError, match="lies in 0..1"):
+    with pytest.raises(ValueError, match="must lie in 0..1"):
         metrics.at_threshold(GOOD, RIGHT, threshold)

@@ -1,11 +1,11 @@
-"""Cross-layer equalisation: channels of an activation brought to like ranges, so that one scale serves all.
+"""Cross-layer equalisation: the channels of an activation get similar ranges, so that one scale fits all.
 
-A convolution's output channel is divided by a factor and the next one's weights of that channel are
-multiplied by it, which changes nothing where what stands between scales along (Nagel et al., arXiv
-1906.04721, section 4.1). There the ranges are those of both weights. Ours have a scale for each output
-channel, so what is left to gain is the activation's one scale, against the columns of the weight that reads
-it: the factor is the geometric mean of both needs, as of Xiao et al., arXiv 2211.10438, equation 4. A
-depthwise convolution has a scale for each of its channels, and takes the whole factor.
+A convolution's output channel is divided by a factor and the next convolution's weights of that channel are
+multiplied by it, which changes no result where the nodes in between are homogeneous (Nagel et al., arXiv
+1906.04721, section 4.1). In that paper the ranges are those of both weights. Here weights have a scale for
+each output channel, so only the single scale of the activation can gain, at the cost of the columns of the
+weight that reads it: the factor is the geometric mean of both, as in Xiao et al., arXiv 2211.10438, equation
+4. A depthwise convolution has a scale for each of its channels, and gets the full factor.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from calkd_edge.quantization.ranges import channel_maxima
 
 LARGEST_FACTOR = 64.0
 HEADROOM = 1.1
-"""How far below a clip's end a channel's largest value must stay: other images may have larger ones."""
+"""How far below a clip's limit a channel's largest value must stay: other images may have larger ones."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two convolutions of which the second alone reads the first.
+    """Two convolutions of which the second is the only reader of the first.
 
     Attributes:
         first: makes the value.
-        between: the activation function's output, or the first one's own.
+        between: the output of the activation function, or of the first convolution.
         second: reads it.
         limit: where the activation function clips; infinite where it does not.
     """
@@ -40,13 +40,13 @@ class Pair:
     limit: float
 
 
-def equalised(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
+def equalise_channels(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
     """A copy of a float32 model that computes the same with more even channels.
 
     Args:
         model: float32, weights stored in the graph.
-        images: uint8 [N, 3, H, W], to see how large each channel gets. Where a Clip ends, it computes the
-            same on them, and on others as far as their channels get no larger than HEADROOM times those.
+        images: uint8 [N, 3, H, W], to measure the largest value of each channel. With a Clip, the copy
+            computes the same on these images, and on others whose channels are at most HEADROOM times larger.
     """
     changed = copy_of(model)
     view = GraphView.of(changed)
@@ -63,9 +63,9 @@ def equalised(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
 
 def pairs_of(view: GraphView) -> list[Pair]:
     """Every pair of convolutions whose channels may be scaled between them."""
-    found = []
+    pairs = []
     for node in view.graph.node:
-        if node.op_type != "Conv" or not _has_own_weights(view, node):
+        if node.op_type != "Conv" or not _has_unshared_weights(view, node):
             continue
         value, limit = node.output[0], np.inf
         reader = _only_reader(view, value)
@@ -75,26 +75,26 @@ def pairs_of(view: GraphView) -> list[Pair]:
                 continue
             value, limit = reader.output[0], end
             reader = _only_reader(view, value)
-        if reader is not None and reader.op_type == "Conv" and _has_own_weights(view, reader):
-            found.append(Pair(node, value, reader, limit))
-    return found
+        if reader is not None and reader.op_type == "Conv" and _has_unshared_weights(view, reader):
+            pairs.append(Pair(node, value, reader, limit))
+    return pairs
 
 
 def _only_reader(view: GraphView, value: str) -> onnx.NodeProto | None:
-    """The one node that reads a value, as its data; None where there are more, or the graph returns it."""
+    """The only node that reads a value, as its data; None where there are more, or the graph returns it."""
     readers = view.consumers[value]
     alone = len(readers) == 1 and readers[0].input[0] == value and list(readers[0].input).count(value) == 1
     return readers[0] if alone and not view.is_output(value) else None
 
 
-def _has_own_weights(view: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether its weight and bias are stored, and no other node reads them."""
+def _has_unshared_weights(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether the weight and bias of a node are stored, and no other node reads them."""
     stored = [name for name in node.input[1:] if name]
     return all(name in view.initializers and len(view.consumers[name]) == 1 for name in stored)
 
 
 def _clipped_at(view: GraphView, node: onnx.NodeProto) -> float | None:
-    """The upper end of a Clip from 0; None of any other, which does not scale along."""
+    """The upper limit of a Clip from 0; None for any other, which is not homogeneous."""
     ends = [*node.input[1:], "", ""][:2]
     if any(name and name not in view.initializers for name in ends) or not ends[0]:
         return None
@@ -104,21 +104,21 @@ def _clipped_at(view: GraphView, node: onnx.NodeProto) -> float | None:
 
 
 def _factor(view: GraphView, pair: Pair, largest: np.ndarray) -> np.ndarray:
-    """What each channel is divided by, [C] > 0; 1 for a channel that is dead or clipped."""
+    """The divisor of each channel, [C] > 0; 1 for a channel that is always 0 or clipped."""
     alive = largest > 0
     share = np.where(alive, largest / max(float(largest.max()), 1e-30), 1.0)
     weight = np.abs(view.array(pair.second.input[1]).astype(np.float64))
     factor = share if weight.shape[1] == 1 else np.sqrt(share / _columns(weight, len(share)))
     factor = np.clip(factor, 1.0 / LARGEST_FACTOR, LARGEST_FACTOR)
     if np.isfinite(pair.limit):
-        # Divided by a factor, it is clipped at limit x factor: that must lie beyond all that was seen.
+        # Divided by a factor, it is clipped at limit x factor: that must exceed all measured values.
         factor = np.maximum(factor, HEADROOM * largest / pair.limit)
         factor = np.where(largest * HEADROOM >= pair.limit, 1.0, factor)
     return np.where(alive, factor, 1.0)
 
 
 def _columns(weight: np.ndarray, channels: int) -> np.ndarray:
-    """By input channel, its largest weight as a share of the largest of the same row, over all rows, [C]."""
+    """By input channel, the largest weight relative to the largest of its row, over all rows, [C]."""
     rows = weight.reshape(*weight.shape[:2], -1).max(2)
     rows = rows / np.maximum(rows.max(1, keepdims=True), 1e-30)
     columns = rows.reshape(channels // rows.shape[1], -1, rows.shape[1]).max(1).reshape(-1)
@@ -135,7 +135,7 @@ def _scale_first(view: GraphView, node: onnx.NodeProto, factor: np.ndarray) -> N
 def _scale_second(view: GraphView, node: onnx.NodeProto, factor: np.ndarray) -> None:
     weight = view.array(node.input[1])
     outputs, inputs = weight.shape[:2]
-    # Each group of rows reads a part of the channels of its own.
+    # Each group of rows reads a different part of the channels.
     by_group = factor.reshape(-1, 1, inputs)
     rows = np.repeat(by_group, outputs // len(by_group), 1).reshape(outputs, inputs, *[1] * (weight.ndim - 2))
     view.overwrite(node.input[1], (weight * rows).astype(np.float32))

@@ -1,7 +1,7 @@
-"""Where a classifier's file ends: which value holds its logits, and how the scores it returns come of them.
+"""The output of a classifier: which value holds its logits, and how the returned scores follow from them.
 
-Read from operators and shapes alone, never from values. A softmax is known as one node, as the log of one,
-and written out as exponentials over their sum.
+Read from operators and shapes alone, never from values. A softmax is recognised as one node, as the log of
+one, and as exponentials divided by their sum.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ Kind = Literal["logits", "softmax", "log_softmax", "probabilities"]
 
 LARGEST_BYTES = 1_900_000_000
 LEAST_PROBABILITY = 1e-30
-"""What a probability of 0 counts as where a logarithm of it is taken."""
+"""Replaces a probability of 0 where its logarithm is taken."""
 
 RETURN_PROBABILITIES = frozenset({"LinearClassifier", "TreeEnsembleClassifier", "SVMClassifier"})
 _SOFTMAX_LIKE = frozenset(
     {"Softmax", "LogSoftmax", "Exp", "ReduceLogSumExp", "Sigmoid", "If", "Loop", "Scan"}
 )
-"""Seen behind the last layer in a form that is not known, these forbid to take scores for logits."""
+"""Where these follow the last layer in an unknown form, the scores may not be logits."""
 
 
 @dataclass(frozen=True)
-class Ends:
-    """The end of a classifier.
+class ClassifierOutput:
+    """The scores that a classifier returns, and its logits.
 
     Attributes:
-        logits: the value that a softmax takes, or that is returned without one; for `probabilities`, which no
-            node of the file takes a softmax for, the scores themselves.
+        logits: the value that a softmax reads, or that is returned without one; for `probabilities`, which
+            the file computes without a softmax, the scores themselves.
         scores: the value [N, C] that is returned.
-        kind: how the scores come of the logits. `logits` are assumed where no softmax is found.
-        softmaxes: how many stand at the end; more than one flattens confidence.
+        kind: how the scores follow from the logits. Without a softmax, they are assumed to be `logits`.
+        softmaxes: how many follow the logits; more than one flattens confidence.
         classes: C.
         half: whether the logits are float16.
-        places: axes of length 1 that the logits have behind their classes.
+        trailing_axes: number of axes of length 1 after the axis of classes.
     """
 
     logits: str
@@ -53,29 +53,30 @@ class Ends:
     softmaxes: int
     classes: int
     half: bool
-    places: int
+    trailing_axes: int
 
 
-def find_ends(
+def find_output(
     model: onnx.ModelProto,
     *,
     output: str | None = None,
     scores: Literal["logits", "probabilities"] | None = None,
-) -> Ends:
-    """Where a classifier's logits and scores are.
+) -> ClassifierOutput:
+    """Find the logits and scores of a classifier.
 
     Args:
-        model: with shapes where its exporter gave them.
+        model: with the shapes that its exporter wrote.
         output: name of the output that holds the scores, for files with several.
-        scores: what that output is, where it is no softmax and the file's author knows better.
+        scores: what that output holds, where it is not a softmax and the caller knows.
 
     Raises:
-        RecipeError: no output of scores or several, an unknown number of classes, or a sigmoid for each.
+        RecipeError: there is no output of scores or several, the number of classes is unknown, or the scores
+            are a sigmoid for each class.
     """
     if model.ByteSize() > LARGEST_BYTES:
         raise RecipeError(
-            f"the file holds {model.ByteSize() / 1e9:.1f} GB; files above 2 GB are not read yet",
-            remedy="Calibrate the part behind its backbone, exported alone.",
+            f"the file holds {model.ByteSize() / 1e9:.1f} GB; files above 2 GB are not supported",
+            remedy="Export the part after its backbone alone, and calibrate that file.",
         )
     view = GraphView.of(model)
     chosen = _score_output(view, output)
@@ -103,7 +104,7 @@ def find_ends(
     elif node is not None and node.op_type == "Sigmoid":
         raise RecipeError(
             f"the output '{chosen.name}' holds a sigmoid for each class, not one softmax over them",
-            remedy="Such models answer several questions at once; calibrate classifiers with one answer.",
+            remedy="Use a classifier with a softmax: models with several labels per image are not supported.",
         )
     elif scores is None and _makes_probabilities(view, end):
         kind = "probabilities"
@@ -111,20 +112,22 @@ def find_ends(
         kind = scores
     else:
         _refuse_unknown_end(view, first, chosen.name)
-    places = _places(model, logits)
+    trailing_axes = _trailing_axes(model, logits)
     if node is not None and node.op_type in ("Softmax", "LogSoftmax"):
-        _check_axis(model, node, places)
-    return Ends(logits, first, kind, softmaxes, classes, _is_half(model, logits, chosen), places)
+        _check_axis(model, node, trailing_axes)
+    return ClassifierOutput(
+        logits, first, kind, softmaxes, classes, _is_half(model, logits, chosen), trailing_axes
+    )
 
 
-def _check_axis(model: onnx.ModelProto, node: onnx.NodeProto, places: int) -> None:
-    """Refuse a softmax over anything but classes, which stand on axis 1.
+def _check_axis(model: onnx.ModelProto, node: onnx.NodeProto, trailing_axes: int) -> None:
+    """Refuse a softmax over another axis than that of the classes, axis 1.
 
     Before opset 13 the default axis is 1, from there on the last.
     """
-    opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     axis = int(attribute(node, "axis", -1 if opset >= 13 else 1))  # type: ignore[call-overload]  # an int
-    if axis % (2 + places) != 1:
+    if axis % (2 + trailing_axes) != 1:
         raise RecipeError(
             f"the file's softmax runs over axis {axis} of its scores, not over classes (axis 1)",
             remedy="Export it with classes on axis 1, or name another output: --scores-output NAME.",
@@ -132,7 +135,7 @@ def _check_axis(model: onnx.ModelProto, node: onnx.NodeProto, places: int) -> No
 
 
 def _makes_probabilities(view: GraphView, value: str) -> bool:
-    """Whether operators of classical models return probabilities here."""
+    """Whether an operator of classical models returns this value as probabilities."""
     node = view.producer.get(value)
     if node is None:
         return False
@@ -144,32 +147,32 @@ def _makes_probabilities(view: GraphView, value: str) -> bool:
 
 
 def _refuse_unknown_end(view: GraphView, first: str, output: str) -> None:
-    """Refuse to take scores for logits when something like a softmax stands behind the last layer.
+    """Refuse to assume logits where an unknown form of softmax may follow the last layer.
 
     Raises:
-        RecipeError: naming it, with the option that settles it.
+        RecipeError: naming the operator, with the option that says what the scores are.
     """
-    waiting, seen = [first], {first}
-    while waiting:
-        node = view.producer.get(waiting.pop())
+    pending, visited = [first], {first}
+    while pending:
+        node = view.producer.get(pending.pop())
         if node is None or node.op_type in LINEAR:
             continue
         if node.op_type in _SOFTMAX_LIKE:
             raise RecipeError(
-                f"a {node.op_type} stands before the output '{output}' in a form that is not known: the "
-                "graph does not say whether it returns logits",
-                remedy="Say which: --scores probabilities or --scores logits.",
+                f"the output '{output}' is computed with a {node.op_type} in an unknown form: the graph does "
+                "not tell whether it returns logits",
+                remedy="Add --scores probabilities or --scores logits.",
             )
-        fresh = [name for name in node.input if name not in seen]
-        waiting += fresh
-        seen.update(fresh)
+        unvisited = [name for name in node.input if name not in visited]
+        pending += unvisited
+        visited.update(unvisited)
 
 
 def _is_half(model: onnx.ModelProto, value: str, output: onnx.ValueInfoProto) -> bool:
     graph = onnx.shape_inference.infer_shapes(model).graph
-    known = {one.name: one for one in (*graph.value_info, *graph.output)}
-    found = known.get(value, output).type.tensor_type.elem_type
-    return bool(found == TensorProto.FLOAT16)
+    known = {info.name: info for info in (*graph.value_info, *graph.output)}
+    element_type = known.get(value, output).type.tensor_type.elem_type
+    return bool(element_type == TensorProto.FLOAT16)
 
 
 def _score_output(view: GraphView, name: str | None) -> onnx.ValueInfoProto:
@@ -181,7 +184,7 @@ def _score_output(view: GraphView, name: str | None) -> onnx.ValueInfoProto:
             raise RecipeError(f"the model has no output '{name}'", remedy=f"Its outputs: {listed}.")
         if not _holds_scores(view, chosen):
             raise RecipeError(
-                f"the output '{name}' is no float32 or float16 [N, C]", remedy=f"Its outputs: {listed}."
+                f"the output '{name}' is not float32 or float16 [N, C]", remedy=f"Its outputs: {listed}."
             )
         return chosen
     scores = [output for output in outputs if _holds_scores(view, output)]
@@ -190,7 +193,7 @@ def _score_output(view: GraphView, name: str | None) -> onnx.ValueInfoProto:
     if len(scores) != 1:
         raise RecipeError(
             f"the model has {len(scores)} outputs of scores among {listed}; a classifier has one, [N, C]",
-            remedy="Say which (calibrate --scores-output NAME), or export that branch alone.",
+            remedy="Name the output of scores (calibrate --scores-output NAME), or export that branch alone.",
         )
     return scores[0]
 
@@ -200,14 +203,14 @@ def _holds_scores(view: GraphView, output: onnx.ValueInfoProto) -> bool:
     if node is not None and node.op_type == "ZipMap":
         return True
     shape = output.type.tensor_type.shape.dim
-    # [N, C], also with axes of one place behind, as convolutional heads return.
+    # [N, C], also with trailing axes of length 1, as convolutional heads return.
     flat = len(shape) >= 2 and all(dim.dim_value == 1 for dim in shape[2:])
     return output.type.tensor_type.elem_type in FLOATS and flat
 
 
-def _places(model: onnx.ModelProto, value: str) -> int:
+def _trailing_axes(model: onnx.ModelProto, value: str) -> int:
     graph = onnx.shape_inference.infer_shapes(model).graph
-    known = {one.name: one for one in (*graph.value_info, *graph.output)}
+    known = {info.name: info for info in (*graph.value_info, *graph.output)}
     shape = known[value].type.tensor_type.shape.dim if value in known else []
     return max(0, len(shape) - 2)
 
@@ -229,11 +232,12 @@ def _classes(model: onnx.ModelProto, output: onnx.ValueInfoProto) -> int:
         count = shape[1].dim_value if len(shape) > 1 else 0
     if not count:
         inferred = onnx.shape_inference.infer_shapes(model)
-        found = next((one for one in inferred.graph.output if one.name == output.name), None)
-        dims = found.type.tensor_type.shape.dim if found is not None else []
+        info = next((info for info in inferred.graph.output if info.name == output.name), None)
+        dims = info.type.tensor_type.shape.dim if info is not None else []
         count = dims[1].dim_value if len(dims) > 1 else 0
     if not count:
         raise RecipeError(
-            "the model does not say how many classes it has", remedy="Export it with a fixed C."
+            "the model does not declare its number of classes",
+            remedy="Export it with a fixed number of classes.",
         )
     return int(count)

@@ -1,8 +1,8 @@
-"""What NVIDIA's own compiler makes of a file, without a GPU: TensorRT for RTX, the extra [trt-check].
+"""Compilation of a file by NVIDIA's compiler, without a GPU: TensorRT for RTX, the extra [trt-check].
 
-It parses and compiles for a graphics card (SM80 to SM121), never for a Jetson: its verdict is that of the
-same family of parser and of a strongly typed builder, and its kernels' types show what would silently run in
-float. It says nothing about speed, and its plan is thrown away.
+It parses and compiles for a graphics card (SM80 to SM121), never for a Jetson. The parser is of the same
+family, the builder is strongly typed, and the types of the kernels show what would silently run in float. It
+says nothing about speed; its plan is discarded.
 
 Source: the verbose log of a build lists every kernel under "Layers:" with the types of its inputs.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from calkd_edge.agent import engine
 from calkd_edge.agent.problem import AgentProblem
@@ -20,31 +20,34 @@ from calkd_edge.errors import EnvironmentProblem, RecipeError
 from calkd_edge.records import Compilation
 
 CAPABILITIES = ("SM80", "SM86", "SM89", "SM120", "SM121")
-"""SM86 is the nearest relative of Orin (SM87), which the compiler does not know."""
+"""SM86 is the closest to Orin (SM87), which the compiler does not support."""
 
 MOST_IMAGES = 32
 _WEIGHTED = ("correlation", "gemm", "fc", "conv", "runtime_fusion")
-"""Kinds of kernels with weights; the last is a convolution with what stands behind it."""
+"""Kinds of kernels with weights; the last is a convolution fused with the nodes after it."""
 
 
-def compiled(path: Path, capability: str = "SM86") -> Compilation:
+def compile_file(path: Path, capability: str = "SM86") -> Compilation:
     """Parse and compile a file for one compute capability.
 
     Raises:
         EnvironmentProblem: the extra is not installed.
-        RecipeError: no such capability.
+        RecipeError: the compiler does not support the capability.
     """
     if capability not in CAPABILITIES:
-        raise RecipeError(f"--compile {capability}: not known", remedy=f"Valid: {', '.join(CAPABILITIES)}.")
+        raise RecipeError(
+            f"the compute capability {capability} is not supported",
+            remedy=f"Valid capabilities: {', '.join(CAPABILITIES)}.",
+        )
     trt = _compiler()
-    logger, heard = engine.logger_of(trt)
+    logger, log = engine.logger_of(trt)
     errors: tuple[str, ...] = ()
     try:
         options = engine.options_of({"capability": capability, "max_images": MOST_IMAGES})
-        engine.plan_of(trt, logger, heard, str(path), options)
+        engine.plan_of(trt, logger, log, str(path), options)
     except AgentProblem as refused:
         errors = (refused.message,)
-    lines = [line for _, message in heard if "LayerType:" in message for line in message.splitlines()]
+    lines = [line for _, message in log if "LayerType:" in message for line in message.splitlines()]
     kernels = [] if errors else [line for line in lines if line.startswith("Name:")]
     return Compilation(
         compiler=f"TensorRT for RTX {trt.__version__}",
@@ -55,7 +58,7 @@ def compiled(path: Path, capability: str = "SM86") -> Compilation:
     )
 
 
-def _compiler() -> Any:
+def _compiler() -> ModuleType:
     try:
         import tensorrt_rtx  # noqa: PLC0415  # an optional extra of 95 MB
     except ImportError as missing:
@@ -63,7 +66,8 @@ def _compiler() -> Any:
             f"TensorRT for RTX cannot be imported: {missing}",
             remedy="pip install 'calkd-edge[trt-check]' (NVIDIA's licence; x86-64 and arm64 Linux)",
         ) from missing
-    return tensorrt_rtx
+    compiler: ModuleType = tensorrt_rtx
+    return compiler
 
 
 def _weighted(kernels: Sequence[str]) -> dict[str, int]:
