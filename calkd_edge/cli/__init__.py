@@ -1,4 +1,4 @@
-"""What a person types: a file for each command that is more than a few lines, and what it shows.
+"""The command line: one file for each command of more than a few lines, and what it shows.
 
 In scope: options, progress, tables. Out of scope: logic that a script would need.
 """

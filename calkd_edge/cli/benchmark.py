@@ -1,4 +1,4 @@
-"""calkd-edge benchmark: how fast files run on a device, and whether int8 is worth it there."""
+"""calkd-edge benchmark: time files on a device, and say whether int8 is worth it there."""
 
 from __future__ import annotations
 
@@ -7,40 +7,103 @@ from typing import Annotated
 
 import typer
 
+from calkd_edge.cli.options import (
+    DEFAULT_STORE,
+    IMAGES,
+    MEASUREMENT,
+    OUTPUT,
+    DeviceOption,
+    JsonOption,
+    ProfileOption,
+    StoreToReadOption,
+    ThreadsOption,
+)
+
+LOAD = "Load"
+
+ModelArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="A run's folder, a bundle.zip or an ONNX file; the newest run in ./runs by default.",
+    ),
+]
+PrecisionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="Time only this precision of a run, such as int8. Repeatable.",
+        rich_help_panel=MEASUREMENT,
+    ),
+]
+BaselineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        metavar="FILE",
+        help="An earlier benchmark.json to compare with.",
+        rich_help_panel=MEASUREMENT,
+    ),
+]
+RateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        metavar="HZ",
+        help="Start one inference at each tick of a clock: --rate 30 for a camera.",
+        rich_help_panel=LOAD,
+    ),
+]
+SoakOption = Annotated[
+    str | None,
+    typer.Option(
+        "--soak",
+        metavar="TIME",
+        help="One long run, such as 10m; compares its first minute with its last.",
+        rich_help_panel=LOAD,
+    ),
+]
+ImagesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        metavar="PATH",
+        help="An .npy file or a folder of images; the run's test images by default.",
+        rich_help_panel=IMAGES,
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Folder for benchmark.json; runs/benchmark-DEVICE by default.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+CleanOption = Annotated[bool, typer.Option("--clean", help="Empty the device's cache afterwards.")]
+
 
 def benchmark(
-    model: Annotated[
-        Path | None,
-        typer.Argument(help="A run's folder, its bundle.zip or an ONNX file; the newest run in ./runs."),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="NAME[:RUNTIME].")] = "local",
-    profile: Annotated[
-        str, typer.Option("--profile", help="quick; standard: 3 processes of 60 s; certify: of 600 s.")
-    ] = "quick",
-    rate: Annotated[
-        float | None, typer.Option("--rate", help="Begin one inference at each tick, so many a second.")
-    ] = None,
-    soak: Annotated[
-        str | None, typer.Option("--soak", help="One long run, such as 10m: its first minute and its last.")
-    ] = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Of the runtime.")] = 1,
-    precision: Annotated[
-        list[str] | None, typer.Option("--precision", help="Only this; may be repeated.")
-    ] = None,
-    baseline: Annotated[
-        Path | None, typer.Option("--baseline", help="An earlier benchmark.json to compare with.")
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option("--images", help="An .npy file or a folder; else the run's own.")
-    ] = None,
-    store: Annotated[
-        Path, typer.Option("--store", help="Published stages: where the run has its images from.")
-    ] = Path(".calkd"),
-    out: Annotated[Path | None, typer.Option("--out", help="Default: runs/benchmark-DEVICE.")] = None,
-    clean: Annotated[bool, typer.Option("--clean", help="Empty the device's cache afterwards.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    model: ModelArgument = None,
+    device: DeviceOption = "local",
+    profile: ProfileOption = "quick",
+    precision: PrecisionOption = None,
+    threads: ThreadsOption = 1,
+    baseline: BaselineOption = None,
+    rate: RateOption = None,
+    soak: SoakOption = None,
+    images: ImagesOption = None,
+    store: StoreToReadOption = DEFAULT_STORE,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    clean: CleanOption = False,
 ) -> None:
-    """Time every precision of a run on a device, side by side; say whether int8 is worth it there."""
+    """Time model files on a device, and compare precisions.
+
+    Says for each precision whether it is worth it there: what it gains in time and loses in accuracy.
+    """
     from calkd_edge.benchmarking.benchmark import benchmark as benchmark_files
     from calkd_edge.benchmarking.options import folder_of
     from calkd_edge.benchmarking.sources import newest_run

@@ -1,4 +1,4 @@
-"""What calkd-edge benchmark shows: a line for each file, the verdicts, what to be careful of.
+"""The screen of calkd-edge benchmark: a row for each file, the verdicts, the warnings.
 
 In scope: drawing a benchmark. Out of scope: timing, judging.
 """
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from calkd_edge.cli.console import screen
 from calkd_edge.cli.run_screen import result_console
-from calkd_edge.records import Benchmark, Percentile, TimedFile
+from calkd_edge.records import Benchmark, Paced, Percentile, Soak, TimedFile
 from calkd_edge.release.report import numbers
 
 STYLES = {
@@ -27,61 +27,62 @@ STYLES = {
     "emulated": "cyan",
 }
 COLUMNS = ("precision", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "load ms", "first ms", "memory", "size")
-ANSWERS = ("top-1 %", "ECE %")
-"""Where a run's report says them."""
+ACCURACY = ("top-1 %", "ECE %")
+"""Further columns, where a run's report has these figures."""
 
 
 class Watcher:
-    """Shows processes as they run: a bar on a terminal, a line for each elsewhere."""
+    """Shows processes as they run: as a bar on a terminal, as a line for each elsewhere."""
 
     def __init__(self) -> None:
         self.console = screen()
         self.bar: Progress | None = None
 
-    def began(self, what: str, number: int, whole: int) -> Callable[[int, int], None]:
-        """A process begins; what is given back takes its progress."""
+    def began(self, what: str, number: int, total: int) -> Callable[[int, int], None]:
+        """Show the start of a process; the returned callable takes its progress."""
         self.stop()
         if not self.console.is_terminal:
-            self.console.print(f"  [dim]{number:>3}/{whole}[/dim] {escape(what)}", highlight=False)
-            return lambda done, total: None
-        shown = (TextColumn("  [bold]{task.description}"), BarColumn(bar_width=28))
+            self.console.print(f"  [dim]{number:>3}/{total}[/dim] {escape(what)}", highlight=False)
+            return lambda done, steps: None
+        columns = (TextColumn("  [bold]{task.description}"), BarColumn(bar_width=28))
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         # Drawn seldom: on `local` it runs beside what is timed.
-        bar = Progress(*shown, *times, console=self.console, transient=True, refresh_per_second=1)
-        task: TaskID = bar.add_task(f"{number}/{whole} {what}", total=None)
+        bar = Progress(*columns, *times, console=self.console, transient=True, refresh_per_second=1)
+        task: TaskID = bar.add_task(f"{number}/{total} {what}", total=None)
         bar.start()
         self.bar = bar
-        return lambda done, total: bar.update(task, completed=done, total=total or None)
+        return lambda done, steps: bar.update(task, completed=done, total=steps or None)
 
     def stop(self) -> None:
-        """Take a running bar away."""
+        """Remove a running bar."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
 
 
-def show(found: Benchmark, console: Console | None = None) -> None:
-    """Print a benchmark: on standard output where no other console is given."""
+def show(result: Benchmark, console: Console | None = None) -> None:
+    """Print a benchmark, on standard output by default."""
     console = console or result_console()
     console.print()
-    for line in _head(found):
+    for line in _head(result):
         console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
     console.print()
-    console.print(_table(found))
+    console.print(_table(result))
     console.print()
-    for line in _behind(found):
+    for line in _details(result):
         console.print(f"  · {escape(line)}", highlight=False, soft_wrap=True)
-    for one in found.warnings:
-        console.print(f"  [yellow]warning[/yellow]  {escape(one)}", highlight=False, soft_wrap=True)
-    for verdict in found.worth:
-        _say(console, f"{verdict.precision} worth it?", verdict.worth, verdict.reason)
-    for against in found.against:
-        _say(console, f"{against.precision} against the baseline:", against.verdict, against.reason)
-    if found.recommended is not None:
-        console.print(f"\n  take [bold]{escape(found.recommended)}[/bold] on {escape(found.device)}")
+    for warning in result.warnings:
+        console.print(f"  [yellow]warning[/yellow]  {escape(warning)}", highlight=False, soft_wrap=True)
+    for verdict in result.worth:
+        _print_verdict(console, f"{verdict.precision} worth it?", verdict.worth, verdict.reason)
+    for change in result.against:
+        head = f"{change.precision} against the baseline:"
+        _print_verdict(console, head, change.verdict, change.reason)
+    if result.recommended is not None:
+        console.print(f"\n  take [bold]{escape(result.recommended)}[/bold] on {escape(result.device)}")
 
 
-def _say(console: Console, head: str, verdict: str, reason: str) -> None:
+def _print_verdict(console: Console, head: str, verdict: str, reason: str) -> None:
     style = STYLES[verdict]
     word = verdict.upper() if verdict == "inconclusive" else verdict
     console.print(
@@ -89,83 +90,96 @@ def _say(console: Console, head: str, verdict: str, reason: str) -> None:
     )
 
 
-def _head(found: Benchmark) -> Iterable[str]:
-    facts = found.facts
+def _head(result: Benchmark) -> Iterable[str]:
+    """Device, runtime and method."""
+    facts = result.facts
     mode = f", power mode {facts.power_mode}" if facts.power_mode else ""
-    yield f"{found.device}: {facts.board}, {facts.cpu}{mode}{', emulated' if facts.emulated else ''}"
-    threads = "" if found.threads is None else f", threads {found.threads}"
-    how = (
-        "back to back" if found.rate_hz is None else f"at each tick of {found.rate_hz:g} Hz, counted from it"
-    )
-    long = "" if found.soak_s is None else f" for {numbers.seconds(found.soak_s)}"
-    yield f"{found.runtime} {found.runtime_version}{threads}; one image at a time, {how}{long}"
-    fresh = "1 fresh process" if found.processes == 1 else f"{found.processes} fresh processes"
-    yield f"from host memory to host memory, {fresh} a file ({found.profile}), {found.images}"
+    yield f"{result.device}: {facts.board}, {facts.cpu}{mode}{', emulated' if facts.emulated else ''}"
+    threads = "" if result.threads is None else f", threads {result.threads}"
+    schedule = "back to back"
+    if result.rate_hz is not None:
+        schedule = f"at each tick of {result.rate_hz:g} Hz, timed from the tick"
+    duration = "" if result.soak_s is None else f" for {numbers.seconds(result.soak_s)}"
+    yield f"{result.runtime} {result.runtime_version}{threads}; one image at a time, {schedule}{duration}"
+    fresh = "1 fresh process" if result.processes == 1 else f"{result.processes} fresh processes"
+    yield f"from host memory to host memory, {fresh} a file ({result.profile}), {result.images}"
 
 
-def _table(found: Benchmark) -> Table:
+def _table(result: Benchmark) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    energy = any(one.energy is not None for one in found.files)
-    scored = any(one.top1 is not None for one in found.files)
-    for name in (*COLUMNS, *(("mJ",) if energy else ()), *(ANSWERS if scored else ())):
+    energy = any(file.energy is not None for file in result.files)
+    scored = any(file.top1 is not None for file in result.files)
+    for name in (*COLUMNS, *(("mJ",) if energy else ()), *(ACCURACY if scored else ())):
         table.add_column(name, overflow="fold", no_wrap=name == "precision")
-    for one in found.files:
-        more = (*((_millijoules(one),) if energy else ()), *(_answers(one) if scored else ()))
-        table.add_row(escape(one.precision), *_times(one), _memory(one), numbers.size(one.size_bytes), *more)
+    for file in result.files:
+        more = (*((_millijoules(file),) if energy else ()), *(_accuracy(file) if scored else ()))
+        size = numbers.size(file.size_bytes)
+        table.add_row(escape(file.precision), *_times(file), _memory(file), size, *more)
     return table
 
 
-def _times(one: TimedFile) -> list[str]:
-    if one.latency_ms is None:
+def _times(file: TimedFile) -> list[str]:
+    latency = file.latency_ms
+    if latency is None:
         return ["[cyan]emulated[/cyan]", *[numbers.MISSING] * 5]
-    told = one.latency_ms
-    cells = [_cell(each) for each in (told.p50, told.p90, told.p95)]
-    tail = numbers.MISSING if one.p99 is None or one.p99.value is None else _cell(one.p99)
-    opened = [numbers.milliseconds(each).removesuffix(" ms") for each in (told.load_ms, told.first_ms)]
-    return [*cells, tail, *opened]
+    percentiles = [_cell(percentile) for percentile in (latency.p50, latency.p90, latency.p95)]
+    tail = numbers.MISSING if file.p99 is None or file.p99.value is None else _cell(file.p99)
+    starts = [
+        numbers.milliseconds(value).removesuffix(" ms") for value in (latency.load_ms, latency.first_ms)
+    ]
+    return [*percentiles, tail, *starts]
 
 
-def _cell(each: Percentile) -> str:
-    return escape(numbers.percentile(each).replace(" ms", ""))
+def _cell(percentile: Percentile) -> str:
+    return escape(numbers.percentile(percentile).replace(" ms", ""))
 
 
-def _memory(one: TimedFile) -> str:
-    return numbers.MISSING if one.peak_memory_bytes is None else numbers.size(one.peak_memory_bytes)
+def _memory(file: TimedFile) -> str:
+    return numbers.MISSING if file.peak_memory_bytes is None else numbers.size(file.peak_memory_bytes)
 
 
-def _answers(one: TimedFile) -> tuple[str, str]:
-    """Accuracy and confidence, as the run measured them."""
-    told = (one.top1, one.ece)
-    values = [numbers.percent(each.value if each else None).removesuffix(" %") for each in told]
-    return values[0], values[1]
+def _accuracy(file: TimedFile) -> tuple[str, str]:
+    """Top-1 and ECE, as the run measured them."""
+    top1, ece = (
+        numbers.percent(estimate.value if estimate else None).removesuffix(" %")
+        for estimate in (file.top1, file.ece)
+    )
+    return top1, ece
 
 
-def _millijoules(one: TimedFile) -> str:
-    used = one.energy
+def _millijoules(file: TimedFile) -> str:
+    used = file.energy
     if used is None or used.joules_per_inference is None:
         return numbers.MISSING
     net = used.net_joules_per_inference
     return f"{1000 * (used.joules_per_inference if net is None else net):.3g}"
 
 
-def _behind(found: Benchmark) -> Iterable[str]:
-    """Sentences behind the table: device time, schedules, soaks, energy."""
-    for one in found.files:
-        if one.infer_ms is not None:
-            p50, p95 = (numbers.percentile(each) for each in (one.infer_ms.p50, one.infer_ms.p95))
-            yield f"{one.precision}: on the device itself, without copies (infer): p50 {p50}, p95 {p95}"
-        if one.paced is not None:
-            kept = f"held {one.paced.held_hz:.2f} Hz, {one.paced.missed} of {one.paced.ticks} ticks missed"
-            late = f"95 % began within {one.paced.late_p95_ms:.2f} ms of their tick"
-            yield f"{one.precision}: {kept}; {late}, the latest {one.paced.late_max_ms:.2f} ms behind it"
-        if one.soak is not None:
-            first, last = (numbers.percentile(each) for each in (one.soak.first, one.soak.last))
-            ends = f"p50 {first} at first, {last} at last"
-            ratio = one.soak.ratio
-            change = f"{ratio.value:.3f} of it, between {ratio.low:.3f} and {ratio.high:.3f}"
-            heat = "" if one.soak.hottest_c is None else f"; at most {one.soak.hottest_c:.0f} °C"
-            yield f"{one.precision}: windows of {numbers.seconds(one.soak.window_s)}: {ends} ({change}){heat}"
-        if one.energy is not None:
-            used = one.energy
+def _details(result: Benchmark) -> Iterable[str]:
+    """Sentences below the table: device time, schedules, soaks, energy."""
+    for file in result.files:
+        if file.infer_ms is not None:
+            p50, p95 = (numbers.percentile(value) for value in (file.infer_ms.p50, file.infer_ms.p95))
+            yield f"{file.precision}: on the device itself, without copies (infer): p50 {p50}, p95 {p95}"
+        if file.paced is not None:
+            yield f"{file.precision}: {_schedule(file.paced)}"
+        if file.soak is not None:
+            yield f"{file.precision}: {_soak(file.soak)}"
+        if file.energy is not None:
+            used = file.energy
             idle = "idle not known" if used.idle_w is None else f"{used.idle_w:.2f} W of them idle"
-            yield f"{one.precision}: {used.mean_w:.2f} W on {', '.join(used.rails)} ({used.scope}), {idle}"
+            yield f"{file.precision}: {used.mean_w:.2f} W on {', '.join(used.rails)} ({used.scope}), {idle}"
+
+
+def _schedule(paced: Paced) -> str:
+    held = f"held {paced.held_hz:.2f} Hz, {paced.missed} of {paced.ticks} ticks missed"
+    late = f"95 % started within {paced.late_p95_ms:.2f} ms of their tick"
+    return f"{held}; {late}, the latest {paced.late_max_ms:.2f} ms after it"
+
+
+def _soak(soak: Soak) -> str:
+    first, last = numbers.percentile(soak.first), numbers.percentile(soak.last)
+    change = f"ratio {soak.ratio.value:.3f}, between {soak.ratio.low:.3f} and {soak.ratio.high:.3f}"
+    heat = "" if soak.hottest_c is None else f"; at most {soak.hottest_c:.0f} °C"
+    window = numbers.seconds(soak.window_s)
+    return f"windows of {window}: p50 {first} at first, {last} at last ({change}){heat}"

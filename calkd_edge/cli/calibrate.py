@@ -7,47 +7,121 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calkd_edge.cli.options import (
+    METHOD,
+    MODEL_FILE,
+    OUTPUT,
+    ImagesOption,
+    JsonOption,
+    LayoutOption,
+    MeanOption,
+    MethodOption,
+    RootOption,
+    SeedOption,
+    StdOption,
+    ThreadsOption,
+    choice,
+)
+
 if TYPE_CHECKING:
     from calkd_edge.records import Repair
 
+INPUTS = "What is calibrated"
+
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", metavar="FILE", help="An ONNX classifier.", rich_help_panel=INPUTS),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="A folder of class folders, a data set's name, or an .npz of inputs and labels.",
+        rich_help_panel=INPUTS,
+    ),
+]
+PredictionsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--predictions",
+        metavar="FILE",
+        help="Saved logits and labels, .npz or .csv, instead of --model and --data.",
+        rich_help_panel=INPUTS,
+    ),
+]
+SettingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting of the method. Repeatable.",
+        rich_help_panel=METHOD,
+    ),
+]
+ThresholdOption = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--threshold",
+        metavar="P",
+        help="A confidence threshold to report on: --threshold 0.8. Repeatable.",
+        rich_help_panel=METHOD,
+    ),
+]
+ScoresOutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scores-output",
+        metavar="NAME",
+        help="The output that holds the scores, where the file has several.",
+        rich_help_panel=MODEL_FILE,
+    ),
+]
+ScoresOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scores",
+        metavar="KIND",
+        help="What that output holds: logits or probabilities.",
+        rich_help_panel=MODEL_FILE,
+        callback=choice("--scores", lambda: ("logits", "probabilities")),
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        metavar="FILE",
+        help="Write the calibrated ONNX file there, and a report beside it.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
 
 def calibrate(
-    predictions: Annotated[
-        Path | None,
-        typer.Option("--predictions", help="Saved logits and labels, .npz or .csv, instead of a model."),
-    ] = None,
-    model: Annotated[Path | None, typer.Option("--model", help="An ONNX classifier.")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option("--data", help="A folder of class folders, a data set, or an .npz of inputs, labels."),
-    ] = None,
-    method: Annotated[str, typer.Option("--method", help="See: calkd-edge list calibrators")] = "temperature",
-    setting: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the method.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Write the calibrated file, and a report beside it.")
-    ] = None,
-    root: Annotated[Path | None, typer.Option("--root", help="Where a named data set lies.")] = None,
-    images: Annotated[int | None, typer.Option("--images", min=2, help="Use at most this many.")] = None,
-    threshold: Annotated[
-        list[float] | None, typer.Option("--threshold", help="On confidence; may be repeated.")
-    ] = None,
-    layout: Annotated[str | None, typer.Option("--layout", help="nchw or nhwc, for a foreign file.")] = None,
-    mean: Annotated[str | None, typer.Option("--mean", help="R,G,B in 0..1, for a float input.")] = None,
-    std: Annotated[str | None, typer.Option("--std", help="R,G,B in 0..1, for a float input.")] = None,
-    scores_output: Annotated[
-        str | None, typer.Option("--scores-output", help="Which output holds the scores.")
-    ] = None,
-    scores: Annotated[
-        str | None, typer.Option("--scores", help="logits or probabilities, where no softmax is found.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 17,
-    threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    model: ModelOption = None,
+    data: DataOption = None,
+    predictions: PredictionsOption = None,
+    method: MethodOption = "temperature",
+    setting: SettingOption = None,
+    threshold: ThresholdOption = None,
+    root: RootOption = None,
+    images: ImagesOption = None,
+    seed: SeedOption = 17,
+    threads: ThreadsOption = 1,
+    layout: LayoutOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    scores_output: ScoresOutputOption = None,
+    scores: ScoresOption = None,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Measure confidence before and after calibration; with --output, write the calibrated file.
+    """Measure or repair the confidence of an ONNX classifier.
 
-    Each image is judged by a map that was fitted to other images (5 folds); the file gets the map fitted to
-    all.
+    Prints confidence before and after calibration; --output writes the calibrated file. Each image is
+    judged by a map that was fitted to other images (5 folds); the file gets the map fitted to all images.
     """
     from calkd_edge.external_models.calibrate import THRESHOLDS, report_location
     from calkd_edge.external_models.calibrate import calibrate as calibrate_model

@@ -1,4 +1,4 @@
-"""calkd-edge compress: run a recipe whole."""
+"""calkd-edge compress: run a complete recipe."""
 
 from __future__ import annotations
 
@@ -9,49 +9,169 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calkd_edge.cli.console import log_to, say, screen
-from calkd_edge.cli.store import StoreOption
+from calkd_edge.cli.options import (
+    DEFAULT_STORE,
+    OUTPUT,
+    RECIPE,
+    JsonOption,
+    OverrideOption,
+    PluginOption,
+    StoreOption,
+    choice,
+    complete_recipe,
+    store_to_read,
+)
+from calkd_edge.errors import RecipeError
 
 if TYPE_CHECKING:
     from calkd_edge.pipeline.run import Release, Run
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-PluginOption = Annotated[
-    list[str] | None, typer.Option("--plugin", help="Module of one's own that registers names.")
+DEVICES = "Devices"
+RUN = "How it runs"
+
+
+def _accelerators() -> tuple[str, ...]:
+    from calkd_edge.pipeline.options import ACCELERATORS
+
+    return ACCELERATORS
+
+
+RecipeArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe file, or the name of a packaged recipe (calkd-edge list recipes).",
+        autocompletion=complete_recipe,
+    ),
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="RECIPE",
+        help="The same as the argument RECIPE.",
+        autocompletion=complete_recipe,
+        rich_help_panel=RECIPE,
+    ),
+]
+AddedDeviceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="NAME[:RUNTIME]",
+        help="Add a device to measure on: a name of your inventory, or user@host. Repeatable.",
+        rich_help_panel=DEVICES,
+    ),
+]
+SkipDeviceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--skip-device",
+        metavar="NAME",
+        help="Leave a device out; its gates are unmeasured. Repeatable.",
+        rich_help_panel=DEVICES,
+    ),
+]
+ReuseOption = Annotated[
+    bool,
+    typer.Option(
+        "--reuse-measurements",
+        help="Keep latencies that are older than the recipe allows.",
+        rich_help_panel=DEVICES,
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.", rich_help_panel=RUN)]
+SmokeOption = Annotated[
+    bool,
+    typer.Option("--smoke", help="Run the same plan with tiny numbers.", rich_help_panel=RUN),
+]
+FreshOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fresh",
+        metavar="STAGE",
+        help="Run this stage again, with all that depend on it. Repeatable.",
+        rich_help_panel=RUN,
+    ),
+]
+AcceleratorOption = Annotated[
+    str,
+    typer.Option(
+        "--accelerator",
+        metavar="NAME",
+        help="Where training runs: auto, cpu or cuda.",
+        rich_help_panel=RUN,
+        callback=choice("--accelerator", _accelerators),
+    ),
+]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        min=1,
+        metavar="N",
+        help="Processes for training, under torchrun.",
+        rich_help_panel=RUN,
+    ),
+]
+ParityOption = Annotated[
+    bool,
+    typer.Option(
+        "--debug-parity",
+        help="Compare exported files with torch layer by layer.",
+        rich_help_panel=RUN,
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Folder for report, models and bundle; runs/NAME by default.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+UndecidedOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-undecided",
+        help="Write a bundle for an undecided release too.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 
 
 def compress(
-    recipe: Annotated[str, typer.Option("--recipe", help="A recipe file, or the name of a packaged one.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Default: runs/<recipe's name>.")] = None,
-    store: StoreOption = Path(".calkd"),
-    device: Annotated[list[str] | None, typer.Option("--device", help="Add NAME or NAME:RUNTIME.")] = None,
-    skip_device: Annotated[
-        list[str] | None,
-        typer.Option("--skip-device", help="Leave a device out; its gates are unmeasured."),
-    ] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="Override a.b=c.")] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="The same plan with tiny numbers.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
-    fresh: Annotated[list[str] | None, typer.Option("--fresh", help="Make this stage anew.")] = None,
-    processes: Annotated[int, typer.Option("--processes", min=1, help="For training, under torchrun.")] = 1,
-    accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu or cuda.")] = "auto",
-    allow_undecided: Annotated[
-        bool, typer.Option("--allow-undecided", help="Bundle it all the same.")
-    ] = False,
-    reuse_measurements: Annotated[
-        bool, typer.Option("--reuse-measurements", help="Keep latencies older than the recipe allows.")
-    ] = False,
-    debug_parity: Annotated[
-        bool, typer.Option("--debug-parity", help="Hold exported files against torch layer by layer.")
-    ] = False,
+    recipe_argument: RecipeArgument = None,
+    recipe_option: RecipeOption = None,
+    overrides: OverrideOption = None,
     plugin: PluginOption = None,
+    device: AddedDeviceOption = None,
+    skip_device: SkipDeviceOption = None,
+    reuse_measurements: ReuseOption = False,
+    dry_run: DryRunOption = False,
+    smoke: SmokeOption = False,
+    fresh: FreshOption = None,
+    accelerator: AcceleratorOption = "auto",
+    processes: ProcessesOption = 1,
+    debug_parity: ParityOption = False,
+    out: OutOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    allow_undecided: UndecidedOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a recipe: teacher, calibration, student, export, int8, scores, gates, report, bundle."""
+    """Run a recipe: train, distil, export, measure, judge.
+
+    The teacher is trained and calibrated, the student learns from it; its files are exported, quantized,
+    calibrated, scored and timed; gates judge them. A run that is cut continues when it is started again.
+    Exits with 0 if every gate passed, 3 if one failed, 4 if one is undecided, 5 if a device failed.
+    """
     from calkd_edge.pipeline.run import prepare_run
 
+    if dry_run:
+        store_to_read(store)
     run = prepare_run(
-        recipe,
+        _recipe(recipe_argument, recipe_option),
         out=None if out is None else out.resolve(),
         store=store,
         devices=device or (),
@@ -71,7 +191,28 @@ def compress(
         _show_plan(run, as_json=as_json)
         return
     log_to(run.options.out / "log.txt")
-    _finish(_run(run), as_json=as_json)
+    _show_release(_run(run), as_json=as_json)
+
+
+def _recipe(argument: str | None, option: str | None) -> str:
+    """The recipe, which is named once: as the argument or with --recipe.
+
+    Raises:
+        RecipeError: it is named twice, or not at all.
+    """
+    names = [name for name in (argument, option) if name is not None]
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise RecipeError(
+            f"two recipes are named: {argument}, and --recipe {option}",
+            remedy=f"Name one: calkd-edge compress {argument}",
+        )
+    raise RecipeError(
+        "no recipe is named",
+        remedy="Name a file or a packaged one: calkd-edge compress quickstart (or --recipe quickstart). "
+        "List them with: calkd-edge list recipes",
+    )
 
 
 def _run(run: Run) -> Release:
@@ -80,12 +221,12 @@ def _run(run: Run) -> Release:
 
     watcher = TerminalWatcher(screen())
     try:
-        return run_plan(run, watcher=watcher, on_message=_tell, on_plan=watcher.planned)
+        return run_plan(run, watcher=watcher, on_message=_show_message, on_plan=watcher.planned)
     finally:
         watcher.stop()
 
 
-def _tell(sentence: str) -> None:
+def _show_message(sentence: str) -> None:
     logging.getLogger("calkd_edge").info(sentence)
     style = "yellow" if sentence.startswith("WARNING") else "dim"
     say(f"  [{style}]{{}}[/{style}]", sentence)
@@ -99,7 +240,7 @@ def _show_plan(run: Run, *, as_json: bool) -> None:
 
     plan, _ = make_plan(run)
     for sentence in notices(plan.checked, run.options):
-        _tell(sentence)
+        _show_message(sentence)
     reused: set[str] = set()
     if run.options.store.is_dir():
         store = Store(run.options.store)
@@ -110,8 +251,8 @@ def _show_plan(run: Run, *, as_json: bool) -> None:
         show_plan(plan, reused)
 
 
-def _finish(release: Release, *, as_json: bool) -> None:
-    """Show what came of it, and raise what the exit code asks for."""
+def _show_release(release: Release, *, as_json: bool) -> None:
+    """Print the report and its files; raise the problem that sets the exit code."""
     from calkd_edge.cli.run_screen import show_report
     from calkd_edge.release.report.report import render_json
 
@@ -123,6 +264,5 @@ def _finish(release: Release, *, as_json: bool) -> None:
         say("  {}", release.folder / name)
     if release.bundle is not None:
         say("  {}", release.bundle)
-    problem = release.problem
-    if problem is not None:
-        raise problem
+    if release.problem is not None:
+        raise release.problem

@@ -1,6 +1,6 @@
-"""What people read beside results: sentences on standard error, and the run's log.
+"""What people read beside results: messages on standard error, and the run's log.
 
-In scope: saying, complaining, logging to a file. Out of scope: results, which go to standard output.
+In scope: messages, errors, the log file. Out of scope: results, which go to standard output.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 @cache
 def screen() -> Console:
-    """Standard error as a terminal; rich is loaded only when something is to be said."""
+    """Standard error as a console; rich is imported with the first message."""
     from rich.console import Console
 
     return Console(stderr=True)
 
 
 def say(text: str, *values: object) -> None:
-    """Print marked-up text with {} for values, which are taken as they are."""
+    """Print marked-up text with {} for values, which are printed as they are."""
     from rich.markup import escape
 
-    shown = text.format(*(escape(str(value)) for value in values))
-    screen().print(shown, highlight=False, soft_wrap=True)
+    message = text.format(*(escape(str(value)) for value in values))
+    screen().print(message, highlight=False, soft_wrap=True)
 
 
-def complain(message: str, remedy: str) -> None:
-    """Say what went wrong and what to do about it."""
-    say("[bold red]error[/bold red]  {}", message)
-    say("[bold]do this[/bold]  {}", remedy)
+def print_error(message: str, fix: str) -> None:
+    """Print an error and its fix, one line each; coloured on a terminal."""
+    say("[bold red]error:[/bold red] {}", message)
+    say("[bold]fix:[/bold] {}", fix)
 
 
 def log_to(path: Path) -> None:
@@ -44,16 +44,20 @@ def log_to(path: Path) -> None:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     root = logging.getLogger()
-    for old in [one for one in root.handlers if isinstance(one, logging.FileHandler)]:
-        root.removeHandler(old)
+    for previous in _file_handlers():
+        root.removeHandler(previous)
     root.addHandler(handler)
     logging.getLogger("calkd_edge").setLevel(logging.INFO)
     logging.captureWarnings(True)
 
 
 def log_problem(problem: BaseException) -> list[str]:
-    """Write a problem with its traceback to the log files, where there are any; returns their names."""
-    files = [one.baseFilename for one in logging.getLogger().handlers if isinstance(one, logging.FileHandler)]
+    """Write a problem with its traceback to the open log files; returns their names."""
+    files = [handler.baseFilename for handler in _file_handlers()]
     if files:
         logging.getLogger("calkd_edge").error("%s", problem, exc_info=problem)
     return files
+
+
+def _file_handlers() -> list[logging.FileHandler]:
+    return [item for item in logging.getLogger().handlers if isinstance(item, logging.FileHandler)]

@@ -1,4 +1,4 @@
-"""calkd-edge doctor: what a device is, what will run on it, what it lacks."""
+"""calkd-edge doctor: what a device is, what runs on it, what it lacks."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ from typing import Annotated
 
 import typer
 
+from calkd_edge.cli.options import JsonOption
 from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
 
 
 def doctor(
-    device: Annotated[str, typer.Option("--device", help="Where to look.")] = "local",
+    device: Annotated[
+        str,
+        typer.Option("--device", metavar="NAME", help="local, a name of your inventory, or user@host."),
+    ] = "local",
     clean: Annotated[
-        bool, typer.Option("--clean", help="Remove all that was ever sent there, then stop.")
+        bool, typer.Option("--clean", help="Remove everything that was sent to the device, then stop.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Look at a device: what it is, which precisions will run on which runtime, what is missing.
+    """Examine a device: what it is, what runs on it, what it lacks.
 
-    Exit 2 where no device has that name, 5 where it does not answer, 6 where nothing there can run a model.
+    Exits with 2 if no device has that name, 5 if it does not answer, 6 if no runtime there can run a model.
     """
     device = _without_runtime(device)
     if clean:
@@ -35,15 +39,17 @@ def doctor(
     else:
         show(report)
     if not report.usable:
-        lacking = next((one for one in report.symptoms if one.kind == "missing" and one.remedy), None)
+        lacking = next((item for item in report.symptoms if item.kind == "missing" and item.remedy), None)
         raise EnvironmentProblem(
             f"{device}: nothing there can run a model{f': {lacking.what}' if lacking else ''}",
-            remedy=lacking.remedy if lacking else "See above for what keeps each runtime from it.",
+            remedy=lacking.remedy
+            if lacking
+            else "Install what the lines above name for one of the runtimes.",
         )
 
 
 def _without_runtime(device: str) -> str:
-    """The name alone of what other commands take: what there is to see does not depend on the runtime.
+    """The name in NAME[:RUNTIME], which other commands take; the runtime makes no difference here.
 
     Raises:
         RecipeError: no runtime has that name.

@@ -1,4 +1,4 @@
-"""What calkd-edge doctor shows: the machine, what runs on it, what it lacks.
+"""The screen of calkd-edge doctor: the machine, what runs on it, what it lacks.
 
 In scope: drawing a report. Out of scope: judging it.
 """
@@ -24,34 +24,34 @@ CORES = {
     "0xd42": "Cortex-A78AE",
     "0xd83": "Neoverse V3AE",
 }
-"""ARM's numbers of its cores, where /proc/cpuinfo has no name."""
+"""Names of ARM cores by part number, where /proc/cpuinfo has no name."""
 
 HOTTEST = 4
-"""So many temperatures are shown; --json has all."""
+"""Number of temperatures that are shown; --json has all."""
 
 
 def show(report: DoctorReport, console: Console | None = None) -> None:
-    """Print a report: on standard output where no other console is given."""
+    """Print a report, on standard output by default."""
     console = console or result_console()
     console.print()
     machine = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1))
     machine.add_column(style="bold", no_wrap=True)
     machine.add_column(overflow="fold")
-    for name, told in _rows(report):
-        machine.add_row(name, escape(told))
+    for name, text in _rows(report):
+        machine.add_row(name, escape(text))
     console.print(machine)
     console.print()
     console.print(_runtimes(report.runnable))
     for sentence in _reasons(report.runnable):
         console.print(f"  · {escape(sentence)}", highlight=False, soft_wrap=True)
     console.print()
-    for one in report.symptoms:
-        style = KINDS[one.kind]
-        console.print(
-            f"  [{style}]{one.kind:>8}[/{style}]  {escape(one.what)}", highlight=False, soft_wrap=True
-        )
-        if one.remedy:
-            console.print(f"            {escape(one.remedy)}", style="dim", highlight=False, soft_wrap=True)
+    for symptom in report.symptoms:
+        style = KINDS[symptom.kind]
+        head = f"  [{style}]{symptom.kind:>8}[/{style}]"
+        console.print(f"{head}  {escape(symptom.what)}", highlight=False, soft_wrap=True)
+        if symptom.remedy:
+            remedy = f"            {escape(symptom.remedy)}"
+            console.print(remedy, style="dim", highlight=False, soft_wrap=True)
 
 
 def _rows(report: DoctorReport) -> Iterable[tuple[str, str]]:
@@ -71,31 +71,33 @@ def _rows(report: DoctorReport) -> Iterable[tuple[str, str]]:
     if facts.power_mode is not None:
         yield "power mode", facts.power_mode
     if facts.clocks:
-        alike = groupby(facts.clocks, lambda one: (one.name[:3], one.min_mhz, one.max_mhz, one.governor))
-        yield "clocks", "; ".join(_clocks(list(group)) for _, group in alike)
+        groups = groupby(
+            facts.clocks, lambda clock: (clock.name[:3], clock.min_mhz, clock.max_mhz, clock.governor)
+        )
+        yield "clocks", "; ".join(_clocks(list(group)) for _, group in groups)
     if facts.temperatures_c:
         yield "temperatures", _temperatures(facts)
     if facts.power.source is not None:
         rails = ", ".join(f"{name} {mw / 1000:.2f} W" for name, mw in facts.power.rails_mw.items())
         yield "power", f"{rails} (module rails, {facts.power.source})"
-    for number, python in enumerate(one for one in facts.interpreters if one.problem is None):
+    for number, python in enumerate(item for item in facts.interpreters if item.problem is None):
         yield "" if number else "python", _python(python)
-    silent = sum(one.problem is not None for one in facts.interpreters)
+    silent = sum(python.problem is not None for python in facts.interpreters)
     if silent:
         yield "", f"{silent} more that did not answer"
 
 
-def _clocks(alike: Sequence[ClockFacts]) -> str:
+def _clocks(clocks: Sequence[ClockFacts]) -> str:
     """Clocks with the same bounds and governor."""
-    first, last = alike[0], alike[-1]
-    told = first.name if first is last else f"{first.name} … {last.name}"
-    now = sorted({f"{clock.now_mhz:.0f}" for clock in alike if clock.now_mhz is not None}, key=int)
+    first, last = clocks[0], clocks[-1]
+    text = first.name if first is last else f"{first.name} … {last.name}"
+    now = sorted({f"{clock.now_mhz:.0f}" for clock in clocks if clock.now_mhz is not None}, key=int)
     if now:
-        told += f" at {now[0] if len(now) == 1 else f'{now[0]} … {now[-1]}'} MHz"
+        text += f" at {now[0] if len(now) == 1 else f'{now[0]} … {now[-1]}'} MHz"
     if first.min_mhz is not None and first.max_mhz is not None:
         fixed = first.min_mhz == first.max_mhz
-        told += ", fixed" if fixed else f" of {first.min_mhz:.0f} to {first.max_mhz:.0f}"
-    return told + (f" ({first.governor})" if first.governor else "")
+        text += ", fixed" if fixed else f" of {first.min_mhz:.0f} to {first.max_mhz:.0f}"
+    return text + (f" ({first.governor})" if first.governor else "")
 
 
 def _temperatures(facts: MachineFacts) -> str:
@@ -105,9 +107,9 @@ def _temperatures(facts: MachineFacts) -> str:
 
 def _python(python: Interpreter) -> str:
     packages = [name for name in python.packages or {} if name not in ("pip", "ensurepip")]
-    told = ", ".join(f"{name} {(python.packages or {})[name]}" for name in packages)
+    versions = ", ".join(f"{name} {(python.packages or {})[name]}" for name in packages)
     running = "runs the agent; " if python.running else ""
-    return f"{python.path} {python.version}: {running}{told or 'neither numpy nor a runtime'}"
+    return f"{python.path} {python.version}: {running}{versions or 'neither numpy nor a runtime'}"
 
 
 def _runtimes(lines: tuple[Runnable, ...]) -> Table:
@@ -115,9 +117,9 @@ def _runtimes(lines: tuple[Runnable, ...]) -> Table:
     for name in ("runtime", *PRECISIONS):
         table.add_column(name)
     for runtime in dict.fromkeys(line.runtime for line in lines):
-        own = {line.precision: line for line in lines if line.runtime == runtime}
-        version = next(iter(own.values())).version
-        cells = [_cell(own.get(precision)) for precision in PRECISIONS]
+        by_precision = {line.precision: line for line in lines if line.runtime == runtime}
+        version = next(iter(by_precision.values())).version
+        cells = [_cell(by_precision.get(precision)) for precision in PRECISIONS]
         table.add_row(escape(f"{runtime} {version}" if version else runtime), *cells)
     return table
 
@@ -131,12 +133,12 @@ def _cell(line: Runnable | None) -> str:
 
 
 def _reasons(lines: tuple[Runnable, ...]) -> list[str]:
-    """A sentence for each reason, said once of all precisions that share it."""
-    found: dict[tuple[str, str], list[str]] = {}
+    """A sentence for each reason, with all precisions that share it."""
+    precisions: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         if line.why:
-            found.setdefault((line.runtime, line.why), []).append(line.precision)
-    return [f"{runtime} {', '.join(which)}: {why}" for (runtime, why), which in found.items()]
+            precisions.setdefault((line.runtime, line.why), []).append(line.precision)
+    return [f"{runtime} {', '.join(names)}: {why}" for (runtime, why), names in precisions.items()]
 
 
 def _size(count: int | None) -> str:

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from calkd_edge.cli.compress import JsonOption
+from calkd_edge.cli.options import (
+    IMAGES,
+    ImagesOption,
+    JsonOption,
+    LayoutOption,
+    MeanOption,
+    RootOption,
+    SeedOption,
+    StdOption,
+    ThreadsOption,
+)
 
 FIGURES = (
     "top1",
@@ -21,20 +31,34 @@ FIGURES = (
     "ace_toplabel",
 )
 
+DataOption = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="A folder of class folders, or a data set's name (calkd-edge list datasets).",
+        rich_help_panel=IMAGES,
+    ),
+]
+
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="An ONNX classifier.")],
-    data: Annotated[str, typer.Option("--data", help="A folder of class folders, or a data set's name.")],
-    root: Annotated[Path | None, typer.Option("--root", help="Where a named data set is.")] = None,
-    images: Annotated[int | None, typer.Option("--images", min=2, help="Score at most this many.")] = None,
-    layout: Annotated[str | None, typer.Option("--layout", help="nchw or nhwc, for a foreign file.")] = None,
-    mean: Annotated[str | None, typer.Option("--mean", help="R,G,B in 0..1, for a float input.")] = None,
-    std: Annotated[str | None, typer.Option("--std", help="R,G,B in 0..1, for a float input.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 17,
-    threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX classifier.")],
+    data: DataOption,
+    root: RootOption = None,
+    images: ImagesOption = None,
+    seed: SeedOption = 17,
+    layout: LayoutOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    threads: ThreadsOption = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Score any ONNX classifier on labelled images, through the agent on this machine."""
+    """Score any ONNX classifier on labelled images.
+
+    The file runs on this machine, through the agent. A file made elsewhere may need --layout, --mean and
+    --std.
+    """
     from calkd_edge.external_models.evaluate import evaluate as evaluate_model
     from calkd_edge.external_models.evaluate import parse_triple
 

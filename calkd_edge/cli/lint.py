@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calkd_edge.cli.options import JsonOption, TargetOption
 from calkd_edge.errors import GateFailed
 
 if TYPE_CHECKING:
@@ -14,19 +15,22 @@ if TYPE_CHECKING:
 
 
 def lint(
-    model: Annotated[Path, typer.Argument(help="An ONNX file.")],
-    target: Annotated[
-        str, typer.Option("--target", help="tensorrt, or onnxruntime for its CPU kernels.")
-    ] = "tensorrt",
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
+    target: TargetOption = "tensorrt",
     compile_for: Annotated[
         str | None,
-        typer.Option("--compile", help="Compile it too, for SM80 to SM121; needs the extra [trt-check]."),
+        typer.Option(
+            "--compile",
+            metavar="SM",
+            help="Compile it too, for SM80 to SM121: --compile SM87. Needs the extra [trt-check].",
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Check an ONNX file against TensorRT's rules, documented or not; exit 3 if it breaks one.
+    """Check an ONNX file against the rules of a runtime.
 
-    TensorRT is not needed, except for --compile, which uses NVIDIA's compiler on this machine's CPU.
+    Exits with 3 if it breaks one. TensorRT is not needed, except for --compile, which uses NVIDIA's compiler
+    on this machine's CPU.
     """
     from calkd_edge.onnx_model.lint import lint as lint_file
 

@@ -1,68 +1,90 @@
-"""Everything a recipe may name, by kind."""
+"""calkd-edge list and schema: what a recipe may name, and what its files look like."""
 
 from __future__ import annotations
 
-from calkd_edge.calibration import CALIBRATORS
-from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
-from calkd_edge.devices import DEVICES
-from calkd_edge.devices.inventory import PROFILES, inventory
-from calkd_edge.errors import RecipeError, did_you_mean
-from calkd_edge.export import TEACHER_FILES
-from calkd_edge.losses import LOSSES
-from calkd_edge.models import MODELS
-from calkd_edge.quantization import QUANTIZERS
-from calkd_edge.recipe import source as recipe_text
-from calkd_edge.registry import EntryDescription
+import json
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Annotated
 
-REGISTRIES = {
-    registry.plural: registry
-    for registry in (
-        MODELS,
-        TEACHER_FILES,
-        LOSSES,
-        CALIBRATORS,
-        DATASETS,
-        AUGMENTATIONS,
-        MIXINGS,
-        QUANTIZERS,
-        DEVICES,
-    )
-}
+import typer
+
+from calkd_edge.cli.options import JsonOption, complete_kind
+
+if TYPE_CHECKING:
+    from calkd_edge.registry import EntryDescription
+
+WIDEST = 120
 
 
-def listed(kind: str) -> list[EntryDescription]:
-    """Entries of one kind: name, summary, source, settings.
+def list_names(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="KIND",
+            help="A kind of names, such as losses; without it, the kinds are listed.",
+            autocompletion=complete_kind,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what a recipe may name, with its settings and sources.
 
-    Raises:
-        RecipeError: no such kind.
+    A setting is shown as name=default, or as name=… where it has no default.
     """
-    if kind == "recipes":
-        return [
-            {"name": name, "summary": _first_comment(path.read_text("utf-8")), "source": "", "settings": {}}
-            for name, path in recipe_text.packaged().items()
-        ]
-    if kind not in REGISTRIES:
-        known = [*REGISTRIES, "recipes"]
-        raise RecipeError(
-            f"there is no list of '{kind}'", remedy=f"{did_you_mean(kind, known)}Valid: {', '.join(known)}."
+    from calkd_edge.pipeline import listing
+
+    entries = listing.list_names(kind)
+    if as_json:
+        print(json.dumps(entries, indent=1))
+        return
+    width = max((len(entry["name"]) for entry in entries), default=0)
+    for entry in entries:
+        _print_wrapped(f"{entry['name']:<{width}}  ", entry["summary"])
+        for detail in (_settings(entry), entry["source"]):
+            if detail:
+                _print_wrapped(" " * (width + 4), detail)
+
+
+def _settings(entry: EntryDescription) -> str:
+    """Each setting with its default; one without a default must be set."""
+    return ", ".join(
+        f"{key}={about['default']}" if "default" in about else f"{key}=…"
+        for key, about in entry["settings"].items()
+    )
+
+
+def _print_wrapped(head: str, text: str) -> None:
+    """One line in a pipe; on a terminal, as many as its width needs, indented like the first."""
+    if not sys.stdout.isatty():
+        print(f"{head}{text}")
+        return
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    indent = " " * len(head)
+    print(
+        textwrap.fill(
+            text,
+            width,
+            initial_indent=head,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
         )
-    found = [REGISTRIES[kind].describe(name) for name in REGISTRIES[kind].names()]
-    return [*found, *_boards()] if kind == "devices" else found
+    )
 
 
-def _boards() -> list[EntryDescription]:
-    """The user's inventory, and the kinds of boards that need one where this machine is none of them."""
-    own = {name: f"{entry.host or 'this machine'}, of your inventory" for name, entry in inventory().items()}
-    kinds = {
-        name: f"{profile.title}: this machine, or one of your inventory; {profile.runtime} by default"
-        for name, profile in PROFILES.items()
-        if name not in own
-    }
-    return [
-        {"name": name, "summary": summary, "source": "", "settings": {}}
-        for name, summary in {**own, **kinds}.items()
-    ]
+def schema(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="recipe, report or benchmark.",
+            autocompletion=lambda: ["recipe", "report", "benchmark"],
+        ),
+    ],
+) -> None:
+    """Print the JSON schema of a recipe or of a result file."""
+    from calkd_edge.pipeline import listing
 
-
-def _first_comment(text: str) -> str:
-    return text.partition("\n")[0].removeprefix("#").strip()
+    print(json.dumps(listing.schema(kind), indent=1))

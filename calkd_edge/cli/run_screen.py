@@ -1,6 +1,6 @@
-"""What a run shows in a terminal: progress with the time left, and one table at the end.
+"""The screen of a run: progress with the time left, and one table at the end.
 
-In scope: drawing. Out of scope: deciding what is shown; it gets stages and report rows.
+In scope: drawing stages and report rows. Out of scope: deciding what they contain.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from calkd_edge.pipeline.planned import Plan
     from calkd_edge.records import Report
 
-SHOWN_AFTER_S = 1.0
 LOG_EVERY_S = 15.0
 PAGE_WIDTH = 150
 STYLES = {
@@ -35,7 +34,7 @@ STYLES = {
 
 
 class TerminalWatcher:
-    """Shows stages as they come: a bar with the time left on a terminal, plain lines elsewhere.
+    """Shows each stage: as a bar with the time left on a terminal, as plain lines elsewhere.
 
     Args:
         console: where to write.
@@ -46,15 +45,15 @@ class TerminalWatcher:
         self.number = 0
         self.bar: Progress | None = None
         self.task: TaskID | None = None
-        self.begun = self.logged = 0.0
+        self.started_at = self.logged_at = 0.0
 
     def planned(self, plan: Plan) -> None:
         """Take the number of stages, for "3/20"."""
         self.total = len(plan.stages)
 
     def started(self, stage: Stage) -> Callable[[int, int], None]:
-        """Begin a stage's line."""
-        self.begun = self.logged = time.monotonic()
+        """Start a stage's line."""
+        self.started_at = self.logged_at = time.monotonic()
         if self.console.is_terminal:
             columns = (
                 TextColumn("  [bold]{task.description}"),
@@ -74,10 +73,10 @@ class TerminalWatcher:
             self.bar.update(self.task, completed=done, total=total or None)
             return
         now = time.monotonic()
-        if now - self.logged < LOG_EVERY_S or not total:
+        if now - self.logged_at < LOG_EVERY_S or not total:
             return
-        self.logged = now
-        left = (now - self.begun) * (total - done) / max(done, 1)
+        self.logged_at = now
+        left = (now - self.started_at) * (total - done) / max(done, 1)
         self.console.print(f"  {name}: {100 * done / total:.0f} %, about {left:.0f} s left", highlight=False)
 
     def finished(self, stage: Stage, *, reused: bool, seconds: float) -> None:
@@ -91,20 +90,20 @@ class TerminalWatcher:
         )
 
     def stop(self) -> None:
-        """Take a running bar away."""
+        """Remove a running bar."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
 
 
 def result_console() -> Console:
-    """Standard output, wide enough for the table where it is not a terminal."""
+    """Standard output; where it is not a terminal, wide enough for the table."""
     console = Console()
     return console if console.is_terminal else Console(width=PAGE_WIDTH)
 
 
 def show_plan(plan: Plan, reused: set[str]) -> None:
-    """Print the plan with what is there already."""
+    """Print the plan and which stages are reused."""
     console = result_console()
     table = Table(
         "stage", "fingerprint", "state", title=f"plan of {plan.name}", title_justify="left", box=None
@@ -116,7 +115,7 @@ def show_plan(plan: Plan, reused: set[str]) -> None:
 
 
 def plan_json(plan: Plan, reused: set[str]) -> str:
-    """The plan with what is there already, for programs."""
+    """The plan and which stages are reused, as JSON."""
     lines = [
         {"stage": stage.name, "fingerprint": stage.fingerprint, "reused": stage.fingerprint in reused}
         for stage in plan.stages
@@ -147,10 +146,10 @@ def show_report(report: Report) -> None:
     console.print(table)
     console.print()
     for gate in report.gates:
-        style = STYLES.get(gate.result, "")
-        said = gate.sentence.replace(f": {gate.result}", "", 1)
+        style = STYLES[gate.result]
+        sentence = gate.sentence.replace(f": {gate.result}", "", 1)
         console.print(
-            f"  [{style}]{gate.result:>10}[/{style}]  {escape(said)}",
+            f"  [{style}]{gate.result:>10}[/{style}]  {escape(sentence)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -161,5 +160,5 @@ def show_report(report: Report) -> None:
 
 
 def _bare(figure: str) -> str:
-    """A cell without the unit that stands in the column's head."""
+    """A cell without the unit, which is in the column's head."""
     return figure.replace(" %", "").replace(" ms", "")

@@ -1,50 +1,53 @@
-"""calkd-edge store: look after the folder of published stages."""
+"""calkd-edge store: check the folder of published stages, and remove what no recipe needs."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from calkd_edge.cli.help import Command, Group
+from calkd_edge.cli.options import DEFAULT_STORE, OverrideOption, StoreOption
 from calkd_edge.errors import GateFailed
 
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder of published stages.")]
-
-store_app = typer.Typer(help="Look after the folder of published stages.", no_args_is_help=True)
-
-
-@store_app.command("check")
-def store_check(store: StoreOption = Path(".calkd")) -> None:
-    """Hold every published file against its SHA-256."""
-    from calkd_edge.engine.store import Store
-
-    opened, bad = Store(store), 0
-    for place in opened.folders():
-        for problem in opened.problems(place):
-            print(f"{place}: {problem}")
-            bad += 1
-    if bad:
-        raise GateFailed(f"{bad} file(s) differ", remedy="Remove the folders named above and run again.")
-    print(f"{len(opened.folders())} published folders, all as they were written")
+store_app = typer.Typer(
+    cls=Group,
+    help="Check or clean the folder of published stages.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
-@store_app.command("gc")
+@store_app.command("check", cls=Command)
+def store_check(store: StoreOption = DEFAULT_STORE) -> None:
+    """Compare every published file with its SHA-256.
+
+    Exits with 3 if one differs.
+    """
+    from calkd_edge.engine.check import check_store
+
+    result = check_store(store)
+    for problem in result.problems:
+        print(f"{problem.folder}: {problem.message}")
+    if result.problems:
+        raise GateFailed(
+            f"{len(result.problems)} file(s) differ",
+            remedy="Remove the folders named above and run the recipe again.",
+        )
+    print(f"{result.folders} published folders, every file matches its SHA-256")
+
+
+@store_app.command("gc", cls=Command)
 def store_gc(
     keep: Annotated[
-        list[str], typer.Option("--keep", help="A recipe whose stages are kept; may be repeated.")
+        list[str],
+        typer.Option("--keep", metavar="RECIPE", help="A recipe whose stages are kept. Repeatable."),
     ],
-    store: StoreOption = Path(".calkd"),
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="Override a.b=c.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    overrides: OverrideOption = None,
 ) -> None:
-    """Remove every published folder that none of the kept recipes uses."""
-    from calkd_edge.engine.store import Store
-    from calkd_edge.pipeline.run import make_plan, prepare_run
+    """Remove every published folder that no kept recipe uses."""
+    from calkd_edge.pipeline.collection import collect_store
 
-    kept: set[str] = set()
-    for name in keep:
-        for smoke in (False, True):
-            plan, _ = make_plan(prepare_run(name, store=store, overrides=overrides or (), smoke=smoke))
-            kept |= {stage.fingerprint for stage in plan.stages}
-    removed, freed = Store(store).collect(kept)
-    print(f"removed {removed} folders, {freed / 2**20:.1f} MiB")
+    result = collect_store(keep, store=store, overrides=overrides or ())
+    print(f"removed {result.removed} folders, {result.freed_bytes / 2**20:.1f} MiB")

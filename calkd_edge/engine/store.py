@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from calkd_edge.engine.stage import Stage
-from calkd_edge.errors import StoreError
+from calkd_edge.errors import RecipeError, StoreError
 from calkd_edge.files import sha256_of, write_atomically
 
 FORMAT = 1
@@ -254,6 +254,22 @@ class Store:
             except BlockingIOError:
                 return True
         return False
+
+
+def existing_store(root: Path) -> Store:
+    """The store in a folder, for whoever only reads it; creates none.
+
+    Raises:
+        RecipeError: the folder does not exist or is no store.
+        StoreError: it was written by a newer calkd-edge, or cannot be used.
+    """
+    if not (root / "format").is_file():
+        reason = "is not a store: it has no file 'format'" if root.exists() else "does not exist"
+        raise RecipeError(
+            f"the store {root} {reason}",
+            remedy="Name an existing one with --store DIR. A run creates it: calkd-edge compress quickstart",
+        )
+    return Store(root)
 
 
 def _is_json(path: Path) -> bool:

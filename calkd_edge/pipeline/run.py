@@ -34,7 +34,7 @@ from calkd_edge.pipeline.plugins import load_plugins
 from calkd_edge.pipeline.publish import manifest_facts, write_bundle_if_allowed, write_release
 from calkd_edge.recipe import source
 from calkd_edge.recipe.schema import Recipe, load_recipe
-from calkd_edge.recipe.smoke import smoke as smoke_variant
+from calkd_edge.recipe.smoke import smoke_recipe
 from calkd_edge.records import DeviceFacts, Report
 from calkd_edge.stages.params import ParityParams
 
@@ -128,7 +128,7 @@ def prepare_run(
         loaded, where = load_recipe(recipe, overrides), str(source.find(recipe))
     loaded = run_devices.with_devices(loaded, devices)
     if smoke:
-        loaded = smoke_variant(loaded)
+        loaded = smoke_recipe(loaded)
     options = Options(
         out=Path("runs") / loaded.name if out is None else Path(out),
         store=Path(store),

@@ -9,7 +9,7 @@ LARGEST_RATE = 0.002
 """A few steps at the recipe's rate, without its warm-up, can make the logits of a deep network overflow."""
 
 
-def smoke(recipe: Recipe) -> Recipe:
+def smoke_recipe(recipe: Recipe) -> Recipe:
     """The same plan with tiny numbers: every stage runs, and its measurements mean nothing."""
     held_out = min(recipe.data.calibration_images, 120)
     few = {"train_images": 256, "calibration_images": held_out, "test_images": 128}

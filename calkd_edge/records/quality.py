@@ -45,8 +45,8 @@ class ConfidenceFigures(Record):
     all are wrong.
     """
 
-    ece_floor_95: float
-    consistency_p: float
+    ece_floor_95: float = Field(description="ECE that perfect calibration exceeds in 5 of 100 samples")
+    consistency_p: float = Field(description="how often perfect calibration shows an ECE this large")
     ece_classwise: float = Field(description="static calibration error (SCE), equal width, mean over classes")
     rmsce: float = Field(description="root mean squared gap of equal-width bins")
     l2_debiased: float = Field(description="the same with equal-mass bins, minus the variance of accuracy")

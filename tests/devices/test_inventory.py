@@ -6,13 +6,13 @@ import platform
 
 import pytest
 
-from calkd_edge.cli.listing import listed
 from calkd_edge.devices import inventory
 from calkd_edge.devices.inventory import PROFILES, device_at, inventory_path, place_of, runtime_of
 from calkd_edge.devices.local import Local
 from calkd_edge.devices.ssh import Ssh
 from calkd_edge.devices.targets import split_runtime
 from calkd_edge.errors import DeviceError, RecipeError
+from calkd_edge.pipeline.listing import list_names
 from calkd_edge.recipe.schema import DeviceSection
 
 
@@ -207,8 +207,8 @@ def test_the_inventory_says_what_runs_models():
 
 def test_the_list_of_devices_has_inventory_and_kinds():
     written("jetson: {host: a@b}\npi: {}\n")
-    listed_ones = {entry["name"]: entry["summary"] for entry in listed("devices")}
-    assert set(listed_ones) == {"local", "jetson", "pi", "raspberrypi", "arm64", "x86"}
-    assert listed_ones["jetson"] == "a@b, of your inventory"
-    assert listed_ones["pi"] == "this machine, of your inventory"
-    assert "onnxruntime by default" in listed_ones["arm64"]
+    summaries = {entry["name"]: entry["summary"] for entry in list_names("devices")}
+    assert set(summaries) == {"local", "jetson", "pi", "raspberrypi", "arm64", "x86"}
+    assert summaries["jetson"] == "a@b, of your inventory"
+    assert summaries["pi"] == "this machine, of your inventory"
+    assert "onnxruntime by default" in summaries["arm64"]

@@ -13,7 +13,7 @@ from tiny_run import RECIPE, Done, command, recipe_with, written
 from calkd_edge.errors import RecipeError
 from calkd_edge.recipe import source as recipe_text
 from calkd_edge.recipe.schema import load_recipe, parse
-from calkd_edge.recipe.smoke import smoke
+from calkd_edge.recipe.smoke import smoke_recipe
 
 DISTILL, TRAINING, DATA = RECIPE["distill"], RECIPE["teacher_training"], RECIPE["data"]
 
@@ -187,7 +187,7 @@ def refused(done: Done) -> str:
     """What stands on the screen, once it is sure that it is a refusal and no accident."""
     assert done.code == 2, done.err
     assert "Traceback" not in done.err
-    assert "do this" in done.err
+    assert "fix: " in done.err
     assert done.out == ""
     return done.err
 
@@ -316,7 +316,7 @@ def test_packaged_recipe_begins_with_what_it_is_for(name):
 
 def test_smoke_variant_keeps_the_plan_and_shrinks_the_numbers():
     whole = load_recipe("quickstart")
-    small = smoke(whole)
+    small = smoke_recipe(whole)
     assert small.name == "quickstart-smoke"
     assert small.distill.epochs == small.teacher_training.epochs == 1
     assert (small.student, small.distill.losses, small.gates) == (

@@ -8,8 +8,8 @@ from typing import Annotated, get_type_hints
 import pytest
 from pydantic import Field
 
-from calkd_edge.cli.listing import REGISTRIES
 from calkd_edge.errors import EnvironmentProblem, RecipeError
+from calkd_edge.pipeline.listing import REGISTRIES
 from calkd_edge.registry import Registry, settings_model
 from calkd_edge.registry import registry as registry_module
 

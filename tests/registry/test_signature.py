@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from calkd_edge.cli.listing import REGISTRIES
+from calkd_edge.pipeline.listing import REGISTRIES
 from calkd_edge.registry import settings_model
 from calkd_edge.registry.signature import signature_of
 
@@ -38,7 +38,7 @@ def test_a_signature_that_needs_an_import_is_not_guessed(tmp_path, monkeypatch):
 def test_describing_every_entry_loads_no_torch():
     code = (
         "import sys\n"
-        "from calkd_edge.cli.listing import REGISTRIES\n"
+        "from calkd_edge.pipeline.listing import REGISTRIES\n"
         "for registry in REGISTRIES.values():\n"
         "    for name in registry._entries: registry.describe(name)\n"
         "print([name for name in ('torch', 'torchvision', 'onnx') if name in sys.modules])\n"

@@ -1,0 +1,47 @@
+"""Collection of a store: remove the published folders that no recipe needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from calkd_edge.engine.store import existing_store
+from calkd_edge.pipeline.run import make_plan, prepare_run
+
+
+@dataclass(frozen=True)
+class StoreCollection:
+    """The result of a collection: how many folders were removed, how many bytes that freed."""
+
+    store: Path
+    removed: int
+    freed_bytes: int
+
+
+def collect_store(
+    keep: Sequence[str | Path], *, store: str | Path = ".calkd", overrides: Sequence[str] = ()
+) -> StoreCollection:
+    """Remove every published folder that none of the kept recipes uses.
+
+        collect_store(["quickstart"]).freed_bytes
+
+    The stages of a recipe's smoke variant are kept too. Folders that another process works on stay.
+
+    Args:
+        keep: recipes, by path or packaged name.
+        store: the folder of published stages.
+        overrides: assignments `a.b=c` to every kept recipe.
+
+    Raises:
+        RecipeError: the store does not exist, or a recipe is wrong.
+        CalkdError: a recipe cannot be planned, so its stages are not known.
+    """
+    opened = existing_store(Path(store))
+    kept: set[str] = set()
+    for recipe in keep:
+        for smoke in (False, True):
+            plan, _ = make_plan(prepare_run(recipe, store=store, overrides=overrides, smoke=smoke))
+            kept |= {stage.fingerprint for stage in plan.stages}
+    removed, freed_bytes = opened.collect(kept)
+    return StoreCollection(opened.root, removed, freed_bytes)

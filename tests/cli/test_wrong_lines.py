@@ -1,0 +1,80 @@
+"""Command lines that cannot work: the exit code, an error, and a fix; nothing is created."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tiny_run import command, recipe_with, written
+
+QUICKSTART = ["compress", "quickstart", "--dry-run"]
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    """Every line runs in an empty folder, which must stay empty."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    yield
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "fix"),
+    [
+        (["list", "modles"], "no list of 'modles'", "Did you mean 'models'?"),
+        (["schema", "repot"], "no schema of 'repot'", "Did you mean 'report'? Valid: recipe, report"),
+        (["compress"], "no recipe is named", "calkd-edge compress quickstart (or --recipe quickstart)"),
+        (["compress", "a.yaml", "--recipe", "b.yaml"], "two recipes are named", "compress a.yaml"),
+        (["compress", "quickstrt"], "quickstrt", "Did you mean 'quickstart'?"),
+        (["compres"], "No such command 'compres'. Did you mean 'compress'?", "See: calkd-edge --help"),
+        (["store", "chek"], "Did you mean 'check'?", "See: calkd-edge store --help"),
+        (["benchmark", "--profil", "x"], "--profile", "See: calkd-edge benchmark --help"),
+        (["store", "gc"], "--keep", "See: calkd-edge store gc --help"),
+        (["benchmark", "--profile", "standart"], "--profile standart", "mean 'standard'? Valid: quick"),
+        (["lint", "m.onnx", "--target", "tensort"], "--target tensort", "Did you mean 'tensorrt'?"),
+        (["evaluate", "m.onnx", "--data", "d", "--layout", "ncwh"], "--layout ncwh", "Valid: nchw, nhwc."),
+        (["calibrate", "--model", "m.onnx", "--scores", "logit"], "--scores logit", "mean 'logits'?"),
+        (["verify", "missing.zip"], "missing.zip: there is no such file", "Name a bundle.zip"),
+        (["doctor", "--device", "local:onnxruntim"], "'onnxruntim'", "Did you mean 'onnxruntime'?"),
+        ([*QUICKSTART, "--accelerator", "cud"], "--accelerator cud", "mean 'cuda'? Valid: auto, cpu, cuda"),
+        ([*QUICKSTART, "--processes", "0"], "--processes", "See: calkd-edge compress --help"),
+        ([*QUICKSTART, "--plugin", "no_such_module"], "no_such_module", "PYTHONPATH"),
+        ([*QUICKSTART, "--device", "jetsn"], "devices[1].name", "Did you mean 'jetson'?"),
+        ([*QUICKSTART, "--skip-device", "locl"], "locl", "mean 'local'"),
+        ([*QUICKSTART, "--skip-device", "local"], "calibrate.on", "--set calibrate.on"),
+        ([*QUICKSTART, "--set", "gates=[{metric: top1_dorp, max: 1}]"], "top1_dorp", "mean 'top1_drop'?"),
+        (["compress", "own_images", "--dry-run"], "data.root", ""),
+        ([*QUICKSTART, "--store", "sotre"], "the store sotre does not exist", "--store DIR"),
+        (["store", "check"], "the store .calkd does not exist", "--store DIR"),
+        (["store", "check", "--store", "sotre"], "the store sotre does not exist", "--store DIR"),
+        (["store", "gc", "--keep", "quickstart", "--store", "sotre"], "does not exist", "--store DIR"),
+        (["benchmark", "m.onnx", "--store", "sotre"], "the store sotre does not exist", "--store DIR"),
+    ],
+)
+def test_wrong_line_exits_2_with_an_error_and_a_fix(line, message, fix):
+    done = command(*line)
+    assert done.code == 2
+    assert done.out == ""
+    _, error, remedy = re.split("^error: |^fix: ", done.err, flags=re.MULTILINE)
+    assert message in error
+    assert fix in remedy
+
+
+def test_folder_that_is_no_store_is_left_alone(tmp_path):
+    other = tmp_path / "photos"
+    other.mkdir()
+    done = command("store", "gc", "--keep", "quickstart", "--store", other)
+    assert done.code == 2
+    assert "is not a store" in done.err
+    assert not list(other.iterdir())
+
+
+@pytest.mark.parametrize("changes", [{"data": 5}, {"teacher": ["resnet8"]}, {"teacher_training": None}])
+def test_error_in_a_recipe_does_not_print_the_recipe(changes, tmp_path):
+    path = written(tmp_path, recipe_with(**changes))
+    done = command("compress", path, "--dry-run")
+    assert done.code == 2
+    assert "'student'" not in done.err
+    assert len(done.err) < 400
