@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from calkd_edge.agent.runtimes import COMPILED
+from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.benchmarking.baseline import (
     NAME,
     SAMPLES,
@@ -29,7 +29,7 @@ from calkd_edge.benchmarking.ratios import ratio
 from calkd_edge.benchmarking.sources import Source, open_source
 from calkd_edge.benchmarking.timing import Contender, Watch, contender, load_of, time_in_turns
 from calkd_edge.benchmarking.worth import worth
-from calkd_edge.devices.inventory import place_of
+from calkd_edge.devices.inventory import location_of
 from calkd_edge.devices.session import Session, TimedRun, open_session
 from calkd_edge.devices.targets import check_runtime
 from calkd_edge.errors import DeviceError
@@ -85,10 +85,10 @@ def benchmark(path: Path, asked: Asked, watch: Watch) -> tuple[Benchmark, Runs]:
         source = open_source(path, work / "files", asked.precisions)
         images, told = _images(source, asked)
         np.save(work / "images.npy", images)
-        place = place_of(asked.device, runtimes=[asked.runtime])
-        with open_session(asked.device, place) as session:
+        location = location_of(asked.device, runtimes=[asked.runtime])
+        with open_session(asked.device, location) as session:
             found, runs = _timed(source, work, asked, session, earlier, watch, told)
-            if asked.clean and hasattr(session.device, "clean"):
+            if asked.clean:
                 try:
                     session.device.clean()
                 except DeviceError as lost:  # what was measured is not thrown away for that
@@ -135,7 +135,7 @@ def _timed(
     facts = session.probe()
     check_runtime(asked.device, asked.runtime, facts)
     version = facts.runtimes[asked.runtime]
-    threads = None if asked.runtime in COMPILED else asked.threads
+    threads = None if RUNTIMES[asked.runtime].is_compiled else asked.threads
     common: list[str] = []
     if earlier is not None:
         common = check_comparable(
@@ -160,7 +160,7 @@ def _timed(
         theirs = [
             contender(again[0], one, session, work, prefix="baseline.", **same) for one in there if again
         ]
-    building = time.perf_counter() - begun if asked.runtime in COMPILED else 0.0
+    building = time.perf_counter() - begun if RUNTIMES[asked.runtime].is_compiled else 0.0
     load, processes = load_of(
         asked.profile, rate_hz=asked.rate_hz, soak_s=asked.soak_s, emulated=facts.emulated
     )

@@ -53,7 +53,7 @@ def listed(kind: str) -> list[dict[str, Any]]:
 
 def _boards() -> list[dict[str, Any]]:
     """The user's inventory, and the kinds of boards that need one where this machine is none of them."""
-    own = {name: f"{entry.host or 'this machine'}, of your inventory" for name, entry in inventory().items()}
+    own = {name: f"{entry.address}, of your inventory" for name, entry in inventory().items()}
     kinds = {
         name: f"{profile.title}: this machine, or one of your inventory; {profile.runtime} by default"
         for name, profile in PROFILES.items()

@@ -12,14 +12,15 @@ from typing import Any, Literal
 
 from torch import nn
 
-from calkd_edge.agent.runtimes import CONVERTED, RUNTIMES, known_options
+from calkd_edge.agent.runtimes import RUNTIMES, known_options
 from calkd_edge.calibration import CALIBRATORS
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
 from calkd_edge.data.source import Dataset
-from calkd_edge.devices.inventory import place_of
+from calkd_edge.devices.inventory import location_of
 from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
-from calkd_edge.export import TEACHER_FILES, litert
+from calkd_edge.export import TEACHER_FILES
+from calkd_edge.export.converters import converter_of
 from calkd_edge.losses import LOSSES
 from calkd_edge.losses.base import Context, Loss, TeacherEffect
 from calkd_edge.losses.objective import joined_effect
@@ -203,8 +204,8 @@ def _check_devices(recipe: Recipe, where: str) -> None:
                 f"{where}: devices[{place}].runtime: no runtime is named '{device.runtime}'",
                 remedy=f"{did_you_mean(device.runtime, RUNTIMES)}Valid: {', '.join(RUNTIMES)}.",
             )
-        if device.runtime in CONVERTED:
-            litert.installed()
+        if RUNTIMES[device.runtime].is_converted:
+            converter_of(device.runtime).check()
         valid = sorted(set(known_options(device.runtime)) - set(TAKEN_OPTIONS))
         for key in device.options:
             if key not in valid:
@@ -230,7 +231,7 @@ def _check_devices(recipe: Recipe, where: str) -> None:
 def _check_name(device: DeviceSection, where: str) -> None:
     """Refuse a device that nothing knows; where one is, is asked when it is needed."""
     try:
-        place_of(device.name, device.own_place)
+        location_of(device.name, device.own_place)
     except RecipeError as unknown:
         raise RecipeError(f"{where}: {unknown.message}", remedy=unknown.remedy) from unknown
     except DeviceError:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from calkd_edge.agent.runtimes import COMPILED, CONVERTED
+from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.engine.stage import Stage
+from calkd_edge.export.converters import converter_of
 from calkd_edge.metrics.latency import PROCESSES
 from calkd_edge.pipeline.checks import Checked
 from calkd_edge.pipeline.plan_training import Maker, Trainings, versions
@@ -233,12 +234,12 @@ class Planner:
         A file that the host converts is the same for every device.
         """
         inputs = {"model": model, "data": data}
-        if device.runtime in CONVERTED:
-            made_with = versions("ai-edge-litert", "onnx", "onnxruntime")
+        if RUNTIMES[device.runtime].is_converted:
+            made_with = versions(*converter_of(device.runtime).packages, "onnx", "onnxruntime")
             params = {"runtime": device.runtime, "seed": self.checked.recipe.seed, "versions": made_with}
             name = model.name.replace("quantize-", "raw-").replace("calibrate-", "")
             inputs["converted"] = self.make(f"convert-{name}", convert.run, params, dict(inputs))
-        if device.runtime in COMPILED:
+        if RUNTIMES[device.runtime].is_compiled:
             name = model.name.replace("quantize-", "raw-").replace("calibrate-", "")
             params = self._on(device)
             inputs["engine"] = self.make(
@@ -278,7 +279,9 @@ class Planner:
         """What of a device a result depends on; its clocks and temperatures are on record instead."""
         facts = self.devices[device.name]
         # A compiled engine has no threads of the processor to be given.
-        threads = {} if device.runtime in COMPILED else {"threads": self.checked.recipe.benchmark.threads}
+        threads = (
+            {} if RUNTIMES[device.runtime].is_compiled else {"threads": self.checked.recipe.benchmark.threads}
+        )
         told = facts.model_dump(mode="json", include={"board", "machine", "cpu", "isa", "l4t", "power_mode"})
         return {
             "device": device.name,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Stage
 from calkd_edge.export.artifacts import (
@@ -25,8 +26,8 @@ from calkd_edge.export.artifacts import (
     LAYERS_IN_FLOAT,
     LINT,
     TEST_PREDICTIONS,
-    TFLITE,
     TORCH_PARITY,
+    converted_file,
 )
 from calkd_edge.models.image_model import describe
 from calkd_edge.pipeline.planned import Measured, Model
@@ -47,7 +48,6 @@ from calkd_edge.release.gates.evidence import Evidence
 from calkd_edge.release.report.conclusions import IN_FLOAT32
 
 GOLDEN_IMAGES = 16
-RUNTIME_NAMES = {"tensorrt": "TensorRT", "onnxruntime": "ONNX Runtime"}
 
 
 def evidence_of(row: Measured, folders: Mapping[str, Path], facts: DeviceFacts) -> list[Evidence]:
@@ -209,7 +209,7 @@ def _linted(calibrated_folder: Path) -> tuple[str, ...]:
         linted = Lint.model_validate(record)
         for one in linted.errors:
             names = told.setdefault(f"{one.message} (at {one.node or 'the file'})", [])
-            names.append(RUNTIME_NAMES.get(linted.target, linted.target))
+            names.append(RUNTIMES[linted.target].title)
     return tuple(f"{' and '.join(names)} would not run it: {what}" for what, names in told.items())
 
 
@@ -236,7 +236,8 @@ def model_files(row: Measured, folders: Mapping[str, Path]) -> dict[str, Path]:
     files = {file_name(row, path.name): path for path in sorted(folder.glob("model*.onnx"))}
     converted = row.final.inputs.get("converted")
     if converted is not None and converted.fingerprint in folders:
-        files[file_name(row, TFLITE)] = folders[converted.fingerprint] / TFLITE
+        name = converted_file(row.device.runtime)
+        files[file_name(row, name)] = folders[converted.fingerprint] / name
     engine = row.final.inputs.get("engine")
     if engine is not None and engine.fingerprint in folders:
         files[file_name(row, ENGINE)] = folders[engine.fingerprint] / ENGINE

@@ -12,8 +12,8 @@ from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.agreement import FLOATS, Agreement, agreement
 from calkd_edge.export.answers import AS_WRITTEN, answers_here
-from calkd_edge.export.artifacts import CANONICAL, CONVERSION, TFLITE
-from calkd_edge.export.litert import convert
+from calkd_edge.export.artifacts import CANONICAL, CONVERSION, converted_file
+from calkd_edge.export.converters import converter_of
 from calkd_edge.onnx_model.graph import metadata
 
 VERSION = 1
@@ -23,18 +23,19 @@ IMAGES = 256
 
 
 def run(job: Job) -> None:
-    """Write model.tflite, and converted.json: its SHA-256, and how near its answers are to the ONNX file's.
+    """Write the runtime's file, and converted.json: its SHA-256, and how near its answers are to the ONNX file.
 
     Raises:
         StageFailed: an operator has no counterpart, or the two say different things.
     """
-    source, target = job.inputs["model"] / CANONICAL, job.out / TFLITE
+    runtime = job.params["runtime"]
+    source, target = job.inputs["model"] / CANONICAL, job.out / converted_file(runtime)
     model = onnx.load(source)
-    content = convert(model)
+    content = converter_of(runtime).convert(model)
     target.write_bytes(content)
     images = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES, job.params["seed"])[0]
     wanted = answers_here("onnxruntime", source, images, len(images), AS_WRITTEN)
-    found = answers_here(job.params["runtime"], target, images, 1, {})
+    found = answers_here(runtime, target, images, 1, {})
     near = agreement(found, wanted, exact=metadata(model).get("precision") in FLOATS)
     facts = {"sha256": hashlib.sha256(content).hexdigest(), "images": len(images), **near._asdict()}
     _check(near, len(images))

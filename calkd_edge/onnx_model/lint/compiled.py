@@ -16,6 +16,7 @@ from typing import Any
 
 from calkd_edge.agent import engine
 from calkd_edge.agent.problem import AgentProblem
+from calkd_edge.agent.runtimes import all_options
 from calkd_edge.errors import EnvironmentProblem, RecipeError
 from calkd_edge.records import Compilation
 
@@ -40,7 +41,9 @@ def compiled(path: Path, capability: str = "SM86") -> Compilation:
     logger, heard = engine.logger_of(trt)
     errors: tuple[str, ...] = ()
     try:
-        options = engine.options_of({"capability": capability, "max_images": MOST_IMAGES})
+        options = all_options(
+            "tensorrt", engine.DEFAULTS, {"capability": capability, "max_images": MOST_IMAGES}
+        )
         engine.plan_of(trt, logger, heard, str(path), options)
     except AgentProblem as refused:
         errors = (refused.message,)

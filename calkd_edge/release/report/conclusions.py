@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from calkd_edge.agent import isa
 from calkd_edge.metrics import intervals
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.records import DeviceFacts, LatencySummary, Measurement
@@ -12,13 +13,8 @@ from calkd_edge.release.gates.evidence import Evidence, labels_of, paired, same_
 from calkd_edge.release.report import numbers
 from calkd_edge.release.report.elsewhere import answers_elsewhere
 
-INT8_INSTRUCTIONS = frozenset(
-    {"avx512_vnni", "avx512vnni", "avx_vnni", "avxvnni", "amx_int8", "asimddp", "dotprod", "i8mm"}
-)
 IN_FLOAT32 = "stay in float32"
 """In the note of a file whose quantizer left layers as they were."""
-
-FP16_INSTRUCTIONS = frozenset({"avx512_fp16", "amx_fp16", "asimdhp", "fphp"})
 
 
 def conclusions(
@@ -93,13 +89,13 @@ def why_not_faster(precision: str, runtime: str, facts: DeviceFacts | None) -> s
         return None
     has = {name.lower() for name in facts.isa}
     if precision.startswith("int8"):
-        if not has & INT8_INSTRUCTIONS:
+        if not has & isa.INT8:
             return "The reason: this CPU has no VNNI or dot-product int8 instructions."
         return (
             "This CPU has int8 instructions, so a lack of them is not the reason; a profile of the runtime "
             "would show what it spends on converting between int8 and float32 and on layers in float32."
         )
-    if precision == "fp16" and not has & FP16_INSTRUCTIONS:
+    if precision == "fp16" and not has & isa.FP16:
         return "The reason: this CPU has no fp16 arithmetic, so fp16 runs as float32 after a cast."
     return None
 
