@@ -16,6 +16,7 @@ from board_pythons import VERSIONS, clean, interpreters
 from calkd_edge import agent
 from calkd_edge.agent import PROTOCOL
 from calkd_edge.agent.__main__ import VERBS
+from calkd_edge.devices import agent_zip as agent_zip_module
 from calkd_edge.devices.agent_zip import agent_name, agent_zip
 
 ROOT = Path(agent.__file__).parent
@@ -111,7 +112,7 @@ def test_package_comes_from_the_zip_alone(pyz):
 
 def test_zip_is_small_whole_and_the_same_every_time(pyz):
     assert len(agent_zip()) < 40_000
-    agent_zip.cache_clear()
+    agent_zip_module._zip.cache_clear()
     assert agent_zip() == pyz.read_bytes()
     with zipfile.ZipFile(pyz) as archive:
         assert archive.testzip() is None
@@ -178,7 +179,7 @@ def test_doctor_runs_without_numpy(pyz, version, tmp_path):
 def test_job_of_another_protocol_is_refused(pyz, protocol):
     done, reply = run(pyz, "probe", {"protocol": protocol})
     assert done.returncode == 1
-    assert f"the job speaks protocol {protocol}, this agent {PROTOCOL}" in reply["error"]
+    assert f"the job has protocol {protocol}, this agent {PROTOCOL}" in reply["error"]
     assert reply["remedy"]
     assert "traceback" not in reply
 

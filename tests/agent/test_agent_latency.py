@@ -56,28 +56,28 @@ def turned(monkeypatch):
 
 
 def began(series):
-    return np.array(series.starts) + np.array(series.late)
+    return np.array(series.starts) + np.array(series.delays)
 
 
 def test_paced_runs_begin_at_the_ticks_and_are_counted_from_them(turned):
     clock = turned(1 * MS)
     series = measure(clock, ["a"], 100, 0.0, 100.0)
     assert np.diff(series.starts).tolist() == [10 * MS] * 99
-    assert max(series.late) < 1000, "spinning ends with the tick"
-    assert min(series.late) >= 0
-    assert all(MS <= lasted < MS + 2000 for lasted in series.lasted)
+    assert max(series.delays) < 1000, "spinning ends with the tick"
+    assert min(series.delays) >= 0
+    assert all(MS <= lasted < MS + 2000 for lasted in series.durations)
     assert series.missed(100.0) == 0
     assert clock.slept == 100
 
 
 def test_sleeping_late_by_less_than_the_spin_does_not_move_a_run(turned):
     series = measure(turned(1 * MS, oversleep_ns=SPIN_NS - 1000), ["a"], 50, 0.0, 100.0)
-    assert max(series.late) < 2000
+    assert max(series.delays) < 2000
 
 
 def test_late_start_counts_as_latency(turned):
     series = measure(turned(1 * MS, oversleep_ns=2 * MS), ["a"], 20, 0.0, 100.0)
-    for late, lasted in zip(series.late, series.lasted, strict=True):
+    for late, lasted in zip(series.delays, series.durations, strict=True):
         assert late >= 2 * MS - SPIN_NS
         assert lasted >= late + MS
 
@@ -94,8 +94,8 @@ def test_slow_runs_miss_ticks_and_serve_the_newest(turned):
     series = measure(turned(25 * MS), ["a"], 10, 0.0, 100.0)
     ticks = [(start - series.starts[0]) // (10 * MS) for start in series.starts]
     assert ticks[:5] == [0, 2, 5, 7, 10]
-    assert series.late[1] == pytest.approx(5 * MS, abs=2000)
-    assert series.lasted[1] == pytest.approx(30 * MS, abs=2000)
+    assert series.delays[1] == pytest.approx(5 * MS, abs=2000)
+    assert series.durations[1] == pytest.approx(30 * MS, abs=2000)
     assert series.missed(100.0) == ticks[-1] + 1 - 10
     assert series.missed(100.0) > 0
 
@@ -105,19 +105,19 @@ def test_one_stall_misses_its_ticks_and_the_schedule_goes_on(turned):
     series = measure(turned(*work), ["a"], 100, 0.0, 100.0)
     assert series.missed(100.0) == 3
     assert {(start - series.starts[0]) % (10 * MS) for start in series.starts} == {0}
-    assert max(series.lasted) == pytest.approx(44 * MS, abs=2000)
+    assert max(series.durations) == pytest.approx(44 * MS, abs=2000)
 
 
 def test_paced_run_meets_both_minima(turned):
-    assert len(measure(turned(MS), ["a"], 3, 1.0, 50.0).lasted) == 51, "the last ends behind the second"
-    assert len(measure(turned(MS), ["a"], 80, 1.0, 50.0).lasted) == 80
+    assert len(measure(turned(MS), ["a"], 3, 1.0, 50.0).durations) == 51, "the last ends behind the second"
+    assert len(measure(turned(MS), ["a"], 80, 1.0, 50.0).durations) == 80
 
 
 def test_closed_runs_keep_when_each_began(turned):
     series = measure(turned(2 * MS), ["a"], 10, 0.0)
     assert (np.diff(series.starts) >= 2 * MS).all()
-    assert len(series.starts) == len(series.lasted) == 10
-    assert not len(series.late)
+    assert len(series.starts) == len(series.durations) == 10
+    assert not len(series.delays)
     assert series.missed(0.0) == 0
 
 

@@ -14,7 +14,7 @@ from jetson_roots import AGX_LINE, MACHINES, command, plant
 
 from calkd_edge.agent import board, sensors
 from calkd_edge.agent.doctor import clocks
-from calkd_edge.agent.place import Place
+from calkd_edge.agent.machine import Machine
 from calkd_edge.agent.tegrastats import Tegrastats, parse
 
 NANO = (
@@ -194,7 +194,7 @@ def test_any_order_of_words_is_a_line(words):
         assert "." in name
 
 
-def everything(place: Place) -> None:
+def everything(place: Machine) -> None:
     """Read all that files tell, without starting commands."""
     for read in (sensors.zones, sensors.rails, sensors.events, sensors.slowed):
         values = sensors.values(place, read(place))
@@ -228,7 +228,7 @@ def test_any_bytes_in_a_sensor_are_a_number_or_nothing(tmp_path_factory, content
     folder = tmp_path_factory.mktemp("zone")
     plant(folder, {"/sys/devices/virtual/thermal/thermal_zone0/type": "cpu\n"})
     (folder / "sys/devices/virtual/thermal/thermal_zone0/temp").write_bytes(content)
-    found = sensors.values(Place(str(folder)), sensors.zones(Place(str(folder))))
+    found = sensors.values(Machine(str(folder)), sensors.zones(Machine(str(folder))))
     assert set(found) <= {"cpu"}
     assert all(math.isfinite(value) for value in found.values())
 
@@ -247,7 +247,7 @@ def test_command_is_heard_and_ended_with_all_that_it_started(tmp_path):
     command(tmp_path, "tegrastats", script)
     with Tegrastats(str(tmp_path / "usr" / "bin" / "tegrastats"), 50) as stats:
         assert stats.power(10) == {"VDD_IN": 7.0}
-        assert stats.heard_ns > 0
+        assert stats.latest_ns > 0
         child, *given_to_it = told.read_text().split()
         assert is_alive(int(child))
     assert given_to_it == ["--interval", "50"]
@@ -269,7 +269,7 @@ def test_command_that_ends_no_line_is_heard_in_pieces(tmp_path):
     command(tmp_path, "tegrastats", "exec cat /dev/zero")
     with Tegrastats(str(tmp_path / "usr" / "bin" / "tegrastats")) as stats:
         stats.power(10)
-        assert stats.heard_ns > 0
+        assert stats.latest_ns > 0
 
 
 def test_command_that_is_not_there_gives_nothing(tmp_path):

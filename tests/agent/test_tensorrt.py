@@ -93,7 +93,7 @@ def test_graph_is_replayed_for_the_number_of_images_it_was_captured_with(classif
 def test_what_lies_outside_of_the_profile_is_refused(shape, classifier, board, tmp_path):
     path, options = engine_of(classifier, tmp_path)
     with open_runtime("tensorrt", path, options) as runtime:
-        with pytest.raises(AgentProblem, match="outside of what the engine was built for"):
+        with pytest.raises(AgentProblem, match="not built for images of shape"):
             runtime.infer(np.zeros(shape, np.uint8))
         assert len(runtime.infer(images(2))["logits"]) == 2
 
@@ -145,7 +145,7 @@ def test_missing_libcudart_names_the_package(monkeypatch):
 
 def test_unknown_options_are_refused():
     with pytest.raises(AgentProblem, match="unknown option fp16"):
-        engine.options_of({"fp16": True})
+        open_runtime("tensorrt", "model.engine", {"fp16": True})
 
 
 @pytest.fixture

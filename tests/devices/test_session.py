@@ -152,9 +152,9 @@ class Scripted(Local):
         super().__init__("scripted")
         self.script = script
 
-    def run(self, argv, *, timeout_s, heard):
+    def run(self, argv, *, timeout_s, on_line):
         command = [self.python, "-c", self.script, *argv[2:]]
-        return super().run(command, timeout_s=timeout_s, heard=heard)
+        return super().run(command, timeout_s=timeout_s, on_line=on_line)
 
 
 REPLY = "import sys, json, numpy as np\njson.dump({}, open(sys.argv[3], 'w'))\n"
@@ -192,7 +192,7 @@ def test_broken_reply_is_a_device_error_with_a_remedy(net, images, script, messa
 
 def test_probe_that_lacks_a_fact_is_refused():
     script = REPLY.format("{'protocol': 1, 'board': 'x'}")
-    with Session(Scripted(script)) as session, pytest.raises(DeviceError, match="probe's reply"):
+    with Session(Scripted(script)) as session, pytest.raises(DeviceError, match="reply to probe"):
         session.probe()
 
 
@@ -228,7 +228,7 @@ def test_agent_that_hangs_is_stopped():
     device = Local()
     try:
         with pytest.raises(DeviceError, match="not done after 1 s") as refused:
-            device.run([device.python, "-c", "import time; time.sleep(600)"], timeout_s=0.6, heard=ignored)
+            device.run([device.python, "-c", "import time; time.sleep(600)"], timeout_s=0.6, on_line=ignored)
         assert refused.value.remedy
     finally:
         device.close()
@@ -238,7 +238,7 @@ def test_interpreter_that_is_not_there_is_a_device_error():
     device = Local()
     try:
         with pytest.raises(DeviceError, match="cannot be started"):
-            device.run(["/no/such/python"], timeout_s=1, heard=ignored)
+            device.run(["/no/such/python"], timeout_s=1, on_line=ignored)
     finally:
         device.close()
 
@@ -275,7 +275,7 @@ def test_agent_does_not_inherit_what_only_we_set(monkeypatch):
     device = Local()
     try:
         code = "import os; print(os.environ.get('PYTHONPATH'), os.environ.get('OMP_NUM_THREADS'))"
-        assert device.run([device.python, "-c", code], timeout_s=30, heard=ignored) == 0
+        assert device.run([device.python, "-c", code], timeout_s=30, on_line=ignored) == 0
         assert device.output.split() == ["None", "None"]
     finally:
         device.close()

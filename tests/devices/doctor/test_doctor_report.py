@@ -13,7 +13,7 @@ from rich.console import Console
 
 from calkd_edge.agent import doctor
 from calkd_edge.agent.interpreters import interpreters
-from calkd_edge.agent.place import Place
+from calkd_edge.agent.machine import Machine
 from calkd_edge.cli.doctor_screen import show
 from calkd_edge.devices.doctor import examine
 from calkd_edge.records import DoctorReport, Interpreter, MachineFacts
@@ -21,7 +21,7 @@ from calkd_edge.records import DoctorReport, Interpreter, MachineFacts
 CASES = list(MACHINES)
 
 
-def facts_of(place: Place, folder: Path) -> MachineFacts:
+def facts_of(place: Machine, folder: Path) -> MachineFacts:
     """What the agent would reply from there, through JSON as on its way home."""
     return MachineFacts.model_validate(json.loads(json.dumps(doctor.facts(place, str(folder)))))
 
@@ -119,7 +119,7 @@ def test_orin_nano(told, report):
     python = facts.python.path
     assert remedy(found, "cannot import onnxruntime") == f"{python} -m pip install --user onnxruntime"
     assert said(found, "trap") == [
-        "TensorRT 10.0 to 10.3 (JetPack 6) read ONNX up to opset 20; exported files have it"
+        "TensorRT 10.0 to 10.3 (JetPack 6) read ONNX up to opset 20, which exported files have"
     ]
     (floating,) = said(found, "warning")
     assert floating.startswith("clocks follow the load (cores, gpu)")
@@ -194,7 +194,7 @@ def test_raspberry_pi(told, report):
     assert said(found, "trap") == []
     warnings = " | ".join(said(found, "warning"))
     for part in (
-        "slowed down right now: cpufreq-cpu0",
+        "slowed down now: cpufreq-cpu0",
         "the firmware reports: under-voltage, throttled, under-voltage since the start, throttled since",
         "cpu-thermal is at 86 °C",
         "only 391 MiB of memory are free",
@@ -312,10 +312,10 @@ def test_old_container_on_jetpack_7_2_is_told_apart_from_a_new_one(told):
     for release in ("39.2.0", "39.3.0"):
         old = examine("board", changed(with_packages(facts, tensorrt="10.11.0"), l4t=release))
         assert not any(runs(old, "tensorrt").values())
-    assert "a container made for JetPack 7.2" in remedy(old, "containers made for older ones")
+    assert "a container made for JetPack 7.2" in remedy(old, "containers made for older releases")
     new = examine("board", facts)
     assert all(runs(new, "tensorrt").values())
-    assert [text for text in said(new, "trap") if "its TensorRT is its own" in text]
+    assert [text for text in said(new, "trap") if "its TensorRT is not that of JetPack" in text]
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_emulated_machine_is_said_to_be_and_claims_no_gain(told):
     [
         ({"load_1min": 2.5}, "other work runs there: 2.5 tasks"),
         ({"disk": {"folder": "/data", "free_bytes": 300 << 20}}, "only 300 MiB are free in /data"),
-        ({"throttled": {"gpu-throttle-alert": 2.0}}, "slowed down right now: gpu-throttle-alert"),
+        ({"throttled": {"gpu-throttle-alert": 2.0}}, "slowed down now: gpu-throttle-alert"),
         ({"power": {"source": None, "rails_mw": {}}}, "no energy will be measured"),
     ],
 )
@@ -552,7 +552,7 @@ def test_screen_says_runs_and_no(report):
 )
 def test_interpreter_that_is_none_does_no_harm(tmp_path, script, version):
     command(tmp_path, "python3", script)
-    (found,) = interpreters(Place(str(tmp_path)), timeout_s=1.0)
+    (found,) = interpreters(Machine(str(tmp_path)), timeout_s=1.0)
     told = Interpreter.model_validate(found)
     assert (told.version, told.running, told.packages) == (version, True, None)
     assert (told.problem is None) == (version is not None)
@@ -576,17 +576,17 @@ def test_pythons_that_do_not_answer_are_told_apart_by_their_files(tmp_path):
     command(tmp_path, "python3", "exit 1")
     command(tmp_path, "python3.8", "exit 2")
     (tmp_path / "usr/bin/python3.10").symlink_to("python3.8")
-    assert len(interpreters(Place(str(tmp_path)))) == 2
+    assert len(interpreters(Machine(str(tmp_path)))) == 2
 
 
 def test_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):
-    facts = facts_of(Place(str(tmp_path)), tmp_path / "cache" / "calkd-edge")
+    facts = facts_of(Machine(str(tmp_path)), tmp_path / "cache" / "calkd-edge")
     assert facts.disk.folder == str(tmp_path)
     assert facts.disk.free_bytes > 0
 
 
 def test_empty_machine_is_a_report_too(tmp_path):
-    found = examine("board", facts_of(Place(str(tmp_path), "riscv64"), tmp_path))
+    found = examine("board", facts_of(Machine(str(tmp_path), "riscv64"), tmp_path))
     assert found.facts.board == "riscv64"
     assert not found.usable
     show(found, Console(file=io.StringIO()))
@@ -594,4 +594,4 @@ def test_empty_machine_is_a_report_too(tmp_path):
 
 def test_container_is_noticed(tmp_path):
     plant(tmp_path, {"/.dockerenv": ""})
-    assert facts_of(Place(str(tmp_path)), tmp_path).container
+    assert facts_of(Machine(str(tmp_path)), tmp_path).container
