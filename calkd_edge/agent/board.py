@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from typing import Any, Sequence
+from typing import Sequence
 
 from calkd_edge.agent.isa import ARM, ISA_FLAGS, X86
 from calkd_edge.agent.machine import Machine
@@ -106,7 +106,7 @@ def memory(machine: Machine) -> dict[str, int | None]:
     return sizes
 
 
-def disk(folder: str) -> dict[str, Any]:
+def disk(folder: str) -> dict[str, object]:
     """Free bytes in a folder, or in its nearest parent that exists."""
     path = os.path.abspath(os.path.expanduser(folder))
     while not os.path.isdir(path) and path != os.path.dirname(path):

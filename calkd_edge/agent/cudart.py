@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from calkd_edge.agent.problem import AgentProblem
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NAMES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12")
 TO_DEVICE, TO_HOST = 1, 2
@@ -38,11 +41,11 @@ class Cudart:
         self._memory.append(int(address.value or 0))
         return self._memory[-1]
 
-    def to_device(self, target: int, source: Any) -> None:
+    def to_device(self, target: int, source: np.ndarray) -> None:
         """Copy a contiguous numpy array to an address on the device."""
         self._copy(target, source.ctypes.data, source.nbytes, TO_DEVICE)
 
-    def to_host(self, target: Any, source: int) -> None:
+    def to_host(self, target: np.ndarray, source: int) -> None:
         """Copy from an address on the device into a contiguous numpy array."""
         self._copy(target.ctypes.data, source, target.nbytes, TO_HOST)
 
@@ -94,7 +97,7 @@ class Cudart:
             self._library.cudaEventDestroy(ctypes.c_void_p(event))
         self._library.cudaStreamDestroy(ctypes.c_void_p(self.stream))
 
-    def _handle(self, create: Any) -> int:
+    def _handle(self, create: Callable[..., int]) -> int:
         handle = ctypes.c_void_p()
         self._check(create(ctypes.byref(handle)))
         return int(handle.value or 0)
@@ -113,7 +116,7 @@ class Cudart:
             )
 
 
-def _load(name: str | None) -> Any:
+def _load(name: str | None) -> ctypes.CDLL:
     requested = name or os.environ.get("CALKD_CUDART")
     reasons = []
     for candidate in (requested,) if requested else NAMES:

@@ -12,12 +12,12 @@ from calkd_edge.agent.tegrastats import Tegrastats
 FIRST_LINE_S = 2.0
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
+def run(job: dict[str, Any]) -> dict[str, object]:
     """The facts of this machine; `job["folder"]` is where it will keep files."""
     return facts(Machine(), str(job.get("folder", ".")))
 
 
-def facts(machine: Machine, folder: str) -> dict[str, Any]:
+def facts(machine: Machine, folder: str) -> dict[str, object]:
     """Everything that can be read without root rights, as plain JSON; what cannot be read is None."""
     return {
         "board": board.model(machine),
@@ -47,7 +47,7 @@ def facts(machine: Machine, folder: str) -> dict[str, Any]:
     }
 
 
-def clocks(machine: Machine) -> list[dict[str, Any]]:
+def clocks(machine: Machine) -> list[dict[str, object]]:
     """Every clock with its name, megahertz (min, max, now), governor, and whether it follows the load."""
     records = []
     for clock in sensors.clocks(machine):
@@ -57,7 +57,7 @@ def clocks(machine: Machine) -> list[dict[str, Any]]:
     return records
 
 
-def power(machine: Machine) -> dict[str, Any]:
+def power(machine: Machine) -> dict[str, object]:
     """Milliwatts by rail, and their source: hwmon, tegrastats or none (None)."""
     rails = sensors.values(machine, sensors.rails(machine))
     if rails:

@@ -52,7 +52,7 @@ def load(name: str) -> Any:
     return trt
 
 
-def build(job: dict[str, Any]) -> dict[str, Any]:
+def build(job: dict[str, Any]) -> dict[str, object]:
     """Build job["engine"] from the ONNX file job["model"]; returns its SHA-256, size, seconds and options.
 
     Raises:

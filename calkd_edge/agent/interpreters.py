@@ -28,7 +28,7 @@ else:
 FACT_TYPES = {"version": str, "prefix": str, "venv": bool, "managed": bool, "packages": dict}
 
 
-def interpreters(machine: Machine, timeout_s: float = TIMEOUT_S) -> list[dict[str, Any]]:
+def interpreters(machine: Machine, timeout_s: float = TIMEOUT_S) -> list[dict[str, object]]:
     """Every Python 3 in the command folders, once each, the one that runs the agent first.
 
     Each has path, running, version, prefix, venv, managed, packages and problem. Where a Python does not
@@ -51,7 +51,7 @@ def interpreters(machine: Machine, timeout_s: float = TIMEOUT_S) -> list[dict[st
     return unique
 
 
-def _facts_of(path: str, timeout_s: float) -> dict[str, Any]:
+def _facts_of(path: str, timeout_s: float) -> dict[str, object]:
     facts: dict[str, Any] = dict.fromkeys(FACT_TYPES)
     output = output_of([path, "-c", SCRIPT, HOME], timeout_s)
     try:

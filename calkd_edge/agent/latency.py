@@ -20,7 +20,7 @@ from calkd_edge.agent import probe, sensors
 from calkd_edge.agent.machine import Machine
 from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.agent.progress import Progress
-from calkd_edge.agent.runtimes import Images, Runtime, open_runtime
+from calkd_edge.agent.runtimes import Runtime, open_runtime
 from calkd_edge.agent.telemetry import Sampler
 
 STEADY_WINDOWS = 3
@@ -51,7 +51,7 @@ class Series:
         return ticks - len(self.starts) if rate_hz else 0
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
+def run(job: dict[str, Any]) -> dict[str, object]:
     """Time a model and write job["samples"] (.npy int64 nanoseconds, in order).
 
     The job holds: model, images, runtime, options, min_runs, min_seconds, warmup_min_runs,
@@ -87,7 +87,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     with open(job["samples"], "wb") as handle:
         np.save(handle, samples)
     if "trace" in job:
-        trace = dict(sampler.arrays() if sampler else {}, samples_ns=samples)
+        trace: dict[str, Any] = dict(sampler.arrays() if sampler else {}, samples_ns=samples)
         trace.update(starts_ns=np.frombuffer(series.starts, np.int64))
         trace.update(late_ns=np.array(series.delays, np.int64), device_ms=np.array(series.device_ms))
         with open(job["trace"], "wb") as handle:
@@ -110,7 +110,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def timed(runtime: Runtime, feed: Images) -> int:
+def timed(runtime: Runtime, feed: np.ndarray) -> int:
     """Nanoseconds of one inference."""
     start = clock()
     runtime.infer(feed)
@@ -124,7 +124,7 @@ def rest(seconds: float) -> list[int]:
     return [start, clock()]
 
 
-def warm_up(runtime: Runtime, feeds: list[Images], job: dict[str, Any]) -> dict[str, Any]:
+def warm_up(runtime: Runtime, feeds: list[np.ndarray], job: dict[str, Any]) -> dict[str, object]:
     """Run until the means of the last windows lie within two per cent of each other, or time is up.
 
     Before a paced run, `warmup_min_seconds` of its ticks follow: a machine slows down between ticks.
@@ -156,7 +156,7 @@ def rate_of(job: dict[str, Any]) -> float:
 
 
 def measure(
-    runtime: Runtime, feeds: list[Images], min_runs: int, min_seconds: float, rate_hz: float = 0
+    runtime: Runtime, feeds: list[np.ndarray], min_runs: int, min_seconds: float, rate_hz: float = 0
 ) -> Series:
     """Run until both minima are met.
 

@@ -12,7 +12,7 @@ import platform
 import sys
 import sysconfig
 from importlib import metadata
-from typing import Any, Sequence
+from typing import Sequence
 
 from calkd_edge.agent.runtimes import RUNTIMES
 
@@ -29,7 +29,7 @@ def runtimes() -> dict[str, str]:
     return installed
 
 
-def facts() -> dict[str, Any]:
+def facts() -> dict[str, object]:
     """This Python: version, prefix, whether it is a venv, whether its system forbids pip, its packages."""
     managed = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
     venv = sys.prefix != sys.base_prefix

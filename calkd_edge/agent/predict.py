@@ -15,7 +15,7 @@ MOST_IMAGES = 100
 """Images a run where the job names no number."""
 
 
-def pieces(images: Any, size: int, is_fixed: bool) -> Iterator[tuple[int, Any, int]]:
+def pieces(images: np.ndarray, size: int, is_fixed: bool) -> Iterator[tuple[int, np.ndarray, int]]:
     """The index at which each run starts, its images, and how many of them count.
 
     Where a model takes exactly `size` images, the last run repeats its last image.
@@ -28,7 +28,7 @@ def pieces(images: Any, size: int, is_fixed: bool) -> Iterator[tuple[int, Any, i
         yield start, batch, count
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
+def run(job: dict[str, Any]) -> dict[str, object]:
     """Write every output of the model for every image to job["outputs"] (.npz, one array a name).
 
     The job holds: model, images (.npy uint8 [N, 3, H, W]), runtime, options, images_per_run, outputs. A model
@@ -39,7 +39,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     if size < 1:
         raise AgentProblem(f"{size} images a run", "Request at least one.")
     progress = Progress()
-    parts: dict[str, list[Any]] = {}
+    parts: dict[str, list[np.ndarray]] = {}
     with open_runtime(job["runtime"], job["model"], job["options"]) as runtime:
         for start, batch, count in pieces(images, runtime.fixed or size, runtime.fixed is not None):
             for name, values in runtime.infer(batch).items():
@@ -49,7 +49,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         settings = runtime.session_options()
     # numpy.savez takes names as arguments, and an output may have the name of one of its parameters.
     with zipfile.ZipFile(job["outputs"], "w") as archive:
-        for name, values in parts.items():
+        for name, arrays in parts.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as handle:
-                np.lib.format.write_array(handle, np.concatenate(values), allow_pickle=False)
+                np.lib.format.write_array(handle, np.concatenate(arrays), allow_pickle=False)
     return {"images": len(images), "session_options": settings}

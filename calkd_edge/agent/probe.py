@@ -12,7 +12,7 @@ from calkd_edge.agent import board, packages, sensors
 from calkd_edge.agent.machine import Machine
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
+def run(job: dict[str, Any]) -> dict[str, object]:
     """Facts that do not change between two runs on the same machine."""
     machine = Machine()
     return {
@@ -32,7 +32,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def state(machine: Machine | None = None) -> dict[str, Any]:
+def state(machine: Machine | None = None) -> dict[str, object]:
     """Degrees Celsius by thermal zone, MHz of each core, governor and load; None or empty where unknown."""
     machine = machine or Machine()
     cores = machine.find("/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any, Sequence
+from typing import Sequence
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class Sampler:
         if self._stats is not None:
             self._stats.__exit__()
 
-    def arrays(self) -> dict[str, Any]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """times_ns int64 [S], values float64 [S, C] and columns [C], as np.savez takes them."""
         return {
             "times_ns": np.array(self.times_ns, np.int64),

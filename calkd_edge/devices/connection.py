@@ -143,7 +143,7 @@ class Connection:
         shutil.rmtree(folder, ignore_errors=True)
 
     def _socket(self) -> Path:
-        """The socket of the shared connection; it opens on first use and closes after IDLE_S without a command."""
+        """The socket of the shared connection, which opens on first use and closes after IDLE_S."""
         if self._folder is not None and (self._folder / SOCKET).exists():
             return self._folder / SOCKET
         self.close()

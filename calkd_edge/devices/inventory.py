@@ -166,14 +166,14 @@ def location_of(
     )
 
 
-def device_at(name: str, location: Mapping[str, Any]) -> Device:
+def device_at(name: str, location: Mapping[str, object]) -> Device:
     """The device of that name at a location that `location_of` returned."""
     settings = {key: value for key, value in location.items() if key != "kind"}
     device: Device = DEVICES.load(_kind_of(name, location))(name, **settings)
     return device
 
 
-def _kind_of(name: str, location: Mapping[str, Any]) -> str:
+def _kind_of(name: str, location: Mapping[str, object]) -> str:
     """The kind of a device; a kind that needs no key is also the name of a device."""
     if "kind" in location:
         return str(location["kind"])
@@ -182,7 +182,7 @@ def _kind_of(name: str, location: Mapping[str, Any]) -> str:
     return name if name in DEVICES else "local"
 
 
-def _check_settings(name: str, kind: str, location: Mapping[str, Any]) -> None:
+def _check_settings(name: str, kind: str, location: Mapping[str, object]) -> None:
     where = f"{inventory_path()}: {name}"
     if kind not in DEVICES:
         kinds = DEVICES.names()
@@ -247,7 +247,7 @@ def _read(path: Path, stamp: int) -> dict[str, DeviceEntry]:
     return entries
 
 
-def _profile_python(name: str) -> dict[str, Any]:
+def _profile_python(name: str) -> dict[str, str]:
     return {"python": PROFILES[name].python} if name in PROFILES else {}
 
 

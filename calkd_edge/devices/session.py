@@ -207,7 +207,7 @@ class Session:
     def _do(
         self,
         verb: str,
-        job: Mapping[str, Any],
+        job: Mapping[str, object],
         keys: Sequence[str],
         *,
         timeout_s: float,
@@ -283,7 +283,7 @@ class Session:
             ) from broken
 
 
-def open_session(name: str, location: Mapping[str, Any] | None = None) -> Session:
+def open_session(name: str, location: Mapping[str, object] | None = None) -> Session:
     """A session on the device of that name.
 
     Args:

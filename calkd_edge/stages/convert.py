@@ -23,7 +23,7 @@ IMAGES = 256
 
 
 def run(job: Job) -> None:
-    """Write the runtime's file, and converted.json: its SHA-256, and how near its answers are to the ONNX file.
+    """Write the runtime's file, and converted.json: its SHA-256, and how close its answers are.
 
     Raises:
         StageFailed: an operator has no counterpart, or the two say different things.

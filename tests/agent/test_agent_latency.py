@@ -100,7 +100,7 @@ def test_slow_runs_miss_ticks_and_serve_the_newest(turned):
     assert series.missed(100.0) > 0
 
 
-def test_one_stall_misses_its_ticks_and_the_schedule_goes_on(turned):
+def test_stall_misses_its_ticks_and_the_schedule_continues(turned):
     work = [1 * MS] * 5 + [44 * MS] + [1 * MS] * 94
     series = measure(turned(*work), ["a"], 100, 0.0, 100.0)
     assert series.missed(100.0) == 3
@@ -124,8 +124,8 @@ def test_closed_runs_keep_when_each_began(turned):
 def test_warm_up_of_a_paced_run_ends_with_ticks(turned):
     clock = turned(MS)
     job = {**LOAD, "warmup_min_seconds": 0.5, "warmup_max_seconds": 5.0, "rate_hz": 20.0}
-    found = warm_up(clock, ["a"], job)
-    assert found["seconds"] >= 1.0, "as many closed ones, then ticks"
+    run = warm_up(clock, ["a"], job)
+    assert run["seconds"] >= 1.0, "as many closed ones, then ticks"
     assert clock.slept >= 10
 
 
@@ -139,7 +139,7 @@ class Millisecond:
         return {}
 
 
-def test_paced_mode_holds_its_rate_within_one_per_cent():
+def test_paced_mode_keeps_its_rate_within_a_hundredth():
     series = measure(Millisecond(), ["a"], 120, 0.0, 60.0)
     times = began(series)
     ticks = len(times) + series.missed(60.0)
@@ -169,38 +169,38 @@ def timed(net, images, **more):
 
 
 def test_trace_has_a_start_for_each_run_and_no_power_where_none_is_read(net, images, tmp_path):
-    found = timed(net, images, telemetry=True, idle_seconds=0.5, root=str(tmp_path))
-    starts = found.trace["starts_ns"]
+    run = timed(net, images, telemetry=True, idle_seconds=0.5, root=str(tmp_path))
+    starts = run.trace["starts_ns"]
     assert starts.dtype == np.int64
-    assert len(starts) == len(found.samples_ns)
-    assert (starts[1:] >= starts[:-1] + found.samples_ns[:-1]).all()
-    assert found.reply["idle_ns"] == [], "nobody rests where no power can be read"
-    assert found.reply["power_source"] is None
-    assert found.reply["window_ns"] == [starts[0], starts[-1] + found.samples_ns[-1]]
+    assert len(starts) == len(run.samples_ns)
+    assert (starts[1:] >= starts[:-1] + run.samples_ns[:-1]).all()
+    assert run.reply["idle_ns"] == [], "nobody rests where no power can be read"
+    assert run.reply["power_source"] is None
+    assert run.reply["window_ns"] == [starts[0], starts[-1] + run.samples_ns[-1]]
 
 
 def test_rails_are_read_before_during_and_after(net, images, tmp_path):
     plant(tmp_path, ina3221(0, ("VDD_IN", 5000, 900)) | zones(("tj-thermal", "40000")))
-    found = timed(net, images, telemetry=True, idle_seconds=0.3, root=str(tmp_path))
-    assert found.reply["power_source"] == "hwmon"
-    (before, after), window = found.reply["idle_ns"], found.reply["window_ns"]
+    run = timed(net, images, telemetry=True, idle_seconds=0.3, root=str(tmp_path))
+    assert run.reply["power_source"] == "hwmon"
+    (before, after), window = run.reply["idle_ns"], run.reply["window_ns"]
     assert before[1] - before[0] >= 0.3e9
     assert before[1] <= window[0] < window[1] <= after[0]
-    assert [str(name) for name in found.trace["columns"]] == ["power_mw.VDD_IN", "temperature_c.tj-thermal"]
-    times = found.trace["times_ns"]
+    assert [str(name) for name in run.trace["columns"]] == ["power_mw.VDD_IN", "temperature_c.tj-thermal"]
+    times = run.trace["times_ns"]
     assert times[0] <= before[0]
     assert times[-1] >= after[1]
-    assert (found.trace["values"][:, 0] == 4500.0).all()
+    assert (run.trace["values"][:, 0] == 4500.0).all()
 
 
-def test_memory_is_of_the_process_that_ran_not_of_the_one_that_began_it(net, images):
+def test_memory_is_of_the_process_that_ran_not_of_its_parent(net, images):
     ballast = np.ones(60_000_000)  # 480 MB, which getrusage would hand down
-    found = timed(net, images)
-    assert 20e6 < found.reply["peak_memory_bytes"] < 300e6 < ballast.nbytes
+    run = timed(net, images)
+    assert 20e6 < run.reply["peak_memory_bytes"] < 300e6 < ballast.nbytes
 
 
 def test_job_without_a_trace_is_answered_as_before(net, images):
     with open_session("local") as session:
-        found = session.time(net.path, images, runtime="onnxruntime", options={}, load=LOAD)
-    assert found.trace == {}
-    assert len(found.samples_ns) >= 30
+        run = session.time(net.path, images, runtime="onnxruntime", options={}, load=LOAD)
+    assert run.trace == {}
+    assert len(run.samples_ns) >= 30

@@ -80,8 +80,8 @@ def test_board_played_by_another_processor_is_noticed(tmp_path, machine, cpuinfo
     assert board.is_emulated(Machine(str(tmp_path), machine)) is wanted
 
 
-class Told(Machine):
-    """This machine, with a /proc/cpuinfo and a name of its processor that it was told."""
+class WithCpuinfo(Machine):
+    """This machine, with a /proc/cpuinfo and a chosen name of its processor."""
 
     def __init__(self, cpuinfo, machine):
         super().__init__("/", machine)
@@ -91,8 +91,8 @@ class Told(Machine):
         return self.cpuinfo if name == "/proc/cpuinfo" else super().read(name)
 
 
-def test_machine_is_not_emulated_only_because_it_is_an_arm_one():
-    assert not board.is_emulated(Told(ORIN, "aarch64"))
+def test_arm_machine_is_not_emulated_for_being_arm():
+    assert not board.is_emulated(WithCpuinfo(ORIN, "aarch64"))
 
 
 def test_emulator_that_writes_the_processors_facts_itself_is_noticed(arm64):
@@ -104,9 +104,9 @@ def test_emulator_that_writes_the_processors_facts_itself_is_noticed(arm64):
         "import json, sys; sys.path.insert(0, sys.argv[1])\n"
         "from calkd_edge.agent import board\n"
         "from calkd_edge.agent.machine import Machine\n"
-        "place = Machine()\n"
-        "told = place.architecture, 'vendor_id' in place.read('/proc/cpuinfo'), board.is_emulated(place)\n"
-        "print(json.dumps(told))"
+        "machine = Machine()\n"
+        "arm = 'vendor_id' in machine.read('/proc/cpuinfo'), board.is_emulated(machine)\n"
+        "print(json.dumps((machine.architecture, *arm)))"
     )
     try:
         argv = [str(arm64), "-c", code, str(Path(board.__file__).parents[2])]
@@ -151,14 +151,14 @@ def test_state_of_a_board_has_a_clock_for_each_core(tmp_path):
 
 
 def test_unreadable_file_is_empty(tmp_path):
-    place = Machine(str(tmp_path))
+    machine = Machine(str(tmp_path))
     (tmp_path / "folder").mkdir()
-    assert place.read("/none") == place.read("/folder") == ""
-    assert place.number("/none") is None
+    assert machine.read("/none") == machine.read("/folder") == ""
+    assert machine.number("/none") is None
 
 
 class Counting:
-    """A runtime of the test's own that counts what it is asked."""
+    """A runtime that counts its runs."""
 
     def __init__(self):
         self.seen = []
@@ -193,12 +193,12 @@ def test_measure_goes_on_until_the_seconds_are_met_too():
 
 
 def test_warm_up_ends_at_its_limit_and_says_that_it_was_not_steady():
-    found = warm_up(Counting(), ["a"], job(warmup_min_runs=sys.maxsize))
-    assert found["seconds"] >= 0.05
-    assert found["runs"] >= 1
+    result = warm_up(Counting(), ["a"], job(warmup_min_runs=sys.maxsize))
+    assert result["seconds"] >= 0.05
+    assert result["runs"] >= 1
 
 
 def test_warm_up_runs_its_minimum_and_counts_every_run():
     runtime = Counting()
-    found = warm_up(runtime, ["a"], job(warmup_max_seconds=5.0))
-    assert found["runs"] == len(runtime.seen) >= 7
+    result = warm_up(runtime, ["a"], job(warmup_max_seconds=5.0))
+    assert result["runs"] == len(runtime.seen) >= 7

@@ -54,7 +54,7 @@ def test_an_inventory_that_changes_is_read_anew():
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "location"),
     [
         ("user@10.0.0.5", {"host": "user@10.0.0.5"}),
         ("user@board.local:2222", {"host": "user@board.local", "port": 2222}),
@@ -62,8 +62,8 @@ def test_an_inventory_that_changes_is_read_anew():
         ("ssh://user@board/", {"host": "user@board"}),
     ],
 )
-def test_user_at_host_needs_no_inventory(name, place):
-    assert location_of(name) == place
+def test_user_at_host_needs_no_inventory(name, location):
+    assert location_of(name) == location
 
 
 def test_local_is_this_machine_and_may_have_another_python():
@@ -75,10 +75,10 @@ def test_local_is_this_machine_and_may_have_another_python():
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
-def test_a_kind_of_board_is_this_machine_where_it_is_one(name, monkeypatch):
+def test_profile_is_this_machine_where_it_matches(name, monkeypatch):
     profile = PROFILES[name]
     monkeypatch.setattr(platform, "machine", lambda: profile.machines[0])
-    monkeypatch.setattr(inventory.board, "l4t", lambda place: "36.4.3")
+    monkeypatch.setattr(inventory.board, "l4t", lambda location: "36.4.3")
     assert location_of(name, runtimes=["onnxruntime"]) == {}, "the Python that runs us has it"
     assert isinstance(device_at(name, {}), Local)
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
@@ -92,7 +92,7 @@ def test_a_kind_of_board_is_this_machine_where_it_is_one(name, monkeypatch):
 
 def test_on_a_jetson_tensorrt_is_sought_where_jetpack_puts_it(tmp_path, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    monkeypatch.setattr(inventory.board, "l4t", lambda place: "36.4.3")
+    monkeypatch.setattr(inventory.board, "l4t", lambda location: "36.4.3")
     monkeypatch.setattr(inventory.packages, "runtimes", lambda: {"onnxruntime": "1.23.0"})
     monkeypatch.setattr(inventory.shutil, "which", lambda name: name)
     assert location_of("jetson") == {"python": "/usr/bin/python3"}
@@ -103,13 +103,13 @@ def test_on_a_jetson_tensorrt_is_sought_where_jetpack_puts_it(tmp_path, monkeypa
     assert location_of("jetson") == {}
 
 
-@pytest.mark.parametrize("own", [{"python": "/opt/py"}, {"port": 22}])
-def test_a_board_without_an_address_is_never_this_machine_in_silence(own):
+@pytest.mark.parametrize("settings", [{"python": "/opt/py"}, {"port": 22}])
+def test_a_board_without_an_address_is_never_this_machine_in_silence(settings):
     with pytest.raises(DeviceError, match="not a Jetson"):
-        location_of("jetson", own)
+        location_of("jetson", settings)
     written("jetson: {runtime: onnxruntime, python: /usr/bin/python3}\n")
     with pytest.raises(DeviceError, match="not a Jetson"):
-        location_of("jetson", own)
+        location_of("jetson", settings)
     with pytest.raises(DeviceError, match="the inventory has no entry 'jetson'"):
         location_of("jetson")
 
@@ -121,7 +121,7 @@ def test_what_a_recipe_leaves_out_the_inventory_says():
     assert location_of("c@d", {"python": "/opt/py"}) == {"host": "c@d", "python": "/opt/py"}
 
 
-def test_a_name_of_ones_own_with_a_python_is_this_machine():
+def test_entry_with_only_a_python_is_this_machine():
     assert location_of("second", {"python": "/opt/py"}) == {"python": "/opt/py"}
     with pytest.raises(RecipeError, match="port 2222 needs a host"):
         location_of("second", {"port": 2222})
@@ -129,7 +129,7 @@ def test_a_name_of_ones_own_with_a_python_is_this_machine():
 
 def test_an_arm_machine_is_no_jetson(monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    monkeypatch.setattr(inventory.board, "l4t", lambda place: None)
+    monkeypatch.setattr(inventory.board, "l4t", lambda location: None)
     assert location_of("arm64") == {}
     with pytest.raises(DeviceError, match="not a Jetson"):
         location_of("jetson")
@@ -142,7 +142,7 @@ def test_the_lines_of_the_remedy_are_an_inventory():
     assert location_of("jetson") == {"host": "USER@ADDRESS", "python": "/usr/bin/python3"}
 
 
-def test_a_name_that_nothing_knows_is_told_what_is_near():
+def test_unknown_name_is_refused_with_a_suggestion():
     written("orin-lab: {host: a@b}\n")
     with pytest.raises(RecipeError, match="no device is named 'orin-lub'") as problem:
         location_of("orin-lub")
@@ -151,7 +151,7 @@ def test_a_name_that_nothing_knows_is_told_what_is_near():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("board: {hosts: a@b}\n", "unknown key 'hosts'"),
         ("board: {host: a@b, port: 0}\n", "port"),
@@ -164,11 +164,11 @@ def test_a_name_that_nothing_knows_is_told_what_is_near():
         ("board: just text\n", "board"),
     ],
 )
-def test_a_wrong_inventory_is_refused_with_its_place(text, said):
+def test_wrong_inventory_is_refused_with_its_path(text, message):
     written(text)
     with pytest.raises(RecipeError) as problem:
         location_of("board")
-    assert said in problem.value.message
+    assert message in problem.value.message
     assert str(inventory_path()) in problem.value.message
 
 
@@ -190,7 +190,7 @@ def test_an_empty_inventory_is_none():
         ("local:opnvino", "local", "opnvino"),
     ],
 )
-def test_a_runtime_is_told_from_a_port(text, name, runtime):
+def test_runtime_and_port_are_distinguished(text, name, runtime):
     assert split_runtime(text) == (name, runtime)
 
 

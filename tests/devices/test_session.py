@@ -58,7 +58,7 @@ def test_probe_tells_of_this_machine(session):
     assert facts.runtimes["onnxruntime"] == onnxruntime.__version__
 
 
-def test_outputs_are_onnxruntimes_own(session, net, images, execute):
+def test_outputs_equal_those_of_onnxruntime(session, net, images, execute):
     outputs, options = predict(session, net, images)
     wanted = execute(net.proto, net.images)
     assert set(outputs) == {"logits", "probabilities"}
@@ -75,7 +75,7 @@ def test_same_images_give_the_same_bits(session, net, images):
     np.testing.assert_array_equal(first["logits"], second["logits"])
 
 
-def test_images_beyond_one_run_are_all_answered_in_order(session, net, tmp_path):
+def test_images_of_several_runs_are_answered_in_order(session, net, tmp_path):
     path = tmp_path / "many.npy"
     np.save(path, np.concatenate([net.images] * 4)[:250])
     outputs, _ = predict(session, net, path)
@@ -208,8 +208,8 @@ def test_broken_samples_are_a_device_error(net, images, save):
         session.time(net.path, images, runtime="onnxruntime", options={}, load=LOAD)
 
 
-def test_progress_is_told_and_torn_lines_are_not(net, images):
-    told = []
+def test_progress_is_reported_and_incomplete_lines_are_ignored(net, images):
+    reported = []
     script = (
         "print('calkd-progress 1.000 4.000'); print('calkd-progress 2.0'); print('calkd-progress x y');"
         "print('calkd-progress nan 4.0'); print('hello'); print('calkd-progress 3.5 4.0')\n"
@@ -218,10 +218,14 @@ def test_progress_is_told_and_torn_lines_are_not(net, images):
     )
     with Session(Scripted(script)) as session:
         session.predict(
-            net.path, images, runtime="x", options={}, progress=lambda done, total: told.append((done, total))
+            net.path,
+            images,
+            runtime="x",
+            options={},
+            progress=lambda done, total: reported.append((done, total)),
         )
         assert "hello" in session.device.output
-    assert told == [(1000, 4000), (3500, 4000)]
+    assert reported == [(1000, 4000), (3500, 4000)]
 
 
 def test_agent_that_hangs_is_stopped():
@@ -292,5 +296,5 @@ def test_every_device_is_documented(name):
     assert DEVICES.describe(name)["summary"].endswith(".")
 
 
-def test_protocol_of_host_and_agent_are_one_number():
+def test_host_and_agent_share_the_protocol_number():
     assert isinstance(PROTOCOL, int)

@@ -36,15 +36,15 @@ def test_what_was_put_is_there_and_what_is_there_can_be_fetched(ssh_device, big,
     small.write_text("{}")
     ssh_device.put(big, "a picture's.npy")
     ssh_device.put(small, "job.json")
-    said = []
+    lines = []
     status = ssh_device.run(
         ["python3", "-c", "import os; print(sorted(os.listdir('.'))); open('out', 'wb').write(b'\\0\\n1')"],
         timeout_s=60,
-        on_line=said.append,
+        on_line=lines.append,
     )
     assert status == 0
-    assert set(ast.literal_eval(said[0])) - {"pid"} == {"a picture's.npy", "job.json"}
-    assert len(said) == 1
+    assert set(ast.literal_eval(lines[0])) - {"pid"} == {"a picture's.npy", "job.json"}
+    assert len(lines) == 1
     ssh_device.get("out", tmp_path / "fetched")
     assert (tmp_path / "fetched").read_bytes() == b"\0\n1"
     ssh_device.get("a picture's.npy", tmp_path / "back")
@@ -52,14 +52,14 @@ def test_what_was_put_is_there_and_what_is_there_can_be_fetched(ssh_device, big,
 
 
 def test_a_file_is_sent_once_for_all_sessions(board, big):
-    place = board.cache / "files" / name_of(big)
-    places = []
+    path = board.cache / "files" / name_of(big)
+    inodes = []
     for _ in range(2):
         ssh_device = Ssh("jetson", host=board.host)
         ssh_device.put(big, "images.npy")
-        places.append(place.stat().st_ino)
+        inodes.append(path.stat().st_ino)
         ssh_device.close()
-    assert places[0] == places[1]
+    assert inodes[0] == inodes[1]
     assert list(board.cache.glob("sessions/*")) == []
 
 
@@ -79,24 +79,24 @@ def test_a_transfer_that_was_cut_goes_on(board, ssh_device, big, there, tmp_path
         b"all": whole,
         b"more": whole + b"x",
     }[there]
-    place = board.cache / "files" / name_of(big)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.unlink(missing_ok=True)
-    Path(f"{place}.part").write_bytes(kept)
+    path = board.cache / "files" / name_of(big)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    Path(f"{path}.part").write_bytes(kept)
     ssh_device.put(big, "images.npy")
-    assert place.read_bytes() == whole
-    assert not Path(f"{place}.part").exists()
+    assert path.read_bytes() == whole
+    assert not Path(f"{path}.part").exists()
 
 
 def test_a_full_disk_says_what_to_do_and_leaves_no_stump(board, ssh_device, big):
-    place = board.cache / "files" / name_of(big)
+    path = board.cache / "files" / name_of(big)
     ssh_device.put(big, "warm.npy")
-    place.unlink()
-    Path(f"{place}.part").symlink_to("/dev/full")
+    path.unlink()
+    Path(f"{path}.part").symlink_to("/dev/full")
     with pytest.raises(DeviceError, match="disk is full") as problem:
         ssh_device.put(big, "images.npy")
     assert "doctor --device jetson --clean" in problem.value.remedy
-    assert not Path(f"{place}.part").is_symlink()
+    assert not Path(f"{path}.part").is_symlink()
     ssh_device.put(big, "images.npy")
 
 
@@ -148,7 +148,7 @@ def test_a_command_that_takes_too_long_is_ended_there(board, ssh_device):
     assert settles(lambda: not runs(board, mark))
 
 
-def test_a_connection_that_breaks_says_so_and_the_next_one_works(board, ssh_device, big, tmp_path):
+def test_broken_connection_is_reported_and_the_next_works(board, ssh_device, big, tmp_path):
     ssh_device.put(big, "images.npy")
     threading.Timer(1.0, board.cut).start()
     with pytest.raises(DeviceError, match="connection to board broke") as problem:
@@ -228,7 +228,7 @@ def test_an_unknown_host_key_is_refused(board):
     assert "ssh board" in problem.value.remedy
 
 
-def test_a_key_that_is_not_accepted_is_told(board):
+def test_refused_key_is_reported(board):
     accepted = board.folder / "accepted_keys"
     text = accepted.read_text()
     accepted.write_text("")
@@ -240,7 +240,7 @@ def test_a_key_that_is_not_accepted_is_told(board):
     assert "ssh-copy-id board" in problem.value.remedy
 
 
-def test_a_board_that_is_off_is_told(board):
+def test_board_that_is_off_is_reported(board):
     with pytest.raises(DeviceError, match="127.0.0.1:1 cannot be reached") as problem:
         Connection("jetson", Address("127.0.0.1", 1)).run("true")
     assert "ssh -p 1 127.0.0.1 true" in problem.value.remedy
@@ -267,10 +267,10 @@ def test_an_interrupted_run_ends_what_runs_there(board, ssh_device):
     assert settles(lambda: not runs(board, mark))
 
 
-def test_sessions_share_one_connection(board):
-    with open_session("jetson", PLACE) as one, open_session("jetson", PLACE) as other:
-        one.probe()
-        other.probe()
+def test_sessions_share_a_connection(board):
+    with open_session("jetson", PLACE) as first, open_session("jetson", PLACE) as second:
+        first.probe()
+        second.probe()
         assert len(children(board.server.pid)) == 1
     assert ssh_module.connection_to("jetson", Address(board.host)) is ssh_module.connection_to(
         "again", Address(board.host)

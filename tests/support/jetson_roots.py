@@ -54,8 +54,8 @@ def python(
     site = root / "usr" / "lib" / name / "dist-packages"
     for package, number in {"pip": "24.0", **packages}.items():
         plant(site, {f"{package}/__init__.py": ""})
-        told = f"Metadata-Version: 2.1\nName: {package}\nVersion: {number}\n"
-        plant(site, {f"{package}-{number}.dist-info/METADATA": told})
+        fields = f"Metadata-Version: 2.1\nName: {package}\nVersion: {number}\n"
+        plant(site, {f"{package}-{number}.dist-info/METADATA": fields})
     if managed:
         plant(site.parent, {"EXTERNALLY-MANAGED": "[externally-managed]\n"})
     plant(root, {"opt/played_python.py": PLAYED_PYTHON})
@@ -78,8 +78,8 @@ def arm(count: int, part: str, more: str = "") -> dict[str, str]:
 def policy(number: int, low: int, high: int, now: int, governor: str) -> dict[str, str]:
     """A clock that several cores share, in kHz."""
     folder = f"/sys/devices/system/cpu/cpufreq/policy{number}"
-    told = {"min": low, "max": high, "cur": now}
-    return {f"{folder}/scaling_{name}_freq": f"{value}\n" for name, value in told.items()} | {
+    fields = {"min": low, "max": high, "cur": now}
+    return {f"{folder}/scaling_{name}_freq": f"{value}\n" for name, value in fields.items()} | {
         f"{folder}/scaling_governor": f"{governor}\n"
     }
 
@@ -87,8 +87,8 @@ def policy(number: int, low: int, high: int, now: int, governor: str) -> dict[st
 def devfreq(name: str, low: int, high: int, now: int, governor: str) -> dict[str, str]:
     """A clock beside the cores, in Hz."""
     folder = f"/sys/class/devfreq/{name}"
-    told = {"min": low, "max": high, "cur": now}
-    return {f"{folder}/{key}_freq": f"{value}\n" for key, value in told.items()} | {
+    fields = {"min": low, "max": high, "cur": now}
+    return {f"{folder}/{key}_freq": f"{value}\n" for key, value in fields.items()} | {
         f"{folder}/governor": f"{governor}\n"
     }
 
@@ -96,36 +96,36 @@ def devfreq(name: str, low: int, high: int, now: int, governor: str) -> dict[str
 def ina3221(number: int, *rails: tuple[str, int, int]) -> dict[str, str]:
     """A chip that watches up to three rails: label, millivolts, milliamperes; and its sum of shunts."""
     folder = f"/sys/class/hwmon/hwmon{number}"
-    found = {f"{folder}/name": "ina3221\n", f"{folder}/in7_label": "sum of shunt voltages\n"}
-    found[f"{folder}/in7_input"] = found[f"{folder}/curr7_input"] = "12\n"
+    tree = {f"{folder}/name": "ina3221\n", f"{folder}/in7_label": "sum of shunt voltages\n"}
+    tree[f"{folder}/in7_input"] = tree[f"{folder}/curr7_input"] = "12\n"
     for channel, (label, millivolts, milliamperes) in enumerate(rails, 1):
-        found[f"{folder}/in{channel}_label"] = f"{label}\n"
-        found[f"{folder}/in{channel}_input"] = f"{millivolts}\n"
-        found[f"{folder}/curr{channel}_input"] = f"{milliamperes}\n"
-    return found
+        tree[f"{folder}/in{channel}_label"] = f"{label}\n"
+        tree[f"{folder}/in{channel}_input"] = f"{millivolts}\n"
+        tree[f"{folder}/curr{channel}_input"] = f"{milliamperes}\n"
+    return tree
 
 
-def zones(*told: tuple[str, str]) -> dict[str, str]:
+def zones(*fields: tuple[str, str]) -> dict[str, str]:
     """Thermal zones by type and millidegrees; an empty temperature is of a unit that is off."""
-    found = {}
-    for number, (name, value) in enumerate(told):
+    tree = {}
+    for number, (name, value) in enumerate(fields):
         folder = f"/sys/devices/virtual/thermal/thermal_zone{number}"
-        found[f"{folder}/type"] = f"{name}\n"
+        tree[f"{folder}/type"] = f"{name}\n"
         # Reading a folder fails, as reading the sensor of a unit without power does.
-        found[f"{folder}/temp" if value else f"{folder}/temp/"] = f"{value}\n"
-    return found
+        tree[f"{folder}/temp" if value else f"{folder}/temp/"] = f"{value}\n"
+    return tree
 
 
 def memory(total: int, available: int, swap: int) -> dict[str, str]:
     """/proc/meminfo, in kB, and a quiet load."""
-    told = {
+    fields = {
         "MemTotal": total,
         "MemFree": 1000,
         "MemAvailable": available,
         "SwapTotal": swap,
         "SwapFree": swap,
     }
-    text = "".join(f"{name}:{value:>16} kB\n" for name, value in told.items())
+    text = "".join(f"{name}:{value:>16} kB\n" for name, value in fields.items())
     return {"/proc/meminfo": text, "/proc/loadavg": "0.08 0.03 0.01 1/312 4711\n"}
 
 

@@ -11,13 +11,13 @@ A plugin adds its runtime with `add_runtime`; its module travels to the device w
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Protocol
 
 from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.agent.runtimes.added import ADDED
 
-Images = Any
-"""A numpy array, uint8 [N, 3, H, W]; numpy's types need a newer Python than some boards have."""
+if TYPE_CHECKING:
+    import numpy as np
 
 AS_IS, COMPILED, CONVERTED = "as_is", "compiled", "converted"
 
@@ -96,19 +96,19 @@ class Runtime(Protocol):
 
     def __exit__(self, *error: object) -> None: ...
 
-    def infer(self, images: Images) -> dict[str, Any]:
+    def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every output by name for uint8 images [N, 3, H, W], as float32 arrays that no later run changes."""
 
-    def session_options(self) -> dict[str, Any]:
+    def session_options(self) -> dict[str, object]:
         """What it was opened with, as plain JSON, for the record."""
 
 
-def known_options(name: str) -> dict[str, Any]:
+def known_options(name: str) -> dict[str, object]:
     """The options of a runtime at their defaults, without importing its library."""
     return dict(import_module(RUNTIMES[name].module).DEFAULTS)
 
 
-def open_runtime(name: str, model: str, options: dict[str, Any]) -> Runtime:
+def open_runtime(name: str, model: str, options: Mapping[str, object]) -> Runtime:
     """The runtime `name` on the file `model`; imports no other runtime.
 
     Raises:
@@ -123,7 +123,7 @@ def open_runtime(name: str, model: str, options: dict[str, Any]) -> Runtime:
     return runtime
 
 
-def all_options(name: str, defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+def all_options(name: str, defaults: Mapping[str, object], options: Mapping[str, object]) -> dict[str, Any]:
     """`options` over `defaults`.
 
     Raises:

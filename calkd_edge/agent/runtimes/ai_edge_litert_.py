@@ -6,7 +6,7 @@ The file's SHA-256 is checked before it is opened: LiteRT reads past the end of 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class LiteRT:
         options: threads, sha256; see DEFAULTS.
     """
 
-    def __init__(self, model: str, options: dict[str, Any]) -> None:
+    def __init__(self, model: str, options: Mapping[str, object]) -> None:
         self.model = model
         self.options = all_options("litert", DEFAULTS, options)
         self.interpreter: Any = None
@@ -67,7 +67,7 @@ class LiteRT:
     def __exit__(self, *error: object) -> None:
         self.interpreter = None
 
-    def infer(self, images: Any) -> dict[str, Any]:
+    def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every output by name for uint8 images [1, 3, H, W]."""
         if images.shape != self.shape:
             raise AgentProblem(
@@ -78,6 +78,6 @@ class LiteRT:
         self.interpreter.invoke()
         return {name: np.array(self.interpreter.get_tensor(index)) for name, index in self.outputs.items()}
 
-    def session_options(self) -> dict[str, Any]:
+    def session_options(self) -> dict[str, object]:
         """What the file was opened with."""
         return dict(self.options, litert=self.version)

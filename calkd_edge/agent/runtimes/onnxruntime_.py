@@ -7,13 +7,16 @@ there otherwise, and int8 figures are wrong. Elsewhere they are exact, and the o
 from __future__ import annotations
 
 import platform
-from typing import Any
+from typing import TYPE_CHECKING, Any, Mapping
 
 from calkd_edge.agent import board
 from calkd_edge.agent.isa import VNNI, X86
 from calkd_edge.agent.machine import Machine
 from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.agent.runtimes import all_options
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CPU = "CPUExecutionProvider"
 DEFAULTS: dict[str, Any] = {
@@ -35,7 +38,7 @@ class OnnxRuntime:
             DEFAULTS.
     """
 
-    def __init__(self, model: str, options: dict[str, Any]) -> None:
+    def __init__(self, model: str, options: Mapping[str, object]) -> None:
         self.model = model
         self.options = all_options("onnxruntime", DEFAULTS, options)
         self.session: Any = None
@@ -96,11 +99,11 @@ class OnnxRuntime:
     def __exit__(self, *error: object) -> None:
         self.session = None
 
-    def infer(self, images: Any) -> dict[str, Any]:
+    def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every output by name for uint8 images [N, 3, H, W]."""
         return dict(zip(self.outputs, self.session.run(self.outputs, {self.feed: images})))
 
-    def session_options(self) -> dict[str, Any]:
+    def session_options(self) -> dict[str, object]:
         """What the session was made with."""
         recorded = dict(self.options, onnxruntime=self.version)
         recorded.update(self._config())

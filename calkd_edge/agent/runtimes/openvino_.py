@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class OpenVino:
         options: threads, inference_precision ("f32", "f16" or "bf16"); see DEFAULTS.
     """
 
-    def __init__(self, model: str, options: dict[str, Any]) -> None:
+    def __init__(self, model: str, options: Mapping[str, object]) -> None:
         self.model = model
         self.options = all_options("openvino", DEFAULTS, options)
         self.request: Any = None
@@ -66,7 +66,7 @@ class OpenVino:
     def __exit__(self, *error: object) -> None:
         self.request = self.input = None
 
-    def infer(self, images: Any) -> dict[str, Any]:
+    def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every output by name for uint8 images [N, 3, H, W]."""
         if self.input is None or self.input.shape != images.shape or self.input.dtype != images.dtype:
             self.input = np.empty_like(images)
@@ -77,11 +77,11 @@ class OpenVino:
         results = self.request.infer(share_outputs=True)
         return {name: np.array(value) for name, value in zip(self.outputs, results.values())}
 
-    def session_options(self) -> dict[str, Any]:
+    def session_options(self) -> dict[str, object]:
         """What the file was compiled with: the options, and what the runtime reports."""
         return dict(self.options, openvino=self.version, **self.used)
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, object]:
         return {
             "INFERENCE_NUM_THREADS": int(self.options["threads"]),
             "INFERENCE_PRECISION_HINT": self.options["inference_precision"],
@@ -90,7 +90,7 @@ class OpenVino:
         }
 
 
-def _name_of(kind: Any) -> str:
+def _name_of(kind: object) -> str:
     """The short name of one of OpenVINO's types, whose text is <Type: 'float32'>."""
     names = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
     return next((short for long, short in names.items() if f"'{long}'" in repr(kind)), str(kind))

@@ -6,7 +6,7 @@ Inputs and outputs are copied through host memory, as a caller would.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Mapping
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class TensorRT:
         options: see DEFAULTS; `sha256` is that of the engine.
     """
 
-    def __init__(self, model: str, options: dict[str, Any]) -> None:
+    def __init__(self, model: str, options: Mapping[str, object]) -> None:
         self.model = model
         self.options = all_options("tensorrt", DEFAULTS, options)
         self.fixed: int | None = None
@@ -63,7 +63,7 @@ class TensorRT:
         self.context = self.engine = None
         self.cuda.close()
 
-    def infer(self, images: Any) -> dict[str, Any]:
+    def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every output by name for uint8 images [N, 3, H, W]."""
         feed = np.ascontiguousarray(images, dtype=self._types[self.input])
         if feed.nbytes > self._sizes[self.input] or not self._set_shape(feed.shape):
@@ -85,7 +85,7 @@ class TensorRT:
         self.device_ms = self.cuda.marked_ms()
         return outputs
 
-    def session_options(self) -> dict[str, Any]:
+    def session_options(self) -> dict[str, object]:
         """What the engine was opened with."""
         return dict(self.options, tensorrt=self.version)
 

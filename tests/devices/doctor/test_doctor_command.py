@@ -42,7 +42,7 @@ def test_json_is_the_record_and_tells_of_this_machine():
     assert facts.python.packages["onnxruntime"] == onnxruntime.__version__
     assert 2**28 < facts.memory.available_bytes < facts.memory.total_bytes
     assert facts.disk.free_bytes > 2**20
-    assert all(one.runs for one in report.runnable if one.runtime == "onnxruntime")
+    assert all(item.runs for item in report.runnable if item.runtime == "onnxruntime")
     assert report == examine("local", facts)
 
 
@@ -69,7 +69,7 @@ def test_a_runtime_that_is_none_is_a_usage_error():
     assert "Did you mean 'onnxruntime'?" in done.err
 
 
-def test_a_kind_of_board_that_nobody_has_exits_5(monkeypatch, tmp_path):
+def test_profile_without_a_board_exits_5(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     done = command("doctor", "--device", "jetson:tensorrt")
     assert done.code == 5
@@ -152,6 +152,6 @@ def test_emulated_machine_is_marked(arm64):
         report = examine("emulated", session.doctor())
     assert report.facts.machine == "aarch64"
     assert report.facts.emulated
-    assert [one for one in report.symptoms if one.what.startswith("this machine is emulated")]
+    assert [item for item in report.symptoms if item.what.startswith("this machine is emulated")]
     assert report.facts.python.has("onnxruntime")
-    assert all(one.runs for one in report.runnable if one.runtime == "onnxruntime")
+    assert all(item.runs for item in report.runnable if item.runtime == "onnxruntime")
