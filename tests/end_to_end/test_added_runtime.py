@@ -85,6 +85,11 @@ def test_name_of_another_runtime_is_refused():
         add_runtime("openvino", RuntimeInfo("mine", "Mine", "Mine", "mine", ("mine",)))
 
 
+def test_engine_builder_cannot_be_added():
+    with pytest.raises(ValueError, match="has the kind 'compiled'"):
+        add_runtime("mine", RuntimeInfo("mine", "Mine", "Mine", "mine", ("mine",), "compiled"))
+
+
 def test_runtime_without_a_source_file_cannot_be_sent(monkeypatch):
     info = RuntimeInfo("zlib", "Nothing", "Nothing", "zlib", ("zlib",))
     monkeypatch.setitem(RUNTIMES, "nothing", info)

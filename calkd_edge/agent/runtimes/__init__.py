@@ -77,8 +77,10 @@ def add_runtime(name: str, info: RuntimeInfo) -> None:
     """Add a runtime: what a plugin module calls when it is imported.
 
     Raises:
-        ValueError: another runtime has that name.
+        ValueError: another runtime has that name, or its kind cannot be added: engines are TensorRT's alone.
     """
+    if info.kind not in (AS_IS, CONVERTED):
+        raise ValueError(f"the runtime '{name}' has the kind '{info.kind}': use '{AS_IS}' or '{CONVERTED}'")
     if RUNTIMES.setdefault(name, info) != info:
         raise ValueError(f"a runtime named '{name}' exists already")
 

@@ -12,7 +12,8 @@ from calkd_edge.records import DoctorReport
 def doctor(device: str = "local") -> DoctorReport:
     """What a device is, which precisions will run on which of its runtimes, and what it lacks.
 
-    The record is the one that `calkd-edge doctor --json` prints. It reads facts and runs no model.
+    The record is the one that `calkd-edge doctor --json` prints. No model runs. A device that can run nothing
+    is no error: its report is not `usable`, and `check_usable` raises what the command does.
 
         >>> from calkd_edge.devices.doctor import doctor
         >>> report = doctor("local")
@@ -28,8 +29,6 @@ def doctor(device: str = "local") -> DoctorReport:
     Raises:
         RecipeError: no device or no runtime has that name.
         DeviceError: the device does not answer, or its location is not known.
-
-    A device on which nothing runs is no error here: its report is not `usable`, and `check_usable` raises.
     """
     name = without_runtime(device)
     with open_session(name) as session:
