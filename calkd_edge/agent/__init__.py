@@ -1,14 +1,14 @@
-"""What runs on the board: the standard library, numpy and one runtime, on Python 3.8 or later.
+"""The program on the board: the standard library, numpy and one runtime, on Python 3.8 or later.
 
-In scope: looking at the machine, running a model file over images, timing it. Out of scope: labels, scores,
-calibration, torch, onnx, and the rest of this package; it is shipped as one small zip.
+In scope: facts about the machine, running a model file over images, timing it. Out of scope: labels, scores,
+calibration, torch, onnx, and the rest of this package. It travels as one small zip.
 """
 
 import os
 
 PROTOCOL = 1
-"""Version of the jobs and replies that cross between host and board."""
+"""Version of the jobs and replies between host and board."""
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-"""From 1.32 on, ONNX Runtime otherwise leaves an identifier in the home folder, and sends what it counts from
-the very process that is timed (microsoft/onnxruntime#27379). It is read once, when the runtime is loaded."""
+"""From 1.32 on, ONNX Runtime otherwise leaves an identifier in the home folder, and sends its counts from the
+process that is timed (microsoft/onnxruntime#27379). It reads the variable once, when it is loaded."""

@@ -1,4 +1,4 @@
-"""VERB job.json reply.json: read a job, do it, write the reply whole or not at all.
+"""VERB job.json reply.json: read a job, do it, write the reply atomically.
 
 Exit status 0 with a reply that holds the result, or 1 with a reply that holds an error and its remedy.
 """
@@ -22,10 +22,10 @@ VERBS = {
     "time": "latency.run",
     "doctor": "doctor.run",
 }
-"""Verb -> its function, imported when it is asked for: `doctor` works where numpy is missing."""
+"""Verb -> its function, imported on use: `doctor` works where numpy is missing."""
 
 UNEXPECTED = "This is unexpected; the log holds the board's traceback."
-REMEDY = f"{sys.executable} lacks it; the command that installs it: calkd-edge doctor --device DEVICE"
+REMEDY = f"{sys.executable} lacks it. calkd-edge doctor --device DEVICE prints the command that installs it."
 
 
 def main(argv: list[str]) -> int:
@@ -40,21 +40,21 @@ def main(argv: list[str]) -> int:
             job = json.load(handle)
         if job.get("protocol") != PROTOCOL:
             raise AgentProblem(
-                "the job speaks protocol {}, this agent {}".format(job.get("protocol"), PROTOCOL),
-                "Use the agent that belongs to the host's calkd-edge.",
+                "the job has protocol {}, this agent {}".format(job.get("protocol"), PROTOCOL),
+                "Use the agent of the host's calkd-edge.",
             )
         module, _, function = VERBS[verb].partition(".")
-        work = getattr(importlib.import_module("calkd_edge.agent." + module), function)
-        reply: dict[str, Any] = work(job)
+        run = getattr(importlib.import_module("calkd_edge.agent." + module), function)
+        reply: dict[str, Any] = run(job)
     except AgentProblem as problem:
         reply, status = {"error": problem.message, "remedy": problem.remedy}, 1
     except MemoryError:
         reply = {
             "error": "the board ran out of memory",
-            "remedy": "Lower evaluate.images or free memory there.",
+            "remedy": "Lower evaluate.images, or free memory on the board.",
         }
         status = 1
-    except Exception as problem:  # the host must learn of anything that went wrong here
+    except Exception as problem:  # every failure must reach the host
         reply = {
             "error": f"{type(problem).__name__}: {problem}",
             "remedy": REMEDY if isinstance(problem, ModuleNotFoundError) else UNEXPECTED,

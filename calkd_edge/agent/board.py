@@ -1,86 +1,68 @@
-"""What a machine is: its board, processor, memory and mode, as its system files tell. Nothing here raises."""
+"""The board, processor, memory and mode of a machine, read from its system files. Nothing here raises."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
-from typing import Any, Sequence
+from typing import Sequence
 
-from calkd_edge.agent.place import Place
+from calkd_edge.agent.isa import ARM, ISA_FLAGS, X86
+from calkd_edge.agent.machine import Machine
 
-ISA_FLAGS = (
-    "avx2",
-    "fma",
-    "f16c",
-    "avx512f",
-    "avx512_vnni",
-    "avx_vnni",
-    "avx512_fp16",
-    "avx512_bf16",
-    "amx_int8",
-    "amx_bf16",
-    "asimddp",
-    "asimdhp",
-    "i8mm",
-    "sve",
-)
-"""Processor flags that decide how int8, fp16 and bfloat16 run."""
-
-ARM, X86 = ("aarch64", "armv7l"), ("x86_64", "AMD64")
 CPU_KEYS = ("model name", "Model", "CPU part", "Hardware")
 LIBRARIES = ("libnvinfer", "libcudart", "libnvdla_compiler")
 FOLDERS = ("/usr/lib/*", "/usr/lib/*/*", "/usr/local/cuda*/lib*", "/usr/local/cuda*/targets/*/lib")
 
 
-def model(place: Place) -> str:
+def model(machine: Machine) -> str:
     """The device tree's model on a board, the product name on a PC."""
     product = "/sys/devices/virtual/dmi/id/product_name"
-    return place.line("/proc/device-tree/model") or place.line(product) or place.machine
+    return machine.line("/proc/device-tree/model") or machine.line(product) or machine.architecture
 
 
-def compatible(place: Place) -> list[str]:
-    """The device tree's list of what the board is compatible with, the most particular first."""
-    return [name for name in place.line("/proc/device-tree/compatible").split("\0") if name]
+def compatible(machine: Machine) -> list[str]:
+    """The `compatible` names of the device tree, the most specific first."""
+    return [name for name in machine.line("/proc/device-tree/compatible").split("\0") if name]
 
 
-def system(place: Place) -> str:
+def system(machine: Machine) -> str:
     """PRETTY_NAME of /etc/os-release, and the kernel's release."""
-    found = re.search(r'^PRETTY_NAME="?([^"\n]*)', place.read("/etc/os-release"), re.M)
-    kernel = place.line("/proc/sys/kernel/osrelease") if place.root else platform.release()
-    return f"{found.group(1) if found else platform.system()} {kernel}"
+    match = re.search(r'^PRETTY_NAME="?([^"\n]*)', machine.read("/etc/os-release"), re.M)
+    kernel = machine.line("/proc/sys/kernel/osrelease") if machine.root else platform.release()
+    return f"{match.group(1) if match else platform.system()} {kernel}"
 
 
-def cpu_name(place: Place, keys: Sequence[str] = CPU_KEYS) -> str:
-    """The processor's name as /proc/cpuinfo gives it under the first of `keys` that is there."""
+def cpu_name(machine: Machine, keys: Sequence[str] = CPU_KEYS) -> str:
+    """The processor's name: the value in /proc/cpuinfo of the first of `keys` that it has."""
     for key in keys:
-        found = re.search(rf"^{key}\s*:\s*(.*)$", place.read("/proc/cpuinfo"), re.M)
-        if found:
-            return found.group(1).strip()
-    return platform.processor() or place.machine
+        match = re.search(rf"^{key}\s*:\s*(.*)$", machine.read("/proc/cpuinfo"), re.M)
+        if match:
+            return match.group(1).strip()
+    return platform.processor() or machine.architecture
 
 
-def isa(place: Place) -> list[str]:
-    """Which of the instruction sets that matter the processor has."""
-    listed = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", place.read("/proc/cpuinfo"), re.M)
+def isa(machine: Machine) -> list[str]:
+    """The names of ISA_FLAGS that the processor has, in that order."""
+    listed = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", machine.read("/proc/cpuinfo"), re.M)
     flags = set(listed.group(1).split()) if listed else set()
     return [name for name in ISA_FLAGS if name in flags]
 
 
-def is_emulated(place: Place) -> bool:
-    """Whether another processor plays this one: /proc/cpuinfo speaks of the other kind, or qemu runs us."""
-    text = place.read("/proc/cpuinfo")
+def is_emulated(machine: Machine) -> bool:
+    """Whether the processor is emulated: /proc/cpuinfo describes another kind, or qemu runs this process."""
+    text = machine.read("/proc/cpuinfo")
     x86, arm = (re.search(rf"^{key}\s*:", text, re.M) is not None for key in ("vendor_id", "CPU implementer"))
-    if place.machine in ARM:
-        return x86 or (not place.root and _runs_under_qemu())
-    return place.machine in X86 and arm and not x86
+    if machine.architecture in ARM:
+        return x86 or (not machine.root and _runs_under_qemu())
+    return machine.architecture in X86 and arm and not x86
 
 
 def _runs_under_qemu() -> bool:
-    """Whether the program that the kernel runs as this process is qemu.
+    """Whether the kernel runs qemu as this process.
 
-    From 8.2 on qemu writes an ARM machine's /proc/cpuinfo itself. It answers /proc/self/exe and /proc/PID/exe
-    in the program's name too, but leaves the same link of a thread to the kernel.
+    From 8.2 on qemu writes an ARM machine's /proc/cpuinfo itself. It also replaces /proc/self/exe and
+    /proc/PID/exe by the emulated program, but the kernel answers the same link of a thread.
     """
     try:
         return "qemu" in os.path.basename(os.readlink("/proc/thread-self/exe"))
@@ -88,31 +70,31 @@ def _runs_under_qemu() -> bool:
         return False
 
 
-def l4t(place: Place) -> str | None:
+def l4t(machine: Machine) -> str | None:
     """ "36.4.3" from the first line of /etc/nv_tegra_release, or None."""
-    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", place.read("/etc/nv_tegra_release"))
-    return "{}.{}".format(*found.groups()) if found else None
+    match = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", machine.read("/etc/nv_tegra_release"))
+    return "{}.{}".format(*match.groups()) if match else None
 
 
-def power_mode(place: Place) -> str | None:
+def power_mode(machine: Machine) -> str | None:
     """The name that `nvpmodel -q` prints, or None where there is no nvpmodel; its numbers differ by board."""
-    found = re.search(r"NV Power Mode:\s*(\S+)", place.run("nvpmodel", "-q"))
-    return found.group(1) if found else None
+    match = re.search(r"NV Power Mode:\s*(\S+)", machine.run("nvpmodel", "-q"))
+    return match.group(1) if match else None
 
 
-def on_battery(place: Place) -> bool | None:
-    """Whether the mains are off; None where nothing tells."""
-    for supply in place.find("/sys/class/power_supply/*"):
-        online = place.number(supply + "/online")
-        if place.line(supply + "/type") == "Mains" and online is not None:
+def on_battery(machine: Machine) -> bool | None:
+    """Whether mains power is off; None when no file says so."""
+    for supply in machine.find("/sys/class/power_supply/*"):
+        online = machine.number(supply + "/online")
+        if machine.line(supply + "/type") == "Mains" and online is not None:
             return online == 0
     return None
 
 
-def memory(place: Place) -> dict[str, int | None]:
-    """Bytes in all and to be had, of memory and of swap."""
-    text = place.read("/proc/meminfo")
-    found = {}
+def memory(machine: Machine) -> dict[str, int | None]:
+    """Total and available bytes of memory, total and free bytes of swap; None when not readable."""
+    text = machine.read("/proc/meminfo")
+    sizes = {}
     for name, key in (
         ("total", "MemTotal"),
         ("available", "MemAvailable"),
@@ -120,52 +102,52 @@ def memory(place: Place) -> dict[str, int | None]:
         ("swap_free", "SwapFree"),
     ):
         match = re.search(rf"^{key}:\s*([0-9]{{1,15}}) kB", text, re.M)
-        found[name + "_bytes"] = int(match.group(1)) * 1024 if match else None
-    return found
+        sizes[name + "_bytes"] = int(match.group(1)) * 1024 if match else None
+    return sizes
 
 
-def disk(folder: str) -> dict[str, Any]:
-    """Bytes to be had in a folder, or in the nearest one above it that exists."""
-    place = os.path.abspath(os.path.expanduser(folder))
-    while not os.path.isdir(place) and place != os.path.dirname(place):
-        place = os.path.dirname(place)
+def disk(folder: str) -> dict[str, object]:
+    """Free bytes in a folder, or in its nearest parent that exists."""
+    path = os.path.abspath(os.path.expanduser(folder))
+    while not os.path.isdir(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
     try:
-        found = os.statvfs(place)
-        return {"folder": place, "free_bytes": found.f_bavail * found.f_frsize}
+        status = os.statvfs(path)
+        return {"folder": path, "free_bytes": status.f_bavail * status.f_frsize}
     except OSError:
-        return {"folder": place, "free_bytes": None}
+        return {"folder": path, "free_bytes": None}
 
 
-def load_1min(place: Place) -> float | None:
-    """How many tasks ran or wanted to, on average over the last minute."""
-    found = re.match(r"[0-9]{1,9}\.[0-9]{1,9}", place.read("/proc/loadavg"))
-    return float(found.group()) if found else None
+def load_1min(machine: Machine) -> float | None:
+    """Tasks that ran or waited to run, on average over the last minute."""
+    match = re.match(r"[0-9]{1,9}\.[0-9]{1,9}", machine.read("/proc/loadavg"))
+    return float(match.group()) if match else None
 
 
-def libraries(place: Place) -> dict[str, str]:
-    """NVIDIA's libraries that are there, with the version in their file's name where it has one."""
-    found = {}
+def libraries(machine: Machine) -> dict[str, str]:
+    """NVIDIA's libraries on the machine, with the version from the file name, which may be empty."""
+    installed = {}
     for name in LIBRARIES:
-        paths = place.find(*[f"{folder}/{name}.so*" for folder in FOLDERS])
+        paths = machine.find(*[f"{folder}/{name}.so*" for folder in FOLDERS])
         versions = [path.partition(".so")[2].lstrip(".") for path in paths]
         if versions:
-            found[name] = max(versions, key=len)
-    return found
+            installed[name] = max(versions, key=len)
+    return installed
 
 
-def has_nvidia_gpu(place: Place) -> bool:
+def has_nvidia_gpu(machine: Machine) -> bool:
     """Whether NVIDIA's driver is loaded, or the chip is a Tegra."""
-    tegra = any(name.startswith("nvidia,tegra") for name in compatible(place))
-    return tegra or bool(place.find("/proc/driver/nvidia/version", "/dev/nvidia0"))
+    tegra = any(name.startswith("nvidia,tegra") for name in compatible(machine))
+    return tegra or bool(machine.find("/proc/driver/nvidia/version", "/dev/nvidia0"))
 
 
-def in_container(place: Place) -> bool:
+def in_container(machine: Machine) -> bool:
     """Whether this is a container, whose libraries are not the host's."""
-    return bool(place.find("/.dockerenv", "/run/.containerenv"))
+    return bool(machine.find("/.dockerenv", "/run/.containerenv"))
 
 
-def firmware_throttled(place: Place) -> int | None:
-    """A Raspberry Pi's bits of what slowed it: 0-3 now, 16-19 since the start; under-voltage comes first."""
-    told = place.run("vcgencmd", "get_throttled", timeout_s=2)
-    found = re.search(r"throttled=0x([0-9a-fA-F]{1,8})\b", told)
-    return int(found.group(1), 16) if found else None
+def firmware_throttled(machine: Machine) -> int | None:
+    """A Raspberry Pi's throttling bits: 0-3 now, 16-19 since the start; under-voltage is the first."""
+    output = machine.run("vcgencmd", "get_throttled", timeout_s=2)
+    match = re.search(r"throttled=0x([0-9a-fA-F]{1,8})\b", output)
+    return int(match.group(1), 16) if match else None

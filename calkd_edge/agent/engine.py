@@ -1,7 +1,7 @@
 """Building TensorRT engines: once, on the device that runs them, strongly typed.
 
-Precision stands in the ONNX file (explicit Q/DQ, typed fp16): TensorRT 11 knows nothing else. An engine fits
-one GPU and one version of TensorRT.
+The ONNX file holds the precision (explicit Q/DQ, typed fp16), the only way that TensorRT 11 knows. An engine
+fits one GPU and one version of TensorRT.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from calkd_edge.agent.problem import AgentProblem
+from calkd_edge.agent.runtimes import all_options
 
 OLDEST = 10
 DEFAULTS: dict[str, Any] = {
@@ -26,19 +27,11 @@ DEFAULTS: dict[str, Any] = {
     "sha256": None,
     "capability": None,
 }
-"""max_images: of one run; dla_core: experimental; capability: for TensorRT for RTX alone, such as SM86."""
-
-
-def options_of(given: dict[str, Any]) -> dict[str, Any]:
-    """All options, those not given at their defaults."""
-    unknown = sorted(set(given) - set(DEFAULTS))
-    if unknown:
-        raise AgentProblem("tensorrt: unknown option {}".format(", ".join(unknown)), "Remove it.")
-    return dict(DEFAULTS, **given)
+"""max_images: in one run; dla_core: experimental; capability: only for TensorRT for RTX, such as SM86."""
 
 
 def load(name: str) -> Any:
-    """The module, in a version that takes explicit quantization and strong types.
+    """Import the module, in a version that takes explicit quantization and strong types.
 
     Raises:
         AgentProblem: it is missing, or too old.
@@ -59,18 +52,18 @@ def load(name: str) -> Any:
     return trt
 
 
-def build(job: dict[str, Any]) -> dict[str, Any]:
-    """Build job["engine"] from the ONNX file job["model"]; says what was built, with what, and its SHA-256.
+def build(job: dict[str, Any]) -> dict[str, object]:
+    """Build job["engine"] from the ONNX file job["model"]; returns its SHA-256, size, seconds and options.
 
     Raises:
         AgentProblem: TensorRT refuses the file, with node and reason, or cannot build it.
     """
-    options = options_of(job["options"])
+    options = all_options("tensorrt", DEFAULTS, job["options"])
     trt = load(options["module"])
-    begun = time.perf_counter()
-    logger, heard = logger_of(trt)
-    plan = plan_of(trt, logger, heard, job["model"], options)
-    seconds = time.perf_counter() - begun
+    start = time.perf_counter()
+    logger, messages = logger_of(trt)
+    plan = plan_of(trt, logger, messages, job["model"], options)
+    seconds = time.perf_counter() - start
     temporary = "{}.{}".format(job["engine"], os.getpid())
     with open(temporary, "wb") as handle:
         handle.write(plan)
@@ -82,26 +75,26 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
         "seconds": seconds,
         "tensorrt": trt.__version__,
         "options": options,
-        "warnings": [message for severity, message in heard if severity == warning][:20],
+        "warnings": [message for severity, message in messages if severity == warning][:20],
     }
 
 
 def logger_of(trt: Any) -> tuple[Any, list[tuple[int, str]]]:
     """A logger, and the list of (severity, message) that it fills."""
-    heard: list[tuple[int, str]] = []
+    messages: list[tuple[int, str]] = []
 
-    class Log(trt.ILogger):  # type: ignore[misc]  # found at run time
+    class Log(trt.ILogger):  # type: ignore[misc]  # its class is known only at run time
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
-            heard.append((int(severity), message))
+            messages.append((int(severity), message))
 
-    return Log(), heard
+    return Log(), messages
 
 
 def plan_of(
-    trt: Any, logger: Any, heard: list[tuple[int, str]], model: str, options: dict[str, Any]
+    trt: Any, logger: Any, messages: list[tuple[int, str]], model: str, options: dict[str, Any]
 ) -> bytes:
     """The serialized engine of an ONNX file.
 
@@ -110,32 +103,31 @@ def plan_of(
     """
     builder = trt.Builder(logger)
     flags = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    # TensorRT 11 is always strongly typed and will lose the flag; its number differs between products.
+    # TensorRT 11 is always strongly typed and will drop the flag; its number differs between products.
     network = builder.create_network(0 if flags is None else 1 << int(flags))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(model):
-        found = [parser.get_error(number) for number in range(parser.num_errors)]
-        first = found[0] if found else None
-        said = (
-            f"{first.node_name()} ({first.node_operator()}): {first.desc()}" if first else "no reason given"
+        error = parser.get_error(0) if parser.num_errors else None
+        reason = (
+            f"{error.node_name()} ({error.node_operator()}): {error.desc()}" if error else "no reason given"
         )
         raise AgentProblem(
-            f"TensorRT {trt.__version__} refuses {model}: {said}",
-            "Look at it with: calkd-edge lint MODEL.onnx",
+            f"TensorRT {trt.__version__} refuses {model}: {reason}",
+            "Check it with: calkd-edge lint MODEL.onnx",
         )
     settings = _settings(trt, builder, network, options)
-    cache = _with_timing_cache(settings, options["timing_cache"])
+    cached = _use_timing_cache(settings, options["timing_cache"])
     plan = builder.build_serialized_network(network, settings)
     if plan is None:
         worst = int(trt.ILogger.Severity.ERROR)
-        errors = [message for severity, message in heard if severity <= worst]
+        errors = [message for severity, message in messages if severity <= worst]
         raise AgentProblem(
             "TensorRT {} cannot build {}: {}".format(
                 trt.__version__, model, errors[-1] if errors else "no reason"
             ),
             "Free memory on the device, or lower max_images.",
         )
-    if cache:
+    if cached:
         _replace(options["timing_cache"], bytes(settings.get_timing_cache().serialize()))
     return bytes(plan)
 
@@ -151,37 +143,37 @@ def _settings(trt: Any, builder: Any, network: Any, options: dict[str, Any]) -> 
         value = network.get_input(number)
         sizes = tuple(value.shape)
         most = int(options["max_images"])
-        # Tuned for one image at a time, which is what a camera sends.
+        # Tuned for one image a run, as a camera sends them.
         least, usual, largest = (tuple(n if size < 0 else size for size in sizes) for n in (1, 1, most))
         profile.set_shape(value.name, least, usual, largest)
     settings.add_optimization_profile(profile)
     if options["dla_core"] is not None:
-        _take_dla(trt, builder, settings, int(options["dla_core"]))
+        _use_dla(trt, builder, settings, int(options["dla_core"]))
     if options["capability"] is not None:
         settings.num_compute_capabilities = 1
         settings.set_compute_capability(getattr(trt.ComputeCapability, options["capability"]), 0)
     return settings
 
 
-def _take_dla(trt: Any, builder: Any, settings: Any, core: int) -> None:
-    """Put every layer on a DLA core; one that it cannot take fails the build: nothing falls back unsaid."""
+def _use_dla(trt: Any, builder: Any, settings: Any, core: int) -> None:
+    """Put every layer on a DLA core; a layer that it cannot run fails the build, without a fallback."""
     if core >= builder.num_DLA_cores:
         raise AgentProblem(
             f"there is no DLA core {core}: this device has {builder.num_DLA_cores}",
-            "Leave dla_core out (Orin Nano and Thor have none; TensorRT 10.8 to 11.4.0 know none).",
+            "Remove dla_core (Orin Nano and Thor have no DLA; TensorRT 10.8 to 11.4.0 do not support it).",
         )
     settings.default_device_type = trt.DeviceType.DLA
     settings.DLA_core = core
 
 
-def _with_timing_cache(settings: Any, path: str | None) -> bool:
+def _use_timing_cache(settings: Any, path: str | None) -> bool:
     if path is None:
         return False
-    known = b""
+    content = b""
     if os.path.exists(path):
         with open(path, "rb") as handle:
-            known = handle.read()
-    cache = settings.create_timing_cache(known) or settings.create_timing_cache(b"")
+            content = handle.read()
+    cache = settings.create_timing_cache(content) or settings.create_timing_cache(b"")
     settings.set_timing_cache(cache, ignore_mismatch=False)
     return True
 

@@ -1,6 +1,6 @@
-"""What a Python can import: runtimes and numpy with their versions, looked up without importing them.
+"""What a Python can import: runtimes and numpy with their versions, without importing them.
 
-Run in the agent itself, and by `interpreters` in every other Python of the machine.
+It runs in the agent itself; `interpreters` runs it in every other Python of the machine.
 """
 
 from __future__ import annotations
@@ -12,57 +12,51 @@ import platform
 import sys
 import sysconfig
 from importlib import metadata
-from typing import Any
+from typing import Sequence
 
-RUNTIMES = {
-    "litert": ("ai-edge-litert",),
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
-    "openvino": ("openvino",),
-    "tensorrt": ("tensorrt",),
-}
-"""Runtime -> the distributions that may bring it."""
+from calkd_edge.agent.runtimes import RUNTIMES
 
-MODULES = {"litert": "ai_edge_litert"}
-"""Of runtimes whose module has another name."""
-
-OTHERS = {"numpy": ("numpy",), "pip": ("pip",), "ensurepip": ()}
 UNKNOWN = "unknown"
 
 
 def runtimes() -> dict[str, str]:
     """Runtimes that this Python can import, with their versions."""
-    return _versions(RUNTIMES)
+    installed = {}
+    for name, info in RUNTIMES.items():
+        version = _version(info.import_name, info.distributions)
+        if version is not None:
+            installed[name] = version
+    return installed
 
 
-def look() -> dict[str, Any]:
-    """This Python: version, prefix, whether it is a venv, whether its system forbids pip, what it imports."""
+def facts() -> dict[str, object]:
+    """This Python: version, prefix, whether it is a venv, whether its system forbids pip, its packages."""
     managed = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
     venv = sys.prefix != sys.base_prefix
+    others = {"numpy": ("numpy",), "pip": ("pip",), "ensurepip": ()}
+    versions = {name: _version(name, distributions) for name, distributions in others.items()}
+    installed = {name: version for name, version in versions.items() if version is not None}
     return {
         "version": platform.python_version(),
         "prefix": sys.prefix,
         "venv": venv,
         "managed": not venv and os.path.exists(managed),
-        "packages": _versions(dict(RUNTIMES, **OTHERS)),
+        "packages": dict(runtimes(), **installed),
     }
 
 
-def tell() -> None:
-    """Print `look` as JSON."""
-    sys.stdout.write(json.dumps(look()))
+def print_facts() -> None:
+    """Print `facts` as JSON."""
+    sys.stdout.write(json.dumps(facts()))
 
 
-def _versions(wanted: dict[str, Any]) -> dict[str, str]:
-    found = {}
-    for module, packages in wanted.items():
-        if importlib.util.find_spec(MODULES.get(module, module)) is not None:
-            versions = filter(None, map(_installed, packages))
-            found[module] = next(versions, UNKNOWN)
-    return found
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
+def _version(module: str, distributions: Sequence[str]) -> str | None:
+    """The version of a module's distribution; None where the module cannot be imported."""
+    if importlib.util.find_spec(module) is None:
         return None
+    for distribution in distributions:
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return UNKNOWN

@@ -1,4 +1,4 @@
-"""Accuracy mode: run a model over images and keep every output."""
+"""The verb `predict`: run a model over images and keep every output."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from calkd_edge.agent.progress import Progress
 from calkd_edge.agent.runtimes import open_runtime
 
 MOST_IMAGES = 100
-"""How many are run at once where nobody says."""
+"""Images a run where the job names no number."""
 
 
-def pieces(images: Any, size: int, is_fixed: bool) -> Iterator[tuple[int, Any, int]]:
-    """Where each run begins, its images, and how many of them are asked for.
+def pieces(images: np.ndarray, size: int, is_fixed: bool) -> Iterator[tuple[int, np.ndarray, int]]:
+    """The index at which each run starts, its images, and how many of them count.
 
-    Of a model that takes `size` images at once and no fewer, the last run has its last image several times.
+    Where a model takes exactly `size` images, the last run repeats its last image.
     """
     for start in range(0, len(images), size):
-        given = np.ascontiguousarray(images[start : start + size])
-        count = len(given)
+        batch = np.ascontiguousarray(images[start : start + size])
+        count = len(batch)
         if is_fixed and count < size:
-            given = given[np.minimum(np.arange(size), count - 1)]
-        yield start, given, count
+            batch = batch[np.minimum(np.arange(size), count - 1)]
+        yield start, batch, count
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
+def run(job: dict[str, Any]) -> dict[str, object]:
     """Write every output of the model for every image to job["outputs"] (.npz, one array a name).
 
     The job holds: model, images (.npy uint8 [N, 3, H, W]), runtime, options, images_per_run, outputs. A model
-    that takes a fixed number at once gets that many, the last image again where images run out.
+    that takes a fixed number of images gets that many; the last run repeats its last image.
     """
     images = np.load(job["images"], mmap_mode="r", allow_pickle=False)
     size = int(job.get("images_per_run", MOST_IMAGES))
     if size < 1:
-        raise AgentProblem(f"{size} images a run", "Ask for at least one.")
+        raise AgentProblem(f"{size} images a run", "Request at least one.")
     progress = Progress()
-    parts: dict[str, list[Any]] = {}
+    parts: dict[str, list[np.ndarray]] = {}
     with open_runtime(job["runtime"], job["model"], job["options"]) as runtime:
-        for start, given, count in pieces(images, runtime.fixed or size, runtime.fixed is not None):
-            for name, values in runtime.infer(given).items():
-                filled = count < len(given) == len(values)
+        for start, batch, count in pieces(images, runtime.fixed or size, runtime.fixed is not None):
+            for name, values in runtime.infer(batch).items():
+                filled = count < len(batch) == len(values)
                 parts.setdefault(name, []).append(values[:count] if filled else values)
-            progress.tell(start + count, len(images))
+            progress.report(start + count, len(images))
         settings = runtime.session_options()
-    # numpy.savez takes names as arguments, and an output may have the name of one of its own.
+    # numpy.savez takes names as arguments, and an output may have the name of one of its parameters.
     with zipfile.ZipFile(job["outputs"], "w") as archive:
-        for name, values in parts.items():
+        for name, arrays in parts.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as handle:
-                np.lib.format.write_array(handle, np.concatenate(values), allow_pickle=False)
+                np.lib.format.write_array(handle, np.concatenate(arrays), allow_pickle=False)
     return {"images": len(images), "session_options": settings}

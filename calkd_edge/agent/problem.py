@@ -1,10 +1,10 @@
-"""The agent's one error: what went wrong on the board, and what to do there."""
+"""The agent's only error: what went wrong on the board, and how to fix it there."""
 
 from __future__ import annotations
 
 
 class AgentProblem(Exception):
-    """Something the user of the board can mend.
+    """Something that the user of the board can fix.
 
     Args:
         message: what happened.

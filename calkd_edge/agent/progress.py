@@ -1,4 +1,4 @@
-"""How far a job is, told to the host as lines on standard output."""
+"""The progress of a job, printed for the host as lines on standard output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Progress:
     def __init__(self) -> None:
         self.next = time.monotonic() + EVERY_S
 
-    def tell(self, done: float, total: float) -> None:
+    def report(self, done: float, total: float) -> None:
         """`done` of `total`, in any unit."""
         now = time.monotonic()
         if now >= self.next:

@@ -1,4 +1,4 @@
-"""What a machine can measure of itself: files, what they count, and what to call it.
+"""The sensors of a machine: their files, units and names.
 
 A sensor's value is the product of the whole numbers in its files, times a factor, or one bit of the
 hexadecimal number in its file. Columns are named KIND.NAME: power_mw.VDD_IN, temperature_c.cpu-thermal,
@@ -10,34 +10,43 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from calkd_edge.agent.place import Place
+from calkd_edge.agent.machine import Machine
 
 GPU = re.compile(r"gpu|ga10b|gv11b|gp10b|v3d|mali", re.I)
 SLOWED = re.compile(r"throttle|alert|cpufreq|devfreq", re.I)
 EMC = "/sys/kernel/debug/bpmp/debug/clk/emc"
 STEADY = ("performance", "userspace")
-"""Governors that do not follow the load."""
+"""Governors under which a clock does not follow the load."""
 
 FIRMWARE = "/sys/devices/platform/soc*/*firmware/get_throttled"
 FIRMWARE_BITS = ("under-voltage", "capped-clock", "firmware-throttling", "soft-temperature-limit")
-"""What a Raspberry Pi's firmware tells by bits 0 to 3 of now, and by bits 16 to 19 of earlier."""
+"""The bits of a Raspberry Pi's firmware: 0 to 3 for now, 16 to 19 for since the start."""
 
 
 class Sensor(NamedTuple):
-    """One column of what is measured."""
+    """One column of the measurements."""
 
     column: str
     files: tuple[str, ...]
     factor: float
     bit: int | None = None
 
+    @property
+    def name(self) -> str:
+        """The column without its kind."""
+        return self.column.partition(".")[2]
+
     def number(self, text: str | bytes) -> int:
-        """What a file's text counts; raises ValueError where it is no number."""
+        """The number that a file's text holds.
+
+        Raises:
+            ValueError: it holds none.
+        """
         return int(text) if self.bit is None else int(text, 16) >> self.bit & 1
 
 
 class Clock(NamedTuple):
-    """A clock, the megahertz it may have, and whether it follows the load; None where nothing tells."""
+    """A clock, its range in megahertz, and whether it follows the load; None where that is not known."""
 
     sensor: Sensor
     min_mhz: float | None
@@ -46,121 +55,123 @@ class Clock(NamedTuple):
     floats: bool | None
 
 
-def value(place: Place, sensor: Sensor) -> float | None:
-    """What a sensor says now, or None."""
-    found = sensor.factor
+def value(machine: Machine, sensor: Sensor) -> float | None:
+    """The value of a sensor now, or None."""
+    reading = sensor.factor
     for name in sensor.files:
         try:
-            found *= sensor.number(place.line(name)[:64])
+            reading *= sensor.number(machine.line(name)[:64])
         except ValueError:
             return None
-    return found
+    return reading
 
 
-def values(place: Place, found: list[Sensor]) -> dict[str, float]:
-    """What those sensors say now that answer, by name without the kind."""
-    read = {sensor.column.partition(".")[2]: value(place, sensor) for sensor in found}
-    return {name: number for name, number in read.items() if number is not None}
+def values(machine: Machine, sensors: list[Sensor]) -> dict[str, float]:
+    """The values now of the sensors that can be read, by name."""
+    readings = {sensor.name: value(machine, sensor) for sensor in sensors}
+    return {name: reading for name, reading in readings.items() if reading is not None}
 
 
-def zones(place: Place) -> list[Sensor]:
+def zones(machine: Machine) -> list[Sensor]:
     """Thermal zones, in degrees Celsius; a zone of a unit that is off cannot be read."""
-    found: list[Sensor] = []
-    for folder in place.find("/sys/devices/virtual/thermal/thermal_zone*"):
-        name = place.line(folder + "/type")
+    sensors: list[Sensor] = []
+    for folder in machine.find("/sys/devices/virtual/thermal/thermal_zone*"):
+        name = machine.line(folder + "/type")
         if name:
-            _add(found, Sensor("temperature_c." + name, (folder + "/temp",), 1e-3))
-    return found
+            _add(sensors, Sensor("temperature_c." + name, (folder + "/temp",), 1e-3))
+    return sensors
 
 
-def rails(place: Place) -> list[Sensor]:
-    """Power of the rails that an INA3221 or INA238 watches, in milliwatts, by their labels.
+def rails(machine: Machine) -> list[Sensor]:
+    """Power of the rails that an INA3221 or INA238 measures, in milliwatts, by their labels.
 
-    Channels without a label and those that are not connected (NC) are no rails, nor are those behind the
-    third, which are shunt voltages and their sum.
+    These channels are no rails: without a label, not connected (NC), and those after the third, which are
+    shunt voltages and their sum.
     """
     chips: dict[str, list[Sensor]] = {"ina3221": [], "ina238": []}
-    named = [f for f in place.find("/sys/class/hwmon/hwmon*") if place.line(f + "/name") in chips]
-    # Where the class has none: the same chips below their driver.
-    for folder in named or place.find("/sys/bus/i2c/drivers/ina*/*/hwmon/hwmon*"):
-        chip = place.line(folder + "/name")
+    named = [f for f in machine.find("/sys/class/hwmon/hwmon*") if machine.line(f + "/name") in chips]
+    # Where the class lists none, the same chips are below their driver.
+    for folder in named or machine.find("/sys/bus/i2c/drivers/ina*/*/hwmon/hwmon*"):
+        chip = machine.line(folder + "/name")
         if chip == "ina3221":
             for number in (1, 2, 3):
-                label = place.line(f"{folder}/in{number}_label")
+                label = machine.line(f"{folder}/in{number}_label")
                 files = tuple(f"{folder}/{kind}{number}_input" for kind in ("in", "curr"))
                 if label and not re.search(r"\bNC\b", label):
                     _add(chips[chip], Sensor("power_mw." + label, files, 1e-3))
         elif chip == "ina238":
-            label = place.line(folder + "/power1_label") or place.line(folder + "/label") or "VIN"
+            label = machine.line(folder + "/power1_label") or machine.line(folder + "/label") or "VIN"
             _add(chips[chip], Sensor("power_mw." + label, (folder + "/power1_input",), 1e-3))
     return chips["ina3221"] + chips["ina238"]
 
 
-def clocks(place: Place) -> list[Clock]:
-    """Clocks of cores, GPU and memory, as far as they can be read; cores that share a clock are one."""
-    found: list[Clock] = []
-    for folder in place.find("/sys/devices/system/cpu/cpufreq/policy*"):
-        found.append(_clock(place, "cpu" + folder.rpartition("policy")[2], folder, "scaling_{}_freq", 1e-3))
-    for folder in place.find("/sys/class/devfreq/*"):
+def clocks(machine: Machine) -> list[Clock]:
+    """Clocks of cores, GPU and memory, as far as they can be read; cores that share a clock count once."""
+    clocks: list[Clock] = []
+    for folder in machine.find("/sys/devices/system/cpu/cpufreq/policy*"):
+        clocks.append(
+            _clock(machine, "cpu" + folder.rpartition("policy")[2], folder, "scaling_{}_freq", 1e-3)
+        )
+    for folder in machine.find("/sys/class/devfreq/*"):
         name = folder.rpartition("/")[2]
         if GPU.search(name):
-            first = all(clock.sensor.column != "clock_mhz.gpu" for clock in found)
-            found.append(_clock(place, "gpu" if first else name, folder, "{}_freq", 1e-6))
+            first = all(clock.sensor.column != "clock_mhz.gpu" for clock in clocks)
+            clocks.append(_clock(machine, "gpu" if first else name, folder, "{}_freq", 1e-6))
         elif "emc" in name:
-            found.append(_clock(place, "emc", folder, "{}_freq", 1e-6))
-    if place.number(EMC + "/rate") is not None:
-        found.append(_clock(place, "emc", EMC, "{}_rate", 1e-6))
-    return found
+            clocks.append(_clock(machine, "emc", folder, "{}_freq", 1e-6))
+    if machine.number(EMC + "/rate") is not None:
+        clocks.append(_clock(machine, "emc", EMC, "{}_rate", 1e-6))
+    return clocks
 
 
-def _clock(place: Place, name: str, folder: str, form: str, factor: float) -> Clock:
+def _clock(machine: Machine, name: str, folder: str, form: str, factor: float) -> Clock:
     now = "rate" if folder == EMC else form.format("cur")
     sensor = Sensor("clock_mhz." + name, (f"{folder}/{now}",), factor)
-    low, high = (place.number(f"{folder}/{form.format(end)}") for end in ("min", "max"))
-    governor = place.line(folder + "/scaling_governor") or place.line(folder + "/governor") or None
+    low, high = (machine.number(f"{folder}/{form.format(end)}") for end in ("min", "max"))
+    governor = machine.line(folder + "/scaling_governor") or machine.line(folder + "/governor") or None
     if low is None or high is None:
         return Clock(sensor, None, None, governor, None)
-    locked = governor in STEADY or place.number(folder + "/mrq_rate_locked") == 1
+    locked = governor in STEADY or machine.number(folder + "/mrq_rate_locked") == 1
     return Clock(sensor, low * factor, high * factor, governor, low < high and not locked)
 
 
-def events(place: Place) -> list[Sensor]:
-    """Counters of over-current and of throttling for heat, since the machine started."""
-    found: list[Sensor] = []
-    for path in place.find("/sys/class/hwmon/hwmon*/oc*_event_cnt"):
-        _add(found, Sensor("events." + path.rpartition("/")[2].partition("_")[0], (path,), 1.0))
+def events(machine: Machine) -> list[Sensor]:
+    """Counters of over-current and of thermal throttling, since the machine started."""
+    sensors: list[Sensor] = []
+    for path in machine.find("/sys/class/hwmon/hwmon*/oc*_event_cnt"):
+        _add(sensors, Sensor("events." + path.rpartition("/")[2].partition("_")[0], (path,), 1.0))
     for kind in ("core", "package"):
         path = f"/sys/devices/system/cpu/cpu0/thermal_throttle/{kind}_throttle_count"
-        if place.number(path) is not None:
-            _add(found, Sensor("events." + kind, (path,), 1.0))
-    return found
+        if machine.number(path) is not None:
+            _add(sensors, Sensor("events." + kind, (path,), 1.0))
+    return sensors
 
 
-def slowed(place: Place) -> list[Sensor]:
-    """How far each cooling device that slows something down does so now; 0 is not at all."""
-    found: list[Sensor] = []
-    for folder in place.find("/sys/class/thermal/cooling_device*"):
-        name = place.line(folder + "/type")
+def slowed(machine: Machine) -> list[Sensor]:
+    """The state now of each cooling device that slows something down; 0 is none."""
+    sensors: list[Sensor] = []
+    for folder in machine.find("/sys/class/thermal/cooling_device*"):
+        name = machine.line(folder + "/type")
         if SLOWED.search(name):
-            _add(found, Sensor("throttled." + name, (folder + "/cur_state",), 1.0))
-    return found
+            _add(sensors, Sensor("throttled." + name, (folder + "/cur_state",), 1.0))
+    return sensors
 
 
-def firmware(place: Place) -> list[Sensor]:
-    """What slows a Raspberry Pi down, where the kernel hands on what its firmware says: now, and earlier."""
-    found = tuple(place.find(FIRMWARE)[:1])
-    return [Sensor(column, found, 1.0, bit) for column, bit in firmware_columns() if found]
+def firmware(machine: Machine) -> list[Sensor]:
+    """The throttling bits of a Raspberry Pi, now and earlier, where the kernel has a file of them."""
+    files = tuple(machine.find(FIRMWARE)[:1])
+    return [Sensor(column, files, 1.0, bit) for column, bit in firmware_columns() if files]
 
 
 def firmware_columns() -> list[tuple[str, int]]:
-    """Columns of what a Raspberry Pi's firmware says, each with its bit."""
+    """The columns of a Raspberry Pi's firmware, each with its bit."""
     now = [("throttled." + name, bit) for bit, name in enumerate(FIRMWARE_BITS)]
     return now + [("events." + name, 16 + bit) for bit, name in enumerate(FIRMWARE_BITS)]
 
 
-def _add(found: list[Sensor], sensor: Sensor) -> None:
-    """Append under a name that no other has."""
-    taken, name, again = {one.column for one in found}, sensor.column, 2
-    while name in taken:
-        name, again = f"{sensor.column}#{again}", again + 1
-    found.append(sensor._replace(column=name))
+def _add(sensors: list[Sensor], sensor: Sensor) -> None:
+    """Append under a column that no other has."""
+    taken, column, number = {other.column for other in sensors}, sensor.column, 2
+    while column in taken:
+        column, number = f"{sensor.column}#{number}", number + 1
+    sensors.append(sensor._replace(column=column))

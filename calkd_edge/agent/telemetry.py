@@ -1,7 +1,7 @@
-"""Power, temperatures, clocks and throttling ten times a second, beside whatever else this process does.
+"""Power, temperatures, clocks and throttling ten times a second, while this process does other work.
 
-Files are opened once and read anew at each sample: some microseconds each, in which the interpreter is free.
-Where only a command tells of throttling, the first and the last sample have it and those between have gaps.
+Files are opened once and read at each sample: some microseconds each, without holding the interpreter.
+Where only a command reports throttling, the first and the last sample have it, the others have gaps.
 """
 
 from __future__ import annotations
@@ -9,38 +9,38 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any, Sequence
+from typing import Sequence
 
 import numpy as np
 
 from calkd_edge.agent import board, sensors
-from calkd_edge.agent.place import Place
+from calkd_edge.agent.machine import Machine
 from calkd_edge.agent.tegrastats import Tegrastats
 
 PERIOD_S = 0.1
 FIRST_LINE_S = 1.0
 STALE_NS = 1_000_000_000
-"""A line of tegrastats that is older says nothing of now."""
+"""An older line of tegrastats is not used."""
 
 NAN = float("nan")
 
 
 class Sampler:
-    """Samples from entering to leaving, on a thread; a context manager that never raises.
+    """Samples on a thread, from entering to leaving; a context manager that never raises.
 
     Attributes:
-        columns: KIND.NAME, see `sensors`; known once it is entered.
-        times_ns: time.perf_counter_ns of each sample, in the middle of taking it.
-        rows: a value for each column at each of those times; NaN where it could not be read.
-        source: what the power_mw columns come from: hwmon, tegrastats or nothing (None).
+        columns: KIND.NAME, see `sensors`; set when it is entered.
+        times_ns: time.perf_counter_ns in the middle of each sample.
+        rows: the value of each column at each of those times; NaN where it cannot be read.
+        source: of the power_mw columns: hwmon, tegrastats or none (None).
 
     Args:
-        place: the machine; this one where it is not given.
+        machine: what to sample; by default this machine.
         period_s: seconds between two samples.
     """
 
-    def __init__(self, place: Place | None = None, period_s: float = PERIOD_S) -> None:
-        self.place = place or Place()
+    def __init__(self, machine: Machine | None = None, period_s: float = PERIOD_S) -> None:
+        self.machine = machine or Machine()
         self.period_s = period_s
         self.columns: tuple[str, ...] = ()
         self.times_ns: list[int] = []
@@ -48,26 +48,26 @@ class Sampler:
         self.source: str | None = None
         self._open: list[tuple[list[int], sensors.Sensor]] = []
         self._stats: Tegrastats | None = None
-        self._told: list[str] = []
-        self._asked: list[str] = []
+        self._tegrastats_columns: list[str] = []
+        self._firmware_columns: list[str] = []
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Sampler:
-        rails = self._opened(sensors.rails(self.place))
+        rails = self._open_sensors(sensors.rails(self.machine))
         if any(value == value for value in self._read()):
             self.source = "hwmon"
         else:
             self._close()
-            rails = self._ask_tegrastats()
-        rest = sensors.zones(self.place) + [clock.sensor for clock in sensors.clocks(self.place)]
-        rest += sensors.events(self.place) + sensors.slowed(self.place)
-        firmware = self._opened(sensors.firmware(self.place))
-        opened = firmware + self._opened(rest)
-        bits = [] if firmware else self._ask_firmware()
-        self._asked = [column for column, _ in sensors.firmware_columns()] if bits else []
+            rails = self._start_tegrastats()
+        rest = sensors.zones(self.machine) + [clock.sensor for clock in sensors.clocks(self.machine)]
+        rest += sensors.events(self.machine) + sensors.slowed(self.machine)
+        firmware = self._open_sensors(sensors.firmware(self.machine))
+        opened = firmware + self._open_sensors(rest)
+        bits = [] if firmware else self._read_firmware()
+        self._firmware_columns = [column for column, _ in sensors.firmware_columns()] if bits else []
         opened = opened + rails if self.source == "tegrastats" else rails + opened
-        self.columns = tuple(opened + self._asked)
+        self.columns = tuple(opened + self._firmware_columns)
         self._sample(bits)
         self._thread.start()
         return self
@@ -75,12 +75,12 @@ class Sampler:
     def __exit__(self, *error: object) -> None:
         self._done.set()
         self._thread.join()
-        self._sample(self._ask_firmware() if self._asked else ())
+        self._sample(self._read_firmware() if self._firmware_columns else ())
         self._close()
         if self._stats is not None:
             self._stats.__exit__()
 
-    def arrays(self) -> dict[str, Any]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """times_ns int64 [S], values float64 [S, C] and columns [C], as np.savez takes them."""
         return {
             "times_ns": np.array(self.times_ns, np.int64),
@@ -92,67 +92,67 @@ class Sampler:
         due = time.perf_counter() + self.period_s
         while not self._done.wait(max(0.0, due - time.perf_counter())):
             self._sample()
-            # A sample that came late moves none of those behind it, and is not made up for.
+            # A late sample does not delay later ones, and a missed one is not repeated.
             due += self.period_s * max(1, -((due - time.perf_counter()) // self.period_s))
 
     def _sample(self, bits: Sequence[float] = ()) -> None:
-        begun = time.perf_counter_ns()
+        start = time.perf_counter_ns()
         row = self._read()
         if self._stats is not None:
-            fresh = begun - self._stats.heard_ns < STALE_NS
+            fresh = start - self._stats.latest_ns < STALE_NS
             latest = self._stats.latest if fresh else {}
-            row += [latest.get(name, NAN) for name in self._told]
-        row += bits or [NAN] * len(self._asked)
-        self.times_ns.append((begun + time.perf_counter_ns()) // 2)
+            row += [latest.get(name, NAN) for name in self._tegrastats_columns]
+        row += bits or [NAN] * len(self._firmware_columns)
+        self.times_ns.append((start + time.perf_counter_ns()) // 2)
         self.rows.append(row)
 
     def _read(self) -> list[float]:
         row = []
-        for places, sensor in self._open:
+        for descriptors, sensor in self._open:
             value = sensor.factor
             try:
-                for place in places:
-                    value *= sensor.number(os.pread(place, 64, 0))
+                for descriptor in descriptors:
+                    value *= sensor.number(os.pread(descriptor, 64, 0))
             except (OSError, ValueError):
                 value = NAN
             row.append(value)
         return row
 
-    def _opened(self, wanted: list[sensors.Sensor]) -> list[str]:
-        """Open the files of those sensors that allow it; the names of their columns."""
-        names = []
-        for sensor in wanted:
-            places: list[int] = []
+    def _open_sensors(self, selected: list[sensors.Sensor]) -> list[str]:
+        """Open the files of the sensors that can be opened; returns their columns."""
+        columns = []
+        for sensor in selected:
+            descriptors: list[int] = []
             try:
                 for name in sensor.files:
-                    places.append(os.open(self.place.real(name), os.O_RDONLY))
+                    descriptors.append(os.open(self.machine.real_path(name), os.O_RDONLY))
             except OSError:
-                for place in places:
-                    os.close(place)
+                for descriptor in descriptors:
+                    os.close(descriptor)
                 continue
-            self._open.append((places, sensor))
-            names.append(sensor.column)
-        return names
+            self._open.append((descriptors, sensor))
+            columns.append(sensor.column)
+        return columns
 
-    def _ask_tegrastats(self) -> list[str]:
-        """Start tegrastats, where there is one that tells of power."""
-        command = self.place.which("tegrastats")
+    def _start_tegrastats(self) -> list[str]:
+        """Start tegrastats, where it exists; returns its columns of power."""
+        command = self.machine.which("tegrastats")
         if command is None:
             return []
         self._stats = Tegrastats(command, max(1, int(self.period_s * 1000)))
         self._stats.__enter__()
-        self._told = ["power_mw." + name for name in self._stats.power(FIRST_LINE_S)]
-        if self._told:
+        self._tegrastats_columns = ["power_mw." + name for name in self._stats.power(FIRST_LINE_S)]
+        if self._tegrastats_columns:
             self.source = "tegrastats"
-        return self._told
+        return self._tegrastats_columns
 
-    def _ask_firmware(self) -> list[float]:
-        """What a Raspberry Pi's firmware says now, by a command that takes some milliseconds; else empty."""
-        said = board.firmware_throttled(self.place)
-        return [] if said is None else [float(said >> bit & 1) for _, bit in sensors.firmware_columns()]
+    def _read_firmware(self) -> list[float]:
+        """The firmware bits of a Raspberry Pi now, by a command of some milliseconds; else empty."""
+        bits = board.firmware_throttled(self.machine)
+        return [] if bits is None else [float(bits >> bit & 1) for _, bit in sensors.firmware_columns()]
 
     def _close(self) -> None:
-        for places, _ in self._open:
-            for place in places:
-                os.close(place)
+        for descriptors, _ in self._open:
+            for descriptor in descriptors:
+                os.close(descriptor)
         self._open = []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calkd_edge.agent.runtimes import COMPILED
+from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.benchmarking.baseline import (
     NAME,
     SAMPLES,
@@ -42,7 +42,7 @@ from calkd_edge.benchmarking.timing import (
     unwatched,
 )
 from calkd_edge.benchmarking.worth import worth
-from calkd_edge.devices.inventory import place_of, runtime_of
+from calkd_edge.devices.inventory import location_of, runtime_of
 from calkd_edge.devices.session import Session, TimedRun, open_session
 from calkd_edge.devices.targets import check_runtime, split_runtime
 from calkd_edge.errors import DeviceError, check_at_least
@@ -129,11 +129,11 @@ def measure(path: Path, options: BenchmarkOptions, on_process: OnProcess) -> tup
         source = open_source(path, work / "files", options.precisions)
         images, description = _images(source, options)
         np.save(work / "images.npy", images)
-        location = place_of(options.device, runtimes=[options.runtime])
+        location = location_of(options.device, runtimes=[options.runtime])
         with open_session(options.device, location) as session:
             timing = _Timing(source, work, options, session, earlier)
             record, runs = timing.record(on_process, description)
-            if options.clean and hasattr(session.device, "clean"):
+            if options.clean:
                 try:
                     session.device.clean()
                 except DeviceError as lost:  # the measurements are kept
@@ -185,7 +185,7 @@ class _Timing:
         options, facts = self.options, self.session.probe()
         check_runtime(options.device, options.runtime, facts)
         version = facts.runtimes[options.runtime]
-        compiled = options.runtime in COMPILED
+        compiled = RUNTIMES[options.runtime].is_compiled
         threads = None if compiled else options.threads
         common = self._comparable(facts, version, threads)
         started = time.perf_counter()

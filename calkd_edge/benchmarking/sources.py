@@ -12,10 +12,10 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
-from calkd_edge.agent.runtimes import CONVERTED
+from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
-from calkd_edge.export.artifacts import CANONICAL, TFLITE, executed_file
-from calkd_edge.export.litert import convert
+from calkd_edge.export.artifacts import CANONICAL, converted_file, executed_file
+from calkd_edge.export.converters import converter_of
 from calkd_edge.files import sha256_of
 from calkd_edge.onnx_model.graph import metadata
 from calkd_edge.onnx_model.read import read_onnx
@@ -73,18 +73,19 @@ class Source:
         matching = [item for item in devices or () if (item["name"], item["runtime"]) == (device, runtime)]
         options = dict(matching[0].get("options") or {}) if matching else {}
         folder = self.folders[precision]
-        if runtime not in CONVERTED:
+        if not RUNTIMES[runtime].is_converted:
             return executed_file(folder, runtime, options), options
-        if not (folder / TFLITE).is_file():
-            (folder / TFLITE).write_bytes(convert(read_onnx(folder / CANONICAL)))
-        return folder / TFLITE, options
+        path = folder / converted_file(runtime)
+        if not path.is_file():
+            path.write_bytes(converter_of(runtime).convert(read_onnx(folder / CANONICAL)))
+        return path, options
 
     def unproven(self, runtime: str) -> tuple[str, ...]:
         """Precisions whose file for a runtime no run has made, so that no run has compared its outputs."""
-        needs = runtime in CONVERTED
-        return tuple(
-            name for name, folder in self.folders.items() if needs and not (folder / TFLITE).is_file()
-        )
+        if not RUNTIMES[runtime].is_converted:
+            return ()
+        file = converted_file(runtime)
+        return tuple(name for name, folder in self.folders.items() if not (folder / file).is_file())
 
 
 def newest_run(root: Path) -> Path:
@@ -217,7 +218,7 @@ def _targets(names: Iterable[str], precision: str, folder: Path) -> list[tuple[s
     return [
         (name, folder / name.replace(_prefix(precision), "model.", 1))
         for name in files
-        if name.endswith((".onnx", Path(TFLITE).suffix))
+        if name.endswith(tuple(info.suffix for info in RUNTIMES.values() if not info.is_compiled))
     ]
 
 

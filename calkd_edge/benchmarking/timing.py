@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calkd_edge.agent.runtimes import COMPILED, CONVERTED
+from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.benchmarking.sources import Source
 from calkd_edge.devices.session import Session, TimedRun
 from calkd_edge.files import sha256_of
@@ -96,9 +96,9 @@ def contender(
     """
     path, options = source.file_for(precision, session.device.name, runtime)
     sha256, name, key = sha256_of(path), source.name_of(precision, path), prefix + precision
-    if runtime in CONVERTED:
+    if RUNTIMES[runtime].is_converted:
         options["sha256"] = sha256
-    if runtime not in COMPILED:
+    if not RUNTIMES[runtime].is_compiled:
         return Contender(key, precision, path, name, {**options, "threads": threads}, sha256)
     engine = work / f"{key}.engine"
     built = session.build(path, engine, options=options)

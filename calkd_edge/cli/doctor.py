@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from calkd_edge.cli.options import JsonOption
-from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
 
 
 def doctor(
@@ -24,58 +23,31 @@ def doctor(
 
     Exits with 2 if no device has that name, 5 if it does not answer, 6 if no runtime there can run a model.
     """
-    device = _without_runtime(device)
+    from calkd_edge.devices.targets import without_runtime
+
     if clean:
-        _clean(device)
+        _clean(without_runtime(device))
         return
     from calkd_edge.cli.doctor_screen import show
-    from calkd_edge.devices.doctor import examine
-    from calkd_edge.devices.session import open_session
+    from calkd_edge.devices.doctor.diagnosis import check_usable
+    from calkd_edge.devices.doctor.diagnosis import doctor as examine
 
-    with open_session(device) as session:
-        report = examine(device, session.doctor())
+    report = examine(device)
     if as_json:
         print(report.model_dump_json(indent=1))
     else:
         show(report)
-    if not report.usable:
-        lacking = next((item for item in report.symptoms if item.kind == "missing" and item.remedy), None)
-        raise EnvironmentProblem(
-            f"{device}: nothing there can run a model{f': {lacking.what}' if lacking else ''}",
-            remedy=lacking.remedy
-            if lacking
-            else "Install what the lines above name for one of the runtimes.",
-        )
+    check_usable(report)
 
 
-def _without_runtime(device: str) -> str:
-    """The name in NAME[:RUNTIME], which other commands take; the runtime makes no difference here.
-
-    Raises:
-        RecipeError: no runtime has that name.
-    """
-    from calkd_edge.agent.runtimes import RUNTIMES
-    from calkd_edge.devices.targets import split_runtime
-
-    name, runtime = split_runtime(device)
-    if runtime and runtime not in RUNTIMES:
-        raise RecipeError(
-            f"--device {device}: no runtime is named '{runtime}'",
-            remedy=f"{did_you_mean(runtime, RUNTIMES)}Valid: {', '.join(RUNTIMES)}.",
-        )
-    return name
-
-
-def _clean(device: str) -> None:
-    """Take away what a board's cache holds; a device that is this machine has none."""
+def _clean(name: str) -> None:
+    """Remove the files of all sessions from a device."""
     from calkd_edge.cli.console import say
-    from calkd_edge.devices.inventory import device_at, place_of
-    from calkd_edge.devices.ssh import Ssh
+    from calkd_edge.devices.inventory import device_at, location_of
 
-    found = device_at(device, place_of(device))
-    if isinstance(found, Ssh):
-        found.clean()
-        say("  {}: what was sent there is removed", device)
+    device = device_at(name, location_of(name))
+    if device.clean():
+        say("  {}: what was sent there is removed", name)
     else:
-        say("  {}: nothing is kept on this machine", device)
-    found.close()
+        say("  {}: nothing is kept on this machine", name)
+    device.close()

@@ -10,6 +10,9 @@ from typing import Protocol
 class Device(Protocol):
     """A machine that the agent can run on.
 
+    A kind of device is a class with these methods, registered in DEVICES. It is made as
+    `Kind(name, *, ...)`; its keyword-only parameters are the keys of its entries in the inventory.
+
     Attributes:
         name: as the recipe names it.
         python: the interpreter that runs the agent there.
@@ -19,21 +22,28 @@ class Device(Protocol):
     python: str
 
     def put(self, source: Path, target: str) -> None:
-        """Copy a file of ours to `target`, relative to the device's work folder."""
+        """Copy a file of this machine to `target`, relative to the device's work folder."""
 
-    def run(self, argv: Sequence[str], *, timeout_s: float, heard: Callable[[str], None]) -> int:
-        """Run a command in the work folder; returns its exit status. `heard` gets each line it prints.
+    def run(self, argv: Sequence[str], *, timeout_s: float, on_line: Callable[[str], None]) -> int:
+        """Run a command in the work folder; returns its exit status. `on_line` gets each line it prints.
 
         Raises:
-            DeviceError: unreachable, or not done after `timeout_s` seconds.
+            DeviceError: the device is unreachable, or the command exceeds `timeout_s` seconds.
         """
 
     def get(self, source: str, target: Path) -> None:
         """Fetch a file of the device's work folder.
 
         Raises:
-            DeviceError: it is not there.
+            DeviceError: it does not exist.
+        """
+
+    def clean(self) -> bool:
+        """Remove every file that any session ever left there; returns whether the device keeps files at all.
+
+        Raises:
+            DeviceError: the device is unreachable.
         """
 
     def close(self) -> None:
-        """Remove what was put there."""
+        """Remove the work folder."""

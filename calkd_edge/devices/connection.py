@@ -1,7 +1,7 @@
 """One connection to a board by the system's ssh, shared by all commands: user's config, keys and jump hosts.
 
-Host keys are always verified, passwords never asked for. A connection that is cut ends in a DeviceError; the
-next command opens a new one.
+Host keys are always verified; passwords are never requested. A lost connection raises a DeviceError; the next
+command opens a new one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import IO
 from calkd_edge.errors import DeviceError, EnvironmentProblem
 
 CONNECT_S, ALIVE_S, ALIVE_COUNT = 10, 5, 3
-"""A board that says nothing for ALIVE_S x ALIVE_COUNT seconds is taken for gone."""
+"""A board that is silent for ALIVE_S x ALIVE_COUNT seconds counts as lost."""
 
 IDLE_S = 120
 SSH_FAILED = 255
@@ -32,11 +32,11 @@ SOCKET, LOG = "s", "log"
 
 @dataclass(frozen=True)
 class Address:
-    """Where a board is, as ssh knows it.
+    """The address of a board for ssh.
 
     Attributes:
         host: [user@]host, or a name of the user's ssh config.
-        port: None for what ssh would take.
+        port: None for the default of ssh.
     """
 
     host: str
@@ -47,21 +47,25 @@ class Address:
 
 
 class Connection:
-    """Runs commands on a board, in its own POSIX shell.
+    """Runs commands on a board, in its POSIX shell.
+
+    Attributes:
+        verified_files: files of the board's cache whose content this process has checked.
 
     Args:
         name: of the device, for messages.
-        place: its address.
+        address: of the board.
     """
 
-    def __init__(self, name: str, place: Address) -> None:
+    def __init__(self, name: str, address: Address) -> None:
         if shutil.which("ssh") is None:
             raise EnvironmentProblem(
                 "there is no ssh on this machine", remedy="Install OpenSSH's client: openssh-client."
             )
-        if place.host.startswith("-") or not place.host.strip():
-            raise DeviceError(f"{name}: '{place.host}' is no host", remedy="Write host: USER@ADDRESS.")
-        self.name, self.place = name, place
+        if address.host.startswith("-") or not address.host.strip():
+            raise DeviceError(f"{name}: '{address.host}' is no host", remedy="Write host: USER@ADDRESS.")
+        self.name, self.address = name, address
+        self.verified_files: set[str] = set()
         self._folder: Path | None = None
         atexit.register(self.close)
 
@@ -72,19 +76,19 @@ class Connection:
         timeout_s: float = COMMAND_S,
         send: IO[bytes] | None = None,
         receive: IO[bytes] | None = None,
-        heard: Callable[[bytes], None] | None = None,
+        on_line: Callable[[bytes], None] | None = None,
     ) -> tuple[int, bytes]:
-        """Run a shell script there; its exit status, and what it printed.
+        """Run a shell script there; returns its exit status and its output.
 
         Args:
             script: for `sh`.
-            timeout_s: after so many seconds the command is given up.
-            send: what it reads on standard input.
-            receive: takes its standard output, which is then not returned.
-            heard: gets each line as it comes, errors among them; they are then not returned.
+            timeout_s: after so many seconds the command is stopped.
+            send: its standard input.
+            receive: gets its standard output, which is then not returned.
+            on_line: gets each line of output and errors as it comes; they are then not returned.
 
         Raises:
-            DeviceError: the board cannot be reached, the connection broke, or time ran out.
+            DeviceError: the board cannot be reached, the connection broke, or the time ran out.
         """
         command = [*self._ssh("-S", str(self._socket())), "sh", "-c", shlex.quote(script)]
         with tempfile.TemporaryFile() as errors:
@@ -92,21 +96,21 @@ class Connection:
                 command,
                 stdin=subprocess.DEVNULL if send is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=errors if heard is None else subprocess.STDOUT,
+                stderr=errors if on_line is None else subprocess.STDOUT,
             )
-            late = threading.Event()
+            timed_out = threading.Event()
 
-            def end() -> None:
-                late.set()
+            def stop() -> None:
+                timed_out.set()
                 process.kill()
-                self.close()  # which holds the command's pipes
+                self.close()  # it holds the command's pipes
 
-            alarm = threading.Timer(timeout_s, end)
+            alarm = threading.Timer(timeout_s, stop)
             feeder = threading.Thread(target=_feed, args=(process, send), daemon=True)
             alarm.start()
             feeder.start()
             try:
-                printed = _read(process, receive, heard)
+                output = _read(process, receive, on_line)
                 process.wait()
             finally:
                 alarm.cancel()
@@ -114,15 +118,15 @@ class Connection:
                 process.wait()
                 feeder.join()
             errors.seek(0)
-            said = errors.read()
-        if late.is_set():
+            error_output = errors.read()
+        if timed_out.is_set():
             raise DeviceError(
-                f"{self.name}: {self.place} was not done after {timeout_s:.0f} s",
-                remedy="See what loads the board, or ask for less; run again, what is finished is kept.",
+                f"{self.name}: {self.address} was not done after {timeout_s:.0f} s",
+                remedy="Stop other work on the board, or request less; run again: finished work is kept.",
             )
         if process.returncode == SSH_FAILED:
-            raise self._lost(said or printed)
-        return process.returncode, printed if process.returncode == 0 else printed + said
+            raise self._lost(error_output or output)
+        return process.returncode, output if process.returncode == 0 else output + error_output
 
     def close(self) -> None:
         """Close the connection; a command after it opens a new one."""
@@ -139,36 +143,36 @@ class Connection:
         shutil.rmtree(folder, ignore_errors=True)
 
     def _socket(self) -> Path:
-        """Of the shared connection, opened where there is none; long idle, it ends by itself."""
+        """The socket of the shared connection, which opens on first use and closes after IDLE_S."""
         if self._folder is not None and (self._folder / SOCKET).exists():
             return self._folder / SOCKET
         self.close()
-        # A short path: that of a socket has at most some hundred characters.
+        # A short path: the path of a socket is limited to about a hundred characters.
         self._folder = Path(tempfile.mkdtemp(prefix="calkd-"))
         socket = self._folder / SOCKET
-        log = ("-E", str(self._folder / LOG))  # in the background it says nothing anywhere else
-        with tempfile.TemporaryFile() as said:
+        log = ("-E", str(self._folder / LOG))  # in the background ssh writes messages nowhere else
+        with tempfile.TemporaryFile() as messages:
             command = self._ssh("-M", "-N", "-f", "-S", str(socket), *log, "-o", f"ControlPersist={IDLE_S}")
             try:
                 status = subprocess.run(
                     command,
                     stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=said,
+                    stdout=messages,
+                    stderr=messages,
                     timeout=6 * CONNECT_S,
                     check=False,
                 ).returncode
             except subprocess.TimeoutExpired:
                 status = SSH_FAILED
-            said.seek(0)
-            words = f"{said.read().decode('utf-8', 'replace')}\n{self._logged()}".strip()
+            messages.seek(0)
+            text = f"{messages.read().decode('utf-8', 'replace')}\n{self._logged()}".strip()
         if status != 0:
-            raise self._unreachable(words)
-        (self._folder / LOG).write_bytes(b"")  # what it greeted with is no reason for what happens later
+            raise self._unreachable(text)
+        (self._folder / LOG).write_bytes(b"")  # a greeting is no reason for a later failure
         return socket
 
     def _ssh(self, *options: str) -> list[str]:
-        port = [] if self.place.port is None else ["-p", str(self.place.port)]
+        port = [] if self.address.port is None else ["-p", str(self.address.port)]
         settings = {
             "BatchMode": "yes",
             "StrictHostKeyChecking": "yes",
@@ -176,66 +180,82 @@ class Connection:
             "ServerAliveInterval": str(ALIVE_S),
             "ServerAliveCountMax": str(ALIVE_COUNT),
         }
-        told = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
-        return ["ssh", "-T", *told, *port, *options, self.place.host]
+        flags = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
+        return ["ssh", "-T", *flags, *port, *options, self.address.host]
 
-    def _unreachable(self, words: str) -> DeviceError:
-        last = words.splitlines()[-1] if words else "no answer"
-        if "Host key verification failed" in words or "No matching host key" in words:
+    def _unreachable(self, text: str) -> DeviceError:
+        last = text.splitlines()[-1] if text else "no answer"
+        if "Host key verification failed" in text or "No matching host key" in text:
             return DeviceError(
-                f"{self.name}: the host key of {self.place} is not known or has changed",
+                f"{self.name}: the host key of {self.address} is not known or has changed",
                 remedy=f"Compare it on the board, then accept it once by hand: {self._by_hand()}",
             )
-        if "Permission denied" in words:
+        if "Permission denied" in text:
             return DeviceError(
-                f"{self.name}: {self.place} accepts none of your keys ({last})",
+                f"{self.name}: {self.address} accepts none of your keys ({last})",
                 remedy=f"Copy your key there: ssh-copy-id {self._by_hand().removeprefix('ssh ')}",
             )
         return DeviceError(
-            f"{self.name}: {self.place} cannot be reached: {last}",
-            remedy=f"See that it is on and that this works: {self._by_hand()} true",
+            f"{self.name}: {self.address} cannot be reached: {last}",
+            remedy=f"Check that it is on and that this works: {self._by_hand()} true",
         )
 
     def _logged(self) -> str:
-        """What the shared connection itself has said."""
+        """The messages of the shared connection."""
         if self._folder is None:
             return ""
         with contextlib.suppress(OSError):
             return (self._folder / LOG).read_text(encoding="utf-8", errors="replace").strip()
         return ""
 
-    def _lost(self, words: bytes) -> DeviceError:
-        lines = f"{words.decode('utf-8', 'replace').strip()}\n{self._logged()}".strip().splitlines()
+    def _lost(self, output: bytes) -> DeviceError:
+        lines = f"{output.decode('utf-8', 'replace').strip()}\n{self._logged()}".strip().splitlines()
         self.close()
         return DeviceError(
-            f"{self.name}: the connection to {self.place} broke: {lines[-1] if lines else 'closed'}",
-            remedy="See cable and board, then run again: what is finished is kept and not sent anew.",
+            f"{self.name}: the connection to {self.address} broke: {lines[-1] if lines else 'closed'}",
+            remedy="Check cable and board, then run again: finished work is kept, and no file is sent twice.",
         )
 
     def _by_hand(self) -> str:
-        port = "" if self.place.port is None else f"-p {self.place.port} "
-        return f"ssh {port}{self.place.host}"
+        port = "" if self.address.port is None else f"-p {self.address.port} "
+        return f"ssh {port}{self.address.host}"
+
+
+_OPEN: dict[Address, Connection] = {}
+
+
+def connection_to(name: str, address: Address) -> Connection:
+    """The connection of this process to an address; there is only one."""
+    if address not in _OPEN:
+        _OPEN[address] = Connection(name, address)
+    return _OPEN[address]
+
+
+def disconnect() -> None:
+    """Close all connections of this process; its end closes them too."""
+    while _OPEN:
+        _OPEN.popitem()[1].close()
 
 
 def _read(
-    process: subprocess.Popen[bytes], receive: IO[bytes] | None, heard: Callable[[bytes], None] | None
+    process: subprocess.Popen[bytes], receive: IO[bytes] | None, on_line: Callable[[bytes], None] | None
 ) -> bytes:
-    """What a command prints, to where it belongs; what is left is returned."""
+    """Pass the output of a command on; returns it where nobody receives it, else its last line."""
     assert process.stdout is not None
     with process.stdout as output:
         if receive is not None:
             shutil.copyfileobj(output, receive, PIECE)
             return b""
-        if heard is None:
+        if on_line is None:
             return output.read()
         last = b""
         for last in output:
-            heard(last)
+            on_line(last)
         return last
 
 
 def _feed(process: subprocess.Popen[bytes], source: IO[bytes] | None) -> None:
-    """Hand a command its standard input; a command that ends early has had enough."""
+    """Write a command's standard input; a command may end before it has read everything."""
     if source is None or process.stdin is None:
         return
     with contextlib.suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""From a device's name to the device: a recipe's entry, the user's inventory, USER@HOST, or a profile.
+"""From a device's name to the device: by a recipe's entry, the user's inventory, USER@HOST, or a profile.
 
 The inventory is ~/.config/calkd-edge/devices.yaml (under XDG_CONFIG_HOME where that is set):
 
@@ -6,6 +6,9 @@ The inventory is ~/.config/calkd-edge/devices.yaml (under XDG_CONFIG_HOME where 
       host: user@10.0.0.5
       python: /usr/bin/python3
       runtime: tensorrt
+
+`kind:` names a kind of device in DEVICES; left out, it is ssh where a host is named, else local. Another kind
+has other keys: the keyword-only parameters of its class.
 """
 
 from __future__ import annotations
@@ -24,12 +27,11 @@ import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from calkd_edge.agent import board, packages
-from calkd_edge.agent.place import Place
+from calkd_edge.agent.isa import X86
+from calkd_edge.agent.machine import Machine
 from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.devices import DEVICES
 from calkd_edge.devices.base import Device
-from calkd_edge.devices.connection import Address
-from calkd_edge.devices.ssh import Ssh
 from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
 from calkd_edge.records import Record
 from calkd_edge.registry import recipe_error
@@ -40,8 +42,8 @@ HOST = re.compile(r"(?:ssh://)?(?P<host>[^\s@:/]+@[^\s@:/]+)(?::(?P<port>\d+))?/
 class DeviceEntry(Record):
     """Where a board is and which Python runs the agent there.
 
-    `host` is what ssh takes: USER@ADDRESS or a name of its config; left out, it is this machine. `runtime` is
-    what --device takes where it names none.
+    `host` is for ssh: USER@ADDRESS or a name of its config; left out, it is this machine. `runtime` is used
+    where --device names none.
     """
 
     model_config = ConfigDict(str_strip_whitespace=True)
@@ -57,16 +59,33 @@ class DeviceEntry(Record):
             raise ValueError(f"{did_you_mean(value, RUNTIMES)}Valid: {', '.join(RUNTIMES)}")
         return value
 
+    @property
+    def address(self) -> str:
+        """Where it is, for people."""
+        return self.host or "this machine"
+
+
+class KindEntry(DeviceEntry):
+    """An entry that names its kind; `device_settings` checks the keys of that kind."""
+
+    model_config = ConfigDict(extra="allow")
+    kind: str = Field(min_length=1)
+
+    @property
+    def address(self) -> str:
+        """Where it is, for people."""
+        return self.host or f"a device of kind {self.kind}"
+
 
 @dataclass(frozen=True)
 class Profile:
     """A kind of board.
 
     Attributes:
-        title: in words.
+        title: for people.
         python: the interpreter that has the runtimes there.
-        runtime: what to run models with.
-        machines: names that `uname -m` may give there.
+        runtime: the default runtime.
+        machines: possible answers of `uname -m`.
         jetson: whether it must be a Jetson.
     """
 
@@ -77,64 +96,69 @@ class Profile:
     jetson: bool = False
 
     def is_this_machine(self) -> bool:
-        """Whether we stand on such a board."""
-        here = platform.machine() in self.machines
-        return here and (board.l4t(Place()) is not None or not self.jetson)
+        """Whether this machine is such a board."""
+        same_machine = platform.machine() in self.machines
+        return same_machine and (board.l4t(Machine()) is not None or not self.jetson)
 
-    def python_here(self, runtimes: Sequence[str] = ()) -> dict[str, str]:
-        """Its interpreter on this machine, where the one that runs us lacks a runtime; else nothing."""
-        lacks = set(runtimes or [self.runtime]) - set(packages.runtimes())
-        return {"python": self.python} if lacks and shutil.which(self.python) else {}
+    def local_python(self, runtimes: Sequence[str] = ()) -> dict[str, str]:
+        """Its interpreter, where the running Python lacks a runtime on this machine; else nothing."""
+        lacking = set(runtimes or [self.runtime]) - set(packages.runtimes())
+        return {"python": self.python} if lacking and shutil.which(self.python) else {}
 
 
 PROFILES = {
     "jetson": Profile("a Jetson Orin or Thor", "/usr/bin/python3", "tensorrt", ("aarch64",), jetson=True),
     "raspberrypi": Profile("a Raspberry Pi", "python3", "onnxruntime", ("aarch64", "armv7l")),
     "arm64": Profile("an ARM board", "python3", "onnxruntime", ("aarch64",)),
-    "x86": Profile("an x86 machine", "python3", "onnxruntime", ("x86_64", "AMD64")),
+    "x86": Profile("an x86 machine", "python3", "onnxruntime", X86),
 }
 
 
-def place_of(
-    name: str, own: Mapping[str, Any] | None = None, *, runtimes: Sequence[str] = ()
+def location_of(
+    name: str, settings: Mapping[str, object] | None = None, *, runtimes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Where a device is, as plain values: an entry of a recipe, of the inventory, USER@HOST, or this machine.
+    """Where a device is, as plain values, for `device_at`.
 
     Args:
-        name: as a recipe or the command line gives it.
-        own: what the recipe itself says: host, port, python. A host there stands above the whole inventory.
-        runtimes: that are wanted there; those of its kind of board where none is named.
+        name: of an entry of the inventory, a profile or a kind of device, or USER@HOST[:PORT].
+        settings: of the recipe: host, port, python. A host there replaces the whole entry of the inventory.
+        runtimes: that must run there; by default that of the profile.
 
     Raises:
         RecipeError: no device has that name, or its entry is wrong.
         DeviceError: it is a profile's name, and neither this machine nor the inventory has such a board.
     """
-    said = {key: value for key, value in (own or {}).items() if value is not None}
-    entries = inventory()
-    entry = entries.get(name)
-    if entry is not None and "host" not in said:
-        said = {**entry.model_dump(exclude_none=True, exclude={"runtime"}), **said}
+    location = {key: value for key, value in (settings or {}).items() if value is not None}
+    entry = inventory().get(name)
+    if entry is not None and "host" not in location:
+        location = {**entry.model_dump(exclude_none=True, exclude={"runtime"}), **location}
+        if isinstance(entry, KindEntry):
+            _check_settings(name, entry.kind, location)
+            return location
     address = HOST.fullmatch(name)
-    if address and entry is None and "host" not in said:
+    if address and entry is None and "host" not in location:
         port = address["port"]
-        said = {"host": address["host"], **({} if port is None else {"port": int(port)}), **said}
-    if "host" in said:
-        return {**_with_profile(name), **said}
+        location = {"host": address["host"], **({} if port is None else {"port": int(port)}), **location}
+    if "host" in location:
+        return {**_profile_python(name), **location}
     if name in PROFILES:
         if PROFILES[name].is_this_machine():
-            return {**PROFILES[name].python_here(runtimes), **said}
+            return {**PROFILES[name].local_python(runtimes), **location}
         raise DeviceError(
-            f"{name}: this machine is not {PROFILES[name].title}, and no inventory says where one is",
+            f"{name}: this machine is not {PROFILES[name].title}, and the inventory has no entry '{name}'",
             remedy=f"Put these lines into {inventory_path()}:\n{_example(name)}",
         )
-    if "port" in said:
+    if "port" in location:
         raise RecipeError(
-            f"{name}: port {said['port']} of which machine? No host is named",
-            remedy=f"Name one, in the recipe or in {inventory_path()}:\n{_example(name)}",
+            f"{name}: port {location['port']} needs a host, and none is named",
+            remedy=f"Name it, in the recipe or in {inventory_path()}:\n{_example(name)}",
         )
-    if said or entry is not None or name in DEVICES:
-        return said
-    known = [*DEVICES.names(), *entries, *PROFILES]
+    if name in DEVICES:
+        _check_settings(name, name, location)
+        return location
+    if location or entry is not None:
+        return location
+    known = [*DEVICES.names(), *inventory(), *PROFILES]
     raise RecipeError(
         f"no device is named '{name}'",
         remedy=f"{did_you_mean(name, known)}Known: {', '.join(dict.fromkeys(known))}. A board is USER@HOST, "
@@ -142,19 +166,36 @@ def place_of(
     )
 
 
-def device_at(name: str, place: Mapping[str, Any]) -> Device:
-    """The device of that name at a place that `place_of` gave."""
-    host, python = place.get("host"), place.get("python")
-    if host is not None:
-        return Ssh(name, Address(host, place.get("port")), python=python or "python3")
-    device: Device = DEVICES.load(name if name in DEVICES else "local")(name)
-    if python is not None:
-        device.python = python
+def device_at(name: str, location: Mapping[str, object]) -> Device:
+    """The device of that name at a location that `location_of` returned."""
+    settings = {key: value for key, value in location.items() if key != "kind"}
+    device: Device = DEVICES.load(_kind_of(name, location))(name, **settings)
     return device
 
 
+def _kind_of(name: str, location: Mapping[str, object]) -> str:
+    """The kind of a device; a kind that needs no key is also the name of a device."""
+    if "kind" in location:
+        return str(location["kind"])
+    if "host" in location:
+        return "ssh"
+    return name if name in DEVICES else "local"
+
+
+def _check_settings(name: str, kind: str, location: Mapping[str, object]) -> None:
+    where = f"{inventory_path()}: {name}"
+    if kind not in DEVICES:
+        kinds = DEVICES.names()
+        raise RecipeError(
+            f"{where}.kind: no kind of device is named '{kind}'",
+            remedy=f"{did_you_mean(kind, kinds)}Valid: {', '.join(kinds)}.",
+        )
+    settings = {key: value for key, value in location.items() if key != "kind"}
+    DEVICES.settings(kind, settings, where=where, beside=("kind", "runtime"))
+
+
 def runtime_of(name: str) -> str:
-    """What runs models on a device: as the inventory says, else as is usual on its kind of board.
+    """The runtime of a device where none is named: that of the inventory, else the default of its profile.
 
     Raises:
         RecipeError: the inventory cannot be read.
@@ -166,7 +207,7 @@ def runtime_of(name: str) -> str:
 
 
 def inventory_path() -> Path:
-    """Where the user's inventory is, or would be."""
+    """The path of the user's inventory, whether it exists or not."""
     config = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(config) / "calkd-edge" / "devices.yaml"
 
@@ -175,7 +216,7 @@ def inventory() -> dict[str, DeviceEntry]:
     """The user's devices by name; none where there is no file.
 
     Raises:
-        RecipeError: the file cannot be read or says something it may not.
+        RecipeError: the file cannot be read, or an entry is wrong.
     """
     path = inventory_path()
     try:
@@ -187,7 +228,7 @@ def inventory() -> dict[str, DeviceEntry]:
 
 @cache
 def _read(path: Path, stamp: int) -> dict[str, DeviceEntry]:
-    """The entries of an inventory file, as it is at that time."""
+    """The entries of an inventory file; `stamp`, its time of change, is a key of the cache."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as wrong:
@@ -196,16 +237,17 @@ def _read(path: Path, stamp: int) -> dict[str, DeviceEntry]:
         raise RecipeError(
             f"{path}: this is not a list of devices by name", remedy=f"Write:\n{_example('jetson')}"
         )
-    found = {}
+    entries = {}
     for name, entry in tree.items():
+        model = KindEntry if isinstance(entry, dict) and "kind" in entry else DeviceEntry
         try:
-            found[name] = DeviceEntry.model_validate(entry or {})
+            entries[name] = model.model_validate(entry or {})
         except ValidationError as wrong:
-            raise recipe_error(wrong, where=f"{path}: {name}", valid=[*DeviceEntry.model_fields]) from None
-    return found
+            raise recipe_error(wrong, where=f"{path}: {name}", valid=[*KindEntry.model_fields]) from None
+    return entries
 
 
-def _with_profile(name: str) -> dict[str, Any]:
+def _profile_python(name: str) -> dict[str, str]:
     return {"python": PROFILES[name].python} if name in PROFILES else {}
 
 

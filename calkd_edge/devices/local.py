@@ -1,4 +1,4 @@
-"""The machine we stand on, as a device: the very agent that a board would run, in a fresh process."""
+"""This machine as a device: the same agent as on a board, in a fresh process."""
 
 from __future__ import annotations
 
@@ -13,36 +13,41 @@ from pathlib import Path
 
 from calkd_edge.errors import DeviceError
 
-_SENT_BY_US = ("PYTHONPATH", "OMP_NUM_THREADS")
-"""Variables of this process that must not reach the agent: it runs as it would on a board."""
+_REMOVED = ("PYTHONPATH", "OMP_NUM_THREADS")
+"""Variables of this process that must not reach the agent: it runs as it does on a board."""
 
 
 class Local:
-    """The host in a temporary folder of its own."""
+    """This machine, in a temporary folder.
 
-    def __init__(self, name: str = "local") -> None:
+    Args:
+        name: as the recipe names it.
+        python: the interpreter that runs the agent; by default the running one.
+    """
+
+    def __init__(self, name: str = "local", *, python: str | None = None) -> None:
         self.name = name
-        self.python = sys.executable
+        self.python = python or sys.executable
         self._folder = Path(tempfile.mkdtemp(prefix="calkd-local-"))
         self.output = ""
 
     def put(self, source: Path, target: str) -> None:
         """Link the file where the file system allows it, else copy it."""
-        place = self._folder / target
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.unlink(missing_ok=True)
+        path = self._folder / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
         try:
-            os.link(source, place)
+            os.link(source, path)
         except OSError:
-            shutil.copyfile(source, place)
+            shutil.copyfile(source, path)
 
-    def run(self, argv: Sequence[str], *, timeout_s: float, heard: Callable[[str], None]) -> int:
-        """Run a command in the temporary folder; what it prints is kept in `output` and told line by line.
+    def run(self, argv: Sequence[str], *, timeout_s: float, on_line: Callable[[str], None]) -> int:
+        """Run a command in the temporary folder; `output` keeps what it prints, `on_line` gets each line.
 
         Raises:
-            DeviceError: it cannot start, or is not done after `timeout_s` seconds.
+            DeviceError: it cannot start, or exceeds `timeout_s` seconds.
         """
-        environment = {key: value for key, value in os.environ.items() if key not in _SENT_BY_US}
+        environment = {key: value for key, value in os.environ.items() if key not in _REMOVED}
         try:
             process = subprocess.Popen(
                 list(argv),
@@ -56,30 +61,30 @@ class Local:
             raise DeviceError(
                 f"{self.name}: {argv[0]} cannot be started: {refused}", remedy="Check that interpreter."
             ) from refused
-        late = threading.Event()
+        timed_out = threading.Event()
 
-        def end() -> None:
-            late.set()
+        def stop() -> None:
+            timed_out.set()
             process.kill()
 
-        alarm = threading.Timer(timeout_s, end)
+        alarm = threading.Timer(timeout_s, stop)
         alarm.start()
         lines = []
         try:
             with process:
                 for line in process.stdout or ():
                     lines.append(line.decode("utf-8", "replace"))
-                    heard(lines[-1])
+                    on_line(lines[-1])
         except BaseException:
             process.kill()
             raise
         finally:
             alarm.cancel()
             self.output = "".join(lines)
-        if late.is_set():
+        if timed_out.is_set():
             raise DeviceError(
                 f"{self.name}: the agent was not done after {timeout_s:.0f} s",
-                remedy="Lower evaluate.images or benchmark.min_runs, or stop what else loads the machine.",
+                remedy="Lower evaluate.images or benchmark.min_runs, or stop other work on the machine.",
             )
         return process.returncode
 
@@ -87,15 +92,19 @@ class Local:
         """Copy a file of the temporary folder to `target`.
 
         Raises:
-            DeviceError: it is not there.
+            DeviceError: it does not exist.
         """
         try:
             shutil.copyfile(self._folder / source, target)
         except OSError as missing:
             raise DeviceError(
                 f"{self.name}: the agent left no {source}: {self.output[-2000:].strip() or missing}",
-                remedy="See the log for what it printed.",
+                remedy="See the output of the agent in the log.",
             ) from missing
+
+    def clean(self) -> bool:
+        """Nothing to remove: no file outlives its session."""
+        return False
 
     def close(self) -> None:
         """Remove the temporary folder."""

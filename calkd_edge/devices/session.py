@@ -1,4 +1,4 @@
-"""Session: ship the agent, run a verb, fetch and check the reply. The one arrow into the agent."""
+"""Session: send the agent, run a verb, fetch and check the reply. No other module talks to the agent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from calkd_edge.agent import PROTOCOL
 from calkd_edge.agent.progress import PREFIX
 from calkd_edge.devices.agent_zip import agent_name, agent_zip
 from calkd_edge.devices.base import Device
-from calkd_edge.devices.inventory import device_at, place_of
+from calkd_edge.devices.inventory import device_at, location_of
 from calkd_edge.errors import DeviceError
 from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json, MachineFacts
 
@@ -34,8 +34,8 @@ _BUILD_REPLY = ("sha256", "size_bytes", "seconds", "tensorrt", "options", "warni
 _TIME_REPLY = ("load_ms", "first_ms", "warmup_runs", "warmup_seconds", "steady", "session_options")
 
 
-def _unheard(done: int, total: int) -> None:
-    """Progress that nobody asked for."""
+def _ignore_progress(done: int, total: int) -> None:
+    """Progress that nobody requested."""
 
 
 PROBE_TIMEOUT_S = 60.0
@@ -46,9 +46,12 @@ TRACE = "trace.npz"
 
 @dataclass(frozen=True)
 class TimedRun:
-    """One process' latency: samples in nanoseconds, in order, and what the agent said about the run.
+    """The latency of one process.
 
-    `trace`, where asked for: starts_ns and late_ns of each run; times_ns, values, columns of sensors.
+    Attributes:
+        samples_ns: nanoseconds of each run, in order.
+        reply: of the agent.
+        trace: where requested: starts_ns and late_ns of each run; times_ns, values, columns of sensors.
     """
 
     samples_ns: IntArray
@@ -60,7 +63,7 @@ class Session:
     """A device with the agent on it.
 
     Args:
-        device: where to work; closed with the session.
+        device: closed with the session.
     """
 
     def __init__(self, device: Device) -> None:
@@ -84,18 +87,22 @@ class Session:
         self._scratch.cleanup()
 
     def probe(self) -> DeviceFacts:
-        """What machine it is."""
+        """The machine's facts that do not change between two runs.
+
+        Raises:
+            DeviceError: it does not answer, or not in this protocol.
+        """
         reply = self._do("probe", {}, (), timeout_s=PROBE_TIMEOUT_S)
         try:
             return DeviceFacts.model_validate(reply)
         except ValidationError as wrong:
             raise DeviceError(
-                f"{self.device.name}: the probe's reply is not understood: {wrong}",
-                remedy="Use the agent that belongs to this calkd-edge.",
+                f"{self.device.name}: the reply to probe is not understood: {wrong}",
+                remedy="Use the agent of this calkd-edge.",
             ) from wrong
 
     def doctor(self, folder: str = ".") -> MachineFacts:
-        """Everything it tells about itself; `folder` is where free space is asked for.
+        """Every fact that the machine reports; `folder` is where free disk space is measured.
 
         Raises:
             DeviceError: it does not answer, or not in this protocol.
@@ -105,8 +112,8 @@ class Session:
             return MachineFacts.model_validate(reply)
         except ValidationError as wrong:
             raise DeviceError(
-                f"{self.device.name}: what doctor found is not understood: {wrong}",
-                remedy="Use the agent that belongs to this calkd-edge.",
+                f"{self.device.name}: the reply to doctor is not understood: {wrong}",
+                remedy="Use the agent of this calkd-edge.",
             ) from wrong
 
     def predict(
@@ -117,9 +124,21 @@ class Session:
         runtime: str,
         options: Mapping[str, Json],
         images_per_run: int | None = None,
-        progress: Progress = _unheard,
+        progress: Progress = _ignore_progress,
     ) -> tuple[dict[str, FloatArray], dict[str, Json]]:
-        """Every output of `model` by name over a .npy file of uint8 [N, 3, H, W], and the options used."""
+        """Every output of `model` by name, and the options used.
+
+        Args:
+            model: a file for that runtime.
+            images: a .npy file, uint8 [N, 3, H, W].
+            runtime: a name in RUNTIMES.
+            options: of the runtime; its defaults complete them.
+            images_per_run: by default the agent's.
+            progress: gets (done, total).
+
+        Raises:
+            DeviceError: the model does not run there, or the outputs do not match the images.
+        """
         self.device.put(model, model.name)
         self.device.put(images, "images.npy")
         job: dict[str, Any] = {"model": model.name, "images": "images.npy", "runtime": runtime}
@@ -133,26 +152,26 @@ class Session:
         if set(counts.values()) != {reply["images"]}:
             raise DeviceError(
                 f"{self.device.name}: the outputs have {counts} rows for {reply['images']} images",
-                remedy="Run again; if it stays so, the runtime there is broken.",
+                remedy="Run again; if it happens again, the runtime there is broken.",
             )
         return outputs, reply["session_options"]
 
     def build(self, model: Path, target: Path, *, options: Mapping[str, Json]) -> dict[str, Json]:
-        """Compile `model` on the device, bring the engine to `target`; returns what the agent says of it.
+        """Compile `model` on the device and fetch the engine to `target`; returns the agent's reply.
 
         Raises:
-            DeviceError: TensorRT there refuses the file or cannot build it, or the engine came back changed.
+            DeviceError: TensorRT there refuses the file or cannot build it, or the engine arrives changed.
         """
         self.device.put(model, "model.onnx")
         job = {"model": "model.onnx", "engine": "model.engine", "options": dict(options)}
         reply = self._do("build", job, _BUILD_REPLY, timeout_s=RUN_TIMEOUT_S)
         self.device.get("model.engine", target)
-        found = hashlib.sha256(target.read_bytes()).hexdigest()
-        if found != reply["sha256"]:
+        actual = hashlib.sha256(target.read_bytes()).hexdigest()
+        if actual != reply["sha256"]:
             raise DeviceError(
-                f"{self.device.name}: the engine came back with SHA-256 {found[:16]}, it was built with "
+                f"{self.device.name}: the engine arrived with SHA-256 {actual[:16]}, it was built with "
                 f"{str(reply['sha256'])[:16]}",
-                remedy="Run again; if it stays so, look at the connection and the disk there.",
+                remedy="Run again; if it happens again, check the connection and the disk there.",
             )
         return reply
 
@@ -164,12 +183,15 @@ class Session:
         runtime: str,
         options: Mapping[str, Json],
         load: Mapping[str, Json],
-        progress: Progress = _unheard,
+        progress: Progress = _ignore_progress,
         trace: bool = False,
     ) -> TimedRun:
         """Latency of one image at a time in a fresh process.
 
-        `load` holds the warm-up and the minima, and where asked a rate and telemetry: see the agent.
+        `load` holds the warm-up and the minima, and optionally a rate and telemetry: see `agent.latency.run`.
+
+        Raises:
+            DeviceError: the model does not run there.
         """
         self.device.put(model, model.name)
         self.device.put(images, "images.npy")
@@ -178,32 +200,36 @@ class Session:
         if trace:
             job["trace"] = TRACE
         reply = self._do("time", job, _TIME_REPLY, timeout_s=RUN_TIMEOUT_S, progress=progress)
-        told = self._fetch_arrays(TRACE) if trace else {}
-        samples = told.pop("samples_ns") if trace else self._fetch_arrays("samples.npy")
-        return TimedRun(samples, reply, told)
+        arrays = self._fetch_arrays(TRACE) if trace else {}
+        samples = arrays.pop("samples_ns") if trace else self._fetch_arrays("samples.npy")
+        return TimedRun(samples, reply, arrays)
 
     def _do(
         self,
         verb: str,
-        job: Mapping[str, Any],
+        job: Mapping[str, object],
         keys: Sequence[str],
         *,
         timeout_s: float,
-        progress: Progress = _unheard,
+        progress: Progress = _ignore_progress,
     ) -> dict[str, Any]:
-        """The reply to a job, in this protocol and with at least `keys`."""
+        """The reply to a job, in this protocol and with at least `keys`.
+
+        Raises:
+            DeviceError: the agent reports an error, or its reply is not understood.
+        """
         self._jobs += 1
         names = f"job-{self._jobs}.json", f"reply-{self._jobs}.json"
         self._put_bytes(json.dumps({"protocol": PROTOCOL, **job}).encode(), names[0])
         command = [self.device.python, self._agent, verb, *names]
 
-        def heard(line: str) -> None:
+        def on_line(line: str) -> None:
             words = line.split()
             if len(words) == 3 and words[0] == PREFIX:
-                with suppress(ValueError, OverflowError):  # a torn line is no reason to stop
+                with suppress(ValueError, OverflowError):  # an incomplete line is ignored
                     progress(round(1000 * float(words[1])), round(1000 * float(words[2])))
 
-        status = self.device.run(command, timeout_s=timeout_s, heard=heard)
+        status = self.device.run(command, timeout_s=timeout_s, on_line=on_line)
         try:
             reply: Any = json.loads(self._fetch(names[1]).read_text(encoding="utf-8"))
         except ValueError as broken:
@@ -213,25 +239,25 @@ class Session:
         if not isinstance(reply, dict):
             raise DeviceError(
                 f"{self.device.name}: the agent's reply to {verb} is not understood: {str(reply)[:200]}",
-                remedy="Use the agent that belongs to this calkd-edge.",
+                remedy="Use the agent of this calkd-edge.",
             )
         if "traceback" in reply:
             log.error("%s: the agent failed at %s\n%s", self.device.name, verb, reply["traceback"])
         if status != 0 or "error" in reply:
             raise DeviceError(
                 f"{self.device.name}: {reply.get('error', f'the agent ended with status {status}')}",
-                remedy=reply.get("remedy", "See the log for what it printed."),
+                remedy=reply.get("remedy", "See the output of the agent in the log."),
             )
         if reply.pop("protocol", None) != PROTOCOL:
             raise DeviceError(
-                f"{self.device.name}: the agent speaks another protocol than {PROTOCOL}",
+                f"{self.device.name}: the agent has another protocol than {PROTOCOL}",
                 remedy="Remove old agents from the device's work folder and run again.",
             )
         absent = [key for key in keys if key not in reply]
         if absent:
             raise DeviceError(
                 f"{self.device.name}: the agent's reply to {verb} is not understood: no {', '.join(absent)}",
-                remedy="Use the agent that belongs to this calkd-edge.",
+                remedy="Use the agent of this calkd-edge.",
             )
         return reply
 
@@ -253,15 +279,19 @@ class Session:
         except (ValueError, EOFError, OSError, zipfile.BadZipFile) as broken:
             raise DeviceError(
                 f"{self.device.name}: {source} cannot be read: {broken}",
-                remedy="Run again; if it stays so, look at the free space there.",
+                remedy="Run again; if it happens again, check the free space there.",
             ) from broken
 
 
-def open_session(name: str, place: Mapping[str, Any] | None = None) -> Session:
-    """A session on the device of that name, at a place that `place_of` gave, or where it is known to be.
+def open_session(name: str, location: Mapping[str, object] | None = None) -> Session:
+    """A session on the device of that name.
+
+    Args:
+        name: as `inventory.location_of` takes it.
+        location: that `location_of` returned; by default it is looked up.
 
     Raises:
         RecipeError: no device has that name.
-        DeviceError: nobody says where it is.
+        DeviceError: its location is not known.
     """
-    return Session(device_at(name, place_of(name) if place is None else place))
+    return Session(device_at(name, location_of(name) if location is None else location))

@@ -1,11 +1,11 @@
-"""A board reached by ssh: files go into a cache named by their content, each session works in its own folder.
+"""A board behind ssh: a cache holds files by their content, and each session works in its folder.
 
 On the board, under ~/.cache/calkd-edge (or where its XDG_CACHE_HOME says):
-    files/SHA256    what was sent, once for all sessions; a transfer that was cut goes on where it stopped
+    files/SHA256    files, sent once for all sessions; an interrupted transfer continues where it stopped
     sessions/ID     one session's folder, removed when it closes
 Nothing else is written there, nothing is installed, nothing needs root. A board may lose its power: a file is
-on its disk before it gets its name, and each run looks once at the content of what it takes from the cache. A
-shell there may greet whoever comes: what a command is asked for is the last that it prints.
+on its disk before it gets its name, and each run checks once the content of the cached files that it uses. A
+shell there may print a greeting: the result of a command is the last thing that it prints.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ import secrets
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from calkd_edge.devices.connection import PIECE, Address, Connection
+from pydantic import Field
+
+from calkd_edge.devices.connection import PIECE, Address, connection_to
 from calkd_edge.errors import CalkdError, DeviceError
 from calkd_edge.files import sha256_of
 
 UNUSED_DAYS, STALE_MINUTES = 30, 24 * 60
-"""Files that no session asked for, and folders of sessions that ended without a word, are removed then."""
+"""Unused files, and folders of sessions that did not close, are removed after that time."""
 
 SMALL_BYTES = 8192
-"""Files up to here are not worth a place in the cache."""
+"""Files up to this size do not go into the cache."""
 
 SLOWEST_BYTES_PER_S = 50_000
 ROOT = '"${XDG_CACHE_HOME:-$HOME/.cache}/calkd-edge"'
@@ -37,264 +40,256 @@ class Ssh:
 
     Args:
         name: as the recipe names it.
-        place: its address.
+        host: USER@ADDRESS, or a name of the user's ssh config.
+        port: by default that of ssh.
         python: the interpreter that runs the agent there; a path, or a name in its PATH.
-        keep: whether what was sent stays in the board's cache when the session closes.
     """
 
-    def __init__(self, name: str, place: Address, *, python: str = "python3", keep: bool = True) -> None:
-        self.name, self.python, self.keep = name, python, keep
-        self._connection, self._verified = connection_to(name, place), _VERIFIED.setdefault(place, set())
+    def __init__(
+        self,
+        name: str,
+        *,
+        host: Annotated[str, Field(min_length=1)],
+        port: Annotated[int | None, Field(ge=1, le=65535)] = None,
+        python: Annotated[str, Field(min_length=1)] = "python3",
+    ) -> None:
+        self.name, self.python = name, python
+        self._connection = connection_to(name, Address(host, port))
         self._session = secrets.token_hex(8)
-        self._begun = False
+        self._started = False
         self.output = ""
 
     def put(self, source: Path, target: str) -> None:
-        """Bring a file into the session's folder; what the board's cache has whole is not sent again.
+        """Copy a file into the session's folder; a file in the board's cache is not sent again.
 
         Raises:
             DeviceError: the board cannot be reached, its disk is full, or the file arrives changed.
         """
-        self._begin()
+        self._start()
         size = source.stat().st_size
         if size <= SMALL_BYTES:
             self._send_small(source, target)
             return
         name = sha256_of(source)
-        if not self._linked(name, target, size):
+        if not self._link(name, target, size):
             self._send(source, size, name)
-            if not self._linked(name, target, size):
+            if not self._link(name, target, size):
                 raise DeviceError(
-                    f"{self.name}: {target} was sent and is not there",
+                    f"{self.name}: {target} was sent and has disappeared",
                     remedy="Another process may have cleaned the cache: run again.",
                 )
 
-    def run(self, argv: Sequence[str], *, timeout_s: float, heard: Callable[[str], None]) -> int:
-        """Run a command in the session's folder; what it prints is kept in `output` and told line by line.
+    def run(self, argv: Sequence[str], *, timeout_s: float, on_line: Callable[[str], None]) -> int:
+        """Run a command in the session's folder; `output` keeps what it prints, `on_line` gets each line.
 
         Raises:
-            DeviceError: the connection broke, or it was not done after `timeout_s` seconds; it is then ended.
+            DeviceError: the connection broke, or the command exceeded `timeout_s` seconds and was stopped.
         """
-        self._begin()
+        self._start()
         lines: list[str] = []
 
         def listen(line: bytes) -> None:
             lines.append(line.decode("utf-8", "replace"))
-            heard(lines[-1])
+            on_line(lines[-1])
 
         command = " ".join(shlex.quote(part) for part in argv)
         try:
             status, _ = self._connection.run(
-                # Not exec: a command that a signal ends would look like a connection that broke.
+                # No exec: a command that a signal ends would look like a broken connection.
                 f"cd {self._work} && {{ {command} < /dev/null & echo $! > pid; wait $!; }}",
                 timeout_s=timeout_s,
-                heard=listen,
+                on_line=listen,
             )
         except BaseException:
-            self._end_what_runs()
+            self._stop_command()
             raise
         finally:
             self.output = "".join(lines)
         return status
 
     def get(self, source: str, target: Path) -> None:
-        """Fetch a file of the session's folder; `target` is there whole, or not at all.
+        """Fetch a file of the session's folder; `target` is written atomically.
 
         Raises:
-            DeviceError: it is not there, arrives changed, or its size is not understood.
+            DeviceError: it does not exist, arrives changed, or its size is not understood.
         """
-        self._begin()
+        self._start()
         path = f"{self._work}/{shlex.quote(source)}"
         status, listed = self._connection.run(f"echo; sha256sum < {path} && wc -c < {path}")
         if status != 0:
-            said = self.output[-2000:].strip() or _text(listed)
-            remedy = self._free_space() if "No space left" in said else "See the log for what it printed."
-            raise DeviceError(f"{self.name}: the agent left no {source}: {said}", remedy=remedy)
-        name, counted = self._last(rb"([0-9a-f]{64})\s+-?\s+([0-9]+)", listed)
-        size = int(counted)
+            reason = self.output[-2000:].strip() or _text(listed)
+            full = "No space left" in reason
+            remedy = self._free_space() if full else "See the output of the agent in the log."
+            raise DeviceError(f"{self.name}: the agent left no {source}: {reason}", remedy=remedy)
+        name, digits = self._last_line(rb"([0-9a-f]{64})\s+-?\s+([0-9]+)", listed)
+        size = int(digits)
         partial = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             with partial.open("wb") as handle:
-                status, _ = self._connection.run(f"cat {path}", timeout_s=_patience(size), receive=handle)
+                status, _ = self._connection.run(
+                    f"cat {path}", timeout_s=_transfer_timeout_s(size), receive=handle
+                )
             _keep_last(partial, size)
             if status != 0 or sha256_of(partial) != name:
                 raise DeviceError(
-                    f"{self.name}: {source} arrived changed", remedy="Run again; else look at the connection."
+                    f"{self.name}: {source} arrived changed",
+                    remedy="Run again; if it happens again, check the connection.",
                 )
             os.replace(partial, target)
         finally:
             partial.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove the session's folder there, and its cache where it is not to be kept."""
-        if not self._begun:
+        """Remove the session's folder there; the cache stays."""
+        if not self._started:
             return
-        self._begun = False
-        with contextlib.suppress(CalkdError):  # a board that is gone cannot be tidied
+        self._started = False
+        with contextlib.suppress(CalkdError):  # the board may be gone
             self._connection.run(f"rm -rf {self._work}")
-            if not self.keep:
-                self.clean()
 
-    def clean(self) -> None:
-        """Remove everything that was ever put there.
+    def clean(self) -> bool:
+        """Remove the cache, with every file that any session sent.
 
         Raises:
             DeviceError: the board cannot be reached.
         """
         self._connection.run(f"rm -rf {ROOT}")
+        return True
 
     @property
     def _work(self) -> str:
         return f"{ROOT}/sessions/{self._session}"
 
-    def _begin(self) -> None:
-        """Make the session's folder, and take away what is old."""
-        if self._begun:
+    def _start(self) -> None:
+        """Make the session's folder, and remove old files."""
+        if self._started:
             return
         script = (
             f"umask 077; mkdir -p {ROOT}/files {self._work} && "
             f"find {ROOT}/files -mindepth 1 -mtime +{UNUSED_DAYS} -exec rm -f {{}} + && "
             f"find {ROOT}/sessions -mindepth 1 -maxdepth 1 -mmin +{STALE_MINUTES} -exec rm -rf {{}} +"
         )
-        status, said = self._connection.run(script)
+        status, output = self._connection.run(script)
         if status != 0:
             raise DeviceError(
-                f"{self.name}: its cache folder cannot be made: {_text(said)}",
-                remedy="Free space there, or see that ~/.cache belongs to you.",
+                f"{self.name}: its cache folder cannot be made: {_text(output)}",
+                remedy="Free space there, or make sure that ~/.cache belongs to you.",
             )
-        self._begun = True
+        self._started = True
 
-    def _linked(self, name: str, target: str, size: int) -> bool:
-        """Whether the cache has a file, which is then in the session's folder too.
+    def _link(self, name: str, target: str, size: int) -> bool:
+        """Link a file of the cache into the session's folder; returns whether the cache has it.
 
-        One whose content is not what its name says is removed. A run looks at a file's content once.
+        A file whose content does not match its name is removed. A run checks a file's content once.
         """
-        stored, place = f"{ROOT}/files/{name}", f"{self._work}/{shlex.quote(target)}"
-        whole = f"{{ {_is(stored, name)} || {{ rm -f {stored}; false; }}; }} && "
+        stored, path = f"{ROOT}/files/{name}", f"{self._work}/{shlex.quote(target)}"
+        check = f"{{ {_has_content(stored, name)} || {{ rm -f {stored}; false; }}; }} && "
         status, _ = self._connection.run(
-            f"[ -f {stored} ] && {'' if name in self._verified else whole}"
-            f"touch {stored} && (ln -f {stored} {place} || cp {stored} {place})",
-            timeout_s=_patience(size),
+            f"[ -f {stored} ] && {'' if name in self._connection.verified_files else check}"
+            f"touch {stored} && (ln -f {stored} {path} || cp {stored} {path})",
+            timeout_s=_transfer_timeout_s(size),
         )
         if status == 0:
-            self._verified.add(name)
+            self._connection.verified_files.add(name)
         return status == 0
 
     def _send(self, source: Path, size: int, name: str) -> None:
-        """Send what the board lacks of a file, and name it by its content once all of it is there."""
+        """Send what the board lacks of a file, and give it its name when it is complete."""
         part = f"{ROOT}/files/{name}.part"
-        count = f"echo; if [ -f {part} ]; then wc -c < {part}; else echo 0; fi"
-        status, counted = self._connection.run(count)
-        there = int(self._last(rb"([0-9]+)", counted)[0]) if status == 0 else 0
-        if there >= size:
-            there = 0
+        script = f"echo; if [ -f {part} ]; then wc -c < {part}; else echo 0; fi"
+        status, output = self._connection.run(script)
+        offset = int(self._last_line(rb"([0-9]+)", output)[0]) if status == 0 else 0
+        if offset >= size:
+            offset = 0
             self._connection.run(f"rm -f {part}")
         with source.open("rb") as handle:
-            handle.seek(there)
-            status, said = self._connection.run(
-                # Without sync a name may outlive its content; an old one knows no files and writes out all.
-                f"cat >> {part} && {_is(part, name)} && {{ sync {part} || sync; }} "
+            handle.seek(offset)
+            status, output = self._connection.run(
+                # Without sync a name may survive a power loss that its content does not. An old sync takes no
+                # files and writes everything.
+                f"cat >> {part} && {_has_content(part, name)} && {{ sync {part} || sync; }} "
                 f"&& mv -f {part} {ROOT}/files/{name}",
-                timeout_s=_patience(size - there),
+                timeout_s=_transfer_timeout_s(size - offset),
                 send=handle,
             )
         if status == 0:
-            self._verified.add(name)
+            self._connection.verified_files.add(name)
             return
         self._connection.run(f"rm -f {part}")
-        if b"No space left" in said or b"quota" in said:
+        if b"No space left" in output or b"quota" in output:
             raise DeviceError(
                 f"{self.name}: its disk is full: {size / 1e6:.1f} MB of {source.name} do not fit",
                 remedy=self._free_space(),
             )
-        if there:
+        if offset:
             self._send(source, size, name)
             return
         raise DeviceError(
-            f"{self.name}: {source.name} did not arrive whole: {_text(said) or 'its content differs'}",
-            remedy="Run again; if it stays so, look at the connection and the disk there.",
+            f"{self.name}: {source.name} arrived damaged: {_text(output) or 'its content differs'}",
+            remedy="Run again; if it happens again, check the connection and the disk there.",
         )
 
     def _send_small(self, source: Path, target: str) -> None:
-        """Write a file straight into the session's folder: a job is asked for once."""
-        place = f"{self._work}/{shlex.quote(target)}"
+        """Write a file into the session's folder, without the cache."""
+        path = f"{self._work}/{shlex.quote(target)}"
         with source.open("rb") as handle:
-            status, said = self._connection.run(f"rm -f {place} && cat > {place}", send=handle)
+            status, output = self._connection.run(f"rm -f {path} && cat > {path}", send=handle)
         if status != 0:
-            full = b"No space left" in said
+            full = b"No space left" in output
             raise DeviceError(
-                f"{self.name}: {target} cannot be written there: {_text(said)}",
-                remedy=self._free_space() if full else "See that ~/.cache there belongs to you.",
+                f"{self.name}: {target} cannot be written there: {_text(output)}",
+                remedy=self._free_space() if full else "Make sure that ~/.cache there belongs to you.",
             )
 
-    def _last(self, wanted: bytes, printed: bytes) -> list[str]:
-        """The groups of what a command printed last, on lines of its own behind what its shell greeted with.
+    def _last_line(self, pattern: bytes, output: bytes) -> list[str]:
+        """The groups of a pattern in the last line of an output, after any greeting of the shell.
 
         Raises:
-            DeviceError: it is not there.
+            DeviceError: the last line does not match.
         """
-        found = re.search(rb"^\s*" + wanted + rb"\s*\Z", printed, re.M)
-        if found is None:
+        match = re.search(rb"^\s*" + pattern + rb"\s*\Z", output, re.M)
+        if match is None:
             raise DeviceError(
-                f"{self.name}: what its shell prints is not understood: {_text(printed)!r}",
-                remedy="Let ~/.bashrc, ~/.profile and the like there print nothing where nobody types.",
+                f"{self.name}: the output of its shell is not understood: {_text(output)!r}",
+                remedy="Let ~/.bashrc, ~/.profile and the like print nothing in a shell without a terminal.",
             )
-        return [group.decode() for group in found.groups()]
+        return [group.decode() for group in match.groups()]
 
     def _free_space(self) -> str:
         return (
-            "Free space there, or remove what was sent before: "
+            "Free space there, or remove the files of earlier sessions: "
             f"calkd-edge doctor --device {self.name} --clean"
         )
 
-    def _end_what_runs(self) -> None:
-        """End a command that is not waited for any more."""
+    def _stop_command(self) -> None:
+        """Stop the running command."""
         with contextlib.suppress(CalkdError):
             self._connection.run(f"kill $(cat {self._work}/pid) 2>/dev/null; true", timeout_s=15)
 
 
-_OPEN: dict[Address, Connection] = {}
-_VERIFIED: dict[Address, set[str]] = {}
-"""By address, files whose content this process has looked at; as long as its connection is open."""
-
-
-def connection_to(name: str, place: Address) -> Connection:
-    """The one connection of this process to a place."""
-    if place not in _OPEN:
-        _OPEN[place] = Connection(name, place)
-    return _OPEN[place]
-
-
-def disconnect() -> None:
-    """Close all connections of this process; the end of the process does so too."""
-    _VERIFIED.clear()
-    while _OPEN:
-        _OPEN.popitem()[1].close()
-
-
-def _is(path: str, name: str) -> str:
-    """A shell's question whether a file there has the content that a name says."""
+def _has_content(path: str, name: str) -> str:
+    """A shell test that a file there has the SHA-256 that its name is."""
     return f'[ "$(sha256sum < {path} | cut -c1-64)" = {name} ]'
 
 
 def _keep_last(path: Path, size: int) -> None:
-    """Take away what a shell printed before a file: all but its last `size` bytes."""
+    """Remove the shell's greeting before a file: all but the last `size` bytes."""
     extra = path.stat().st_size - size
     if extra <= 0:
         return
-    with path.open("r+b") as whole:
-        for place in range(0, size, PIECE):
-            whole.seek(place + extra)
-            piece = whole.read(PIECE)
-            whole.seek(place)
-            whole.write(piece)
-        whole.truncate(size)
+    with path.open("r+b") as file:
+        for position in range(0, size, PIECE):
+            file.seek(position + extra)
+            piece = file.read(PIECE)
+            file.seek(position)
+            file.write(piece)
+        file.truncate(size)
 
 
-def _patience(size: int) -> float:
+def _transfer_timeout_s(size: int) -> float:
     """Seconds that a transfer may take."""
     return 60.0 + size / SLOWEST_BYTES_PER_S
 
 
-def _text(said: bytes) -> str:
-    return said.decode("utf-8", "replace").strip()[-500:]
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "replace").strip()[-500:]

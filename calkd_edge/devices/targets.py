@@ -1,24 +1,25 @@
-"""What a user names as a device, NAME[:RUNTIME], and whether the device has that runtime.
+"""The text NAME[:RUNTIME] that names a device, and whether the device has that runtime.
 
 In scope: the text and the facts of one device. Out of scope: recipes, reaching the device.
 """
 
 from __future__ import annotations
 
-from calkd_edge.agent import packages
-from calkd_edge.errors import DeviceError
+from calkd_edge.agent.runtimes import RUNTIMES
+from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
 from calkd_edge.records import DeviceFacts
 
 
 def check_runtime(name: str, runtime: str, facts: DeviceFacts) -> None:
-    """See that the Python that runs the agent has what runs models.
+    """Check that the Python that runs the agent can import the runtime.
 
     Raises:
-        DeviceError: it has not; with how it comes there.
+        DeviceError: it cannot; the remedy says how to install it.
     """
     if runtime in facts.runtimes:
         return
-    remedy = f"Install it there: python3 -m pip install {packages.RUNTIMES.get(runtime, (runtime,))[0]}"
+    package = RUNTIMES[runtime].distributions[0] if runtime in RUNTIMES else runtime
+    remedy = f"Install it there: python3 -m pip install {package}"
     if runtime == "tensorrt" and facts.l4t is not None:
         remedy = (
             "On a Jetson it comes with JetPack, for the system's Python: sudo apt install "
@@ -26,12 +27,27 @@ def check_runtime(name: str, runtime: str, facts: DeviceFacts) -> None:
         )
     raise DeviceError(
         f"{name}: its Python {facts.python} cannot import {runtime}",
-        remedy=f"{remedy}. calkd-edge doctor --device {name} shows which of its Pythons has what.",
+        remedy=f"{remedy}. calkd-edge doctor --device {name} lists its Pythons and their packages.",
     )
 
 
 def split_runtime(text: str) -> tuple[str, str]:
-    """NAME and RUNTIME of NAME[:RUNTIME]; the runtime is empty where none is said. A port is none."""
+    """NAME and RUNTIME of NAME[:RUNTIME]; RUNTIME is empty where none is named. A port is no runtime."""
     name, colon, runtime = text.rpartition(":")
-    is_one = colon and "/" not in runtime and not runtime.isdigit()
-    return (name, runtime) if is_one else (text, "")
+    has_runtime = colon and "/" not in runtime and not runtime.isdigit()
+    return (name, runtime) if has_runtime else (text, "")
+
+
+def without_runtime(text: str) -> str:
+    """NAME of NAME[:RUNTIME].
+
+    Raises:
+        RecipeError: no runtime has that name.
+    """
+    name, runtime = split_runtime(text)
+    if runtime and runtime not in RUNTIMES:
+        raise RecipeError(
+            f"--device {text}: no runtime is named '{runtime}'",
+            remedy=f"{did_you_mean(runtime, RUNTIMES)}Valid: {', '.join(RUNTIMES)}.",
+        )
+    return name

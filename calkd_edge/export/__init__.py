@@ -11,3 +11,6 @@ TEACHER_FILES = Registry(
     {"onnx": "calkd_edge.onnx_model.adopt:adopted_file"},
     plural="teacher_files",
 )
+
+CONVERTERS = Registry("converter", {"litert": "calkd_edge.export.litert:LiteRTConverter"})
+"""Runtime of kind "converted" -> a `converters.Converter`, which makes its file from the canonical file."""

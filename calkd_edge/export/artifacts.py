@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from calkd_edge.agent.runtimes import RUNTIMES
+
 CANONICAL, FOR_CPU = "model.onnx", "model.cpu.onnx"
 """The ONNX file of a precision, and the file derived from it for ONNX Runtime's CPU provider."""
 
 ENGINE, ENGINE_FACTS = "model.engine", "built.json"
 """A TensorRT engine, and how it was built (stage `build`)."""
 
-TFLITE, CONVERSION = "model.tflite", "converted.json"
-"""A LiteRT file, and its agreement with the ONNX file it was made from (stage `convert`)."""
+CONVERSION = "converted.json"
+"""The agreement of a converted file with the ONNX file it was made from (stage `convert`)."""
 
 REFERENCE, TORCH_PARITY = "reference.npz", "parity.json"
 """torch's logits (stage `export`), and how the runtime's logits differ from them (stage `calibrate`)."""
@@ -42,6 +44,11 @@ HISTORY = "history.jsonl"
 """One line an epoch (stages that train)."""
 
 CPU_PROVIDER = "CPUExecutionProvider"
+
+
+def converted_file(runtime: str) -> str:
+    """The name of the file that stage `convert` makes for a runtime, such as model.tflite."""
+    return f"model{RUNTIMES[runtime].suffix}"
 
 
 def executed_file(folder: Path, runtime: str, options: Mapping[str, object] | None = None) -> Path:

@@ -5,8 +5,8 @@ In scope: what can be known without reaching a device. Out of scope: reaching on
 
 from __future__ import annotations
 
-from calkd_edge.agent.runtimes import CONVERTED, RUNTIMES, known_options
-from calkd_edge.devices.inventory import place_of
+from calkd_edge.agent.runtimes import RUNTIMES, known_options
+from calkd_edge.devices.inventory import location_of
 from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
 from calkd_edge.recipe.schema import DeviceSection, Recipe
 
@@ -38,11 +38,11 @@ def _check_device(device: DeviceSection, where: str) -> None:
             f"{where}.runtime: no runtime is named '{device.runtime}'",
             remedy=f"{did_you_mean(device.runtime, RUNTIMES)}Valid: {', '.join(RUNTIMES)}.",
         )
-    if device.runtime in CONVERTED:
+    if RUNTIMES[device.runtime].is_converted:
         # Imported here: it loads onnx, which other runtimes do not need to be planned.
-        from calkd_edge.export import litert
+        from calkd_edge.export.converters import converter_of
 
-        litert.installed()
+        converter_of(device.runtime).check()
     valid = sorted(set(known_options(device.runtime)) - set(PLANNED_OPTIONS))
     for key in device.options:
         if key not in valid:
@@ -55,7 +55,7 @@ def _check_device(device: DeviceSection, where: str) -> None:
 def _check_name(device: DeviceSection, where: str) -> None:
     """Refuse a device that nothing knows; a known kind of board without an address is asked for later."""
     try:
-        place_of(device.name, device.location)
+        location_of(device.name, device.location)
     except RecipeError as unknown:
         raise RecipeError(f"{where}: {unknown.message}", remedy=unknown.remedy) from unknown
     except DeviceError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from calkd_edge.devices.inventory import place_of, runtime_of
+from calkd_edge.devices.inventory import location_of, runtime_of
 from calkd_edge.devices.session import open_session
 from calkd_edge.devices.targets import check_runtime, split_runtime
 from calkd_edge.errors import RecipeError, did_you_mean
@@ -26,7 +26,7 @@ def located(recipe: Recipe, skipped: Sequence[str] = ()) -> dict[str, dict[str, 
     for device in recipe.devices:
         runtimes.setdefault(device.name, []).append(device.runtime)
     return {
-        device.name: place_of(device.name, device.location, runtimes=runtimes[device.name])
+        device.name: location_of(device.name, device.location, runtimes=runtimes[device.name])
         for device in recipe.devices
         if device.name not in skipped
     }

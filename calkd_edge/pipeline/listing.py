@@ -6,10 +6,11 @@ In scope: names with summary, source and settings. Out of scope: printing; impor
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from pydantic import JsonValue
 
-from calkd_edge.agent.runtimes import COMPILED, CONVERTED, RUNTIMES, known_options
+from calkd_edge.agent.runtimes import RUNTIMES, known_options
 from calkd_edge.calibration import CALIBRATORS
 from calkd_edge.calibration.tables import TABLES
 from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
@@ -114,9 +115,7 @@ def _registered(registry: Registry) -> list[EntryDescription]:
 
 def _devices() -> list[EntryDescription]:
     """Registered devices, the user's inventory, and the kinds of boards that the inventory does not name."""
-    boards = {
-        name: f"{entry.host or 'this machine'}, of your inventory" for name, entry in inventory().items()
-    }
+    boards = {name: f"{entry.address}, of your inventory" for name, entry in inventory().items()}
     kinds = {
         name: f"{profile.title}: this machine, or one of your inventory; {profile.runtime} by default"
         for name, profile in PROFILES.items()
@@ -131,16 +130,16 @@ def _runtimes() -> list[EntryDescription]:
         _entry(
             name,
             _executed_file(name),
-            {key: {"default": value} for key, value in known_options(name).items()},
+            {key: {"default": cast(JsonValue, value)} for key, value in known_options(name).items()},
         )
         for name in RUNTIMES
     ]
 
 
 def _executed_file(runtime: str) -> str:
-    if runtime in COMPILED:
+    if RUNTIMES[runtime].is_compiled:
         return "Runs an engine that the device builds from the ONNX file."
-    if runtime in CONVERTED:
+    if RUNTIMES[runtime].is_converted:
         return "Runs a file that the host converts from the ONNX file."
     return "Runs the ONNX file."
 

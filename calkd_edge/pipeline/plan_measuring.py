@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from calkd_edge.agent.runtimes import COMPILED, CONVERTED
+from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.engine.stage import Stage
 from calkd_edge.metrics.latency import LOADS, PROCESSES
 from calkd_edge.pipeline.checks import CheckedRecipe
@@ -232,14 +232,18 @@ class MeasuringStages:
             artifact: names the file in the names of stages.
         """
         inputs = {"model": model, "data": data}
-        if device.runtime in CONVERTED:
+        runtime = RUNTIMES[device.runtime]
+        if runtime.is_converted:
+            # Imported here: it loads onnx, which other runtimes do not need to be planned.
+            from calkd_edge.export.converters import converter_of
+
             params = ConvertParams(
                 runtime=device.runtime,
                 seed=self.checked.recipe.seed,
-                versions=versions("ai-edge-litert", "onnx", "onnxruntime"),
+                versions=versions(*converter_of(device.runtime).packages, "onnx", "onnxruntime"),
             )
             inputs["converted"] = self.make(f"convert-{artifact}", params, dict(inputs))
-        if device.runtime in COMPILED:
+        if runtime.is_compiled:
             build = BuildParams(**self._device_fields(device))
             name = f"build-{artifact}@{device.name}"
             inputs["engine"] = self._make_on(device, name, build, {"model": model})
@@ -262,7 +266,8 @@ class MeasuringStages:
         """The fields of DeviceParams; clocks and temperatures are recorded with the results instead."""
         facts = self.devices[device.name]
         # A compiled engine takes no number of processor threads.
-        threads = {} if device.runtime in COMPILED else {"threads": self.checked.recipe.benchmark.threads}
+        compiled = RUNTIMES[device.runtime].is_compiled
+        threads = {} if compiled else {"threads": self.checked.recipe.benchmark.threads}
         identity = {"board", "machine", "cpu", "isa", "l4t", "power_mode"}
         return {
             "device": device.name,

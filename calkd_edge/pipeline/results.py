@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Stage
 from calkd_edge.export.artifacts import (
@@ -25,8 +26,8 @@ from calkd_edge.export.artifacts import (
     LAYERS_IN_FLOAT,
     LINT,
     TEST_PREDICTIONS,
-    TFLITE,
     TORCH_PARITY,
+    converted_file,
 )
 from calkd_edge.models.image_model import describe
 from calkd_edge.pipeline.planned import MeasuredRow, Model
@@ -47,7 +48,6 @@ from calkd_edge.release.gates.evidence import Evidence
 from calkd_edge.release.report.conclusions import IN_FLOAT32
 
 GOLDEN_IMAGES = 16
-RUNTIME_NAMES = {"tensorrt": "TensorRT", "onnxruntime": "ONNX Runtime"}
 
 
 def evidence_of(row: MeasuredRow, folders: Mapping[str, Path], facts: DeviceFacts) -> list[Evidence]:
@@ -213,7 +213,7 @@ def _lint_notes(calibrated_folder: Path) -> tuple[str, ...]:
         lint = Lint.model_validate(record)
         for error in lint.errors:
             names = runtimes.setdefault(f"{error.message} (at {error.node or 'the file'})", [])
-            names.append(RUNTIME_NAMES.get(lint.target, lint.target))
+            names.append(RUNTIMES[lint.target].title)
     return tuple(f"{' and '.join(names)} would not run it: {reason}" for reason, names in runtimes.items())
 
 
@@ -243,7 +243,8 @@ def model_files(row: MeasuredRow, folders: Mapping[str, Path]) -> dict[str, Path
     files = {file_name(row, path.name): path for path in sorted(folder.glob("model*.onnx"))}
     converted = row.final.inputs.get("converted")
     if converted is not None and converted.fingerprint in folders:
-        files[file_name(row, TFLITE)] = folders[converted.fingerprint] / TFLITE
+        name = converted_file(row.device.runtime)
+        files[file_name(row, name)] = folders[converted.fingerprint] / name
     engine = row.final.inputs.get("engine")
     if engine is not None and engine.fingerprint in folders:
         files[file_name(row, ENGINE)] = folders[engine.fingerprint] / ENGINE

@@ -11,9 +11,9 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.agreement import FLOATS, Agreement, agreement
-from calkd_edge.export.artifacts import CANONICAL, CONVERSION, TFLITE
+from calkd_edge.export.artifacts import CANONICAL, CONVERSION, converted_file
+from calkd_edge.export.converters import converter_of
 from calkd_edge.export.host_predictions import AS_WRITTEN, predict_on_host
-from calkd_edge.export.litert import convert
 from calkd_edge.onnx_model.graph import metadata
 from calkd_edge.stages.params import ConvertParams
 
@@ -21,15 +21,15 @@ IMAGES = 256
 
 
 def run(job: Job) -> None:
-    """Write model.tflite, and converted.json: its SHA-256, and its agreement with the ONNX file.
+    """Write the runtime's file, and converted.json: its SHA-256, and its agreement with the ONNX file.
 
     Raises:
         StageFailed: an operator has no counterpart, or the two files disagree.
     """
     params = ConvertParams.model_validate(job.params)
-    source, target = job.inputs["model"] / CANONICAL, job.out / TFLITE
+    source, target = job.inputs["model"] / CANONICAL, job.out / converted_file(params.runtime)
     model = onnx.load(source)
-    content = convert(model)
+    content = converter_of(params.runtime).convert(model)
     target.write_bytes(content)
     images = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES, params.seed)[0]
     expected = predict_on_host("onnxruntime", source, images, len(images), AS_WRITTEN)

@@ -12,7 +12,7 @@ import onnx
 from calkd_edge.agent.predict import MOST_IMAGES
 from calkd_edge.devices.session import open_session
 from calkd_edge.engine.stage import Job
-from calkd_edge.export.artifacts import CONVERSION, ENGINE, ENGINE_FACTS, TFLITE, executed_file
+from calkd_edge.export.artifacts import CONVERSION, ENGINE, ENGINE_FACTS, converted_file, executed_file
 from calkd_edge.onnx_model.sizes import images_at_once
 from calkd_edge.records import FloatArray, Json
 from calkd_edge.stages.params import DeviceParams
@@ -44,7 +44,7 @@ def executable_of(job: Job, params: DeviceParams) -> Executable:
         folder = job.inputs["converted"]
         facts = json.loads((folder / CONVERSION).read_text(encoding="utf-8"))
         sealed = {**options, "sha256": facts["sha256"]}
-        return Executable(folder / TFLITE, sealed, images_per_run=1, converted=facts)
+        return Executable(folder / converted_file(params.runtime), sealed, images_per_run=1, converted=facts)
     if "engine" not in job.inputs:
         path = executed_file(job.inputs["model"], params.runtime, options)
         return Executable(path, options, images_per_run=images_at_once(onnx.load(path)))

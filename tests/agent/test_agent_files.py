@@ -16,6 +16,7 @@ from board_pythons import VERSIONS, clean, interpreters
 from calkd_edge import agent
 from calkd_edge.agent import PROTOCOL
 from calkd_edge.agent.__main__ import VERBS
+from calkd_edge.devices import agent_zip as agent_zip_module
 from calkd_edge.devices.agent_zip import agent_name, agent_zip
 
 ROOT = Path(agent.__file__).parent
@@ -56,18 +57,18 @@ def _names(call: ast.Call, function: str, keyword: str) -> bool:
 
 
 def imported_by(path: Path) -> set[str]:
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {name.name.partition(".")[0] for name in node.names}
+            modules |= {name.name.partition(".")[0] for name in node.names}
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0
-            found.add((node.module or "").partition(".")[0])
-    return found
+            modules.add((node.module or "").partition(".")[0])
+    return modules
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_file_imports_the_standard_library_numpy_and_one_runtime(path):
+def test_every_file_imports_only_the_standard_library_numpy_and_its_runtime(path):
     runtime = {path.stem.rstrip("_")} if path.parent.name == "runtimes" else set()
     foreign = imported_by(path) - set(sys.stdlib_module_names) - {"numpy", "calkd_edge"} - runtime
     assert not foreign
@@ -92,8 +93,8 @@ def test_running_agent_has_loaded_nothing_else(pyz):
     )
     status, loaded = json.loads(done.stdout)
     assert status == 0
-    own = {name for name in loaded if name not in sys.stdlib_module_names}
-    assert {name for name in own if not name.startswith(("_", "numpy", "mkl"))} <= {"calkd_edge"}
+    foreign = {name for name in loaded if name not in sys.stdlib_module_names}
+    assert {name for name in foreign if not name.startswith(("_", "numpy", "mkl"))} <= {"calkd_edge"}
 
 
 def test_package_comes_from_the_zip_alone(pyz):
@@ -111,7 +112,7 @@ def test_package_comes_from_the_zip_alone(pyz):
 
 def test_zip_is_small_whole_and_the_same_every_time(pyz):
     assert len(agent_zip()) < 40_000
-    agent_zip.cache_clear()
+    agent_zip_module._zip.cache_clear()
     assert agent_zip() == pyz.read_bytes()
     with zipfile.ZipFile(pyz) as archive:
         assert archive.testzip() is None
@@ -178,7 +179,7 @@ def test_doctor_runs_without_numpy(pyz, version, tmp_path):
 def test_job_of_another_protocol_is_refused(pyz, protocol):
     done, reply = run(pyz, "probe", {"protocol": protocol})
     assert done.returncode == 1
-    assert f"the job speaks protocol {protocol}, this agent {PROTOCOL}" in reply["error"]
+    assert f"the job has protocol {protocol}, this agent {PROTOCOL}" in reply["error"]
     assert reply["remedy"]
     assert "traceback" not in reply
 

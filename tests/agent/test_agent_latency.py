@@ -56,28 +56,28 @@ def turned(monkeypatch):
 
 
 def began(series):
-    return np.array(series.starts) + np.array(series.late)
+    return np.array(series.starts) + np.array(series.delays)
 
 
 def test_paced_runs_begin_at_the_ticks_and_are_counted_from_them(turned):
     clock = turned(1 * MS)
     series = measure(clock, ["a"], 100, 0.0, 100.0)
     assert np.diff(series.starts).tolist() == [10 * MS] * 99
-    assert max(series.late) < 1000, "spinning ends with the tick"
-    assert min(series.late) >= 0
-    assert all(MS <= lasted < MS + 2000 for lasted in series.lasted)
+    assert max(series.delays) < 1000, "spinning ends with the tick"
+    assert min(series.delays) >= 0
+    assert all(MS <= lasted < MS + 2000 for lasted in series.durations)
     assert series.missed(100.0) == 0
     assert clock.slept == 100
 
 
 def test_sleeping_late_by_less_than_the_spin_does_not_move_a_run(turned):
     series = measure(turned(1 * MS, oversleep_ns=SPIN_NS - 1000), ["a"], 50, 0.0, 100.0)
-    assert max(series.late) < 2000
+    assert max(series.delays) < 2000
 
 
 def test_late_start_counts_as_latency(turned):
     series = measure(turned(1 * MS, oversleep_ns=2 * MS), ["a"], 20, 0.0, 100.0)
-    for late, lasted in zip(series.late, series.lasted, strict=True):
+    for late, lasted in zip(series.delays, series.durations, strict=True):
         assert late >= 2 * MS - SPIN_NS
         assert lasted >= late + MS
 
@@ -94,38 +94,38 @@ def test_slow_runs_miss_ticks_and_serve_the_newest(turned):
     series = measure(turned(25 * MS), ["a"], 10, 0.0, 100.0)
     ticks = [(start - series.starts[0]) // (10 * MS) for start in series.starts]
     assert ticks[:5] == [0, 2, 5, 7, 10]
-    assert series.late[1] == pytest.approx(5 * MS, abs=2000)
-    assert series.lasted[1] == pytest.approx(30 * MS, abs=2000)
+    assert series.delays[1] == pytest.approx(5 * MS, abs=2000)
+    assert series.durations[1] == pytest.approx(30 * MS, abs=2000)
     assert series.missed(100.0) == ticks[-1] + 1 - 10
     assert series.missed(100.0) > 0
 
 
-def test_one_stall_misses_its_ticks_and_the_schedule_goes_on(turned):
+def test_stall_misses_its_ticks_and_the_schedule_continues(turned):
     work = [1 * MS] * 5 + [44 * MS] + [1 * MS] * 94
     series = measure(turned(*work), ["a"], 100, 0.0, 100.0)
     assert series.missed(100.0) == 3
     assert {(start - series.starts[0]) % (10 * MS) for start in series.starts} == {0}
-    assert max(series.lasted) == pytest.approx(44 * MS, abs=2000)
+    assert max(series.durations) == pytest.approx(44 * MS, abs=2000)
 
 
 def test_paced_run_meets_both_minima(turned):
-    assert len(measure(turned(MS), ["a"], 3, 1.0, 50.0).lasted) == 51, "the last ends behind the second"
-    assert len(measure(turned(MS), ["a"], 80, 1.0, 50.0).lasted) == 80
+    assert len(measure(turned(MS), ["a"], 3, 1.0, 50.0).durations) == 51, "the last ends behind the second"
+    assert len(measure(turned(MS), ["a"], 80, 1.0, 50.0).durations) == 80
 
 
 def test_closed_runs_keep_when_each_began(turned):
     series = measure(turned(2 * MS), ["a"], 10, 0.0)
     assert (np.diff(series.starts) >= 2 * MS).all()
-    assert len(series.starts) == len(series.lasted) == 10
-    assert not len(series.late)
+    assert len(series.starts) == len(series.durations) == 10
+    assert not len(series.delays)
     assert series.missed(0.0) == 0
 
 
 def test_warm_up_of_a_paced_run_ends_with_ticks(turned):
     clock = turned(MS)
     job = {**LOAD, "warmup_min_seconds": 0.5, "warmup_max_seconds": 5.0, "rate_hz": 20.0}
-    found = warm_up(clock, ["a"], job)
-    assert found["seconds"] >= 1.0, "as many closed ones, then ticks"
+    run = warm_up(clock, ["a"], job)
+    assert run["seconds"] >= 1.0, "as many closed ones, then ticks"
     assert clock.slept >= 10
 
 
@@ -139,7 +139,7 @@ class Millisecond:
         return {}
 
 
-def test_paced_mode_holds_its_rate_within_one_per_cent():
+def test_paced_mode_keeps_its_rate_within_a_hundredth():
     series = measure(Millisecond(), ["a"], 120, 0.0, 60.0)
     times = began(series)
     ticks = len(times) + series.missed(60.0)
@@ -169,38 +169,38 @@ def timed(net, images, **more):
 
 
 def test_trace_has_a_start_for_each_run_and_no_power_where_none_is_read(net, images, tmp_path):
-    found = timed(net, images, telemetry=True, idle_seconds=0.5, root=str(tmp_path))
-    starts = found.trace["starts_ns"]
+    run = timed(net, images, telemetry=True, idle_seconds=0.5, root=str(tmp_path))
+    starts = run.trace["starts_ns"]
     assert starts.dtype == np.int64
-    assert len(starts) == len(found.samples_ns)
-    assert (starts[1:] >= starts[:-1] + found.samples_ns[:-1]).all()
-    assert found.reply["idle_ns"] == [], "nobody rests where no power can be read"
-    assert found.reply["power_source"] is None
-    assert found.reply["window_ns"] == [starts[0], starts[-1] + found.samples_ns[-1]]
+    assert len(starts) == len(run.samples_ns)
+    assert (starts[1:] >= starts[:-1] + run.samples_ns[:-1]).all()
+    assert run.reply["idle_ns"] == [], "nobody rests where no power can be read"
+    assert run.reply["power_source"] is None
+    assert run.reply["window_ns"] == [starts[0], starts[-1] + run.samples_ns[-1]]
 
 
 def test_rails_are_read_before_during_and_after(net, images, tmp_path):
     plant(tmp_path, ina3221(0, ("VDD_IN", 5000, 900)) | zones(("tj-thermal", "40000")))
-    found = timed(net, images, telemetry=True, idle_seconds=0.3, root=str(tmp_path))
-    assert found.reply["power_source"] == "hwmon"
-    (before, after), window = found.reply["idle_ns"], found.reply["window_ns"]
+    run = timed(net, images, telemetry=True, idle_seconds=0.3, root=str(tmp_path))
+    assert run.reply["power_source"] == "hwmon"
+    (before, after), window = run.reply["idle_ns"], run.reply["window_ns"]
     assert before[1] - before[0] >= 0.3e9
     assert before[1] <= window[0] < window[1] <= after[0]
-    assert [str(name) for name in found.trace["columns"]] == ["power_mw.VDD_IN", "temperature_c.tj-thermal"]
-    times = found.trace["times_ns"]
+    assert [str(name) for name in run.trace["columns"]] == ["power_mw.VDD_IN", "temperature_c.tj-thermal"]
+    times = run.trace["times_ns"]
     assert times[0] <= before[0]
     assert times[-1] >= after[1]
-    assert (found.trace["values"][:, 0] == 4500.0).all()
+    assert (run.trace["values"][:, 0] == 4500.0).all()
 
 
-def test_memory_is_of_the_process_that_ran_not_of_the_one_that_began_it(net, images):
+def test_memory_is_of_the_process_that_ran_not_of_its_parent(net, images):
     ballast = np.ones(60_000_000)  # 480 MB, which getrusage would hand down
-    found = timed(net, images)
-    assert 20e6 < found.reply["peak_memory_bytes"] < 300e6 < ballast.nbytes
+    run = timed(net, images)
+    assert 20e6 < run.reply["peak_memory_bytes"] < 300e6 < ballast.nbytes
 
 
 def test_job_without_a_trace_is_answered_as_before(net, images):
     with open_session("local") as session:
-        found = session.time(net.path, images, runtime="onnxruntime", options={}, load=LOAD)
-    assert found.trace == {}
-    assert len(found.samples_ns) >= 30
+        run = session.time(net.path, images, runtime="onnxruntime", options={}, load=LOAD)
+    assert run.trace == {}
+    assert len(run.samples_ns) >= 30

@@ -16,7 +16,7 @@ from jetson_roots import plant, zones
 
 from calkd_edge.agent import board, probe
 from calkd_edge.agent.latency import measure, warm_up
-from calkd_edge.agent.place import Place
+from calkd_edge.agent.machine import Machine
 from calkd_edge.records import DeviceFacts
 
 X86 = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx2 fma f16c\n"
@@ -35,7 +35,7 @@ ORIN = "processor\t: 0\nFeatures\t: fp asimd asimddp asimdhp\nCPU implementer\t:
 )
 def test_l4t_release_is_read(tmp_path, text, wanted):
     plant(tmp_path, {"/etc/nv_tegra_release": text})
-    assert board.l4t(Place(str(tmp_path))) == wanted
+    assert board.l4t(Machine(str(tmp_path))) == wanted
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_power_mode_is_what_nvpmodel_says(tmp_path, monkeypatch, script, wanted)
     stub.write_text(f'#!/bin/sh\n[ "$1" = -q ] || exit 9\n{script}\n', encoding="utf-8")
     stub.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    assert board.power_mode(Place()) == wanted
+    assert board.power_mode(Machine()) == wanted
 
 
 def test_no_nvpmodel_means_no_power_mode(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert board.power_mode(Place()) is None
+    assert board.power_mode(Machine()) is None
 
 
 @pytest.mark.parametrize(
@@ -77,11 +77,11 @@ def test_no_nvpmodel_means_no_power_mode(tmp_path, monkeypatch):
 )
 def test_board_played_by_another_processor_is_noticed(tmp_path, machine, cpuinfo, wanted):
     plant(tmp_path, {"/proc/cpuinfo": cpuinfo})
-    assert board.is_emulated(Place(str(tmp_path), machine)) is wanted
+    assert board.is_emulated(Machine(str(tmp_path), machine)) is wanted
 
 
-class Told(Place):
-    """This machine, with a /proc/cpuinfo and a name of its processor that it was told."""
+class WithCpuinfo(Machine):
+    """This machine, with a /proc/cpuinfo and a chosen name of its processor."""
 
     def __init__(self, cpuinfo, machine):
         super().__init__("/", machine)
@@ -91,8 +91,8 @@ class Told(Place):
         return self.cpuinfo if name == "/proc/cpuinfo" else super().read(name)
 
 
-def test_machine_is_not_emulated_only_because_it_is_an_arm_one():
-    assert not board.is_emulated(Told(ORIN, "aarch64"))
+def test_arm_machine_is_not_emulated_for_being_arm():
+    assert not board.is_emulated(WithCpuinfo(ORIN, "aarch64"))
 
 
 def test_emulator_that_writes_the_processors_facts_itself_is_noticed(arm64):
@@ -103,10 +103,10 @@ def test_emulator_that_writes_the_processors_facts_itself_is_noticed(arm64):
     code = (
         "import json, sys; sys.path.insert(0, sys.argv[1])\n"
         "from calkd_edge.agent import board\n"
-        "from calkd_edge.agent.place import Place\n"
-        "place = Place()\n"
-        "told = place.machine, 'vendor_id' in place.read('/proc/cpuinfo'), board.is_emulated(place)\n"
-        "print(json.dumps(told))"
+        "from calkd_edge.agent.machine import Machine\n"
+        "machine = Machine()\n"
+        "arm = 'vendor_id' in machine.read('/proc/cpuinfo'), board.is_emulated(machine)\n"
+        "print(json.dumps((machine.architecture, *arm)))"
     )
     try:
         argv = [str(arm64), "-c", code, str(Path(board.__file__).parents[2])]
@@ -119,7 +119,7 @@ def test_emulator_that_writes_the_processors_facts_itself_is_noticed(arm64):
 @pytest.mark.parametrize(("cpuinfo", "wanted"), [(X86, "AMD EPYC"), (ORIN, "0xd42")])
 def test_processor_is_named(tmp_path, cpuinfo, wanted):
     plant(tmp_path, {"/proc/cpuinfo": cpuinfo})
-    assert board.cpu_name(Place(str(tmp_path))) == wanted
+    assert board.cpu_name(Machine(str(tmp_path))) == wanted
 
 
 def test_facts_of_this_machine_are_a_valid_record():
@@ -144,21 +144,21 @@ def test_state_of_a_board_has_a_clock_for_each_core(tmp_path):
         plant(tmp_path, {f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq": clock + "\n"})
     plant(tmp_path, {"/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "schedutil\n"})
     plant(tmp_path, zones(("cpu-thermal", "44156"), ("cv0-thermal", ""), ("outdoors", "-5500")))
-    state = probe.state(Place(str(tmp_path)))
+    state = probe.state(Machine(str(tmp_path)))
     assert state["clocks_mhz"] == [729.6, 1728.0, 1728.001]
     assert state["governor"] == "schedutil"
     assert state["temperatures_c"] == {"cpu-thermal": pytest.approx(44.156), "outdoors": -5.5}
 
 
 def test_unreadable_file_is_empty(tmp_path):
-    place = Place(str(tmp_path))
+    machine = Machine(str(tmp_path))
     (tmp_path / "folder").mkdir()
-    assert place.read("/none") == place.read("/folder") == ""
-    assert place.number("/none") is None
+    assert machine.read("/none") == machine.read("/folder") == ""
+    assert machine.number("/none") is None
 
 
 class Counting:
-    """A runtime of the test's own that counts what it is asked."""
+    """A runtime that counts its runs."""
 
     def __init__(self):
         self.seen = []
@@ -180,25 +180,25 @@ def job(**given):
 
 def test_measure_keeps_every_sample_and_cycles_through_the_images():
     runtime = Counting()
-    samples = measure(runtime, ["a", "b", "c"], 10, 0.0).lasted
+    samples = measure(runtime, ["a", "b", "c"], 10, 0.0).durations
     assert len(samples) == 10
     assert all(isinstance(sample, int) and sample >= 0 for sample in samples)
     assert runtime.seen == ["a", "b", "c"] * 3 + ["a"]
 
 
 def test_measure_goes_on_until_the_seconds_are_met_too():
-    samples = measure(Counting(), ["a"], 1, 0.02).lasted
+    samples = measure(Counting(), ["a"], 1, 0.02).durations
     assert sum(samples) <= 0.02 * 1e9 * 50
     assert len(samples) > 1
 
 
 def test_warm_up_ends_at_its_limit_and_says_that_it_was_not_steady():
-    found = warm_up(Counting(), ["a"], job(warmup_min_runs=sys.maxsize))
-    assert found["seconds"] >= 0.05
-    assert found["runs"] >= 1
+    result = warm_up(Counting(), ["a"], job(warmup_min_runs=sys.maxsize))
+    assert result["seconds"] >= 0.05
+    assert result["runs"] >= 1
 
 
 def test_warm_up_runs_its_minimum_and_counts_every_run():
     runtime = Counting()
-    found = warm_up(runtime, ["a"], job(warmup_max_seconds=5.0))
-    assert found["runs"] == len(runtime.seen) >= 7
+    result = warm_up(runtime, ["a"], job(warmup_max_seconds=5.0))
+    assert result["runs"] == len(runtime.seen) >= 7

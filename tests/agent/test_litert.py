@@ -38,16 +38,16 @@ def test_it_answers_as_onnx_runtime_does(file, tmp_path):
     with open_runtime("onnxruntime", str(tmp_path / "model.onnx"), {}) as other:
         wanted = other.infer(IMAGES)
     with open_runtime("litert", str(file), {"threads": 2, **sealed(file)}) as opened:
-        found = [opened.infer(IMAGES[place : place + 1]) for place in range(len(IMAGES))]
+        results = [opened.infer(IMAGES[index : index + 1]) for index in range(len(IMAGES))]
         options = opened.session_options()
-    assert set(wanted) == set(found[0]) == {"logits", "probabilities"}
+    assert set(wanted) == set(results[0]) == {"logits", "probabilities"}
     for name, values in wanted.items():
-        np.testing.assert_allclose(np.concatenate([one[name] for one in found]), values, atol=1e-5)
+        np.testing.assert_allclose(np.concatenate([outputs[name] for outputs in results]), values, atol=1e-5)
     assert options["threads"] == 2
     assert options["litert"] == packages.runtimes()["litert"]
 
 
-def test_results_are_the_callers_own(file):
+def test_later_runs_do_not_change_earlier_results(file):
     with open_runtime("litert", str(file), {}) as opened:
         first = opened.infer(IMAGES[:1])["logits"]
         kept = first.copy()
@@ -55,7 +55,7 @@ def test_results_are_the_callers_own(file):
         np.testing.assert_array_equal(first, kept)
 
 
-def test_more_than_one_image_a_run_is_refused(file):
+def test_several_images_a_run_are_refused(file):
     with (
         open_runtime("litert", str(file), {}) as opened,
         pytest.raises(AgentProblem, match=r"\[2, 3, 8, 8\]"),
@@ -85,7 +85,7 @@ def test_what_cannot_be_opened_is_refused(file, tmp_path):
         open_runtime("litert", str(file), {"providers": []})
 
 
-def test_the_agent_predicts_one_image_a_run(file, tmp_path):
+def test_agent_predicts_a_single_image_a_run(file, tmp_path):
     np.save(tmp_path / "images.npy", IMAGES)
     job = {"protocol": PROTOCOL, "model": str(file), "images": str(tmp_path / "images.npy")}
     job.update(runtime="litert", options=sealed(file), outputs=str(tmp_path / "out.npz"), images_per_run=1)
@@ -100,12 +100,12 @@ def test_recipe_measures_the_converted_files_and_ships_them(tiny, tmp_path):
     assert done.code == 0, done.err
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     rows = [row for row in report["measurements"] if row["model"] == "student" and row["calibrated"]]
-    found = {(row["runtime"], row["precision"]): row for row in rows}
-    assert set(found) == {(run, kind) for run in ("onnxruntime", "litert") for kind in ("fp32", "int8")}
+    results = {(row["runtime"], row["precision"]): row for row in rows}
+    assert set(results) == {(run, kind) for run in ("onnxruntime", "litert") for kind in ("fp32", "int8")}
     with zipfile.ZipFile(tmp_path / "out" / "bundle.zip") as bundle:
         packed = bundle.namelist()
     for kind in ("fp32", "int8"):
-        row, other = found["litert", kind], found["onnxruntime", kind]
+        row, other = results["litert", kind], results["onnxruntime", kind]
         shipped = tmp_path / "out" / "models" / f"student.{kind}.tflite"
         assert row["file"] == shipped.name
         assert row["sha256"] == row["session_options"]["sha256"]

@@ -32,23 +32,23 @@ def answers(runtime, path, images=IMAGES, **options):
 
 
 def test_float_files_answer_as_in_onnx_runtime(files):
-    own, options = answers("openvino", files / "fp32.onnx")
+    outputs, options = answers("openvino", files / "fp32.onnx")
     reference, _ = answers("onnxruntime", files / "fp32.onnx")
-    assert own.keys() == reference.keys() == {"logits", "probabilities"}
-    for name, values in own.items():
+    assert outputs.keys() == reference.keys() == {"logits", "probabilities"}
+    for name, values in outputs.items():
         np.testing.assert_allclose(values, reference[name], atol=1e-5)
     assert options["INFERENCE_PRECISION_HINT"] == "f32"
     assert options["INFERENCE_NUM_THREADS"] == "1"
 
 
 def test_int8_files_answer_as_their_simulation(files):
-    own, _ = answers("openvino", files / "int8.onnx")
+    outputs, _ = answers("openvino", files / "int8.onnx")
     simulated, _ = answers("onnxruntime", files / "int8.onnx", optimization="none")
-    for name, values in own.items():
+    for name, values in outputs.items():
         np.testing.assert_allclose(values, simulated[name], atol=1e-3)
 
 
-def test_results_are_the_callers_own(files):
+def test_later_runs_do_not_change_earlier_results(files):
     with open_runtime("openvino", str(files / "fp32.onnx"), {}) as runtime:
         first = runtime.infer(IMAGES[:1])["logits"]
         kept = first.copy()
@@ -71,17 +71,14 @@ def test_what_cannot_be_opened_is_refused(files, tmp_path):
 
 
 def test_recipe_measures_both_runtimes_side_by_side(tiny, tmp_path):
-    gate = "gates=[{metric: size_bytes, max: 4_000_000, device: target}]"
-    done = tiny.again(tmp_path / "out", "--device", "local:openvino", "--set", gate)
+    done = tiny.again(tmp_path / "out", "--device", "local:openvino")
     assert done.code == 0, done.err
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     rows = [row for row in report["measurements"] if row["model"] == "student" and row["calibrated"]]
-    found = {(row["runtime"], row["precision"]): row for row in rows}
-    assert set(found) == {(run, kind) for run in ("onnxruntime", "openvino") for kind in ("fp32", "int8")}
-    assert found["openvino", "int8"]["file"] == "student.int8.onnx"
-    assert found["onnxruntime", "int8"]["file"] == "student.int8.cpu.onnx"
+    measured = {(row["runtime"], row["precision"]): row for row in rows}
+    assert set(measured) == {(run, kind) for run in ("onnxruntime", "openvino") for kind in ("fp32", "int8")}
+    assert measured["openvino", "int8"]["file"] == "student.int8.onnx"
+    assert measured["onnxruntime", "int8"]["file"] == "student.int8.cpu.onnx"
     assert all(row["latency_ms"]["p50"]["value"] > 0 and row["quality"]["top1"] for row in rows)
-    fp32 = found["onnxruntime", "fp32"]["quality"]["nll"]["value"]
-    assert found["openvino", "fp32"]["quality"]["nll"]["value"] == pytest.approx(fp32, abs=1e-5)
-    judged = [result["measurement"] for result in report["gates"]]
-    assert judged == [f"student {kind} on local:openvino" for kind in ("fp32", "int8")]
+    fp32 = measured["onnxruntime", "fp32"]["quality"]["nll"]["value"]
+    assert measured["openvino", "fp32"]["quality"]["nll"]["value"] == pytest.approx(fp32, abs=1e-5)

@@ -17,13 +17,13 @@ SHORT = {**LOADS["quick"], "min_runs": 20, "min_seconds": 0.1, "warmup_max_secon
 @pytest.fixture(scope="module", params=VERSIONS)
 def python(request):
     """A Python of that version with numpy and ONNX Runtime."""
-    found = interpreters().get(request.param)
-    if found is None:
+    path = interpreters().get(request.param)
+    if path is None:
         pytest.skip(f"no Python {request.param} here; name one in CALKD_PYTHONS")
-    imports = [found, "-c", "import numpy, onnxruntime"]
+    imports = [path, "-c", "import numpy, onnxruntime"]
     if subprocess.run(imports, env=clean(), capture_output=True, check=False).returncode:
-        pytest.skip(f"{found} has no numpy or no ONNX Runtime; name one that has in CALKD_PYTHONS")
-    return request.param, found
+        pytest.skip(f"{path} has no numpy or no ONNX Runtime; name one that has in CALKD_PYTHONS")
+    return request.param, path
 
 
 def test_each_verb_works_there(python, exported, tmp_path):

@@ -14,7 +14,7 @@ from jetson_roots import AGX_LINE, MACHINES, command, plant
 
 from calkd_edge.agent import board, sensors
 from calkd_edge.agent.doctor import clocks
-from calkd_edge.agent.place import Place
+from calkd_edge.agent.machine import Machine
 from calkd_edge.agent.tegrastats import Tegrastats, parse
 
 NANO = (
@@ -143,8 +143,8 @@ def test_line_is_read_whole(line, wanted):
 
 
 def test_every_rail_of_the_nano_is_of_now_and_not_the_average():
-    found = parse("VDD_IN 1mW/2mW VDD_SOC 3mW/4mW/5mW")
-    assert found == {"power_mw.VDD_IN": 1, "power_mw.VDD_SOC": 3}
+    values = parse("VDD_IN 1mW/2mW VDD_SOC 3mW/4mW/5mW")
+    assert values == {"power_mw.VDD_IN": 1, "power_mw.VDD_SOC": 3}
 
 
 PIECES = ("9" * 400, "-", "off", "mW", "%@", "/", "[", "nan", "1e999")
@@ -176,9 +176,9 @@ def test_twenty_thousand_damaged_lines_never_raise_and_give_finite_numbers():
     draw = random.Random(20)
     known = 0
     for number in range(20_000):
-        found = parse(mutated(LINES[number % len(LINES)], draw))
-        known += bool(found)
-        assert all(math.isfinite(value) for value in found.values())
+        values = parse(mutated(LINES[number % len(LINES)], draw))
+        known += bool(values)
+        assert all(math.isfinite(value) for value in values.values())
     assert known > 5_000, "most are still lines"
 
 
@@ -194,22 +194,22 @@ def test_any_order_of_words_is_a_line(words):
         assert "." in name
 
 
-def everything(place: Place) -> None:
+def everything(machine: Machine) -> None:
     """Read all that files tell, without starting commands."""
     for read in (sensors.zones, sensors.rails, sensors.events, sensors.slowed):
-        values = sensors.values(place, read(place))
+        values = sensors.values(machine, read(machine))
         assert all(math.isfinite(value) for value in values.values())
-    for clock in clocks(place):
+    for clock in clocks(machine):
         assert clock["floats"] in (True, False, None)
-    told = [board.model, board.compatible, board.system, board.cpu_name, board.isa, board.l4t]
-    told += [board.memory, board.load_1min, board.on_battery, board.libraries, board.is_emulated]
-    for read in told:
-        read(place)
+    readers = [board.model, board.compatible, board.system, board.cpu_name, board.isa, board.l4t]
+    readers += [board.memory, board.load_1min, board.on_battery, board.libraries, board.is_emulated]
+    for read in readers:
+        read(machine)
 
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_damaged_system_files_never_raise(name, tmp_path):
-    place, draw = MACHINES[name](tmp_path), random.Random(name)
+    machine, draw = MACHINES[name](tmp_path), random.Random(name)
     files = [path for path in tmp_path.rglob("*") if path.is_file() and "usr" not in path.parts]
     kept = {path: path.read_bytes() for path in sorted(files)}
     for _ in range(60):
@@ -218,7 +218,7 @@ def test_damaged_system_files_never_raise(name, tmp_path):
             text = mutated(kept[path].decode() or "0", draw)
             more = draw.choice([b"", b"\xff\xfe", b"\0" * 9])
             path.write_bytes(text.encode("utf-8", "surrogatepass") + more)
-        everything(place)
+        everything(machine)
         for path in changed:
             path.write_bytes(kept[path])
 
@@ -228,9 +228,9 @@ def test_any_bytes_in_a_sensor_are_a_number_or_nothing(tmp_path_factory, content
     folder = tmp_path_factory.mktemp("zone")
     plant(folder, {"/sys/devices/virtual/thermal/thermal_zone0/type": "cpu\n"})
     (folder / "sys/devices/virtual/thermal/thermal_zone0/temp").write_bytes(content)
-    found = sensors.values(Place(str(folder)), sensors.zones(Place(str(folder))))
-    assert set(found) <= {"cpu"}
-    assert all(math.isfinite(value) for value in found.values())
+    values = sensors.values(Machine(str(folder)), sensors.zones(Machine(str(folder))))
+    assert set(values) <= {"cpu"}
+    assert all(math.isfinite(value) for value in values.values())
 
 
 def is_alive(number: int) -> bool:
@@ -242,15 +242,15 @@ def is_alive(number: int) -> bool:
 
 
 def test_command_is_heard_and_ended_with_all_that_it_started(tmp_path):
-    told = tmp_path / "told"
-    script = f'sleep 600 & echo "$! $*" > "{told}"; while echo "VDD_IN 7mW/8mW"; do sleep 0.1; done'
+    arguments = tmp_path / "arguments"
+    script = f'sleep 600 & echo "$! $*" > "{arguments}"; while echo "VDD_IN 7mW/8mW"; do sleep 0.1; done'
     command(tmp_path, "tegrastats", script)
     with Tegrastats(str(tmp_path / "usr" / "bin" / "tegrastats"), 50) as stats:
         assert stats.power(10) == {"VDD_IN": 7.0}
-        assert stats.heard_ns > 0
-        child, *given_to_it = told.read_text().split()
+        assert stats.latest_ns > 0
+        child, *passed = arguments.read_text().split()
         assert is_alive(int(child))
-    assert given_to_it == ["--interval", "50"]
+    assert passed == ["--interval", "50"]
     assert stats._process.returncode is not None
     assert not stats._thread.is_alive()
     assert not is_alive(int(child))
@@ -269,7 +269,7 @@ def test_command_that_ends_no_line_is_heard_in_pieces(tmp_path):
     command(tmp_path, "tegrastats", "exec cat /dev/zero")
     with Tegrastats(str(tmp_path / "usr" / "bin" / "tegrastats")) as stats:
         stats.power(10)
-        assert stats.heard_ns > 0
+        assert stats.latest_ns > 0
 
 
 def test_command_that_is_not_there_gives_nothing(tmp_path):

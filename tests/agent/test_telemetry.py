@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jetson_roots import MACHINES, command, ina3221, plant, policy, zones
 
-from calkd_edge.agent.place import Place
+from calkd_edge.agent.machine import Machine
 from calkd_edge.agent.telemetry import Sampler
 from calkd_edge.benchmarking.files import throttled
 
@@ -28,9 +28,9 @@ def column(sampler: Sampler, name: str) -> list[float]:
     return [row[sampler.columns.index(name)] for row in sampler.rows]
 
 
-def write(place: Place, name: str, text: str) -> None:
+def write(machine: Machine, name: str, text: str) -> None:
     """Change a file in place, as the kernel changes what a sensor's file says."""
-    with open(place.real(name), "r+", encoding="utf-8") as handle:
+    with open(machine.real_path(name), "r+", encoding="utf-8") as handle:
         handle.write(text)
         handle.truncate()
 
@@ -38,11 +38,11 @@ def write(place: Place, name: str, text: str) -> None:
 def test_values_that_change_are_seen_in_the_order_in_which_they_were(tmp_path):
     plant(tmp_path, ina3221(0, ("VDD_IN", 5000, 100)) | zones(("tj-thermal", "40000")))
     plant(tmp_path, policy(0, 100, 2000000, 729600, "schedutil"))
-    place = Place(str(tmp_path))
-    with Sampler(place, 0.005) as sampler:
+    machine = Machine(str(tmp_path))
+    with Sampler(machine, 0.005) as sampler:
         for milliamperes in range(200, 1000, 100):
-            write(place, "/sys/class/hwmon/hwmon0/curr1_input", f"{milliamperes}\n")
-            write(place, "/sys/devices/virtual/thermal/thermal_zone0/temp", f"{40000 + milliamperes}\n")
+            write(machine, "/sys/class/hwmon/hwmon0/curr1_input", f"{milliamperes}\n")
+            write(machine, "/sys/devices/virtual/thermal/thermal_zone0/temp", f"{40000 + milliamperes}\n")
             count = len(sampler.rows)
             until(lambda count=count: len(sampler.rows) >= count + 2)
     assert sampler.columns == ("power_mw.VDD_IN", "temperature_c.tj-thermal", "clock_mhz.cpu0")
@@ -59,7 +59,7 @@ def test_values_that_change_are_seen_in_the_order_in_which_they_were(tmp_path):
 def test_times_align_with_the_clock_that_latencies_are_taken_by(tmp_path):
     plant(tmp_path, zones(("tj-thermal", "40000")))
     before = time.perf_counter_ns()
-    with Sampler(Place(str(tmp_path)), 0.01) as sampler:
+    with Sampler(Machine(str(tmp_path)), 0.01) as sampler:
         until(lambda: len(sampler.rows) >= 12)
         inside = time.perf_counter_ns()
     after = time.perf_counter_ns()
@@ -73,7 +73,7 @@ def test_times_align_with_the_clock_that_latencies_are_taken_by(tmp_path):
 
 def test_late_sample_does_not_bring_a_burst(tmp_path, monkeypatch):
     plant(tmp_path, zones(("tj-thermal", "40000")))
-    sampler = Sampler(Place(str(tmp_path)), 0.05)
+    sampler = Sampler(Machine(str(tmp_path)), 0.05)
     real, slow = sampler._read, threading.Event()
 
     def read():
@@ -90,7 +90,7 @@ def test_late_sample_does_not_bring_a_burst(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_every_machine_is_sampled_in_columns_of_its_own(name, tmp_path):
+def test_every_machine_is_sampled_in_its_columns(name, tmp_path):
     with Sampler(MACHINES[name](tmp_path), 0.01) as sampler:
         until(lambda: len(sampler.rows) >= 3)
     assert len(set(sampler.columns)) == len(sampler.columns)
@@ -123,7 +123,7 @@ def test_tegrastats_speaks_for_rails_that_cannot_be_read(tmp_path):
 
 def test_tegrastats_that_falls_silent_is_not_believed_for_long(tmp_path):
     command(tmp_path, "tegrastats", "echo 'VDD_IN 7mW/8mW'; exec sleep 600")
-    with Sampler(Place(str(tmp_path)), 0.02) as sampler:
+    with Sampler(Machine(str(tmp_path)), 0.02) as sampler:
         until(lambda: math.isnan(sampler.rows[-1][0]))
     assert sampler.columns == ("power_mw.VDD_IN",)
     assert column(sampler, "power_mw.VDD_IN")[0] == 7.0
@@ -134,11 +134,11 @@ def test_a_raspberry_pi_that_is_slowed_down_meanwhile_is_seen_without_a_command(
     name = f"/sys/devices/platform/{folder}/get_throttled"
     plant(tmp_path, {name: "10000\n"})
     command(tmp_path, "vcgencmd", f"touch {tmp_path}/asked; echo throttled=0xf000f")
-    place = Place(str(tmp_path))
-    with Sampler(place, 0.005) as sampler:
+    machine = Machine(str(tmp_path))
+    with Sampler(machine, 0.005) as sampler:
         for text in ("50005\n", "d0008\n", "no number\n", "50000\n"):
             count = len(sampler.rows)
-            write(place, name, text)
+            write(machine, name, text)
             until(lambda count=count: len(sampler.rows) >= count + 2)
     assert column(sampler, "throttled.under-voltage")[0] == 0.0
     assert {0.0, 1.0} <= set(column(sampler, "throttled.under-voltage"))
@@ -154,7 +154,7 @@ def test_a_raspberry_pi_that_is_slowed_down_meanwhile_is_seen_without_a_command(
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "found"),
+    ("before", "after", "expected"),
     [
         ("0x0", "0x0", []),
         ("0x50000", "0x50000", []),
@@ -163,13 +163,13 @@ def test_a_raspberry_pi_that_is_slowed_down_meanwhile_is_seen_without_a_command(
         ("0x0", "error", []),
     ],
 )
-def test_a_raspberry_pis_command_is_asked_before_and_after_alone(tmp_path, before, after, found):
+def test_a_raspberry_pis_command_is_asked_before_and_after_alone(tmp_path, before, after, expected):
     command(tmp_path, "vcgencmd", f'echo "$@" >> {tmp_path}/asked; echo throttled=$(cat {tmp_path}/bits)')
     (tmp_path / "bits").write_text(before, encoding="utf-8")
-    with Sampler(Place(str(tmp_path)), 0.005) as sampler:
+    with Sampler(Machine(str(tmp_path)), 0.005) as sampler:
         (tmp_path / "bits").write_text(after, encoding="utf-8")
         until(lambda: len(sampler.rows) >= 4)
-    assert throttled(sampler.arrays()) == found
+    assert throttled(sampler.arrays()) == expected
     assert (tmp_path / "asked").read_text(encoding="utf-8") == "get_throttled\n" * 2
     between = [value for row in sampler.rows[1:-1] for value in row]
     assert len(between) >= 8
@@ -179,17 +179,17 @@ def test_a_raspberry_pis_command_is_asked_before_and_after_alone(tmp_path, befor
 
 def test_a_command_that_tells_nothing_of_throttling_is_no_column(tmp_path):
     command(tmp_path, "vcgencmd", "echo 'VCHI initialization failed'; exit 1")
-    with Sampler(Place(str(tmp_path)), 0.005) as sampler:
+    with Sampler(Machine(str(tmp_path)), 0.005) as sampler:
         until(lambda: len(sampler.rows) >= 3)
     assert sampler.columns == ()
 
 
 def test_sensor_that_cannot_be_read_now_is_a_gap_and_comes_back(tmp_path):
     plant(tmp_path, zones(("tj-thermal", "40000"), ("off-thermal", "")))
-    place, name = Place(str(tmp_path)), "/sys/devices/virtual/thermal/thermal_zone0/temp"
-    with Sampler(place, 0.005) as sampler:
+    machine, name = Machine(str(tmp_path)), "/sys/devices/virtual/thermal/thermal_zone0/temp"
+    with Sampler(machine, 0.005) as sampler:
         for text in ("unreadable\n", "41000\n"):
-            write(place, name, text)
+            write(machine, name, text)
             count = len(sampler.rows)
             until(lambda count=count: len(sampler.rows) >= count + 2)
     heat = column(sampler, "temperature_c.tj-thermal")
@@ -200,7 +200,7 @@ def test_sensor_that_cannot_be_read_now_is_a_gap_and_comes_back(tmp_path):
 
 
 def test_nothing_to_measure_is_no_column_and_no_error(tmp_path):
-    with Sampler(Place(str(tmp_path)), 0.005) as sampler:
+    with Sampler(Machine(str(tmp_path)), 0.005) as sampler:
         until(lambda: len(sampler.rows) >= 3)
     assert sampler.columns == ()
     assert sampler.source is None
@@ -214,9 +214,9 @@ def test_this_machine_is_sampled():
 
 
 def test_leaving_ends_the_thread_and_closes_every_file(tmp_path):
-    place = MACHINES["orin_nano"](tmp_path)
+    machine = MACHINES["orin_nano"](tmp_path)
     before = set(os.listdir("/proc/self/fd"))
-    with Sampler(place, 60.0) as sampler:
+    with Sampler(machine, 60.0) as sampler:
         assert len(os.listdir("/proc/self/fd")) > len(before)
         begun = time.monotonic()
     assert time.monotonic() - begun < 30.0, "leaving waited for the period"

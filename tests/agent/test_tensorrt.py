@@ -71,11 +71,11 @@ def test_engine_answers_what_its_model_does_for_any_number_of_images(graph, clas
     with open_runtime("tensorrt", path, {**options, "cuda_graph": graph}) as runtime:
         for count in (1, 7, 3, 1, 1, 10, 3):
             given = images(count)
-            found = runtime.infer(given)
+            outputs = runtime.infer(given)
             for name, values in zip(
                 ("logits", "probabilities"), session.run(None, {"images": given}), strict=True
             ):
-                np.testing.assert_array_equal(found[name], values)
+                np.testing.assert_array_equal(outputs[name], values)
         assert runtime.device_ms > 0
         assert runtime.session_options()["tensorrt"] == "10.3.0"
     assert board.stub_allocated() == 0, "memory was not given back"
@@ -93,12 +93,12 @@ def test_graph_is_replayed_for_the_number_of_images_it_was_captured_with(classif
 def test_what_lies_outside_of_the_profile_is_refused(shape, classifier, board, tmp_path):
     path, options = engine_of(classifier, tmp_path)
     with open_runtime("tensorrt", path, options) as runtime:
-        with pytest.raises(AgentProblem, match="outside of what the engine was built for"):
+        with pytest.raises(AgentProblem, match="not built for images of shape"):
             runtime.infer(np.zeros(shape, np.uint8))
         assert len(runtime.infer(images(2))["logits"]) == 2
 
 
-def test_engine_that_is_not_the_one_that_was_built_is_never_opened(classifier, board, tmp_path):
+def test_engine_with_another_sha256_is_never_opened(classifier, board, tmp_path):
     path, options = engine_of(classifier, tmp_path)
     with open(path, "ab") as handle:
         handle.write(b"x")
@@ -145,7 +145,7 @@ def test_missing_libcudart_names_the_package(monkeypatch):
 
 def test_unknown_options_are_refused():
     with pytest.raises(AgentProblem, match="unknown option fp16"):
-        engine.options_of({"fp16": True})
+        open_runtime("tensorrt", "model.engine", {"fp16": True})
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def built(model: Path, folder: Path, **options: object) -> dict[str, object]:
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning"
 )  # the compiler for RTX keeps the timing cache as a no-op
-def test_build_is_real_and_its_file_is_the_one_it_names(rtx, classifier, tmp_path):
+def test_build_writes_the_file_whose_sha256_it_returns(rtx, classifier, tmp_path):
     reply = built(classifier, tmp_path, timing_cache=str(tmp_path / "timing.cache"))
     plan = (tmp_path / "model.engine").read_bytes()
     assert reply["sha256"] == hashlib.sha256(plan).hexdigest()
@@ -263,7 +263,7 @@ BUILD = {
     ("module", "wanted"),
     [("tensorrt_rtx", {**RUN, **BUILD}), ("tensorrt_lean", RUN)],
 )
-def test_every_name_that_is_used_is_one_of_the_real_classes(module, wanted):
+def test_every_name_in_use_exists_in_the_real_classes(module, wanted):
     trt = pytest.importorskip(module, reason="needs the extra [trt-check]")
     absent = [
         f"{kind}.{name}"
@@ -281,8 +281,8 @@ def test_what_is_played_has_no_name_that_the_real_classes_lack(rtx):
         (played_tensorrt.Context, rtx.IExecutionContext),
         (played_tensorrt.Runtime, rtx.Runtime),
     ):
-        own = {name for name in vars(played) if not name.startswith("_")} - {"types", "stub"}
-        assert not {name for name in own if not hasattr(real, name)}
+        names = {name for name in vars(played) if not name.startswith("_")} - {"types", "stub"}
+        assert not {name for name in names if not hasattr(real, name)}
 
 
 def test_agent_builds_by_its_verb(rtx, classifier, tmp_path):

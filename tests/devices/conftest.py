@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calkd_edge.devices.connection import Address
 from calkd_edge.devices.ssh import Ssh
 
 
 @pytest.fixture
-def device(board):
-    opened = Ssh("jetson", Address(board.host))
+def ssh_device(board):
+    opened = Ssh("jetson", host=board.host)
     yield opened
     opened.close()
 

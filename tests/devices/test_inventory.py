@@ -7,7 +7,7 @@ import platform
 import pytest
 
 from calkd_edge.devices import inventory
-from calkd_edge.devices.inventory import PROFILES, device_at, inventory_path, place_of, runtime_of
+from calkd_edge.devices.inventory import PROFILES, device_at, inventory_path, location_of, runtime_of
 from calkd_edge.devices.local import Local
 from calkd_edge.devices.ssh import Ssh
 from calkd_edge.devices.targets import split_runtime
@@ -29,32 +29,32 @@ def written(text):
 
 def test_the_inventory_says_where_a_board_is():
     written("board:\n  host: user@10.0.0.5\n  port: 2222\n  python: /opt/python3\n")
-    assert place_of("board") == {"host": "user@10.0.0.5", "port": 2222, "python": "/opt/python3"}
-    device = device_at("board", place_of("board"))
+    assert location_of("board") == {"host": "user@10.0.0.5", "port": 2222, "python": "/opt/python3"}
+    device = device_at("board", location_of("board"))
     assert isinstance(device, Ssh)
     assert (device.name, device.python) == ("board", "/opt/python3")
 
 
 def test_a_recipe_stands_above_the_inventory_and_the_inventory_above_a_profile():
     written("jetson:\n  host: user@inventory\n")
-    assert place_of("jetson") == {"host": "user@inventory", "python": "/usr/bin/python3"}
-    assert place_of("jetson", {"host": "user@recipe", "python": None}) == {
+    assert location_of("jetson") == {"host": "user@inventory", "python": "/usr/bin/python3"}
+    assert location_of("jetson", {"host": "user@recipe", "python": None}) == {
         "host": "user@recipe",
         "python": "/usr/bin/python3",
     }
     section = DeviceSection(name="jetson", host="user@recipe", python="py")
-    assert place_of("jetson", section.location) == {"host": "user@recipe", "python": "py"}
+    assert location_of("jetson", section.location) == {"host": "user@recipe", "python": "py"}
 
 
 def test_an_inventory_that_changes_is_read_anew():
     written("board: {host: a@b}\n")
-    assert place_of("board")["host"] == "a@b"
+    assert location_of("board")["host"] == "a@b"
     written("board: {host: c@d, port: 1}\n")
-    assert place_of("board") == {"host": "c@d", "port": 1}
+    assert location_of("board") == {"host": "c@d", "port": 1}
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "location"),
     [
         ("user@10.0.0.5", {"host": "user@10.0.0.5"}),
         ("user@board.local:2222", {"host": "user@board.local", "port": 2222}),
@@ -62,12 +62,12 @@ def test_an_inventory_that_changes_is_read_anew():
         ("ssh://user@board/", {"host": "user@board"}),
     ],
 )
-def test_user_at_host_needs_no_inventory(name, place):
-    assert place_of(name) == place
+def test_user_at_host_needs_no_inventory(name, location):
+    assert location_of(name) == location
 
 
 def test_local_is_this_machine_and_may_have_another_python():
-    assert place_of("local") == {}
+    assert location_of("local") == {}
     device = device_at("local", {"python": "/usr/bin/python3"})
     assert isinstance(device, Local)
     assert device.python == "/usr/bin/python3"
@@ -75,15 +75,15 @@ def test_local_is_this_machine_and_may_have_another_python():
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
-def test_a_kind_of_board_is_this_machine_where_it_is_one(name, monkeypatch):
+def test_profile_is_this_machine_where_it_matches(name, monkeypatch):
     profile = PROFILES[name]
     monkeypatch.setattr(platform, "machine", lambda: profile.machines[0])
-    monkeypatch.setattr(inventory.board, "l4t", lambda place: "36.4.3")
-    assert place_of(name, runtimes=["onnxruntime"]) == {}, "the Python that runs us has it"
+    monkeypatch.setattr(inventory.board, "l4t", lambda location: "36.4.3")
+    assert location_of(name, runtimes=["onnxruntime"]) == {}, "the Python that runs us has it"
     assert isinstance(device_at(name, {}), Local)
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(DeviceError) as problem:
-        place_of(name)
+        location_of(name)
     assert problem.value.exit_code == 5
     lines = problem.value.remedy.splitlines()
     assert str(inventory_path()) in lines[0]
@@ -92,66 +92,66 @@ def test_a_kind_of_board_is_this_machine_where_it_is_one(name, monkeypatch):
 
 def test_on_a_jetson_tensorrt_is_sought_where_jetpack_puts_it(tmp_path, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    monkeypatch.setattr(inventory.board, "l4t", lambda place: "36.4.3")
+    monkeypatch.setattr(inventory.board, "l4t", lambda location: "36.4.3")
     monkeypatch.setattr(inventory.packages, "runtimes", lambda: {"onnxruntime": "1.23.0"})
     monkeypatch.setattr(inventory.shutil, "which", lambda name: name)
-    assert place_of("jetson") == {"python": "/usr/bin/python3"}
-    assert place_of("jetson", runtimes=["tensorrt", "onnxruntime"]) == {"python": "/usr/bin/python3"}
-    assert place_of("jetson", {"python": "/opt/py"}) == {"python": "/opt/py"}
-    assert place_of("jetson", runtimes=["onnxruntime"]) == {}
+    assert location_of("jetson") == {"python": "/usr/bin/python3"}
+    assert location_of("jetson", runtimes=["tensorrt", "onnxruntime"]) == {"python": "/usr/bin/python3"}
+    assert location_of("jetson", {"python": "/opt/py"}) == {"python": "/opt/py"}
+    assert location_of("jetson", runtimes=["onnxruntime"]) == {}
     monkeypatch.setattr(inventory.packages, "runtimes", lambda: {"tensorrt": "10.3.0"})
-    assert place_of("jetson") == {}
+    assert location_of("jetson") == {}
 
 
-@pytest.mark.parametrize("own", [{"python": "/opt/py"}, {"port": 22}])
-def test_a_board_without_an_address_is_never_this_machine_in_silence(own):
+@pytest.mark.parametrize("settings", [{"python": "/opt/py"}, {"port": 22}])
+def test_a_board_without_an_address_is_never_this_machine_in_silence(settings):
     with pytest.raises(DeviceError, match="not a Jetson"):
-        place_of("jetson", own)
+        location_of("jetson", settings)
     written("jetson: {runtime: onnxruntime, python: /usr/bin/python3}\n")
     with pytest.raises(DeviceError, match="not a Jetson"):
-        place_of("jetson", own)
-    with pytest.raises(DeviceError, match="no inventory says where one is"):
-        place_of("jetson")
+        location_of("jetson", settings)
+    with pytest.raises(DeviceError, match="the inventory has no entry 'jetson'"):
+        location_of("jetson")
 
 
 def test_what_a_recipe_leaves_out_the_inventory_says():
     written("board: {host: a@b, port: 2222, python: /usr/bin/python3}\n")
-    assert place_of("board", {"python": "/opt/py"}) == {"host": "a@b", "port": 2222, "python": "/opt/py"}
-    assert place_of("board", {"host": "c@d"}) == {"host": "c@d"}, "its port is of another machine"
-    assert place_of("c@d", {"python": "/opt/py"}) == {"host": "c@d", "python": "/opt/py"}
+    assert location_of("board", {"python": "/opt/py"}) == {"host": "a@b", "port": 2222, "python": "/opt/py"}
+    assert location_of("board", {"host": "c@d"}) == {"host": "c@d"}, "its port is of another machine"
+    assert location_of("c@d", {"python": "/opt/py"}) == {"host": "c@d", "python": "/opt/py"}
 
 
-def test_a_name_of_ones_own_with_a_python_is_this_machine():
-    assert place_of("second", {"python": "/opt/py"}) == {"python": "/opt/py"}
-    with pytest.raises(RecipeError, match="port 2222 of which machine"):
-        place_of("second", {"port": 2222})
+def test_entry_with_only_a_python_is_this_machine():
+    assert location_of("second", {"python": "/opt/py"}) == {"python": "/opt/py"}
+    with pytest.raises(RecipeError, match="port 2222 needs a host"):
+        location_of("second", {"port": 2222})
 
 
 def test_an_arm_machine_is_no_jetson(monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    monkeypatch.setattr(inventory.board, "l4t", lambda place: None)
-    assert place_of("arm64") == {}
+    monkeypatch.setattr(inventory.board, "l4t", lambda location: None)
+    assert location_of("arm64") == {}
     with pytest.raises(DeviceError, match="not a Jetson"):
-        place_of("jetson")
+        location_of("jetson")
 
 
 def test_the_lines_of_the_remedy_are_an_inventory():
     with pytest.raises((DeviceError, RecipeError)) as problem:
-        place_of("jetson")
+        location_of("jetson")
     written("\n".join(problem.value.remedy.splitlines()[1:]))
-    assert place_of("jetson") == {"host": "USER@ADDRESS", "python": "/usr/bin/python3"}
+    assert location_of("jetson") == {"host": "USER@ADDRESS", "python": "/usr/bin/python3"}
 
 
-def test_a_name_that_nothing_knows_is_told_what_is_near():
+def test_unknown_name_is_refused_with_a_suggestion():
     written("orin-lab: {host: a@b}\n")
     with pytest.raises(RecipeError, match="no device is named 'orin-lub'") as problem:
-        place_of("orin-lub")
+        location_of("orin-lub")
     assert "Did you mean 'orin-lab'?" in problem.value.remedy
     assert "local" in problem.value.remedy
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("board: {hosts: a@b}\n", "unknown key 'hosts'"),
         ("board: {host: a@b, port: 0}\n", "port"),
@@ -164,11 +164,11 @@ def test_a_name_that_nothing_knows_is_told_what_is_near():
         ("board: just text\n", "board"),
     ],
 )
-def test_a_wrong_inventory_is_refused_with_its_place(text, said):
+def test_wrong_inventory_is_refused_with_its_path(text, message):
     written(text)
     with pytest.raises(RecipeError) as problem:
-        place_of("board")
-    assert said in problem.value.message
+        location_of("board")
+    assert message in problem.value.message
     assert str(inventory_path()) in problem.value.message
 
 
@@ -190,7 +190,7 @@ def test_an_empty_inventory_is_none():
         ("local:opnvino", "local", "opnvino"),
     ],
 )
-def test_a_runtime_is_told_from_a_port(text, name, runtime):
+def test_runtime_and_port_are_distinguished(text, name, runtime):
     assert split_runtime(text) == (name, runtime)
 
 
@@ -202,13 +202,13 @@ def test_each_kind_of_board_has_its_runtime():
 def test_the_inventory_says_what_runs_models():
     written("jetson: {host: a@b, runtime: onnxruntime}\npi: {host: a@b}\n")
     assert (runtime_of("jetson"), runtime_of("pi")) == ("onnxruntime", "onnxruntime")
-    assert "runtime" not in place_of("jetson"), "where it is does not change with it"
+    assert "runtime" not in location_of("jetson"), "where it is does not change with it"
 
 
 def test_the_list_of_devices_has_inventory_and_kinds():
     written("jetson: {host: a@b}\npi: {}\n")
     summaries = {entry["name"]: entry["summary"] for entry in list_names("devices")}
-    assert set(summaries) == {"local", "jetson", "pi", "raspberrypi", "arm64", "x86"}
+    assert set(summaries) == {"local", "ssh", "jetson", "pi", "raspberrypi", "arm64", "x86"}
     assert summaries["jetson"] == "a@b, of your inventory"
     assert summaries["pi"] == "this machine, of your inventory"
     assert "onnxruntime by default" in summaries["arm64"]

@@ -58,7 +58,7 @@ def test_probe_tells_of_this_machine(session):
     assert facts.runtimes["onnxruntime"] == onnxruntime.__version__
 
 
-def test_outputs_are_onnxruntimes_own(session, net, images, execute):
+def test_outputs_equal_those_of_onnxruntime(session, net, images, execute):
     outputs, options = predict(session, net, images)
     wanted = execute(net.proto, net.images)
     assert set(outputs) == {"logits", "probabilities"}
@@ -75,7 +75,7 @@ def test_same_images_give_the_same_bits(session, net, images):
     np.testing.assert_array_equal(first["logits"], second["logits"])
 
 
-def test_images_beyond_one_run_are_all_answered_in_order(session, net, tmp_path):
+def test_images_of_several_runs_are_answered_in_order(session, net, tmp_path):
     path = tmp_path / "many.npy"
     np.save(path, np.concatenate([net.images] * 4)[:250])
     outputs, _ = predict(session, net, path)
@@ -152,9 +152,9 @@ class Scripted(Local):
         super().__init__("scripted")
         self.script = script
 
-    def run(self, argv, *, timeout_s, heard):
+    def run(self, argv, *, timeout_s, on_line):
         command = [self.python, "-c", self.script, *argv[2:]]
-        return super().run(command, timeout_s=timeout_s, heard=heard)
+        return super().run(command, timeout_s=timeout_s, on_line=on_line)
 
 
 REPLY = "import sys, json, numpy as np\njson.dump({}, open(sys.argv[3], 'w'))\n"
@@ -192,7 +192,7 @@ def test_broken_reply_is_a_device_error_with_a_remedy(net, images, script, messa
 
 def test_probe_that_lacks_a_fact_is_refused():
     script = REPLY.format("{'protocol': 1, 'board': 'x'}")
-    with Session(Scripted(script)) as session, pytest.raises(DeviceError, match="probe's reply"):
+    with Session(Scripted(script)) as session, pytest.raises(DeviceError, match="reply to probe"):
         session.probe()
 
 
@@ -208,8 +208,8 @@ def test_broken_samples_are_a_device_error(net, images, save):
         session.time(net.path, images, runtime="onnxruntime", options={}, load=LOAD)
 
 
-def test_progress_is_told_and_torn_lines_are_not(net, images):
-    told = []
+def test_progress_is_reported_and_incomplete_lines_are_ignored(net, images):
+    reported = []
     script = (
         "print('calkd-progress 1.000 4.000'); print('calkd-progress 2.0'); print('calkd-progress x y');"
         "print('calkd-progress nan 4.0'); print('hello'); print('calkd-progress 3.5 4.0')\n"
@@ -218,17 +218,21 @@ def test_progress_is_told_and_torn_lines_are_not(net, images):
     )
     with Session(Scripted(script)) as session:
         session.predict(
-            net.path, images, runtime="x", options={}, progress=lambda done, total: told.append((done, total))
+            net.path,
+            images,
+            runtime="x",
+            options={},
+            progress=lambda done, total: reported.append((done, total)),
         )
         assert "hello" in session.device.output
-    assert told == [(1000, 4000), (3500, 4000)]
+    assert reported == [(1000, 4000), (3500, 4000)]
 
 
 def test_agent_that_hangs_is_stopped():
     device = Local()
     try:
         with pytest.raises(DeviceError, match="not done after 1 s") as refused:
-            device.run([device.python, "-c", "import time; time.sleep(600)"], timeout_s=0.6, heard=ignored)
+            device.run([device.python, "-c", "import time; time.sleep(600)"], timeout_s=0.6, on_line=ignored)
         assert refused.value.remedy
     finally:
         device.close()
@@ -238,7 +242,7 @@ def test_interpreter_that_is_not_there_is_a_device_error():
     device = Local()
     try:
         with pytest.raises(DeviceError, match="cannot be started"):
-            device.run(["/no/such/python"], timeout_s=1, heard=ignored)
+            device.run(["/no/such/python"], timeout_s=1, on_line=ignored)
     finally:
         device.close()
 
@@ -275,7 +279,7 @@ def test_agent_does_not_inherit_what_only_we_set(monkeypatch):
     device = Local()
     try:
         code = "import os; print(os.environ.get('PYTHONPATH'), os.environ.get('OMP_NUM_THREADS'))"
-        assert device.run([device.python, "-c", code], timeout_s=30, heard=ignored) == 0
+        assert device.run([device.python, "-c", code], timeout_s=30, on_line=ignored) == 0
         assert device.output.split() == ["None", "None"]
     finally:
         device.close()
@@ -292,5 +296,5 @@ def test_every_device_is_documented(name):
     assert DEVICES.describe(name)["summary"].endswith(".")
 
 
-def test_protocol_of_host_and_agent_are_one_number():
+def test_host_and_agent_share_the_protocol_number():
     assert isinstance(PROTOCOL, int)

@@ -31,47 +31,47 @@ def unheard(line):
     pass
 
 
-def test_what_was_put_is_there_and_what_is_there_can_be_fetched(device, big, tmp_path):
+def test_what_was_put_is_there_and_what_is_there_can_be_fetched(ssh_device, big, tmp_path):
     small = tmp_path / "job.json"
     small.write_text("{}")
-    device.put(big, "a picture's.npy")
-    device.put(small, "job.json")
-    said = []
-    status = device.run(
+    ssh_device.put(big, "a picture's.npy")
+    ssh_device.put(small, "job.json")
+    lines = []
+    status = ssh_device.run(
         ["python3", "-c", "import os; print(sorted(os.listdir('.'))); open('out', 'wb').write(b'\\0\\n1')"],
         timeout_s=60,
-        heard=said.append,
+        on_line=lines.append,
     )
     assert status == 0
-    assert set(ast.literal_eval(said[0])) - {"pid"} == {"a picture's.npy", "job.json"}
-    assert len(said) == 1
-    device.get("out", tmp_path / "fetched")
+    assert set(ast.literal_eval(lines[0])) - {"pid"} == {"a picture's.npy", "job.json"}
+    assert len(lines) == 1
+    ssh_device.get("out", tmp_path / "fetched")
     assert (tmp_path / "fetched").read_bytes() == b"\0\n1"
-    device.get("a picture's.npy", tmp_path / "back")
+    ssh_device.get("a picture's.npy", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == big.read_bytes()
 
 
 def test_a_file_is_sent_once_for_all_sessions(board, big):
-    place = board.cache / "files" / name_of(big)
-    places = []
+    path = board.cache / "files" / name_of(big)
+    inodes = []
     for _ in range(2):
-        device = Ssh("jetson", Address(board.host))
-        device.put(big, "images.npy")
-        places.append(place.stat().st_ino)
-        device.close()
-    assert places[0] == places[1]
+        ssh_device = Ssh("jetson", host=board.host)
+        ssh_device.put(big, "images.npy")
+        inodes.append(path.stat().st_ino)
+        ssh_device.close()
+    assert inodes[0] == inodes[1]
     assert list(board.cache.glob("sessions/*")) == []
 
 
-def test_small_files_leave_nothing_in_the_cache(board, device, tmp_path):
+def test_small_files_leave_nothing_in_the_cache(board, ssh_device, tmp_path):
     before = set(board.cache.glob("files/*"))
     (tmp_path / "job.json").write_text("{}")
-    device.put(tmp_path / "job.json", "job.json")
+    ssh_device.put(tmp_path / "job.json", "job.json")
     assert set(board.cache.glob("files/*")) == before
 
 
 @pytest.mark.parametrize("there", [b"first half", b"garbage", b"all", b"more"])
-def test_a_transfer_that_was_cut_goes_on(board, device, big, there, tmp_path):
+def test_a_transfer_that_was_cut_goes_on(board, ssh_device, big, there, tmp_path):
     whole = big.read_bytes()
     kept = {
         b"first half": whole[: len(whole) // 2],
@@ -79,41 +79,43 @@ def test_a_transfer_that_was_cut_goes_on(board, device, big, there, tmp_path):
         b"all": whole,
         b"more": whole + b"x",
     }[there]
-    place = board.cache / "files" / name_of(big)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.unlink(missing_ok=True)
-    Path(f"{place}.part").write_bytes(kept)
-    device.put(big, "images.npy")
-    assert place.read_bytes() == whole
-    assert not Path(f"{place}.part").exists()
+    path = board.cache / "files" / name_of(big)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    Path(f"{path}.part").write_bytes(kept)
+    ssh_device.put(big, "images.npy")
+    assert path.read_bytes() == whole
+    assert not Path(f"{path}.part").exists()
 
 
-def test_a_full_disk_says_what_to_do_and_leaves_no_stump(board, device, big):
-    place = board.cache / "files" / name_of(big)
-    device.put(big, "warm.npy")
-    place.unlink()
-    Path(f"{place}.part").symlink_to("/dev/full")
+def test_a_full_disk_says_what_to_do_and_leaves_no_stump(board, ssh_device, big):
+    path = board.cache / "files" / name_of(big)
+    ssh_device.put(big, "warm.npy")
+    path.unlink()
+    Path(f"{path}.part").symlink_to("/dev/full")
     with pytest.raises(DeviceError, match="disk is full") as problem:
-        device.put(big, "images.npy")
+        ssh_device.put(big, "images.npy")
     assert "doctor --device jetson --clean" in problem.value.remedy
-    assert not Path(f"{place}.part").is_symlink()
-    device.put(big, "images.npy")
+    assert not Path(f"{path}.part").is_symlink()
+    ssh_device.put(big, "images.npy")
 
 
-def test_a_missing_result_tells_what_was_printed(device, tmp_path):
-    device.run(["sh", "-c", "echo something went wrong"], timeout_s=60, heard=unheard)
+def test_a_missing_result_tells_what_was_printed(ssh_device, tmp_path):
+    ssh_device.run(["sh", "-c", "echo something went wrong"], timeout_s=60, on_line=unheard)
     with pytest.raises(DeviceError, match=r"left no reply.json: something went wrong"):
-        device.get("reply.json", tmp_path / "reply.json")
+        ssh_device.get("reply.json", tmp_path / "reply.json")
     assert list(tmp_path.iterdir()) == []
-    device.run(["sh", "-c", "echo cat: write error: No space left on device"], timeout_s=60, heard=unheard)
+    ssh_device.run(
+        ["sh", "-c", "echo cat: write error: No space left on device"], timeout_s=60, on_line=unheard
+    )
     with pytest.raises(DeviceError) as problem:
-        device.get("reply.json", tmp_path / "reply.json")
+        ssh_device.get("reply.json", tmp_path / "reply.json")
     assert "Free space" in problem.value.remedy
 
 
-def test_status_and_signals_of_a_command_come_back(device):
-    assert device.run(["sh", "-c", "exit 3"], timeout_s=60, heard=unheard) == 3
-    assert device.run(["sh", "-c", "kill -KILL $$"], timeout_s=60, heard=unheard) == 137
+def test_status_and_signals_of_a_command_come_back(ssh_device):
+    assert ssh_device.run(["sh", "-c", "exit 3"], timeout_s=60, on_line=unheard) == 3
+    assert ssh_device.run(["sh", "-c", "kill -KILL $$"], timeout_s=60, on_line=unheard) == 137
 
 
 def runs(board, word):
@@ -137,29 +139,29 @@ def settles(condition):
     return False
 
 
-def test_a_command_that_takes_too_long_is_ended_there(board, device):
+def test_a_command_that_takes_too_long_is_ended_there(board, ssh_device):
     mark = f"mark-{os.getpid()}-late"
     begun = time.monotonic()
     with pytest.raises(DeviceError, match="not done after 1 s"):
-        device.run(["python3", "-c", "import time; time.sleep(600)", mark], timeout_s=1, heard=unheard)
+        ssh_device.run(["python3", "-c", "import time; time.sleep(600)", mark], timeout_s=1, on_line=unheard)
     assert time.monotonic() - begun < 60
     assert settles(lambda: not runs(board, mark))
 
 
-def test_a_connection_that_breaks_says_so_and_the_next_one_works(board, device, big, tmp_path):
-    device.put(big, "images.npy")
+def test_broken_connection_is_reported_and_the_next_works(board, ssh_device, big, tmp_path):
+    ssh_device.put(big, "images.npy")
     threading.Timer(1.0, board.cut).start()
     with pytest.raises(DeviceError, match="connection to board broke") as problem:
-        device.run(["python3", "-c", "import time; time.sleep(60)"], timeout_s=60, heard=unheard)
+        ssh_device.run(["python3", "-c", "import time; time.sleep(60)"], timeout_s=60, on_line=unheard)
     assert "run again" in problem.value.remedy
-    assert device.run(["python3", "-c", "open('images.npy')"], timeout_s=60, heard=unheard) == 0
+    assert ssh_device.run(["python3", "-c", "open('images.npy')"], timeout_s=60, on_line=unheard) == 0
 
 
 def test_a_transfer_that_breaks_leaves_nothing_half_here_and_resumes(board, tmp_path):
     path = tmp_path / "large.npy"
     path.write_bytes(os.urandom(128 << 20))
-    device = Ssh("jetson", Address(board.host))
-    device.put(path, "large.npy")
+    ssh_device = Ssh("jetson", host=board.host)
+    ssh_device.put(path, "large.npy")
     fetched = tmp_path / "there" / "large.npy"
     fetched.parent.mkdir()
     stop = threading.Event()
@@ -177,24 +179,24 @@ def test_a_transfer_that_breaks_leaves_nothing_half_here_and_resumes(board, tmp_
     watcher.start()
     try:
         with pytest.raises(DeviceError, match="broke"):
-            device.get("large.npy", fetched)
+            ssh_device.get("large.npy", fetched)
     finally:
         stop.set()
         watcher.join()
     assert list(fetched.parent.iterdir()) == []
-    device.get("large.npy", fetched)
+    ssh_device.get("large.npy", fetched)
     assert fetched.read_bytes() == path.read_bytes()
-    device.close()
+    ssh_device.close()
 
 
 def test_close_removes_the_session_and_clean_everything(board, big):
-    device = Ssh("jetson", Address(board.host))
-    device.put(big, "images.npy")
+    ssh_device = Ssh("jetson", host=board.host)
+    ssh_device.put(big, "images.npy")
     assert list(board.cache.glob("sessions/*"))
-    device.close()
+    ssh_device.close()
     assert list(board.cache.glob("sessions/*")) == []
     assert list(board.cache.glob("files/*"))
-    device.clean()
+    ssh_device.clean()
     assert not board.cache.exists()
 
 
@@ -206,12 +208,12 @@ def test_what_is_old_is_taken_away(board, big):
     (old_work / "images.npy").write_text("x")
     for path, days in ((old_file, 32), (old_work, 2)):
         os.utime(path, (time.time() - days * 86400,) * 2)
-    device = Ssh("jetson", Address(board.host))
-    device.put(big, "images.npy")
+    ssh_device = Ssh("jetson", host=board.host)
+    ssh_device.put(big, "images.npy")
     assert not old_file.exists()
     assert not old_work.exists()
     assert (board.cache / "files" / name_of(big)).exists()
-    device.close()
+    ssh_device.close()
 
 
 def test_an_unknown_host_key_is_refused(board):
@@ -226,7 +228,7 @@ def test_an_unknown_host_key_is_refused(board):
     assert "ssh board" in problem.value.remedy
 
 
-def test_a_key_that_is_not_accepted_is_told(board):
+def test_refused_key_is_reported(board):
     accepted = board.folder / "accepted_keys"
     text = accepted.read_text()
     accepted.write_text("")
@@ -238,7 +240,7 @@ def test_a_key_that_is_not_accepted_is_told(board):
     assert "ssh-copy-id board" in problem.value.remedy
 
 
-def test_a_board_that_is_off_is_told(board):
+def test_board_that_is_off_is_reported(board):
     with pytest.raises(DeviceError, match="127.0.0.1:1 cannot be reached") as problem:
         Connection("jetson", Address("127.0.0.1", 1)).run("true")
     assert "ssh -p 1 127.0.0.1 true" in problem.value.remedy
@@ -250,23 +252,25 @@ def test_a_host_that_is_an_option_is_refused(board, host):
         Connection("jetson", Address(host))
 
 
-def test_an_interrupted_run_ends_what_runs_there(board, device):
+def test_an_interrupted_run_ends_what_runs_there(board, ssh_device):
     mark = f"mark-{os.getpid()}-interrupted"
 
-    def heard(line):
+    def interrupt(line):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        device.run(
-            ["python3", "-uc", "import time; print('x'); time.sleep(600)", mark], timeout_s=60, heard=heard
+        ssh_device.run(
+            ["python3", "-uc", "import time; print('x'); time.sleep(600)", mark],
+            timeout_s=60,
+            on_line=interrupt,
         )
     assert settles(lambda: not runs(board, mark))
 
 
-def test_sessions_share_one_connection(board):
-    with open_session("jetson", PLACE) as one, open_session("jetson", PLACE) as other:
-        one.probe()
-        other.probe()
+def test_sessions_share_a_connection(board):
+    with open_session("jetson", PLACE) as first, open_session("jetson", PLACE) as second:
+        first.probe()
+        second.probe()
         assert len(children(board.server.pid)) == 1
     assert ssh_module.connection_to("jetson", Address(board.host)) is ssh_module.connection_to(
         "again", Address(board.host)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calkd_edge.devices.connection import Address, Connection
+from calkd_edge.devices.connection import Connection, disconnect
 from calkd_edge.devices.session import open_session
-from calkd_edge.devices.ssh import Ssh, disconnect
+from calkd_edge.devices.ssh import Ssh
 from calkd_edge.errors import DeviceError
 
 PLACE = {"host": "board"}
@@ -28,14 +28,14 @@ def unheard(line):
 @pytest.mark.parametrize("harm", ["empty", "zeroes", "short"])
 def test_a_cached_file_that_lost_its_content_is_sent_again(board, big, tmp_path, harm):
     whole = big.read_bytes()
-    place = board.cache / "files" / name_of(big)
+    path = board.cache / "files" / name_of(big)
     for _ in range(2):
-        device = Ssh("jetson", Address(board.host))
-        device.put(big, "images.npy")
-        device.get("images.npy", tmp_path / "back.npy")
-        device.close()
-        assert (tmp_path / "back.npy").read_bytes() == place.read_bytes() == whole
-        place.write_bytes({"empty": b"", "zeroes": bytes(len(whole)), "short": whole[:-1]}[harm])
+        ssh_device = Ssh("jetson", host=board.host)
+        ssh_device.put(big, "images.npy")
+        ssh_device.get("images.npy", tmp_path / "back.npy")
+        ssh_device.close()
+        assert (tmp_path / "back.npy").read_bytes() == path.read_bytes() == whole
+        path.write_bytes({"empty": b"", "zeroes": bytes(len(whole)), "short": whole[:-1]}[harm])
         disconnect()
 
 
@@ -55,19 +55,19 @@ def test_a_board_that_lost_its_power_answers_right_in_the_next_run(board, tmp_pa
         disconnect()
 
 
-def test_a_run_looks_at_a_files_content_once(board, device, big, monkeypatch):
+def test_a_run_looks_at_a_files_content_once(board, ssh_device, big, monkeypatch):
     scripts, real = [], Connection.run
 
     def run(self, script, **settings):
         scripts.append(script)
         return real(self, script, **settings)
 
-    device.put(big, "images.npy")
+    ssh_device.put(big, "images.npy")
     monkeypatch.setattr(Connection, "run", run)
-    device.put(big, "again.npy")
+    ssh_device.put(big, "again.npy")
     disconnect()
     for _ in range(2):
-        other = Ssh("jetson", Address(board.host))
+        other = Ssh("jetson", host=board.host)
         other.put(big, "images.npy")
         other.put(big, "again.npy")
         other.close()
@@ -76,20 +76,20 @@ def test_a_run_looks_at_a_files_content_once(board, device, big, monkeypatch):
     assert not any("cat" in script for script in scripts)
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name(board, device, big):
+def test_a_file_is_on_the_disk_before_it_has_its_name(board, ssh_device, big):
     """Of the board's own sync and mv, each wrapped in one that writes down what it was asked."""
-    place, noted = board.cache / "files" / name_of(big), board.folder / "noted"
+    path, noted = board.cache / "files" / name_of(big), board.folder / "noted"
     for name in ("sync", "mv"):
         wrapper = board.folder / "bin" / name
         wrapper.write_text(f'#!/bin/sh\necho {name} "$@" >> {noted}\nexec /bin/{name} "$@"\n')
         wrapper.chmod(0o755)
     try:
-        place.unlink(missing_ok=True)
-        device.put(big, "images.npy")
+        path.unlink(missing_ok=True)
+        ssh_device.put(big, "images.npy")
     finally:
         for name in ("sync", "mv"):
             (board.folder / "bin" / name).unlink()
-    assert noted.read_text().splitlines() == [f"sync {place}.part", f"mv -f {place}.part {place}"]
+    assert noted.read_text().splitlines() == [f"sync {path}.part", f"mv -f {path}.part {path}"]
     noted.unlink()
 
 
@@ -116,33 +116,33 @@ def greeting(board, before, after=":"):
     ],
 )
 def test_a_shell_that_greets_does_no_harm(board, big, tmp_path, words):
-    place = board.cache / "files" / name_of(big)
-    place.unlink(missing_ok=True)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    Path(f"{place}.part").write_bytes(big.read_bytes()[:5000])
+    path = board.cache / "files" / name_of(big)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(f"{path}.part").write_bytes(big.read_bytes()[:5000])
     (tmp_path / "empty").touch()
     with greeting(board, words):
-        device = Ssh("jetson", Address(board.host))
-        device.put(big, "images.npy")
-        device.put(tmp_path / "empty", "empty")
+        ssh_device = Ssh("jetson", host=board.host)
+        ssh_device.put(big, "images.npy")
+        ssh_device.put(tmp_path / "empty", "empty")
         for name, source in (("images.npy", big), ("empty", tmp_path / "empty")):
-            device.get(name, tmp_path / "back")
+            ssh_device.get(name, tmp_path / "back")
             assert (tmp_path / "back").read_bytes() == source.read_bytes()
-        assert device.run(["sh", "-c", "exit 3"], timeout_s=60, heard=unheard) == 3
+        assert ssh_device.run(["sh", "-c", "exit 3"], timeout_s=60, on_line=unheard) == 3
         with open_session("jetson", PLACE) as session:
             assert session.probe().runtimes["onnxruntime"]
-        device.close()
-    assert place.read_bytes() == big.read_bytes()
+        ssh_device.close()
+    assert path.read_bytes() == big.read_bytes()
     assert list(board.cache.glob("sessions/*")) == []
 
 
-def test_a_shell_that_says_farewell_is_told_to_be_silent(board, big):
+def test_shell_that_prints_a_farewell_is_refused_with_a_remedy(board, big):
     (board.cache / "files" / name_of(big)).unlink(missing_ok=True)
     with greeting(board, ":", "echo Goodbye"):
-        device = Ssh("jetson", Address(board.host))
+        ssh_device = Ssh("jetson", host=board.host)
         with pytest.raises(
-            DeviceError, match="what its shell prints is not understood: .*Goodbye"
+            DeviceError, match="the output of its shell is not understood: .*Goodbye"
         ) as problem:
-            device.put(big, "images.npy")
-        device.close()
+            ssh_device.put(big, "images.npy")
+        ssh_device.close()
     assert "~/.bashrc" in problem.value.remedy

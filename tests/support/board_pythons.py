@@ -16,7 +16,7 @@ def clean() -> dict[str, str]:
 
 def interpreters() -> dict[str, str]:
     """Python by version: from CALKD_PYTHONS (a colon-separated list of paths), else from pyenv."""
-    found = {}
+    paths = {}
     listed = [path for path in os.environ.get("CALKD_PYTHONS", "").split(":") if path]
     for version in VERSIONS:
         for path in [*listed, *map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))]:
@@ -25,5 +25,5 @@ def interpreters() -> dict[str, str]:
                 [path, "-c", code], env=clean(), capture_output=True, text=True, check=False
             )
             if done.stdout.strip() == version:
-                found.setdefault(version, path)
-    return found
+                paths.setdefault(version, path)
+    return paths

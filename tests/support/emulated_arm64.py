@@ -50,7 +50,7 @@ def _unpack(folder: Path, root: Path) -> None:
     (state / "lists" / "partial").mkdir(parents=True)
     (cache / "archives" / "partial").mkdir(parents=True)
     (folder / "apt" / "status").touch()
-    own = {
+    options = {
         "APT::Architecture": "arm64",
         "APT::Architectures::": "arm64",
         "Dir::State": state,
@@ -59,7 +59,7 @@ def _unpack(folder: Path, root: Path) -> None:
         "Debug::NoLocking": 1,
         "APT::Sandbox::User": "root",
     }
-    apt = ["apt-get", "-q", *[word for key, value in own.items() for word in ("-o", f"{key}={value}")]]
+    apt = ["apt-get", "-q", *[word for key, value in options.items() for word in ("-o", f"{key}={value}")]]
     _run([*apt, "update"])
     _run([*apt, "-y", "--download-only", "--no-install-recommends", "install", *PACKAGES])
     root.mkdir()

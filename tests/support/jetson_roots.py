@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from calkd_edge.agent.place import Place
+from calkd_edge.agent.machine import Machine
 
 ARM_FLAGS = (
     "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
@@ -54,8 +54,8 @@ def python(
     site = root / "usr" / "lib" / name / "dist-packages"
     for package, number in {"pip": "24.0", **packages}.items():
         plant(site, {f"{package}/__init__.py": ""})
-        told = f"Metadata-Version: 2.1\nName: {package}\nVersion: {number}\n"
-        plant(site, {f"{package}-{number}.dist-info/METADATA": told})
+        fields = f"Metadata-Version: 2.1\nName: {package}\nVersion: {number}\n"
+        plant(site, {f"{package}-{number}.dist-info/METADATA": fields})
     if managed:
         plant(site.parent, {"EXTERNALLY-MANAGED": "[externally-managed]\n"})
     plant(root, {"opt/played_python.py": PLAYED_PYTHON})
@@ -78,8 +78,8 @@ def arm(count: int, part: str, more: str = "") -> dict[str, str]:
 def policy(number: int, low: int, high: int, now: int, governor: str) -> dict[str, str]:
     """A clock that several cores share, in kHz."""
     folder = f"/sys/devices/system/cpu/cpufreq/policy{number}"
-    told = {"min": low, "max": high, "cur": now}
-    return {f"{folder}/scaling_{name}_freq": f"{value}\n" for name, value in told.items()} | {
+    fields = {"min": low, "max": high, "cur": now}
+    return {f"{folder}/scaling_{name}_freq": f"{value}\n" for name, value in fields.items()} | {
         f"{folder}/scaling_governor": f"{governor}\n"
     }
 
@@ -87,8 +87,8 @@ def policy(number: int, low: int, high: int, now: int, governor: str) -> dict[st
 def devfreq(name: str, low: int, high: int, now: int, governor: str) -> dict[str, str]:
     """A clock beside the cores, in Hz."""
     folder = f"/sys/class/devfreq/{name}"
-    told = {"min": low, "max": high, "cur": now}
-    return {f"{folder}/{key}_freq": f"{value}\n" for key, value in told.items()} | {
+    fields = {"min": low, "max": high, "cur": now}
+    return {f"{folder}/{key}_freq": f"{value}\n" for key, value in fields.items()} | {
         f"{folder}/governor": f"{governor}\n"
     }
 
@@ -96,36 +96,36 @@ def devfreq(name: str, low: int, high: int, now: int, governor: str) -> dict[str
 def ina3221(number: int, *rails: tuple[str, int, int]) -> dict[str, str]:
     """A chip that watches up to three rails: label, millivolts, milliamperes; and its sum of shunts."""
     folder = f"/sys/class/hwmon/hwmon{number}"
-    found = {f"{folder}/name": "ina3221\n", f"{folder}/in7_label": "sum of shunt voltages\n"}
-    found[f"{folder}/in7_input"] = found[f"{folder}/curr7_input"] = "12\n"
+    tree = {f"{folder}/name": "ina3221\n", f"{folder}/in7_label": "sum of shunt voltages\n"}
+    tree[f"{folder}/in7_input"] = tree[f"{folder}/curr7_input"] = "12\n"
     for channel, (label, millivolts, milliamperes) in enumerate(rails, 1):
-        found[f"{folder}/in{channel}_label"] = f"{label}\n"
-        found[f"{folder}/in{channel}_input"] = f"{millivolts}\n"
-        found[f"{folder}/curr{channel}_input"] = f"{milliamperes}\n"
-    return found
+        tree[f"{folder}/in{channel}_label"] = f"{label}\n"
+        tree[f"{folder}/in{channel}_input"] = f"{millivolts}\n"
+        tree[f"{folder}/curr{channel}_input"] = f"{milliamperes}\n"
+    return tree
 
 
-def zones(*told: tuple[str, str]) -> dict[str, str]:
+def zones(*fields: tuple[str, str]) -> dict[str, str]:
     """Thermal zones by type and millidegrees; an empty temperature is of a unit that is off."""
-    found = {}
-    for number, (name, value) in enumerate(told):
+    tree = {}
+    for number, (name, value) in enumerate(fields):
         folder = f"/sys/devices/virtual/thermal/thermal_zone{number}"
-        found[f"{folder}/type"] = f"{name}\n"
+        tree[f"{folder}/type"] = f"{name}\n"
         # Reading a folder fails, as reading the sensor of a unit without power does.
-        found[f"{folder}/temp" if value else f"{folder}/temp/"] = f"{value}\n"
-    return found
+        tree[f"{folder}/temp" if value else f"{folder}/temp/"] = f"{value}\n"
+    return tree
 
 
 def memory(total: int, available: int, swap: int) -> dict[str, str]:
     """/proc/meminfo, in kB, and a quiet load."""
-    told = {
+    fields = {
         "MemTotal": total,
         "MemFree": 1000,
         "MemAvailable": available,
         "SwapTotal": swap,
         "SwapFree": swap,
     }
-    text = "".join(f"{name}:{value:>16} kB\n" for name, value in told.items())
+    text = "".join(f"{name}:{value:>16} kB\n" for name, value in fields.items())
     return {"/proc/meminfo": text, "/proc/loadavg": "0.08 0.03 0.01 1/312 4711\n"}
 
 
@@ -158,7 +158,7 @@ def libraries(tensorrt: str, cuda: str, *more: str) -> dict[str, str]:
     return dict.fromkeys(names, "")
 
 
-def orin_nano(root: Path) -> Place:
+def orin_nano(root: Path) -> Machine:
     """An Orin Nano with JetPack 6.2 as it comes, and no ONNX Runtime."""
     plant(root, tree("NVIDIA Jetson Orin Nano Developer Kit Super", "nvidia,p3767-0005", "nvidia,tegra234"))
     plant(root, l4t(36, "4.3") | ubuntu("Ubuntu 22.04.5 LTS", "5.15.148-tegra") | arm(6, "0xd42"))
@@ -176,7 +176,7 @@ def orin_nano(root: Path) -> Place:
     plant(root, libraries("10.3.0", "12.6.68", "nvidia/libnvdla_compiler.so"))
     command(root, "nvpmodel", '[ "$1" = -q ] && printf "NV Power Mode: 25W\\n1\\n"')
     python(root, "python3", "3.10.12", {"numpy": "1.21.5", "tensorrt": "10.3.0"})
-    return Place(str(root), "aarch64")
+    return Machine(str(root), "aarch64")
 
 
 EMC = {"rate": 3199000000, "min_rate": 204000000, "max_rate": 3199000000, "mrq_rate_locked": 1}
@@ -188,7 +188,7 @@ AGX_LINE = (
 )
 
 
-def agx_orin(root: Path) -> Place:
+def agx_orin(root: Path) -> Machine:
     """An AGX Orin with JetPack 7.2: clocks fixed, rails that only tegrastats may read, counted events."""
     plant(
         root, tree("NVIDIA Jetson AGX Orin Developer Kit", "nvidia,p3737-0000+p3701-0005", "nvidia,tegra234")
@@ -211,10 +211,10 @@ def agx_orin(root: Path) -> Place:
     command(root, "tegrastats", f'[ "$1" = --interval ] && while echo "{AGX_LINE}"; do sleep 0.05; done')
     python(root, "python3", "3.12.3", {"numpy": "1.26.4", "tensorrt": "10.16.2.10"}, managed=True)
     python(root, "python3.11", "3.11.9", {})
-    return Place(str(root), "aarch64")
+    return Machine(str(root), "aarch64")
 
 
-def thor(root: Path) -> Place:
+def thor(root: Path) -> Machine:
     """A Thor with JetPack 7.1: an INA238 for its input, a python3 without TensorRT and one with."""
     plant(
         root, tree("NVIDIA Jetson AGX Thor Developer Kit", "nvidia,p3971-0089+p3834-0008", "nvidia,tegra264")
@@ -234,10 +234,10 @@ def thor(root: Path) -> Place:
     command(root, "nvpmodel", 'printf "NV Power Mode: 120W\\n1\\n"')
     python(root, "python3", "3.12.3", {"numpy": "1.26.4", "onnxruntime": "1.32.0"}, managed=True)
     python(root, "python3.12", "3.12.9", {"numpy": "1.26.4", "tensorrt": "10.13.3.9"}, managed=True)
-    return Place(str(root), "aarch64")
+    return Machine(str(root), "aarch64")
 
 
-def raspberry_pi(root: Path) -> Place:
+def raspberry_pi(root: Path) -> Machine:
     """A Raspberry Pi 5 that was throttled, with numpy and no runtime."""
     plant(root, tree("Raspberry Pi 5 Model B Rev 1.0", "raspberrypi,5-model-b", "brcm,bcm2712"))
     plant(root, ubuntu("Debian GNU/Linux 12 (bookworm)", "6.6.31+rpt-rpi-2712") | arm(4, "0xd0b"))
@@ -250,10 +250,10 @@ def raspberry_pi(root: Path) -> Place:
     plant(root, {"/sys/class/thermal/cooling_device0/cur_state": "1\n"})
     command(root, "vcgencmd", '[ "$1" = get_throttled ] && echo "throttled=0x50005"')
     python(root, "python3", "3.11.2", {"numpy": "1.24.2"}, managed=True)
-    return Place(str(root), "aarch64")
+    return Machine(str(root), "aarch64")
 
 
-def laptop(root: Path) -> Place:
+def laptop(root: Path) -> Machine:
     """A laptop on its battery, with an old x86 processor and ONNX Runtime."""
     plant(root, {"/sys/devices/virtual/dmi/id/product_name": "Example Book 13\n"})
     flags = "vendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Core(TM) i5-8250U CPU @ 1.60GHz\n"
@@ -267,10 +267,10 @@ def laptop(root: Path) -> Place:
     plant(root, {"/sys/class/power_supply/AC/type": "Mains\n", "/sys/class/power_supply/AC/online": "0\n"})
     plant(root, {"/sys/class/power_supply/BAT0/type": "Battery\n"})
     python(root, "python3", "3.12.3", {"numpy": "2.2.6", "onnxruntime": "1.32.0"})
-    return Place(str(root), "x86_64")
+    return Machine(str(root), "x86_64")
 
 
-MACHINES: dict[str, Callable[[Path], Place]] = {
+MACHINES: dict[str, Callable[[Path], Machine]] = {
     "orin_nano": orin_nano,
     "agx_orin": agx_orin,
     "thor": thor,

@@ -145,8 +145,8 @@ def start(folder: Path, python: Path | None = None, machine: str | None = None) 
 
 def children(pid: int) -> list[int]:
     """The processes that one started and that still run."""
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
+    listing = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in listing.stdout.split()]
 
 
 def _script(path: Path, text: str) -> None:

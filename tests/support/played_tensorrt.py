@@ -109,10 +109,10 @@ class Engine:
         return self.tensors[number].name
 
     def _of(self, name: str) -> Any:
-        return next(one for one in self.tensors if one.name == name)
+        return next(tensor for tensor in self.tensors if tensor.name == name)
 
     def get_tensor_mode(self, name: str) -> TensorIOMode:
-        given = [one.name for one in self.session.get_inputs()]
+        given = [tensor.name for tensor in self.session.get_inputs()]
         return TensorIOMode.INPUT if name in given else TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> Any:
@@ -172,7 +172,7 @@ class Context:
 
     def _run(self) -> None:
         self.executed += 1
-        inputs = {one.name: self._array(one.name).copy() for one in self.engine.session.get_inputs()}
-        names = [one.name for one in self.engine.session.get_outputs()]
+        inputs = {tensor.name: self._array(tensor.name).copy() for tensor in self.engine.session.get_inputs()}
+        names = [tensor.name for tensor in self.engine.session.get_outputs()]
         for name, values in zip(names, self.engine.session.run(names, inputs), strict=True):
             np.copyto(self._array(name), values)

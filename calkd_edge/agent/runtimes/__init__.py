@@ -1,30 +1,96 @@
 """Runtimes by name: each opens one model file and runs it.
 
-A runtime is a context manager with
-    infer(images)       uint8 [N, 3, H, W] -> {output name: float32 array of the caller's own}
-    fixed               how many images it takes at once, no more and no fewer; None for any number
-    session_options()   what it was opened with, as plain JSON, for the record
+A runtime is one module and one line in RUNTIMES. The module has
+    DEFAULTS            the options of the runtime at their defaults
+    a class             made with (path of the model file, options); a context manager with the methods of
+                        Runtime
+It imports its library when it opens a file, and not before: the host reads DEFAULTS without that library.
+A plugin adds its runtime with `add_runtime`; its module travels to the device with the agent.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Protocol
 
 from calkd_edge.agent.problem import AgentProblem
+from calkd_edge.agent.runtimes.added import ADDED
 
-Images = Any
-"""A numpy array, uint8 [N, 3, H, W]; numpy's own types need a newer Python than some boards have."""
+if TYPE_CHECKING:
+    import numpy as np
 
-RUNTIMES = ("litert", "onnxruntime", "openvino", "tensorrt")
-COMPILED = ("tensorrt",)
-"""Runtimes that run an engine, which is built on the device from the ONNX file."""
+AS_IS, COMPILED, CONVERTED = "as_is", "compiled", "converted"
 
-CONVERTED = ("litert",)
-"""Runtimes that run a file which the host made of the ONNX file."""
+
+class RuntimeInfo(NamedTuple):
+    """What the host and the agent know of a runtime without importing it.
+
+    Attributes:
+        module: the adapter, such as "calkd_edge.agent.runtimes.openvino_".
+        class_name: its class.
+        title: for people, such as "ONNX Runtime".
+        import_name: what a Python must be able to import.
+        distributions: names for pip that bring it; the first is the one to install.
+        kind: what it runs: "as_is" the ONNX file, "compiled" an engine that the device builds from the ONNX
+            file, "converted" a file that the host makes from the ONNX file.
+        suffix: of the file that it runs.
+    """
+
+    module: str
+    class_name: str
+    title: str
+    import_name: str
+    distributions: tuple[str, ...]
+    kind: str = AS_IS
+    suffix: str = ".onnx"
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it runs an engine, which the device builds from the ONNX file."""
+        return self.kind == COMPILED
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether it runs a file that the host makes from the ONNX file."""
+        return self.kind == CONVERTED
+
+
+_HERE = "calkd_edge.agent.runtimes."
+_LITERT = ("ai-edge-litert",)
+_ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu")
+RUNTIMES: dict[str, RuntimeInfo] = {
+    "litert": RuntimeInfo(
+        _HERE + "ai_edge_litert_", "LiteRT", "LiteRT", "ai_edge_litert", _LITERT, CONVERTED, ".tflite"
+    ),
+    "onnxruntime": RuntimeInfo(
+        _HERE + "onnxruntime_", "OnnxRuntime", "ONNX Runtime", "onnxruntime", _ONNXRUNTIME
+    ),
+    "openvino": RuntimeInfo(_HERE + "openvino_", "OpenVino", "OpenVINO", "openvino", ("openvino",)),
+    "tensorrt": RuntimeInfo(
+        _HERE + "tensorrt_", "TensorRT", "TensorRT", "tensorrt", ("tensorrt",), COMPILED, ".engine"
+    ),
+}
+RUNTIMES.update((name, RuntimeInfo(*fields)) for name, fields in ADDED.items())
+
+
+def add_runtime(name: str, info: RuntimeInfo) -> None:
+    """Add a runtime: what a plugin module calls when it is imported.
+
+    Raises:
+        ValueError: another runtime has that name, or its kind cannot be added: engines are TensorRT's alone.
+    """
+    if info.kind not in (AS_IS, CONVERTED):
+        raise ValueError(f"the runtime '{name}' has the kind '{info.kind}': use '{AS_IS}' or '{CONVERTED}'")
+    if RUNTIMES.setdefault(name, info) != info:
+        raise ValueError(f"a runtime named '{name}' exists already")
 
 
 class Runtime(Protocol):
-    """One model file, opened."""
+    """One model file, opened.
+
+    Attributes:
+        fixed: the exact number of images that it takes in a run; None for any number.
+    """
 
     fixed: int | None
 
@@ -32,44 +98,40 @@ class Runtime(Protocol):
 
     def __exit__(self, *error: object) -> None: ...
 
-    def infer(self, images: Images) -> dict[str, Any]:
-        """Every output by name for uint8 images [N, 3, H, W]; the arrays are the caller's own."""
+    def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Every output by name for uint8 images [N, 3, H, W], as float32 arrays that no later run changes."""
 
-    def session_options(self) -> dict[str, Any]:
-        """What it was opened with."""
-
-
-def known_options(name: str) -> dict[str, Any]:
-    """The options of a runtime at their defaults; imports no runtime."""
-    if name == "tensorrt":
-        from calkd_edge.agent.engine import DEFAULTS
-    elif name == "openvino":
-        from calkd_edge.agent.runtimes.openvino_ import DEFAULTS
-    elif name == "litert":
-        from calkd_edge.agent.runtimes.ai_edge_litert_ import DEFAULTS
-    else:
-        from calkd_edge.agent.runtimes.onnxruntime_ import DEFAULTS
-    return dict(DEFAULTS)
+    def session_options(self) -> dict[str, object]:
+        """What it was opened with, as plain JSON, for the record."""
 
 
-def open_runtime(name: str, model: str, options: dict[str, Any]) -> Runtime:
-    """The runtime `name` on the file `model`; imports nothing but that runtime."""
-    if name == "onnxruntime":
-        from calkd_edge.agent.runtimes.onnxruntime_ import OnnxRuntime
+def known_options(name: str) -> dict[str, object]:
+    """The options of a runtime at their defaults, without importing its library."""
+    return dict(import_module(RUNTIMES[name].module).DEFAULTS)
 
-        return OnnxRuntime(model, options)
-    if name == "openvino":
-        from calkd_edge.agent.runtimes.openvino_ import OpenVino
 
-        return OpenVino(model, options)
-    if name == "litert":
-        from calkd_edge.agent.runtimes.ai_edge_litert_ import LiteRT
+def open_runtime(name: str, model: str, options: Mapping[str, object]) -> Runtime:
+    """The runtime `name` on the file `model`; imports no other runtime.
 
-        return LiteRT(model, options)
-    if name == "tensorrt":
-        from calkd_edge.agent.runtimes.tensorrt_ import TensorRT
+    Raises:
+        AgentProblem: there is no such runtime, or it does not know an option.
+    """
+    info = RUNTIMES.get(name)
+    if info is None:
+        raise AgentProblem(
+            f"this agent has no runtime named '{name}'", "Use one of: {}.".format(", ".join(RUNTIMES))
+        )
+    runtime: Runtime = getattr(import_module(info.module), info.class_name)(model, options)
+    return runtime
 
-        return TensorRT(model, options)
-    raise AgentProblem(
-        f"this agent has no runtime named '{name}'", "Use one of: {}.".format(", ".join(RUNTIMES))
-    )
+
+def all_options(name: str, defaults: Mapping[str, object], options: Mapping[str, object]) -> dict[str, Any]:
+    """`options` over `defaults`.
+
+    Raises:
+        AgentProblem: an option has no default, so the runtime does not know it.
+    """
+    unknown = sorted(set(options) - set(defaults))
+    if unknown:
+        raise AgentProblem("{}: unknown option {}".format(name, ", ".join(unknown)), "Remove it.")
+    return dict(defaults, **options)

@@ -1,35 +1,33 @@
 """LiteRT on the CPU (XNNPACK), one image a run, on a file that the host converted from the ONNX file.
 
-The file is held against its SHA-256 before it is opened: LiteRT reads past the end of some damaged ones.
+The file's SHA-256 is checked before it is opened: LiteRT reads past the end of some damaged files.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Mapping
 
 import numpy as np
 
 from calkd_edge.agent.problem import AgentProblem
+from calkd_edge.agent.runtimes import all_options
 
 DEFAULTS: dict[str, Any] = {"threads": 1, "sha256": None}
-"""sha256: what the file must have; None for a file that nobody has described."""
+"""sha256: that the file must have; None where it is not known."""
 
 
 class LiteRT:
-    """One file, its memory laid out.
+    """One file, opened with its memory allocated.
 
     Args:
         model: path of the .tflite file.
         options: threads, sha256; see DEFAULTS.
     """
 
-    def __init__(self, model: str, options: dict[str, Any]) -> None:
+    def __init__(self, model: str, options: Mapping[str, object]) -> None:
         self.model = model
-        self.options = dict(DEFAULTS, **options)
-        unknown = sorted(set(self.options) - set(DEFAULTS))
-        if unknown:
-            raise AgentProblem("litert: unknown option {}".format(", ".join(unknown)), "Remove it.")
+        self.options = all_options("litert", DEFAULTS, options)
         self.interpreter: Any = None
         self.fixed: int | None = 1
 
@@ -44,11 +42,11 @@ class LiteRT:
             ) from missing
         with open(self.model, "rb") as handle:
             content = handle.read()
-        found = hashlib.sha256(content).hexdigest()
-        if self.options["sha256"] not in (None, found):
+        actual = hashlib.sha256(content).hexdigest()
+        if self.options["sha256"] not in (None, actual):
             raise AgentProblem(
-                "{} is not the file that was converted: its SHA-256 is {}, wanted {}".format(
-                    self.model, found[:16], str(self.options["sha256"])[:16]
+                "{} is not the file that was converted: its SHA-256 is {}, expected {}".format(
+                    self.model, actual[:16], str(self.options["sha256"])[:16]
                 ),
                 "Copy it to this device again.",
             )
@@ -61,25 +59,25 @@ class LiteRT:
                 f"litert {self.version} refuses {self.model}: {refused}",
                 "Convert it again, or upgrade ai-edge-litert on this device.",
             ) from refused
-        (given,) = self.interpreter.get_input_details()
-        self.input, self.shape = given["index"], tuple(int(size) for size in given["shape"])
-        self.outputs = {one["name"]: one["index"] for one in self.interpreter.get_output_details()}
+        (details,) = self.interpreter.get_input_details()
+        self.input, self.shape = details["index"], tuple(int(size) for size in details["shape"])
+        self.outputs = {output["name"]: output["index"] for output in self.interpreter.get_output_details()}
         return self
 
     def __exit__(self, *error: object) -> None:
         self.interpreter = None
 
-    def infer(self, images: Any) -> dict[str, Any]:
+    def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every output by name for uint8 images [1, 3, H, W]."""
         if images.shape != self.shape:
             raise AgentProblem(
-                f"{list(images.shape)} is not what the file takes, {list(self.shape)}",
-                "Give one image a run: images_per_run = 1.",
+                f"the images have shape {list(images.shape)}, the file takes {list(self.shape)}",
+                "Pass one image a run: images_per_run = 1.",
             )
         self.interpreter.set_tensor(self.input, images)
         self.interpreter.invoke()
-        return {name: np.array(self.interpreter.get_tensor(place)) for name, place in self.outputs.items()}
+        return {name: np.array(self.interpreter.get_tensor(index)) for name, index in self.outputs.items()}
 
-    def session_options(self) -> dict[str, Any]:
+    def session_options(self) -> dict[str, object]:
         """What the file was opened with."""
         return dict(self.options, litert=self.version)

@@ -1,19 +1,22 @@
-"""ONNX Runtime, with its providers chosen and checked, and every option on record.
+"""ONNX Runtime with explicit providers, which are checked, and every option on record.
 
 On x86 without VNNI instructions `session.x64quantprecision` is set: ONNX Runtime's 8-bit products saturate
-there otherwise, and an int8 figure is fiction. Elsewhere they are exact, and the option makes them slower.
+there otherwise, and int8 figures are wrong. Elsewhere they are exact, and the option makes them slower.
 """
 
 from __future__ import annotations
 
 import platform
-from typing import Any
+from typing import TYPE_CHECKING, Any, Mapping
 
 from calkd_edge.agent import board
-from calkd_edge.agent.place import Place
+from calkd_edge.agent.isa import VNNI, X86
+from calkd_edge.agent.machine import Machine
 from calkd_edge.agent.problem import AgentProblem
+from calkd_edge.agent.runtimes import all_options
 
-VNNI = frozenset({"avx512_vnni", "avx_vnni"})
+if TYPE_CHECKING:
+    import numpy as np
 
 CPU = "CPUExecutionProvider"
 DEFAULTS: dict[str, Any] = {
@@ -23,8 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "disabled_optimizers": [],
     "spinning": True,
 }
-"""spinning: threads wait awake for their next piece of work, as ONNX Runtime has it where nobody says
-otherwise; one thread has none to wait for."""
+"""spinning: idle threads wait in a loop for work, ONNX Runtime's default; a single thread never waits."""
 
 
 class OnnxRuntime:
@@ -36,12 +38,9 @@ class OnnxRuntime:
             DEFAULTS.
     """
 
-    def __init__(self, model: str, options: dict[str, Any]) -> None:
+    def __init__(self, model: str, options: Mapping[str, object]) -> None:
         self.model = model
-        self.options = dict(DEFAULTS, **options)
-        unknown = sorted(set(self.options) - set(DEFAULTS))
-        if unknown:
-            raise AgentProblem("onnxruntime: unknown option {}".format(", ".join(unknown)), "Remove it.")
+        self.options = all_options("onnxruntime", DEFAULTS, options)
         self.session: Any = None
         self.fixed: int | None = None
 
@@ -53,8 +52,8 @@ class OnnxRuntime:
                 f"onnxruntime cannot be imported by this Python: {missing}",
                 "Install it there: python3 -m pip install --user onnxruntime",
             ) from missing
-        wanted = self.options["providers"]
-        absent = [name for name in wanted if name not in onnxruntime.get_available_providers()]
+        providers = self.options["providers"]
+        absent = [name for name in providers if name not in onnxruntime.get_available_providers()]
         if absent:
             raise AgentProblem(
                 "onnxruntime has no provider {}".format(", ".join(absent)),
@@ -74,37 +73,37 @@ class OnnxRuntime:
             self.session = onnxruntime.InferenceSession(
                 self.model,
                 settings,
-                providers=wanted,
+                providers=providers,
                 disabled_optimizers=list(self.options["disabled_optimizers"]) or None,
             )
         except Exception as refused:  # onnxruntime's own errors share no base class but Exception
             raise AgentProblem(
                 f"onnxruntime {onnxruntime.__version__} refuses {self.model}: {refused}",
                 "Check the file with: calkd-edge lint MODEL.onnx"
-                if CPU in wanted
-                else f"Either {wanted[0]} does not load here (see what it needs), or it does not take all of "
-                f"the file: add {CPU} to options.providers if the rest may run there.",
+                if CPU in providers
+                else f"Either {providers[0]} does not load here (check its requirements), or it does not run "
+                f"every node of the file: add {CPU} to options.providers if the others may run there.",
             ) from refused
-        if self.session.get_providers()[: len(wanted)] != wanted:
+        if self.session.get_providers()[: len(providers)] != providers:
             raise AgentProblem(
-                f"onnxruntime fell back to {self.session.get_providers()} instead of {wanted}",
+                f"onnxruntime fell back to {self.session.get_providers()} instead of {providers}",
                 "Repair the provider on this device, or name the one that works.",
             )
         self.version = onnxruntime.__version__
-        given = self.session.get_inputs()[0]
-        self.feed = given.name
-        self.fixed = given.shape[0] if given.shape and isinstance(given.shape[0], int) else None
+        feed = self.session.get_inputs()[0]
+        self.feed = feed.name
+        self.fixed = feed.shape[0] if feed.shape and isinstance(feed.shape[0], int) else None
         self.outputs = [output.name for output in self.session.get_outputs()]
         return self
 
     def __exit__(self, *error: object) -> None:
         self.session = None
 
-    def infer(self, images: Any) -> dict[str, Any]:
+    def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every output by name for uint8 images [N, 3, H, W]."""
         return dict(zip(self.outputs, self.session.run(self.outputs, {self.feed: images})))
 
-    def session_options(self) -> dict[str, Any]:
+    def session_options(self) -> dict[str, object]:
         """What the session was made with."""
         recorded = dict(self.options, onnxruntime=self.version)
         recorded.update(self._config())
@@ -112,8 +111,8 @@ class OnnxRuntime:
 
     def _config(self) -> dict[str, str]:
         entries = {"session.intra_op.allow_spinning": "1" if self.options["spinning"] else "0"}
-        if CPU not in self.options["providers"]:  # it would run there what the others do not take
+        if CPU not in self.options["providers"]:  # it would run the nodes that the others refuse
             entries["session.disable_cpu_ep_fallback"] = "1"
-        if platform.machine() in ("x86_64", "AMD64") and not VNNI & set(board.isa(Place())):
+        if platform.machine() in X86 and not VNNI & set(board.isa(Machine())):
             entries["session.x64quantprecision"] = "1"
         return entries

@@ -1,15 +1,16 @@
-"""OpenVINO on the CPU, its precision chosen: it computes float32 in bfloat16 where the CPU has that."""
+"""OpenVINO on the CPU with an explicit precision: by default it computes float32 in bfloat16 where it can."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Mapping
 
 import numpy as np
 
 from calkd_edge.agent.problem import AgentProblem
+from calkd_edge.agent.runtimes import all_options
 
 DEFAULTS: dict[str, Any] = {"threads": 1, "inference_precision": "f32"}
-"""inference_precision: what layers that are float in the file are computed in; int8 ones stay int8."""
+"""inference_precision: of the layers that are float in the file; int8 layers stay int8."""
 
 
 class OpenVino:
@@ -20,14 +21,11 @@ class OpenVino:
         options: threads, inference_precision ("f32", "f16" or "bf16"); see DEFAULTS.
     """
 
-    def __init__(self, model: str, options: dict[str, Any]) -> None:
+    def __init__(self, model: str, options: Mapping[str, object]) -> None:
         self.model = model
-        self.options = dict(DEFAULTS, **options)
-        unknown = sorted(set(self.options) - set(DEFAULTS))
-        if unknown:
-            raise AgentProblem("openvino: unknown option {}".format(", ".join(unknown)), "Remove it.")
+        self.options = all_options("openvino", DEFAULTS, options)
         self.request: Any = None
-        self.given: Any = None
+        self.input: Any = None
         self.fixed: int | None = None
 
     def __enter__(self) -> OpenVino:
@@ -51,11 +49,13 @@ class OpenVino:
         self.used = dict(
             used, INFERENCE_PRECISION_HINT=_name_of(compiled.get_property("INFERENCE_PRECISION_HINT"))
         )
-        wanted = self.options["inference_precision"]
-        if self.used["INFERENCE_PRECISION_HINT"] != wanted:
+        requested = self.options["inference_precision"]
+        if self.used["INFERENCE_PRECISION_HINT"] != requested:
             raise AgentProblem(
-                "openvino computes in {} instead of {}".format(self.used["INFERENCE_PRECISION_HINT"], wanted),
-                "Ask for a precision that this CPU has.",
+                "openvino computes in {} instead of {}".format(
+                    self.used["INFERENCE_PRECISION_HINT"], requested
+                ),
+                "Choose a precision that this CPU has.",
             )
         shape = compiled.inputs[0].get_partial_shape()
         self.fixed = shape[0].get_length() if shape[0].is_static else None
@@ -64,24 +64,24 @@ class OpenVino:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.request = self.given = None
+        self.request = self.input = None
 
-    def infer(self, images: Any) -> dict[str, Any]:
+    def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every output by name for uint8 images [N, 3, H, W]."""
-        if self.given is None or self.given.shape != images.shape or self.given.dtype != images.dtype:
-            self.given = np.empty_like(images)
-            self.request.set_input_tensor(self.tensor(self.given, shared_memory=True))
-        # Copied into memory that it knows already: taking note of other memory costs it more than a layer of
-        # a small model. Its results live in memory that the next run writes to: the caller gets copies.
-        self.given[...] = images
-        found = self.request.infer(share_outputs=True)
-        return {name: np.array(value) for name, value in zip(self.outputs, found.values())}
+        if self.input is None or self.input.shape != images.shape or self.input.dtype != images.dtype:
+            self.input = np.empty_like(images)
+            self.request.set_input_tensor(self.tensor(self.input, shared_memory=True))
+        # The images are copied into registered memory: registering other memory costs more than a layer of a
+        # small model. The next run overwrites the results, so the caller gets copies.
+        self.input[...] = images
+        results = self.request.infer(share_outputs=True)
+        return {name: np.array(value) for name, value in zip(self.outputs, results.values())}
 
-    def session_options(self) -> dict[str, Any]:
-        """What the file was compiled with, as asked and as the runtime says."""
+    def session_options(self) -> dict[str, object]:
+        """What the file was compiled with: the options, and what the runtime reports."""
         return dict(self.options, openvino=self.version, **self.used)
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, object]:
         return {
             "INFERENCE_NUM_THREADS": int(self.options["threads"]),
             "INFERENCE_PRECISION_HINT": self.options["inference_precision"],
@@ -90,7 +90,7 @@ class OpenVino:
         }
 
 
-def _name_of(kind: Any) -> str:
-    """OpenVINO's types are classes of their own: <Type: 'float32'>."""
+def _name_of(kind: object) -> str:
+    """The short name of one of OpenVINO's types, whose text is <Type: 'float32'>."""
     names = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
     return next((short for long, short in names.items() if f"'{long}'" in repr(kind)), str(kind))

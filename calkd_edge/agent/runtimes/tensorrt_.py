@@ -1,4 +1,4 @@
-"""Running a TensorRT engine, held against its SHA-256 before it is opened; memory by libcudart.
+"""Running a TensorRT engine, after a check of its SHA-256; memory by libcudart.
 
 Inputs and outputs are copied through host memory, as a caller would.
 """
@@ -6,13 +6,14 @@ Inputs and outputs are copied through host memory, as a caller would.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Mapping
 
 import numpy as np
 
 from calkd_edge.agent.cudart import Cudart
-from calkd_edge.agent.engine import load, logger_of, options_of
+from calkd_edge.agent.engine import DEFAULTS, load, logger_of
 from calkd_edge.agent.problem import AgentProblem
+from calkd_edge.agent.runtimes import all_options
 
 
 class TensorRT:
@@ -20,34 +21,34 @@ class TensorRT:
 
     Args:
         model: path of the engine.
-        options: see DEFAULTS; `sha256` is what the engine must have.
+        options: see DEFAULTS; `sha256` is that of the engine.
     """
 
-    def __init__(self, model: str, options: dict[str, Any]) -> None:
+    def __init__(self, model: str, options: Mapping[str, object]) -> None:
         self.model = model
-        self.options = options_of(options)
+        self.options = all_options("tensorrt", DEFAULTS, options)
         self.fixed: int | None = None
 
     def __enter__(self) -> TensorRT:
         with open(self.model, "rb") as handle:
             plan = handle.read()
-        found = hashlib.sha256(plan).hexdigest()
-        if found != self.options["sha256"]:
+        actual = hashlib.sha256(plan).hexdigest()
+        if actual != self.options["sha256"]:
             raise AgentProblem(
-                "{} is not the engine that was built: its SHA-256 is {}, wanted {}".format(
-                    self.model, found[:16], str(self.options["sha256"])[:16]
+                "{} is not the engine that was built: its SHA-256 is {}, expected {}".format(
+                    self.model, actual[:16], str(self.options["sha256"])[:16]
                 ),
                 "Build it again on this device.",
             )
         self.trt = load(self.options["module"])
         self.version = self.trt.__version__
-        self.logger, heard = logger_of(self.trt)
+        self.logger, messages = logger_of(self.trt)
         self.cuda = Cudart()
         self.engine = self.trt.Runtime(self.logger).deserialize_cuda_engine(plan)
         if self.engine is None:
-            said = heard[-1][1] if heard else "no reason given"
+            reason = messages[-1][1] if messages else "no reason given"
             raise AgentProblem(
-                f"TensorRT {self.version} does not open this engine: {said}",
+                f"TensorRT {self.version} does not open this engine: {reason}",
                 "It was built for another GPU or version: build it again on this device.",
             )
         self.context = self.engine.create_execution_context()
@@ -62,29 +63,29 @@ class TensorRT:
         self.context = self.engine = None
         self.cuda.close()
 
-    def infer(self, images: Any) -> dict[str, Any]:
+    def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every output by name for uint8 images [N, 3, H, W]."""
-        given = np.ascontiguousarray(images, dtype=self._types[self.input])
-        if given.nbytes > self._sizes[self.input] or not self._shaped(given.shape):
+        feed = np.ascontiguousarray(images, dtype=self._types[self.input])
+        if feed.nbytes > self._sizes[self.input] or not self._set_shape(feed.shape):
             raise AgentProblem(
-                f"{list(given.shape)} lies outside of what the engine was built for",
-                "Ask for at most {} images a run.".format(self.options["max_images"]),
+                f"the engine was not built for images of shape {list(feed.shape)}",
+                "Request at most {} images a run.".format(self.options["max_images"]),
             )
         outputs = {}
         for name in self.outputs:
             shape = tuple(self.context.get_tensor_shape(name))
             outputs[name] = np.empty(shape, self._types[name])
-        self.cuda.to_device(self._places[self.input], given)
+        self.cuda.to_device(self._addresses[self.input], feed)
         self.cuda.mark(0)
-        self._execute(len(given))
+        self._execute(len(feed))
         self.cuda.mark(1)
         for name, values in outputs.items():
-            self.cuda.to_host(values, self._places[name])
+            self.cuda.to_host(values, self._addresses[name])
         self.cuda.wait()
         self.device_ms = self.cuda.marked_ms()
         return outputs
 
-    def session_options(self) -> dict[str, Any]:
+    def session_options(self) -> dict[str, object]:
         """What the engine was opened with."""
         return dict(self.options, tensorrt=self.version)
 
@@ -95,15 +96,15 @@ class TensorRT:
         self.outputs = [name for name in names if name != self.input]
         self._types = {name: np.dtype(self.trt.nptype(self.engine.get_tensor_dtype(name))) for name in names}
         largest = tuple(self.engine.get_tensor_profile_shape(self.input, 0)[2])
-        self._sizes, self._places = {}, {}
+        self._sizes, self._addresses = {}, {}
         self.context.set_input_shape(self.input, largest)
         for name in names:
             count = int(np.prod(tuple(self.context.get_tensor_shape(name)), dtype=np.int64))
             self._sizes[name] = count * self._types[name].itemsize
-            self._places[name] = self.cuda.memory(max(1, self._sizes[name]))
-            self.context.set_tensor_address(name, self._places[name])
+            self._addresses[name] = self.cuda.memory(max(1, self._sizes[name]))
+            self.context.set_tensor_address(name, self._addresses[name])
 
-    def _shaped(self, shape: tuple[int, ...]) -> bool:
+    def _set_shape(self, shape: tuple[int, ...]) -> bool:
         return bool(self.context.set_input_shape(self.input, shape)) and not self.context.infer_shapes()
 
     def _execute(self, count: int) -> None:
@@ -112,7 +113,7 @@ class TensorRT:
             return
         self._enqueue()
         if self.options["cuda_graph"] and self._captured is None:
-            # The first run, outside a capture, lets TensorRT set up what may not be captured.
+            # The first run is not captured: TensorRT sets up there what a capture must not contain.
             self.cuda.wait()
             self.cuda.begin_capture()
             self._enqueue()
@@ -122,4 +123,4 @@ class TensorRT:
 
     def _enqueue(self) -> None:
         if not self.context.execute_async_v3(self.cuda.stream):
-            raise AgentProblem("TensorRT failed to run the engine", "Look at the log of the device.")
+            raise AgentProblem("TensorRT failed to run the engine", "See the device's log.")

@@ -1,9 +1,10 @@
-"""What a machine tells of itself, judged: what will run there, what is missing, what to look out for.
+"""What will run on a device, what it lacks, and what to watch out for.
 
-In scope: pure functions from the agent's facts to a report. Out of scope: reaching the machine, printing.
-What is known of releases stands here and not in the agent, which only reads.
+In scope: asking one device for its facts, and pure functions from those facts to a report. Out of scope:
+printing, benchmarks. What is known of releases is here and not in the agent, which only reads facts.
 """
 
+from calkd_edge.devices.doctor.diagnosis import doctor
 from calkd_edge.devices.doctor.examine import examine
 
-__all__ = ["examine"]
+__all__ = ["doctor", "examine"]

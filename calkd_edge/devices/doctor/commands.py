@@ -1,4 +1,4 @@
-"""The exact command that installs something on the machine that was looked at."""
+"""The exact command that installs a package on the examined machine."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ VENV = "~/calkd-venv"
 
 
 def pip_install(python: Interpreter, packages: str) -> str:
-    """How that Python gets packages: in its venv, for its user, or in a new venv where it must."""
+    """The command that installs packages for that Python: in its venv, for its user, or in a new venv."""
     path = shlex.quote(python.path)
     if python.venv:
         pip = "" if python.has("pip") else f"{path} -m ensurepip && "
         return f"{pip}{path} -m pip install {packages}"
     if python.managed:
-        ready = "" if python.has("ensurepip") else "sudo apt install python3-venv && "
+        venv = "" if python.has("ensurepip") else "sudo apt install python3-venv && "
         return (
-            f"{ready}{path} -m venv --system-site-packages {VENV} && {VENV}/bin/pip install {packages}; "
+            f"{venv}{path} -m venv --system-site-packages {VENV} && {VENV}/bin/pip install {packages}; "
             f"then use {VENV}/bin/python there"
         )
-    ready = "" if python.has("pip") else "sudo apt install python3-pip && "
-    return f"{ready}{path} -m pip install --user {packages}"
+    pip = "" if python.has("pip") else "sudo apt install python3-pip && "
+    return f"{pip}{path} -m pip install --user {packages}"
 
 
 def cudart_install(jetson: Jetson | None) -> str:
-    """How CUDA's runtime library comes to a machine."""
+    """The command that installs CUDA's runtime library."""
     if jetson is not None and jetson.cuda:
         return f"sudo apt install cuda-cudart-{jetson.cuda.replace('.', '-')}"
     if jetson is not None:
@@ -35,6 +35,6 @@ def cudart_install(jetson: Jetson | None) -> str:
 
 
 def other_python(pythons: tuple[Interpreter, ...], package: str) -> Interpreter | None:
-    """A Python that does not run the agent, but could with that package."""
-    fit = (one for one in pythons if not one.running and one.has(package) and one.has("numpy"))
-    return next(fit, None)
+    """A Python that has the package and could run the agent, but does not."""
+    usable = (python for python in pythons if python.has(package) and python.has("numpy"))
+    return next((python for python in usable if not python.running), None)

@@ -1,4 +1,4 @@
-"""From what a machine tells to a report."""
+"""From the facts of a machine to a report."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from calkd_edge.devices.doctor.warnings import warnings
 from calkd_edge.records import DoctorReport, Jetson, MachineFacts, Symptom
 
 HERE = "local"
-"""The device whose Python is the one that runs calkd-edge, and cannot be named."""
+"""The device whose Python is the running one; the inventory cannot name another."""
 
 
 def examine(device: str, facts: MachineFacts) -> DoctorReport:
-    """What will run on a machine, what is missing there, and what to look out for; a pure function."""
+    """What will run on a machine, what is missing there, and what to watch out for; a pure function."""
     jetson = jetson_of(facts)
-    found = [*_missing(device, facts, jetson), *traps(facts, jetson), *warnings(facts, jetson)]
+    symptoms = [*_missing(device, facts, jetson), *traps(facts, jetson), *warnings(facts, jetson)]
     order = ("missing", "trap", "warning")
-    symptoms = sorted(dict.fromkeys(found), key=lambda symptom: order.index(symptom.kind))
+    symptoms = sorted(dict.fromkeys(symptoms), key=lambda symptom: order.index(symptom.kind))
     return DoctorReport(
         device=device,
         facts=facts,
@@ -33,19 +33,19 @@ def _missing(device: str, facts: MachineFacts, jetson: Jetson | None) -> list[Sy
     python = facts.python
     if python is None:
         return [missing("no Python answered there", "Install Python 3.8 or later, with numpy.")]
-    found = [] if python.has("numpy") else [without_numpy(python)]
-    wanted = jetson is not None or (facts.nvidia_gpu and python.has("tensorrt"))
+    symptoms = [] if python.has("numpy") else [without_numpy(python)]
+    expects_tensorrt = jetson is not None or (facts.nvidia_gpu and python.has("tensorrt"))
     for runtime, reasons in (
-        ("tensorrt", why_not(facts, jetson) if wanted else []),
+        ("tensorrt", why_not(facts, jetson) if expects_tensorrt else []),
         ("onnxruntime", _no_onnxruntime(facts)),
     ):
         other = other_python(facts.interpreters, runtime)
         if not python.has(runtime) and reasons and other is not None and device != HERE:
             remedy = f"Name that Python for the device: python: {other.path}"
-            found.append(missing(f"{python.path} cannot import {runtime}, {other.path} can", remedy))
+            symptoms.append(missing(f"{python.path} cannot import {runtime}, {other.path} can", remedy))
         else:
-            found += reasons
-    return found
+            symptoms += reasons
+    return symptoms
 
 
 def _no_onnxruntime(facts: MachineFacts) -> list[Symptom]:

@@ -1,4 +1,4 @@
-"""NVIDIA's Jetsons: which chip, which JetPack, and what that brings."""
+"""NVIDIA's Jetsons: chip, JetPack, and the versions that it contains."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from calkd_edge.records import Jetson, MachineFacts
 
 
 class Release(NamedTuple):
-    """A JetPack and what it brings; None where that is not known here."""
+    """A JetPack and the versions that it contains; None where that is not known here."""
 
     jetpack: str
     cuda: str | None
@@ -31,7 +31,7 @@ RELEASES: dict[Version, Release] = {
     (39, 2, 1): Release("7.2.1", None, None),
     (39, 2, 2): Release("7.2.2", None, None),
 }
-"""By the release of Jetson Linux, L4T: an entry of two numbers holds for all that begin with them."""
+"""By the release of Jetson Linux, L4T: an entry of two numbers covers all releases that start with them."""
 
 GENERATIONS = {32: "4", 34: "5", 35: "5", 36: "6", 38: "7", 39: "7"}
 """JetPack's first number, for releases that are not listed."""
@@ -47,11 +47,11 @@ CHIPS = {
 WITHOUT_DLA = ("tegra210", "tegra186", "tegra264")
 ORIN_NANO = re.compile(r"p3767-000[345]")
 DLA_LEFT, DLA_BACK = (10, 8), (11, 4, 1)
-"""TensorRT from the first of these up to the second knows no DLA."""
+"""TensorRT from the first of these up to the second does not support DLA."""
 
 
 def release_of(l4t: str | None) -> Release | None:
-    """What a release of Jetson Linux belongs to; None where even its generation is not known."""
+    """The JetPack of a release of Jetson Linux; None where even its generation is not known."""
     version = version_of(l4t)
     if version is None:
         return None
@@ -67,7 +67,7 @@ def chip_of(facts: MachineFacts) -> str | None:
 
 
 def jetson_of(facts: MachineFacts) -> Jetson | None:
-    """What a Jetson is and brings; None for other machines."""
+    """Chip, JetPack and versions of a Jetson; None for other machines."""
     chip = chip_of(facts)
     if chip is None:
         return None
@@ -84,7 +84,7 @@ def jetson_of(facts: MachineFacts) -> Jetson | None:
 
 
 def _dla(facts: MachineFacts, chip: str) -> str:
-    """What is to be expected of its deep-learning accelerators."""
+    """Whether it has deep-learning accelerators, and what uses them."""
     nano = "Orin Nano" in facts.board or any(ORIN_NANO.search(name) for name in facts.compatible)
     if chip in WITHOUT_DLA or nano:
         return "no DLA cores"

@@ -2,78 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from calkd_edge.agent.isa import ARM_DOT_PRODUCTS, BF16, VNNI, X86, X86_INT8
+from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.devices.doctor.tensorrt import why_not
 from calkd_edge.devices.doctor.versions import tensorrt_of
 from calkd_edge.records import Jetson, MachineFacts, Runnable
 
-VNNI = frozenset({"avx512_vnni", "avx_vnni"})
-DOTS = frozenset({"asimddp", "i8mm"})
-BF16 = frozenset({"avx512_bf16", "amx_bf16"})
-X86 = ("x86_64", "AMD64")
 CPU_PRECISIONS = ("fp32", "fp16", "int8")
 GPU_PRECISIONS = ("fp32", "fp16", "int8", "int8_fp16")
 """`int8` stands for int8_mixed and int8_qat too, which run in the same way."""
 
+Expectation = tuple[bool | None, str]
+"""Whether a precision is expected to be faster than fp32 (None: not known), and what to say about it."""
+
 
 def runnable(facts: MachineFacts, jetson: Jetson | None) -> tuple[Runnable, ...]:
     """A line for every runtime and precision."""
-    return (*_tensorrt(facts, jetson), *_onnxruntime(facts), *_openvino(facts), *_litert(facts))
+    lines = _tensorrt(facts, jetson)
+    for runtime in [*_EXPECTATIONS, *(name for name in RUNTIMES if name not in _EXPECTATIONS)]:
+        if runtime != "tensorrt":
+            lines += _on_cpu(facts, runtime)
+    return tuple(lines)
 
 
 def _tensorrt(facts: MachineFacts, jetson: Jetson | None) -> list[Runnable]:
-    refused = why_not(facts, jetson)
+    reasons = why_not(facts, jetson)
     version = tensorrt_of(facts) if facts.python is not None and facts.python.has("tensorrt") else None
-    said = {"int8": "nets of depthwise convolutions are often faster in fp16: measure both"}
-    found = []
+    advice = {"int8": "nets of depthwise convolutions are often faster in fp16: measure both"}
+    lines = []
     for precision in GPU_PRECISIONS:
-        why = refused[0].what if refused else said.get(precision, "")
-        gains = None if precision == "fp32" or refused or facts.emulated else True
-        found.append(_line("tensorrt", version, precision, not refused, gains, why))
-    return found
+        why = reasons[0].what if reasons else advice.get(precision, "")
+        gains = None if precision == "fp32" or reasons or facts.emulated else True
+        lines.append(_line("tensorrt", version, precision, not reasons, gains, why))
+    return lines
 
 
-def _onnxruntime(facts: MachineFacts) -> list[Runnable]:
-    absent, version = _absent(facts, "onnxruntime")
-    isa = set(facts.isa)
+def _on_cpu(facts: MachineFacts, runtime: str) -> list[Runnable]:
+    """A runtime that has been installed can run every precision; what it gains depends on the processor."""
+    absent, version = _absent(facts, runtime)
+    expectations = _EXPECTATIONS.get(runtime, _unknown)(facts)
+    return [
+        _line(runtime, version, precision, not absent, gains, absent or why)
+        for precision, (gains, why) in zip(CPU_PRECISIONS, expectations, strict=True)
+    ]
+
+
+def _onnxruntime(facts: MachineFacts) -> list[Expectation]:
     if facts.machine in X86:
-        pays = bool(VNNI & isa)
+        pays = bool(VNNI & set(facts.isa))
         why = "" if pays else "this processor has no VNNI: exact, but not faster than fp32"
     else:
-        pays = bool(DOTS & isa)
+        pays = bool(ARM_DOT_PRODUCTS & set(facts.isa))
         why = "" if pays else "this processor has no dot products (asimddp, i8mm): slow"
-    return [
-        _line("onnxruntime", version, "fp32", not absent, None, absent),
-        _line("onnxruntime", version, "fp16", not absent, False, absent or "most layers are cast to float32"),
-        _line("onnxruntime", version, "int8", not absent, None if facts.emulated else pays, absent or why),
-    ]
+    half = "most layers are cast to float32"
+    return [(None, ""), (False, half), (None if facts.emulated else pays, why)]
 
 
-def _openvino(facts: MachineFacts) -> list[Runnable]:
-    absent, version = _absent(facts, "openvino")
-    pays = True if VNNI & set(facts.isa) or "amx_int8" in facts.isa else None
-    half = "computed in float32, unless inference_precision asks for f16 and the processor has it"
-    brief = "in float32; this processor has bfloat16, which inference_precision: bf16 asks for"
-    why = brief if BF16 & set(facts.isa) else ""
-    return [
-        _line("openvino", version, "fp32", not absent, None, absent or why),
-        _line("openvino", version, "fp16", not absent, False, absent or half),
-        _line("openvino", version, "int8", not absent, pays, absent),
-    ]
+def _openvino(facts: MachineFacts) -> list[Expectation]:
+    pays = True if X86_INT8 & set(facts.isa) else None
+    half = "computed in float32, unless inference_precision is f16 and the processor has it"
+    brief = "in float32; this processor has bfloat16, which inference_precision: bf16 selects"
+    return [(None, brief if BF16 & set(facts.isa) else ""), (False, half), (pays, "")]
 
 
-def _litert(facts: MachineFacts) -> list[Runnable]:
-    absent, version = _absent(facts, "litert")
-    pays = True if DOTS & set(facts.isa) and not facts.emulated else None
-    half = "its weights stay float16, computed in float32"
-    return [
-        _line("litert", version, "fp32", not absent, None, absent),
-        _line("litert", version, "fp16", not absent, False, absent or half),
-        _line("litert", version, "int8", not absent, pays, absent),
-    ]
+def _litert(facts: MachineFacts) -> list[Expectation]:
+    pays = True if ARM_DOT_PRODUCTS & set(facts.isa) and not facts.emulated else None
+    return [(None, ""), (False, "its weights stay float16, computed in float32"), (pays, "")]
+
+
+def _unknown(facts: MachineFacts) -> list[Expectation]:
+    """Of a runtime that a plugin added: its speed is not known here."""
+    return [(None, ""), (None, ""), (None, "")]
+
+
+_EXPECTATIONS: dict[str, Callable[[MachineFacts], list[Expectation]]] = {
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+    "litert": _litert,
+}
+"""By runtime, in the order of the report: what to expect of each of CPU_PRECISIONS."""
 
 
 def _absent(facts: MachineFacts, runtime: str) -> tuple[str, str | None]:
-    """Why the agent's Python cannot run it, empty where it can, and the version that it has."""
+    """Why the agent's Python cannot run it, empty where it can, and the installed version."""
     python = facts.python
     if python is None:
         return "no Python answered", None

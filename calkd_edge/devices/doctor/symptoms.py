@@ -1,4 +1,4 @@
-"""The three kinds of symptoms, and the one that several look for."""
+"""The three kinds of symptoms, and one that several modules report."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from calkd_edge.records import Interpreter, Symptom
 
 
 def missing(what: str, remedy: str) -> Symptom:
-    """Something that is not there."""
+    """Something that the machine lacks."""
     return Symptom(kind="missing", what=what, remedy=remedy)
 
 
 def trap(what: str, remedy: str) -> Symptom:
-    """Something that is there and will not do what one expects."""
+    """Something that the machine has and that will not work as expected."""
     return Symptom(kind="trap", what=what, remedy=remedy)
 
 
 def warning(what: str, remedy: str) -> Symptom:
-    """Something under which figures are not what they should be."""
+    """A state of the machine that distorts measurements."""
     return Symptom(kind="warning", what=what, remedy=remedy)
 
 
 def without_numpy(python: Interpreter) -> Symptom:
-    """The agent needs numpy for everything but looking around."""
+    """The agent needs numpy for all verbs but `doctor`."""
     return missing(f"{python.path} has no numpy", pip_install(python, "numpy"))

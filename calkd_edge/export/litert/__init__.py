@@ -4,7 +4,23 @@ In scope: writing the same network in LiteRT's operators and layout. Out of scop
 calibration (the ONNX file holds them), running the file.
 """
 
-from calkd_edge.export.litert.convert import convert
-from calkd_edge.export.litert.file import EXTRA, installed
+import onnx
 
-__all__ = ["EXTRA", "convert", "installed"]
+from calkd_edge.export.litert.convert import convert
+from calkd_edge.export.litert.file import installed
+
+__all__ = ["LiteRTConverter", "convert"]
+
+
+class LiteRTConverter:
+    """Makes LiteRT files (.tflite) from canonical ONNX files."""
+
+    packages = ("ai-edge-litert",)
+
+    def check(self) -> None:
+        """Check that LiteRT's package is installed."""
+        installed()
+
+    def convert(self, model: onnx.ModelProto) -> bytes:
+        """The file, for one image a run."""
+        return convert(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from calkd_edge.agent import isa
 from calkd_edge.metrics import intervals
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.records import DeviceFacts, LatencySummary, Measurement
@@ -12,13 +13,8 @@ from calkd_edge.release.gates.evidence import Evidence, file_key, labels_of, pai
 from calkd_edge.release.report import numbers
 from calkd_edge.release.report.device_agreement import agreement_with_local
 
-INT8_INSTRUCTIONS = frozenset(
-    {"avx512_vnni", "avx512vnni", "avx_vnni", "avxvnni", "amx_int8", "asimddp", "dotprod", "i8mm"}
-)
 IN_FLOAT32 = "stay in float32"
 """In the note of a file whose quantizer kept layers in float32."""
-
-FP16_INSTRUCTIONS = frozenset({"avx512_fp16", "amx_fp16", "asimdhp", "fphp"})
 
 
 def conclusions(
@@ -86,13 +82,13 @@ def why_not_faster(precision: str, runtime: str, facts: DeviceFacts | None) -> s
         return None
     available = {name.lower() for name in facts.isa}
     if precision.startswith("int8"):
-        if not available & INT8_INSTRUCTIONS:
+        if not available & isa.INT8:
             return "The reason: this CPU has no VNNI or dot-product int8 instructions."
         return (
             "This CPU has int8 instructions, so a lack of them is not the reason; a profile of the runtime "
             "shows the time spent on converting between int8 and float32 and on layers in float32."
         )
-    if precision == "fp16" and not available & FP16_INSTRUCTIONS:
+    if precision == "fp16" and not available & isa.FP16:
         return "The reason: this CPU has no fp16 arithmetic, so fp16 runs as float32 after a cast."
     return None
 

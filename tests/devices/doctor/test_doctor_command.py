@@ -13,10 +13,10 @@ import onnxruntime
 import pytest
 from tiny_run import command
 
+from calkd_edge.devices.connection import disconnect
 from calkd_edge.devices.doctor import examine
 from calkd_edge.devices.local import Local
 from calkd_edge.devices.session import Session
-from calkd_edge.devices.ssh import disconnect
 from calkd_edge.errors import DeviceError
 from calkd_edge.records import DoctorReport
 
@@ -42,7 +42,7 @@ def test_json_is_the_record_and_tells_of_this_machine():
     assert facts.python.packages["onnxruntime"] == onnxruntime.__version__
     assert 2**28 < facts.memory.available_bytes < facts.memory.total_bytes
     assert facts.disk.free_bytes > 2**20
-    assert all(one.runs for one in report.runnable if one.runtime == "onnxruntime")
+    assert all(item.runs for item in report.runnable if item.runtime == "onnxruntime")
     assert report == examine("local", facts)
 
 
@@ -69,11 +69,11 @@ def test_a_runtime_that_is_none_is_a_usage_error():
     assert "Did you mean 'onnxruntime'?" in done.err
 
 
-def test_a_kind_of_board_that_nobody_has_exits_5(monkeypatch, tmp_path):
+def test_profile_without_a_board_exits_5(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     done = command("doctor", "--device", "jetson:tensorrt")
     assert done.code == 5
-    assert "no inventory says where one is" in " ".join(done.err.split())
+    assert "the inventory has no entry 'jetson'" in " ".join(done.err.split())
 
 
 def test_a_board_with_a_port_and_a_runtime_is_reached_at_the_port(board):
@@ -93,7 +93,7 @@ def test_a_board_with_a_port_and_a_runtime_is_reached_at_the_port(board):
 class Unreachable(Local):
     """A board that lost its power."""
 
-    def run(self, argv, *, timeout_s, heard):
+    def run(self, argv, *, timeout_s, on_line):
         raise DeviceError(f"{self.name} does not answer", remedy="Look at its power and its network.")
 
 
@@ -113,8 +113,7 @@ def bare(folder) -> type[Local]:
 
     class Bare(Local):
         def __init__(self, name):
-            super().__init__(name)
-            self.python = str(folder / "bin" / "python")
+            super().__init__(name, python=str(folder / "bin" / "python"))
 
     return Bare
 
@@ -136,10 +135,10 @@ def test_device_that_can_run_nothing_exits_6_and_says_what_to_install(device, tm
 
 def test_reply_that_is_not_understood_is_a_device_error(device):
     class Strange(Local):
-        def run(self, argv, *, timeout_s, heard):
+        def run(self, argv, *, timeout_s, on_line):
             reply = json.dumps({"protocol": 1, "board": "x"})
             code = f"import sys; open(sys.argv[3], 'w').write('{reply}')"
-            return super().run([self.python, "-c", code, *argv[2:]], timeout_s=timeout_s, heard=heard)
+            return super().run([self.python, "-c", code, *argv[2:]], timeout_s=timeout_s, on_line=on_line)
 
     device("strange", Strange)
     done = command("doctor", "--device", "strange")
@@ -148,12 +147,11 @@ def test_reply_that_is_not_understood_is_a_device_error(device):
 
 
 def test_emulated_machine_is_marked(arm64):
-    machine = Local("emulated")
-    machine.python = str(arm64)
+    machine = Local("emulated", python=str(arm64))
     with Session(machine) as session:
         report = examine("emulated", session.doctor())
     assert report.facts.machine == "aarch64"
     assert report.facts.emulated
-    assert [one for one in report.symptoms if one.what.startswith("this machine is emulated")]
+    assert [item for item in report.symptoms if item.what.startswith("this machine is emulated")]
     assert report.facts.python.has("onnxruntime")
-    assert all(one.runs for one in report.runnable if one.runtime == "onnxruntime")
+    assert all(item.runs for item in report.runnable if item.runtime == "onnxruntime")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from calkd_edge.agent import doctor
 from calkd_edge.agent.interpreters import interpreters
-from calkd_edge.agent.place import Place
+from calkd_edge.agent.machine import Machine
 from calkd_edge.cli.doctor_screen import show
 from calkd_edge.devices.doctor import examine
 from calkd_edge.records import DoctorReport, Interpreter, MachineFacts
@@ -21,14 +21,14 @@ from calkd_edge.records import DoctorReport, Interpreter, MachineFacts
 CASES = list(MACHINES)
 
 
-def facts_of(place: Place, folder: Path) -> MachineFacts:
+def facts_of(machine: Machine, folder: Path) -> MachineFacts:
     """What the agent would reply from there, through JSON as on its way home."""
-    return MachineFacts.model_validate(json.loads(json.dumps(doctor.facts(place, str(folder)))))
+    return MachineFacts.model_validate(json.loads(json.dumps(doctor.facts(machine, str(folder)))))
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory) -> Callable[[str], MachineFacts]:
-    """told(name): that machine's facts, asked once."""
+def machine_facts(tmp_path_factory) -> Callable[[str], MachineFacts]:
+    """machine_facts(name): the facts of that machine, read once."""
     known: dict[str, MachineFacts] = {}
 
     def ask(name: str) -> MachineFacts:
@@ -41,26 +41,26 @@ def told(tmp_path_factory) -> Callable[[str], MachineFacts]:
 
 
 @pytest.fixture
-def report(told) -> Callable[[str], DoctorReport]:
-    return lambda name: examine("board", told(name))
+def report(machine_facts) -> Callable[[str], DoctorReport]:
+    return lambda name: examine("board", machine_facts(name))
 
 
 def runs(report: DoctorReport, runtime: str) -> dict[str, bool]:
-    return {one.precision: one.runs for one in report.runnable if one.runtime == runtime}
+    return {item.precision: item.runs for item in report.runnable if item.runtime == runtime}
 
 
 def gains(report: DoctorReport, runtime: str) -> dict[str, bool | None]:
-    return {one.precision: one.gains for one in report.runnable if one.runtime == runtime}
+    return {item.precision: item.gains for item in report.runnable if item.runtime == runtime}
 
 
-def said(report: DoctorReport, kind: str) -> list[str]:
-    return [one.what for one in report.symptoms if one.kind == kind]
+def texts(report: DoctorReport, kind: str) -> list[str]:
+    return [item.what for item in report.symptoms if item.kind == kind]
 
 
 def remedy(report: DoctorReport, part: str) -> str:
     """What to do about the one symptom whose words hold that part."""
-    (found,) = [one for one in report.symptoms if part in one.what]
-    return found.remedy
+    (diagnosis,) = [item for item in report.symptoms if part in item.what]
+    return diagnosis.remedy
 
 
 def with_packages(facts: MachineFacts, **packages: str | None) -> MachineFacts:
@@ -76,8 +76,8 @@ def changed(facts: MachineFacts, **update) -> MachineFacts:
     return facts.model_copy(update=update)
 
 
-def test_orin_nano(told, report):
-    facts, found = told("orin_nano"), report("orin_nano")
+def test_orin_nano(machine_facts, report):
+    facts, diagnosis = machine_facts("orin_nano"), report("orin_nano")
     assert facts.board == "NVIDIA Jetson Orin Nano Developer Kit Super"
     assert facts.system == "Ubuntu 22.04.5 LTS 5.15.148-tegra"
     assert facts.compatible == ("nvidia,p3767-0005", "nvidia,tegra234")
@@ -98,14 +98,16 @@ def test_orin_nano(told, report):
     assert facts.temperatures_c == pytest.approx({"cpu-thermal": 44.156, "tj-thermal": 45.968})
     assert facts.events == {"oc1": 0, "oc2": 0, "oc3": 0}
     assert facts.throttled == {"cpu-throttle-alert": 0}, "a fan slows nothing down"
-    assert [(one.name, one.min_mhz, one.max_mhz, one.now_mhz, one.governor) for one in facts.clocks] == [
+    assert [
+        (item.name, item.min_mhz, item.max_mhz, item.now_mhz, item.governor) for item in facts.clocks
+    ] == [
         ("cpu0", 729.6, 1728.0, 729.6, "schedutil"),
         ("cpu4", 729.6, 1728.0, 1344.0, "schedutil"),
         ("gpu", 306.0, 1020.0, 306.0, "nvhost_podgov"),
     ]
-    assert all(one.floats for one in facts.clocks)
+    assert all(item.floats for item in facts.clocks)
     assert facts.libraries == {"libnvinfer": "10.3.0", "libcudart": "12.6.68", "libnvdla_compiler": ""}
-    assert found.jetson.model_dump() == {
+    assert diagnosis.jetson.model_dump() == {
         "chip": "tegra234 (Orin)",
         "capability": "sm_87",
         "jetpack": "6.2",
@@ -113,23 +115,27 @@ def test_orin_nano(told, report):
         "tensorrt": "10.3",
         "dla": "no DLA cores",
     }
-    assert runs(found, "tensorrt") == dict.fromkeys(("fp32", "fp16", "int8", "int8_fp16"), True)
-    assert runs(found, "onnxruntime") == dict.fromkeys(("fp32", "fp16", "int8"), False)
-    assert found.usable
+    assert runs(diagnosis, "tensorrt") == dict.fromkeys(("fp32", "fp16", "int8", "int8_fp16"), True)
+    assert runs(diagnosis, "onnxruntime") == dict.fromkeys(("fp32", "fp16", "int8"), False)
+    assert diagnosis.usable
     python = facts.python.path
-    assert remedy(found, "cannot import onnxruntime") == f"{python} -m pip install --user onnxruntime"
-    assert said(found, "trap") == [
-        "TensorRT 10.0 to 10.3 (JetPack 6) read ONNX up to opset 20; exported files have it"
+    assert remedy(diagnosis, "cannot import onnxruntime") == f"{python} -m pip install --user onnxruntime"
+    assert texts(diagnosis, "trap") == [
+        "TensorRT 10.0 to 10.3 (JetPack 6) read ONNX up to opset 20, which exported files have"
     ]
-    (floating,) = said(found, "warning")
+    (floating,) = texts(diagnosis, "warning")
     assert floating.startswith("clocks follow the load (cores, gpu)")
-    assert remedy(found, "clocks follow").endswith("sudo jetson_clocks")
+    assert remedy(diagnosis, "clocks follow").endswith("sudo jetson_clocks")
 
 
-def test_agx_orin(told, report):
-    facts, found = told("agx_orin"), report("agx_orin")
+def test_agx_orin(machine_facts, report):
+    facts, diagnosis = machine_facts("agx_orin"), report("agx_orin")
     assert (facts.l4t, facts.power_mode, facts.cores) == ("39.2.0", "MAXN", 12)
-    assert (found.jetson.jetpack, found.jetson.cuda, found.jetson.tensorrt) == ("7.2", "13.2", "10.16")
+    assert (diagnosis.jetson.jetpack, diagnosis.jetson.cuda, diagnosis.jetson.tensorrt) == (
+        "7.2",
+        "13.2",
+        "10.16",
+    )
     assert facts.power.source == "tegrastats"
     assert facts.power.rails_mw == {
         "VDD_GPU_SOC": 3193,
@@ -137,7 +143,7 @@ def test_agx_orin(told, report):
         "VIN_SYS_5V0": 4306,
         "VDDQ_VDD2_1V8AO": 604,
     }
-    assert {one.name: one.floats for one in facts.clocks} == {
+    assert {item.name: item.floats for item in facts.clocks} == {
         "cpu0": False,
         "cpu4": False,
         "cpu8": False,
@@ -145,86 +151,89 @@ def test_agx_orin(told, report):
         "emc": False,
     }
     assert facts.events == {"oc1": 3, "oc2": 0}
-    assert [one.version for one in facts.interpreters] == ["3.12.3", "3.11.9"]
+    assert [item.version for item in facts.interpreters] == ["3.12.3", "3.11.9"]
     assert facts.python.managed
-    assert all(runs(found, "tensorrt").values())
-    assert said(found, "trap") == [
+    assert all(runs(diagnosis, "tensorrt").values())
+    assert texts(diagnosis, "trap") == [
         "DLA cores, which TensorRT 10.8 to 11.4.0 do not use: 10.7 was the last, "
         "11.4.1 has them again on AGX Orin"
     ]
-    assert said(found, "warning") == ["throttled or over its current since the start: oc1 3 times"]
+    assert texts(diagnosis, "warning") == ["throttled or over its current since the start: oc1 3 times"]
     venv = "~/calkd-venv"
-    assert remedy(found, "cannot import onnxruntime") == (
+    assert remedy(diagnosis, "cannot import onnxruntime") == (
         f"{facts.python.path} -m venv --system-site-packages {venv} && {venv}/bin/pip install onnxruntime; "
         f"then use {venv}/bin/python there"
     )
 
 
-def test_thor(told, report):
-    facts, found = told("thor"), report("thor")
+def test_thor(machine_facts, report):
+    facts, diagnosis = machine_facts("thor"), report("thor")
     assert (facts.l4t, facts.power_mode) == ("38.4.0", "120W")
-    assert (found.jetson.jetpack, found.jetson.chip, found.jetson.capability) == (
+    assert (diagnosis.jetson.jetpack, diagnosis.jetson.chip, diagnosis.jetson.capability) == (
         "7.1",
         "tegra264 (Thor)",
         "sm_110",
     )
-    assert found.jetson.dla == "no DLA cores"
+    assert diagnosis.jetson.dla == "no DLA cores"
     assert facts.isa == ("asimddp", "asimdhp", "i8mm", "sve")
     assert facts.power.rails_mw == {"VDD_GPU": 11900, "VDD_CPU_SOC_MSS": 5950, "VIN": 36487}
-    assert [one.name for one in facts.clocks] == ["cpu0", "gpu", "gpu-nvd-0"]
-    assert not any(one.floats for one in facts.clocks), "a governor that keeps the highest does not follow"
-    assert not any(runs(found, "tensorrt").values())
-    assert all(runs(found, "onnxruntime").values())
-    assert gains(found, "onnxruntime") == {"fp32": None, "fp16": False, "int8": True}
-    (other,) = [one for one in facts.interpreters if not one.running]
-    assert said(found, "missing") == [f"{facts.python.path} cannot import tensorrt, {other.path} can"]
-    assert remedy(found, "cannot import tensorrt") == f"Name that Python for the device: python: {other.path}"
-    assert said(found, "trap") == said(found, "warning") == []
+    assert [item.name for item in facts.clocks] == ["cpu0", "gpu", "gpu-nvd-0"]
+    assert not any(item.floats for item in facts.clocks), "a governor that keeps the highest does not follow"
+    assert not any(runs(diagnosis, "tensorrt").values())
+    assert all(runs(diagnosis, "onnxruntime").values())
+    assert gains(diagnosis, "onnxruntime") == {"fp32": None, "fp16": False, "int8": True}
+    (other,) = [item for item in facts.interpreters if not item.running]
+    assert texts(diagnosis, "missing") == [f"{facts.python.path} cannot import tensorrt, {other.path} can"]
+    assert (
+        remedy(diagnosis, "cannot import tensorrt")
+        == f"Name that Python for the device: python: {other.path}"
+    )
+    assert texts(diagnosis, "trap") == texts(diagnosis, "warning") == []
     at_home = examine("local", facts)
     assert remedy(at_home, "cannot import tensorrt") == "sudo apt install python3-libnvinfer"
 
 
-def test_raspberry_pi(told, report):
-    facts, found = told("raspberry_pi"), report("raspberry_pi")
+def test_raspberry_pi(machine_facts, report):
+    facts, diagnosis = machine_facts("raspberry_pi"), report("raspberry_pi")
     assert (facts.board, facts.cpu) == ("Raspberry Pi 5 Model B Rev 1.0", "0xd0b")
-    assert (found.jetson, facts.power_mode, facts.l4t) == (None, None, None)
+    assert (diagnosis.jetson, facts.power_mode, facts.l4t) == (None, None, None)
     assert facts.power.model_dump() == {"source": None, "rails_mw": {}}
-    assert not found.usable
-    assert said(found, "missing") == [f"{facts.python.path} cannot import onnxruntime"]
-    assert said(found, "trap") == []
-    warnings = " | ".join(said(found, "warning"))
+    assert not diagnosis.usable
+    assert texts(diagnosis, "missing") == [f"{facts.python.path} cannot import onnxruntime"]
+    assert texts(diagnosis, "trap") == []
+    warnings = " | ".join(texts(diagnosis, "warning"))
     for part in (
-        "slowed down right now: cpufreq-cpu0",
+        "slowed down now: cpufreq-cpu0",
         "the firmware reports: under-voltage, throttled, under-voltage since the start, throttled since",
         "cpu-thermal is at 86 °C",
         "only 391 MiB of memory are free",
         "clocks follow the load (cores)",
     ):
         assert part in warnings
-    assert remedy(found, "clocks follow").endswith("sudo cpupower frequency-set -g performance")
+    assert remedy(diagnosis, "clocks follow").endswith("sudo cpupower frequency-set -g performance")
 
 
-def test_laptop(told, report):
-    facts, found = told("laptop"), report("laptop")
+def test_laptop(machine_facts, report):
+    facts, diagnosis = machine_facts("laptop"), report("laptop")
     assert (facts.board, facts.machine) == ("Example Book 13", "x86_64")
     assert facts.cpu == "Intel(R) Core(TM) i5-8250U CPU @ 1.60GHz"
     assert facts.isa == ("avx2", "fma", "f16c")
     assert facts.temperatures_c == {"x86_pkg_temp": 51.0, "acpitz": 49.0, "acpitz#2": 20.0}
     assert facts.on_battery is True
-    assert all(runs(found, "onnxruntime").values())
-    assert gains(found, "onnxruntime")["int8"] is False
-    assert said(found, "missing") == [], "a machine without a GPU does not miss TensorRT"
-    assert "no NVIDIA GPU" in next(one.why for one in found.runnable if one.runtime == "tensorrt")
-    (saturating,) = said(found, "trap")
+    assert all(runs(diagnosis, "onnxruntime").values())
+    assert gains(diagnosis, "onnxruntime")["int8"] is False
+    assert texts(diagnosis, "missing") == [], "a machine without a GPU does not miss TensorRT"
+    assert "no NVIDIA GPU" in next(item.why for item in diagnosis.runnable if item.runtime == "tensorrt")
+    (saturating,) = texts(diagnosis, "trap")
     assert "no VNNI" in saturating
-    assert "session.x64quantprecision=1" in remedy(found, "no VNNI")
-    warnings = said(found, "warning")
+    assert "session.x64quantprecision=1" in remedy(diagnosis, "no VNNI")
+    warnings = texts(diagnosis, "warning")
     assert [text for text in warnings if "battery" in text]
     assert [text for text in warnings if "package 7 times" in text]
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "blocked", "mend"),
+    ("name", "change", "blocked", "fix"),
     [
         ("orin_nano", {"tensorrt": "8.6.2"}, "TensorRT 8.6.2 is refused", "JetPack 6.1 or later"),
         ("orin_nano", {"tensorrt": "11.0.0"}, "runs on no Jetson", "python3-libnvinfer"),
@@ -245,20 +254,20 @@ def test_laptop(told, report):
         ("orin_nano", {"numpy": None}, "has no numpy", "-m pip install --user numpy"),
     ],
 )
-def test_package_that_keeps_tensorrt_from_running(told, name, change, blocked, mend):
-    found = examine("board", with_packages(told(name), **change))
-    assert not any(runs(found, "tensorrt").values())
-    assert mend in remedy(found, blocked)
-    assert not found.usable
+def test_package_that_keeps_tensorrt_from_running(machine_facts, name, change, blocked, fix):
+    diagnosis = examine("board", with_packages(machine_facts(name), **change))
+    assert not any(runs(diagnosis, "tensorrt").values())
+    assert fix in remedy(diagnosis, blocked)
+    assert not diagnosis.usable
 
 
-def test_tensorrt_11_4_1_runs_where_it_may_and_has_dla_again(told):
-    facts = changed(with_packages(told("agx_orin"), tensorrt="11.4.1.9"), l4t="39.2.2")
-    found = examine("board", facts)
-    assert found.jetson.jetpack == "7.2.2"
-    assert all(runs(found, "tensorrt").values())
-    assert "fp16" in found.jetson.dla
-    assert said(found, "trap") == []
+def test_tensorrt_11_4_1_runs_where_it_may_and_has_dla_again(machine_facts):
+    facts = changed(with_packages(machine_facts("agx_orin"), tensorrt="11.4.1.9"), l4t="39.2.2")
+    diagnosis = examine("board", facts)
+    assert diagnosis.jetson.jetpack == "7.2.2"
+    assert all(runs(diagnosis, "tensorrt").values())
+    assert "fp16" in diagnosis.jetson.dla
+    assert texts(diagnosis, "trap") == []
 
 
 @pytest.mark.parametrize(
@@ -277,56 +286,56 @@ def test_tensorrt_11_4_1_runs_where_it_may_and_has_dla_again(told):
     ],
 )
 def test_tensorrt_11_4_1_is_refused_by_older_releases_and_by_none_that_are_not_known_yet(
-    told, release, jetpack, runs_there
+    machine_facts, release, jetpack, runs_there
 ):
-    facts = changed(with_packages(told("agx_orin"), tensorrt="11.4.1.9"), l4t=release)
+    facts = changed(with_packages(machine_facts("agx_orin"), tensorrt="11.4.1.9"), l4t=release)
     libraries = {**facts.libraries, "libnvdla_compiler": ""}
-    found = examine("board", changed(facts, libraries=libraries))
-    assert found.jetson.jetpack == jetpack
-    assert set(runs(found, "tensorrt").values()) == {runs_there}
-    refused = [text for text in said(found, "trap") if "needs JetPack 7.2.2" in text]
+    diagnosis = examine("board", changed(facts, libraries=libraries))
+    assert diagnosis.jetson.jetpack == jetpack
+    assert set(runs(diagnosis, "tensorrt").values()) == {runs_there}
+    refused = [text for text in texts(diagnosis, "trap") if "needs JetPack 7.2.2" in text]
     assert len(refused) == (not runs_there)
     assert all(f"L4T {release}" in text for text in refused)
 
 
 @pytest.mark.parametrize("container", [False, True])
 @pytest.mark.parametrize("release", ["38.2.1", "38.4.0"])
-def test_jetpack_7_0_and_7_1_run_their_own_tensorrt(told, release, container):
-    facts = with_packages(told("thor"), tensorrt="10.13.3.9")
-    found = examine("board", changed(facts, l4t=release, container=container))
+def test_jetpack_7_0_and_7_1_run_their_tensorrt(machine_facts, release, container):
+    facts = with_packages(machine_facts("thor"), tensorrt="10.13.3.9")
+    diagnosis = examine("board", changed(facts, l4t=release, container=container))
     assert "libnvdla_compiler" not in facts.libraries
-    assert all(runs(found, "tensorrt").values())
-    assert not [text for text in said(found, "trap") if "libnvdla_compiler" in text]
+    assert all(runs(diagnosis, "tensorrt").values())
+    assert not [text for text in texts(diagnosis, "trap") if "libnvdla_compiler" in text]
 
 
-def test_library_that_tensorrt_asks_for_on_jetpack_6_is_named(told):
-    facts = told("orin_nano")
+def test_library_that_tensorrt_asks_for_on_jetpack_6_is_named(machine_facts):
+    facts = machine_facts("orin_nano")
     without = {key: value for key, value in facts.libraries.items() if key != "libnvdla_compiler"}
-    found = examine("board", changed(facts, libraries=without))
-    assert not any(runs(found, "tensorrt").values())
-    assert "sudo apt install nvidia-l4t-dla-compiler" in remedy(found, "libnvdla_compiler.so is missing")
+    diagnosis = examine("board", changed(facts, libraries=without))
+    assert not any(runs(diagnosis, "tensorrt").values())
+    assert "sudo apt install nvidia-l4t-dla-compiler" in remedy(diagnosis, "libnvdla_compiler.so is missing")
 
 
-def test_old_container_on_jetpack_7_2_is_told_apart_from_a_new_one(told):
-    facts = changed(told("agx_orin"), container=True)
+def test_old_and_new_container_on_jetpack_7_2_are_distinguished(machine_facts):
+    facts = changed(machine_facts("agx_orin"), container=True)
     for release in ("39.2.0", "39.3.0"):
         old = examine("board", changed(with_packages(facts, tensorrt="10.11.0"), l4t=release))
         assert not any(runs(old, "tensorrt").values())
-    assert "a container made for JetPack 7.2" in remedy(old, "containers made for older ones")
+    assert "a container made for JetPack 7.2" in remedy(old, "containers made for older releases")
     new = examine("board", facts)
     assert all(runs(new, "tensorrt").values())
-    assert [text for text in said(new, "trap") if "its TensorRT is its own" in text]
+    assert [text for text in texts(new, "trap") if "its TensorRT is not that of JetPack" in text]
 
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [("orin_nano", "cuda-cudart-12-6"), ("agx_orin", "cuda-cudart-13-2")],
 )
-def test_cudart_is_installed_in_the_version_of_the_jetpack(told, name, wanted):
-    facts = changed(told(name), libraries={"libnvdla_compiler": ""})
-    found = examine("board", facts)
-    assert remedy(found, "libcudart.so is not found") == f"sudo apt install {wanted}"
-    assert not any(runs(found, "tensorrt").values())
+def test_cudart_is_installed_in_the_version_of_the_jetpack(machine_facts, name, wanted):
+    facts = changed(machine_facts(name), libraries={"libnvdla_compiler": ""})
+    diagnosis = examine("board", facts)
+    assert remedy(diagnosis, "libcudart.so is not found") == f"sudo apt install {wanted}"
+    assert not any(runs(diagnosis, "tensorrt").values())
 
 
 @pytest.mark.parametrize(
@@ -351,8 +360,8 @@ def test_cudart_is_installed_in_the_version_of_the_jetpack(told, name, wanted):
         ("", None),
     ],
 )
-def test_jetpack_follows_the_release_of_jetson_linux(told, release, jetpack):
-    assert examine("board", changed(told("agx_orin"), l4t=release)).jetson.jetpack == jetpack
+def test_jetpack_follows_the_release_of_jetson_linux(machine_facts, release, jetpack):
+    assert examine("board", changed(machine_facts("agx_orin"), l4t=release)).jetson.jetpack == jetpack
 
 
 @pytest.mark.parametrize(
@@ -367,23 +376,25 @@ def test_jetpack_follows_the_release_of_jetson_linux(told, release, jetpack):
         ("A carrier board of someone else", "nvidia,p3767-0004", "10.3.0", "no DLA cores"),
     ],
 )
-def test_dla_is_of_the_board_and_of_the_version(told, model, compatible, version, wanted):
-    facts = with_packages(told("agx_orin"), tensorrt=version)
-    found = examine("board", changed(facts, board=model, compatible=(compatible, "nvidia,tegra234")))
-    assert found.jetson.dla.startswith(wanted)
+def test_dla_is_of_the_board_and_of_the_version(machine_facts, model, compatible, version, wanted):
+    facts = with_packages(machine_facts("agx_orin"), tensorrt=version)
+    diagnosis = examine("board", changed(facts, board=model, compatible=(compatible, "nvidia,tegra234")))
+    assert diagnosis.jetson.dla.startswith(wanted)
 
 
-def test_opset_is_a_trap_of_old_builders_alone(told):
+def test_opset_is_a_trap_of_old_builders_alone(machine_facts):
     for version, trapped in (("10.3.0", True), ("10.4.0", False), ("10.16.2", False)):
-        found = examine("board", with_packages(told("orin_nano"), tensorrt=version))
-        assert any("opset 20" in text for text in said(found, "trap")) is trapped
+        diagnosis = examine("board", with_packages(machine_facts("orin_nano"), tensorrt=version))
+        assert any("opset 20" in text for text in texts(diagnosis, "trap")) is trapped
 
 
-def test_version_of_the_library_stands_in_for_one_that_python_does_not_tell(told):
-    facts = changed(told("orin_nano"), libraries={**told("orin_nano").libraries, "libnvinfer": "8.6.2"})
-    found = examine("board", with_packages(facts, tensorrt="unknown"))
-    assert not any(runs(found, "tensorrt").values())
-    assert [text for text in said(found, "trap") if "8.6.2 is refused" in text]
+def test_version_of_the_library_replaces_an_unknown_version_of_the_module(machine_facts):
+    facts = changed(
+        machine_facts("orin_nano"), libraries={**machine_facts("orin_nano").libraries, "libnvinfer": "8.6.2"}
+    )
+    diagnosis = examine("board", with_packages(facts, tensorrt="unknown"))
+    assert not any(runs(diagnosis, "tensorrt").values())
+    assert [text for text in texts(diagnosis, "trap") if "8.6.2 is refused" in text]
 
 
 @pytest.mark.parametrize(
@@ -397,16 +408,16 @@ def test_version_of_the_library_stands_in_for_one_that_python_does_not_tell(told
         ((), "aarch64", False),
     ],
 )
-def test_int8_pays_where_the_processor_has_products_for_it(told, isa, machine, pays):
-    found = examine("board", changed(told("laptop"), isa=isa, machine=machine))
-    assert gains(found, "onnxruntime")["int8"] is pays
-    assert runs(found, "onnxruntime")["int8"]
+def test_int8_pays_where_the_processor_has_products_for_it(machine_facts, isa, machine, pays):
+    diagnosis = examine("board", changed(machine_facts("laptop"), isa=isa, machine=machine))
+    assert gains(diagnosis, "onnxruntime")["int8"] is pays
+    assert runs(diagnosis, "onnxruntime")["int8"]
 
 
-def test_emulated_machine_is_said_to_be_and_claims_no_gain(told):
-    found = examine("board", changed(told("thor"), emulated=True))
-    assert said(found, "warning")[0].startswith("this machine is emulated")
-    assert gains(found, "onnxruntime")["int8"] is None
+def test_emulated_machine_is_marked_and_claims_no_gain(machine_facts):
+    diagnosis = examine("board", changed(machine_facts("thor"), emulated=True))
+    assert texts(diagnosis, "warning")[0].startswith("this machine is emulated")
+    assert gains(diagnosis, "onnxruntime")["int8"] is None
 
 
 @pytest.mark.parametrize(
@@ -414,15 +425,15 @@ def test_emulated_machine_is_said_to_be_and_claims_no_gain(told):
     [
         ({"load_1min": 2.5}, "other work runs there: 2.5 tasks"),
         ({"disk": {"folder": "/data", "free_bytes": 300 << 20}}, "only 300 MiB are free in /data"),
-        ({"throttled": {"gpu-throttle-alert": 2.0}}, "slowed down right now: gpu-throttle-alert"),
+        ({"throttled": {"gpu-throttle-alert": 2.0}}, "slowed down now: gpu-throttle-alert"),
         ({"power": {"source": None, "rails_mw": {}}}, "no energy will be measured"),
     ],
 )
-def test_warning(told, update, part):
-    quiet, facts = examine("board", told("thor")), told("thor").model_dump()
-    found = examine("board", MachineFacts.model_validate(facts | update))
-    assert not [text for text in said(quiet, "warning") if part in text]
-    assert len([text for text in said(found, "warning") if part in text]) == 1
+def test_warning(machine_facts, update, part):
+    quiet, facts = examine("board", machine_facts("thor")), machine_facts("thor").model_dump()
+    diagnosis = examine("board", MachineFacts.model_validate(facts | update))
+    assert not [text for text in texts(quiet, "warning") if part in text]
+    assert len([text for text in texts(diagnosis, "warning") if part in text]) == 1
 
 
 @pytest.mark.parametrize(
@@ -439,29 +450,29 @@ def test_warning(told, update, part):
         ),
     ],
 )
-def test_install_command_fits_the_python(told, update, wanted):
-    python = told("laptop").python.model_copy(update=update)
+def test_install_command_fits_the_python(machine_facts, update, wanted):
+    python = machine_facts("laptop").python.model_copy(update=update)
     packages = {name: version for name, version in python.packages.items() if name != "onnxruntime"}
     python = python.model_copy(update={"packages": packages, "path": "/opt/a b/python"})
-    facts = changed(told("laptop"), interpreters=(python,))
+    facts = changed(machine_facts("laptop"), interpreters=(python,))
     assert remedy(examine("board", facts), "cannot import onnxruntime") == wanted.format("'/opt/a b/python'")
 
 
-def test_jetson_whose_agent_runs_in_a_bare_venv_is_told_to_let_jetpacks_packages_in(told):
-    facts = with_packages(told("orin_nano"), tensorrt=None)
+def test_jetson_with_a_bare_venv_gets_the_remedy_for_jetpacks_packages(machine_facts):
+    facts = with_packages(machine_facts("orin_nano"), tensorrt=None)
     python = facts.python.model_copy(update={"venv": True})
-    found = examine("local", changed(facts, interpreters=(python,)))
-    assert "--system-site-packages" in remedy(found, "cannot import tensorrt")
+    diagnosis = examine("local", changed(facts, interpreters=(python,)))
+    assert "--system-site-packages" in remedy(diagnosis, "cannot import tensorrt")
 
 
-def test_machine_without_a_python_says_so(told):
-    found = examine("board", changed(told("laptop"), interpreters=()))
-    assert said(found, "missing") == ["no Python answered there"]
-    assert not found.usable
+def test_machine_without_a_python_says_so(machine_facts):
+    diagnosis = examine("board", changed(machine_facts("laptop"), interpreters=()))
+    assert texts(diagnosis, "missing") == ["no Python answered there"]
+    assert not diagnosis.usable
 
 
-def test_workstation_with_a_gpu_and_tensorrt_runs_it(told):
-    facts = with_packages(told("laptop"), tensorrt="11.4.0")
+def test_workstation_with_a_gpu_and_tensorrt_runs_it(machine_facts):
+    facts = with_packages(machine_facts("laptop"), tensorrt="11.4.0")
     facts = changed(facts, nvidia_gpu=True, libraries={"libcudart": "13.0.48"})
     assert all(runs(examine("board", facts), "tensorrt").values())
     without = examine("board", changed(facts, libraries={}))
@@ -469,57 +480,61 @@ def test_workstation_with_a_gpu_and_tensorrt_runs_it(told):
     assert "CALKD_CUDART" in remedy(without, "libcudart.so is not found")
 
 
-def test_tensorrt_without_a_gpu_does_not_run(told):
-    found = examine("board", with_packages(told("laptop"), tensorrt="11.4.0"))
-    assert {one.why for one in found.runnable if one.runtime == "tensorrt"} == {
+def test_tensorrt_without_a_gpu_does_not_run(machine_facts):
+    diagnosis = examine("board", with_packages(machine_facts("laptop"), tensorrt="11.4.0"))
+    assert {item.why for item in diagnosis.runnable if item.runtime == "tensorrt"} == {
         "there is no NVIDIA GPU, or its driver is not loaded"
     }
 
 
-def test_faulty_version_is_named(told):
-    found = examine("board", with_packages(told("orin_nano"), tensorrt="10.2.0.19"))
-    assert remedy(found, "TensorRT 10.2.0") == "Take 10.3 or later."
+def test_faulty_version_is_named(machine_facts):
+    diagnosis = examine("board", with_packages(machine_facts("orin_nano"), tensorrt="10.2.0.19"))
+    assert remedy(diagnosis, "TensorRT 10.2.0") == "Take 10.3 or later."
 
 
-def test_no_runtime_runs_without_numpy(told):
-    found = examine("board", with_packages(told("laptop"), numpy=None, openvino="2026.4.1", litert="2.3.0"))
-    assert not found.usable
-    assert {one.why for one in found.runnable if one.runtime != "tensorrt"} == {
-        f"{found.facts.python.path} has no numpy"
+def test_no_runtime_runs_without_numpy(machine_facts):
+    diagnosis = examine(
+        "board", with_packages(machine_facts("laptop"), numpy=None, openvino="2026.4.1", litert="2.3.0")
+    )
+    assert not diagnosis.usable
+    assert {item.why for item in diagnosis.runnable if item.runtime != "tensorrt"} == {
+        f"{diagnosis.facts.python.path} has no numpy"
     }
 
 
-def test_litert_is_a_runtime_that_nobody_must_have(told):
-    without = examine("board", told("thor"))
+def test_litert_is_a_runtime_that_nobody_must_have(machine_facts):
+    without = examine("board", machine_facts("thor"))
     assert not any(runs(without, "litert").values())
-    assert not [text for text in said(without, "missing") if "litert" in text]
-    found = examine("board", with_packages(told("thor"), litert="2.3.0"))
-    assert all(runs(found, "litert").values())
-    assert gains(found, "litert") == {"fp32": None, "fp16": False, "int8": True}
+    assert not [text for text in texts(without, "missing") if "litert" in text]
+    diagnosis = examine("board", with_packages(machine_facts("thor"), litert="2.3.0"))
+    assert all(runs(diagnosis, "litert").values())
+    assert gains(diagnosis, "litert") == {"fp32": None, "fp16": False, "int8": True}
 
 
 @pytest.mark.parametrize(
-    ("isa", "told_of"), [(("avx2", "amx_bf16"), True), (("avx512_bf16",), True), (("avx2",), False)]
+    ("isa", "reported"), [(("avx2", "amx_bf16"), True), (("avx512_bf16",), True), (("avx2",), False)]
 )
-def test_bfloat16_is_told_where_the_processor_has_it(told, isa, told_of):
-    found = examine("board", changed(with_packages(told("laptop"), openvino="2026.4.1"), isa=isa))
-    (line,) = [one for one in found.runnable if (one.runtime, one.precision) == ("openvino", "fp32")]
-    assert ("inference_precision: bf16" in line.why) == told_of
+def test_bfloat16_is_reported_where_the_processor_has_it(machine_facts, isa, reported):
+    diagnosis = examine(
+        "board", changed(with_packages(machine_facts("laptop"), openvino="2026.4.1"), isa=isa)
+    )
+    (line,) = [item for item in diagnosis.runnable if (item.runtime, item.precision) == ("openvino", "fp32")]
+    assert ("inference_precision: bf16" in line.why) == reported
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_report_is_its_json(report, name):
-    found = report(name)
-    assert DoctorReport.model_validate_json(found.model_dump_json()) == found
+    diagnosis = report(name)
+    assert DoctorReport.model_validate_json(diagnosis.model_dump_json()) == diagnosis
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_screen_shows_what_the_report_says(told, report, name):
+def test_screen_shows_what_the_report_says(machine_facts, report, name):
     out = io.StringIO()
     show(report(name), Console(file=out, width=200))
-    text, facts = out.getvalue(), told(name)
+    text, facts = out.getvalue(), machine_facts(name)
     shown = [facts.board, facts.machine, facts.python.version, *facts.power.rails_mw]
-    shown += [one.what for one in report(name).symptoms] + [one.remedy for one in report(name).symptoms]
+    shown += [item.what for item in report(name).symptoms] + [item.remedy for item in report(name).symptoms]
     shown += [word for word in (facts.power_mode, facts.l4t) if word]
     for word in shown:
         assert word in text
@@ -552,46 +567,46 @@ def test_screen_says_runs_and_no(report):
 )
 def test_interpreter_that_is_none_does_no_harm(tmp_path, script, version):
     command(tmp_path, "python3", script)
-    (found,) = interpreters(Place(str(tmp_path)), timeout_s=1.0)
-    told = Interpreter.model_validate(found)
-    assert (told.version, told.running, told.packages) == (version, True, None)
-    assert (told.problem is None) == (version is not None)
-    assert not told.has("numpy")
+    (diagnosis,) = interpreters(Machine(str(tmp_path)), timeout_s=1.0)
+    machine_facts = Interpreter.model_validate(diagnosis)
+    assert (machine_facts.version, machine_facts.running, machine_facts.packages) == (version, True, None)
+    assert (machine_facts.problem is None) == (version is not None)
+    assert not machine_facts.has("numpy")
 
 
-def test_python_with_two_names_is_one(tmp_path):
-    place = orin_nano(tmp_path)
+def test_python_with_two_names_counts_once(tmp_path):
+    machine = orin_nano(tmp_path)
     (tmp_path / "usr/bin/python3.10").symlink_to("python3")
-    assert len(interpreters(place)) == 1
+    assert len(interpreters(machine)) == 1
 
 
-def test_python_that_is_installed_twice_under_one_prefix_is_one(tmp_path):
-    place = orin_nano(tmp_path)
+def test_python_installed_twice_under_a_prefix_counts_once(tmp_path):
+    machine = orin_nano(tmp_path)
     (tmp_path / "usr/bin/python3.10").write_bytes((tmp_path / "usr/bin/python3").read_bytes())
     (tmp_path / "usr/bin/python3.10").chmod(0o755)
-    assert len(interpreters(place)) == 1
+    assert len(interpreters(machine)) == 1
 
 
-def test_pythons_that_do_not_answer_are_told_apart_by_their_files(tmp_path):
+def test_pythons_that_do_not_answer_are_distinguished_by_their_files(tmp_path):
     command(tmp_path, "python3", "exit 1")
     command(tmp_path, "python3.8", "exit 2")
     (tmp_path / "usr/bin/python3.10").symlink_to("python3.8")
-    assert len(interpreters(Place(str(tmp_path)))) == 2
+    assert len(interpreters(Machine(str(tmp_path)))) == 2
 
 
 def test_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):
-    facts = facts_of(Place(str(tmp_path)), tmp_path / "cache" / "calkd-edge")
+    facts = facts_of(Machine(str(tmp_path)), tmp_path / "cache" / "calkd-edge")
     assert facts.disk.folder == str(tmp_path)
     assert facts.disk.free_bytes > 0
 
 
 def test_empty_machine_is_a_report_too(tmp_path):
-    found = examine("board", facts_of(Place(str(tmp_path), "riscv64"), tmp_path))
-    assert found.facts.board == "riscv64"
-    assert not found.usable
-    show(found, Console(file=io.StringIO()))
+    diagnosis = examine("board", facts_of(Machine(str(tmp_path), "riscv64"), tmp_path))
+    assert diagnosis.facts.board == "riscv64"
+    assert not diagnosis.usable
+    show(diagnosis, Console(file=io.StringIO()))
 
 
 def test_container_is_noticed(tmp_path):
     plant(tmp_path, {"/.dockerenv": ""})
-    assert facts_of(Place(str(tmp_path)), tmp_path).container
+    assert facts_of(Machine(str(tmp_path)), tmp_path).container
