@@ -104,7 +104,7 @@ def test_a_softmax_is_found_through_what_stands_behind_it(shop, name):
 
 def test_something_like_a_softmax_in_a_form_that_is_not_known_must_be_named(shop):
     nodes = [LINEAR, NODE("Softmax", ["z"], ["q"]), NODE("Sqrt", ["q"], ["p"])]
-    with pytest.raises(RecipeError, match="a Softmax stands before the output 'p'") as refused:
+    with pytest.raises(RecipeError, match="'p' is computed with a Softmax") as refused:
         shop.repair(model(nodes, {"p": SCORES}))
     assert "--scores" in refused.value.remedy
 
