@@ -166,7 +166,7 @@ def _energy(run: TimedRun) -> Energy | None:
     )
 
 
-def throttled(trace: Mapping[str, Any]) -> list[str]:
+def throttled(trace: Mapping[str, np.ndarray]) -> list[str]:
     """Counters of throttling that rose while a process ran, and causes that slowed the machine down."""
     causes = []
     for name, values in _columns(trace, "events.").items():
@@ -179,7 +179,7 @@ def throttled(trace: Mapping[str, Any]) -> list[str]:
     return causes
 
 
-def _columns(trace: Mapping[str, Any], kind: str) -> dict[str, FloatArray]:
+def _columns(trace: Mapping[str, np.ndarray], kind: str) -> dict[str, FloatArray]:
     names = [str(name) for name in trace.get("columns", ())]
     chosen = [(index, name) for index, name in enumerate(names) if name.startswith(kind)]
     return {name.removeprefix(kind): trace["values"][:, index] for index, name in chosen}

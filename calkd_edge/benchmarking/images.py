@@ -24,6 +24,7 @@ from calkd_edge.release.bundle import INPUTS
 COARSE = 8
 SEED = 17
 Images = NDArray[Any]
+DType = np.dtype[Any]
 
 
 def images_for(
@@ -62,7 +63,7 @@ def images_for(
     return noise(_closed(shape), dtype), description
 
 
-def noise(shape: tuple[int, ...], dtype: np.dtype[Any], count: int = TIMED_IMAGES) -> Images:
+def noise(shape: tuple[int, ...], dtype: DType, count: int = TIMED_IMAGES) -> Images:
     """Smooth seeded noise [count, *shape]: uint8 around the middle, floats of zero mean and unit spread.
 
     Raises:
@@ -83,7 +84,7 @@ def noise(shape: tuple[int, ...], dtype: np.dtype[Any], count: int = TIMED_IMAGE
     )
 
 
-def _from_file(path: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> Images:
+def _from_file(path: Path, shape: tuple[int | None, ...], dtype: DType) -> Images:
     if path.is_dir():
         images = _decoded(path, shape, dtype)
     else:
@@ -101,7 +102,7 @@ def _from_file(path: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) 
     return np.array(images)
 
 
-def _decoded(folder: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> Images:
+def _decoded(folder: Path, shape: tuple[int | None, ...], dtype: DType) -> Images:
     size = shape[-1]
     if dtype != np.uint8 or len(shape) != 3 or size is None or shape[1] != size:
         raise RecipeError(
@@ -117,7 +118,7 @@ def _decoded(folder: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) 
     return np.stack(decoded)
 
 
-def _input_of(path: Path) -> tuple[tuple[int | None, ...], np.dtype[Any]]:
+def _input_of(path: Path) -> tuple[tuple[int | None, ...], DType]:
     """Sizes after the batch axis of the only input, None if open, and its type."""
     graph = read_onnx(path).graph
     stored = {tensor.name for tensor in graph.initializer}
@@ -132,7 +133,7 @@ def _input_of(path: Path) -> tuple[tuple[int | None, ...], np.dtype[Any]]:
     return tuple(sizes[1:]), np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
 
 
-def _fits(images: Images, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> bool:
+def _fits(images: Images, shape: tuple[int | None, ...], dtype: DType) -> bool:
     alike = len(images.shape) == len(shape) + 1 and images.dtype == dtype
     return alike and all(size in (None, other) for size, other in zip(shape, images.shape[1:], strict=True))
 

@@ -6,17 +6,16 @@ In scope: names, locations, probes. Out of scope: what runs there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from calkd_edge.devices.inventory import place_of, runtime_of
 from calkd_edge.devices.session import open_session
 from calkd_edge.devices.targets import check_runtime, split_runtime
 from calkd_edge.errors import RecipeError, did_you_mean
 from calkd_edge.recipe.schema import DeviceSection, Recipe
-from calkd_edge.records import DeviceFacts
+from calkd_edge.records import DeviceFacts, Json
 
 
-def located(recipe: Recipe, skipped: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+def located(recipe: Recipe, skipped: Sequence[str] = ()) -> dict[str, dict[str, Json]]:
     """The location of every device of a recipe, by name; contacts none of them.
 
     Raises:
@@ -34,7 +33,7 @@ def located(recipe: Recipe, skipped: Sequence[str] = ()) -> dict[str, dict[str, 
 
 
 def probe(
-    recipe: Recipe, locations: Mapping[str, Mapping[str, Any]], skipped: Sequence[str] = ()
+    recipe: Recipe, locations: Mapping[str, Mapping[str, Json]], skipped: Sequence[str] = ()
 ) -> dict[str, DeviceFacts]:
     """The facts of every device of a recipe, read before anything trains.
 

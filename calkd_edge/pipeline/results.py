@@ -117,7 +117,7 @@ def comparisons(
 
 def _json_of(
     stages: Iterable[tuple[Stage | None, str]], folders: Mapping[str, Path], name: str
-) -> Iterator[tuple[str, Any]]:
+) -> Iterator[tuple[str, list[Json]]]:
     """The JSON of each finished stage, with its row's name."""
     for stage, label in stages:
         if stage is not None and stage.fingerprint in folders:
@@ -184,7 +184,7 @@ def _build_notes(executed: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _agreement(facts: Mapping[str, Any]) -> str:
+def _agreement(facts: Mapping[str, float]) -> str:
     difference = f"{facts['max_logit_difference']:.2g} in a logit on {facts['images']:,} images"
     return f"they differ by {difference}, and agree on {facts['agreement']:.1%} of them"
 
@@ -269,7 +269,7 @@ def data_facts(folder: Path, identity: str) -> dict[str, Json]:
     }
 
 
-def _counts(facts: Mapping[str, Any]) -> dict[str, Json]:
+def _counts(facts: Mapping[str, Json]) -> dict[str, Json]:
     """Lists as their lengths: a report of 60,000 images need not name each."""
     return {key: len(value) if isinstance(value, list) else value for key, value in facts.items()}
 

@@ -82,7 +82,7 @@ class DeviceSection(Section):
     python: str | None = None
 
     @property
-    def location(self) -> dict[str, Any]:
+    def location(self) -> dict[str, Json]:
         """The recipe's entries that locate the device."""
         return self.model_dump(include={"host", "port", "python"}, exclude_none=True)
 

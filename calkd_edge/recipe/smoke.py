@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from calkd_edge.recipe.schema import Recipe
 from calkd_edge.recipe.training import Choice, ScheduleSection, TrainingSection
 
@@ -33,7 +31,7 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
     )
 
 
-def _single_epoch(section: TrainingSection) -> dict[str, Any]:
+def _single_epoch(section: TrainingSection) -> dict[str, object]:
     gentle = section.optimizer.model_copy(update={"lr": min(section.optimizer.lr, LARGEST_RATE)})
     return {"epochs": 1, "schedule": ScheduleSection(name="constant"), "optimizer": gentle}
 

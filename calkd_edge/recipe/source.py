@@ -9,9 +9,9 @@ import re
 from collections.abc import Hashable
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import yaml
+from pydantic import JsonValue
 
 from calkd_edge.errors import RecipeError, did_you_mean
 
@@ -25,9 +25,9 @@ PATH_KEYS = (
 class _StrictLoader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice instead of keeping the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         """A mapping whose keys all differ."""
-        seen: set[Any] = set()
+        seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
@@ -35,7 +35,8 @@ class _StrictLoader(yaml.SafeLoader):
                     None, None, f"the key '{key}' occurs twice", key_node.start_mark
                 )
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Hashable, object] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def packaged() -> dict[str, Path]:
@@ -66,7 +67,7 @@ def find(name_or_path: str | Path) -> Path:
     )
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, JsonValue]:
     """The YAML tree of a recipe file.
 
     Raises:
@@ -90,7 +91,7 @@ def read(path: Path) -> dict[str, Any]:
     return tree
 
 
-def check_version(tree: dict[str, Any], supported: int, *, where: str) -> None:
+def check_version(tree: dict[str, JsonValue], supported: int, *, where: str) -> None:
     """Refuse a recipe without a version, or written for a newer one.
 
     Raises:
@@ -110,15 +111,16 @@ def check_version(tree: dict[str, Any], supported: int, *, where: str) -> None:
         )
 
 
-def anchor_paths(tree: dict[str, Any], folder: Path) -> None:
+def anchor_paths(tree: dict[str, JsonValue], folder: Path) -> None:
     """Make the recipe's relative paths absolute, in place, relative to `folder`."""
     for section, key in PATH_KEYS:
         holder = tree.get(section)
-        if isinstance(holder, dict) and isinstance(holder.get(key), str):
-            holder[key] = str((folder / Path(holder[key]).expanduser()).resolve())
+        path = holder.get(key) if isinstance(holder, dict) else None
+        if isinstance(holder, dict) and isinstance(path, str):
+            holder[key] = str((folder / Path(path).expanduser()).resolve())
 
 
-def assign(tree: dict[str, Any], override: str) -> None:
+def assign(tree: dict[str, JsonValue], override: str) -> None:
     """Apply one `a.b=c` or `gates[0].max=0.01` to the tree, in place; the value is YAML.
 
     Raises:
@@ -134,7 +136,7 @@ def assign(tree: dict[str, Any], override: str) -> None:
     steps: list[str | int] = [
         int(step) if step.isdigit() else step for step in re.split(r"[.\[\]]+", dotted.strip().rstrip("]"))
     ]
-    holder: Any = tree
+    holder: JsonValue = tree
     for step in steps[:-1]:
         holder = _step(holder, step, override)
     last = steps[-1]
@@ -146,7 +148,7 @@ def assign(tree: dict[str, Any], override: str) -> None:
         raise _no_such_key(override, last, holder)
 
 
-def _step(holder: Any, step: str | int, override: str) -> Any:
+def _step(holder: JsonValue, step: str | int, override: str) -> JsonValue:
     if isinstance(holder, dict):
         return holder.setdefault(str(step), {})
     if isinstance(holder, list) and isinstance(step, int) and step < len(holder):
@@ -154,7 +156,7 @@ def _step(holder: Any, step: str | int, override: str) -> Any:
     raise _no_such_key(override, step, holder)
 
 
-def _no_such_key(override: str, step: str | int, holder: Any) -> RecipeError:
+def _no_such_key(override: str, step: str | int, holder: JsonValue) -> RecipeError:
     size = f"a list of {len(holder)}" if isinstance(holder, list) else repr(holder)
     message = f"--set {override}: there is no '{step}' in {size}"
     return RecipeError(message, remedy="Check the dotted path.")

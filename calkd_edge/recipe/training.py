@@ -6,11 +6,11 @@ the names stand for.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, Field, PositiveFloat, model_validator
 
-from calkd_edge.records import Record
+from calkd_edge.records import Json, Record
 
 
 class Section(Record):
@@ -26,7 +26,7 @@ class Choice(Section):
     name: str
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Json]:
         """Everything but the name."""
         return dict(self.model_extra or {})
 
@@ -115,7 +115,7 @@ class TrainingSection(Section):
     """Of the weights and draws of this training only; None uses the recipe's seed."""
 
     @property
-    def numbers(self) -> dict[str, Any]:
+    def numbers(self) -> dict[str, Json]:
         """The section as plain values, without the components and the seed, which stages get apart."""
         return self.model_dump(mode="json", exclude={"losses", "soft_labels", "mixing", "seed", "control"})
 

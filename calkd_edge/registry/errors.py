@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from calkd_edge.errors import RecipeError, did_you_mean
 
@@ -40,14 +40,14 @@ def recipe_error(wrong: ValidationError, *, where: str, valid: Sequence[str]) ->
     return RecipeError(f"{location}: {message}{got}", remedy=f"{suggestion}Correct that value.")
 
 
-def most_telling(wrong: ValidationError) -> Mapping[str, Any]:
+def most_telling(wrong: ValidationError) -> ErrorDetails:
     """The complaint to show: an unknown key first: a misspelt key is also missing under its right name."""
     complaints = wrong.errors(include_url=False)
     unknown = (complaint for complaint in complaints if complaint["type"] == "extra_forbidden")
     return next(unknown, complaints[0])
 
 
-def _choices(complaint: Mapping[str, Any]) -> list[str]:
+def _choices(complaint: ErrorDetails) -> list[str]:
     """The valid values of an enumeration, as pydantic lists them."""
     if complaint["type"] != "literal_error":
         return []

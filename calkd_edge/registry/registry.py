@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, create_m
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
 from calkd_edge.registry.errors import recipe_error
-from calkd_edge.registry.signature import missing_package, signature_of
+from calkd_edge.registry.signature import Registered, missing_package, signature_of
 
 
 class EntryDescription(TypedDict):
@@ -38,7 +38,7 @@ class Registry:
         self.kind = kind
         self.plural = plural or f"{kind}s"
         self._entries = dict(entries)
-        self._added: dict[str, Callable[..., Any]] = {}
+        self._added: dict[str, Registered] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -50,7 +50,7 @@ class Registry:
         """Every known name, sorted; nothing is imported."""
         return sorted({*self._entries, *self._added, *(point.name for point in self._points())})
 
-    def add(self, name: str, target: Callable[..., Any]) -> None:
+    def add(self, name: str, target: Registered) -> None:
         """Register a callable; plugin modules call this.
 
         Raises:
@@ -62,7 +62,7 @@ class Registry:
             )
         self._added[name] = target
 
-    def load(self, name: str, *, where: str = "") -> Callable[..., Any]:
+    def load(self, name: str, *, where: str = "") -> Registered:
         """The callable behind a name.
 
         Args:
@@ -84,7 +84,7 @@ class Registry:
         target = self._entries.get(name) or next(p.value for p in self._points() if p.name == name)
         module, _, attribute = target.partition(":")
         try:
-            loaded: Callable[..., Any] = getattr(import_module(module), attribute)
+            loaded: Registered = getattr(import_module(module), attribute)
         except ModuleNotFoundError as missing:
             if missing.name is None or missing.name.startswith("calkd_edge"):
                 raise
@@ -92,7 +92,7 @@ class Registry:
         return loaded
 
     def settings(
-        self, name: str, values: Mapping[str, Any], *, where: str, beside: Collection[str] = ()
+        self, name: str, values: Mapping[str, object], *, where: str, beside: Collection[str] = ()
     ) -> dict[str, JsonValue]:
         """A recipe's settings of `name`, checked, with every default filled in, as plain JSON values.
 
@@ -122,7 +122,7 @@ class Registry:
             "settings": settings_model(target).model_json_schema().get("properties", {}),
         }
 
-    def _signature(self, name: str, *, where: str = "") -> Callable[..., Any]:
+    def _signature(self, name: str, *, where: str = "") -> Registered:
         """The callable behind a name, or a function with its keyword-only parameters and its docstring."""
         path = None if name in self._added else self._entries.get(name)
         signature = signature_of(path) if path else None
@@ -149,7 +149,7 @@ def _entry_points(group: str) -> tuple[EntryPoint, ...]:
 
 
 @cache
-def settings_model(target: Callable[..., Any]) -> type[BaseModel]:
+def settings_model(target: Registered) -> type[BaseModel]:
     """The keyword-only parameters of a callable as a strict model: its defaults, bounds and help."""
     signature = inspect.signature(target)
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)

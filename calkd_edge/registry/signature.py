@@ -15,7 +15,10 @@ from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
+
+Registered: TypeAlias = Callable[..., Any]
+"""A callable that obeys the star rule; what it returns depends on its registry."""
 
 LIGHT = ("annotated_types", "builtins", "collections", "math", "pydantic", "types", "typing")
 """Packages that an annotation or a default may import from."""
@@ -28,7 +31,7 @@ class NotReadable(Exception):
 
 
 @cache
-def signature_of(target: str) -> Callable[..., Any] | None:
+def signature_of(target: str) -> Registered | None:
     """A function with docstring and keyword-only parameters of "module:object"; None if not readable."""
     module, _, name = target.partition(":")
     try:
@@ -55,7 +58,7 @@ def missing_package(target: str) -> str | None:
     return None
 
 
-def _stub(module: str, name: str) -> Callable[..., Any]:
+def _stub(module: str, name: str) -> Registered:
     tree = _tree(module)
     node = _definition(tree, name)
     if isinstance(node, ast.ImportFrom):
@@ -63,7 +66,9 @@ def _stub(module: str, name: str) -> Callable[..., Any]:
     function: ast.stmt | None = node
     if isinstance(node, ast.ClassDef):
         function = next((item for item in node.body if _is_function(item, "__init__")), None)
-    if not isinstance(function, ast.FunctionDef) or function.decorator_list:
+    if not isinstance(function, ast.FunctionDef):
+        raise NotReadable
+    if not all(_declares(tree, decorator) for decorator in function.decorator_list):
         raise NotReadable
     arguments = ast.arguments(
         posonlyargs=[],
@@ -79,23 +84,23 @@ def _stub(module: str, name: str) -> Callable[..., Any]:
         stub.type_params = []  # type: ignore[attr-defined, unused-ignore]
     namespace = _namespace(module, tree, [arguments])
     _execute([stub], namespace)
-    function_object: Callable[..., Any] = namespace[name]
+    function_object = cast(Registered, namespace[name])
     function_object.__doc__ = docstring
     return function_object
 
 
-def _namespace(module: str, tree: ast.Module, nodes: list[ast.AST]) -> dict[str, Any]:
+def _namespace(module: str, tree: ast.Module, nodes: list[ast.AST]) -> dict[str, object]:
     """The values of all names that some nodes read, from a module's light imports and assignments."""
     names = [part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name)]
     local = {part.arg for node in nodes for part in ast.walk(node) if isinstance(part, ast.arg)}
     local |= {name.id for name in names if isinstance(name.ctx, ast.Store)}
-    namespace: dict[str, Any] = {"__name__": module}
+    namespace: dict[str, object] = {"__name__": module}
     for name in sorted({name.id for name in names} - local - vars(builtins).keys()):
         namespace[name] = _value(module, tree, name)
     return namespace
 
 
-def _value(module: str, tree: ast.Module, name: str) -> Any:
+def _value(module: str, tree: ast.Module, name: str) -> object:
     """The value of a module's top-level name."""
     node = _definition(tree, name)
     if isinstance(node, ast.ImportFrom):
@@ -104,7 +109,7 @@ def _value(module: str, tree: ast.Module, name: str) -> Any:
             return _value(origin, _tree(origin), _original_name(node, name))
         if origin.partition(".")[0] not in LIGHT:
             raise NotReadable
-        namespace: dict[str, Any] = {}
+        namespace: dict[str, object] = {}
         _execute([node], namespace)
         return namespace[name]
     if isinstance(node, ast.FunctionDef) and not node.decorator_list:
@@ -135,7 +140,7 @@ def _definition(tree: ast.Module, name: str) -> ast.stmt:
     raise NotReadable
 
 
-def _execute(statements: list[ast.stmt], namespace: dict[str, Any]) -> None:
+def _execute(statements: list[ast.stmt], namespace: dict[str, object]) -> None:
     tree = ast.fix_missing_locations(ast.Module(body=statements, type_ignores=[]))
     exec(compile(tree, "<signature>", "exec"), namespace)
 
@@ -150,6 +155,14 @@ def _tree(module: str) -> ast.Module:
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         raise NotReadable
     return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def _declares(tree: ast.Module, decorator: ast.expr) -> bool:
+    """Whether a decorator is `name(...)` of this package; those set attributes and keep the signature."""
+    if not isinstance(decorator, ast.Call) or not isinstance(decorator.func, ast.Name):
+        return False
+    definition = _definition(tree, decorator.func.id)
+    return isinstance(definition, ast.ImportFrom) and _origin(definition).partition(".")[0] == OWN
 
 
 def _is_function(node: ast.stmt, name: str) -> bool:

@@ -19,7 +19,7 @@ from calkd_edge.engine.stage import Job
 from calkd_edge.export.artifacts import CALIBRATION_PREDICTIONS, COMPARED
 from calkd_edge.metrics import ece_with_bounds, intervals
 from calkd_edge.metrics import per_image as scores
-from calkd_edge.records import ComparedMethod, Estimate, FloatArray, Predictions
+from calkd_edge.records import BoolArray, ComparedMethod, Estimate, FloatArray, Predictions
 from calkd_edge.stages.params import CompareParams
 from calkd_edge.stages.quantize import FITTING
 
@@ -79,7 +79,7 @@ def _of_table(name: str, table: Any, predictions: Predictions, params: ComparePa
     )
 
 
-def _of_confidence(confidence: FloatArray, hit: Any, params: CompareParams) -> dict[str, Estimate]:
+def _of_confidence(confidence: FloatArray, hit: BoolArray, params: CompareParams) -> dict[str, Estimate]:
     (brier,) = intervals.mean_bounds((confidence - hit) ** 2, seed=params.seed)
     return {
         "ece": ece_with_bounds(confidence, hit, bins=params.bins, seed=params.seed),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +102,7 @@ class Epochs:
             yield batch
 
     def batch(
-        self, chosen: IntArray, view: Mapping[str, Any], at: float, teacher_logits: Tensor | None
+        self, chosen: IntArray, view: Mapping[str, np.ndarray], at: float, teacher_logits: Tensor | None
     ) -> Batch:
         """The chosen positions of the train split, replayed through a view."""
         rows = self.rows[chosen]

@@ -6,7 +6,6 @@ It proves the fold, and that a quantized file computes on its device what it com
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 
@@ -69,7 +68,7 @@ def run(job: Job) -> None:
     (job.out / EXECUTED).write_text(json.dumps(executed, indent=1), encoding="utf-8")
 
 
-def compare_with_simulation(executed: Predictions, simulated: Predictions) -> dict[str, Any]:
+def compare_with_simulation(executed: Predictions, simulated: Predictions) -> dict[str, float | bool | None]:
     """Agreement of a device's predictions with the file's simulation, on the images that both have.
 
     Raises:

@@ -200,7 +200,7 @@ def test_every_calibrator_runs_with_its_defaults_and_is_documented(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "given_settings"),
+    ("name", "options"),
     [("vector", {"ridge": 0}), ("constant", {"temperature": 0}), ("temperature", {"bins": 3})],
 )
 def test_settings_out_of_bounds_are_refused(name, options):

@@ -38,7 +38,7 @@ def damaged(file, index, change):
     return copied, heavy[index].input[1].removesuffix(".weight").partition(".")[2]
 
 
-@pytest.mark.parametrize("place", [0, 7, -1])
+@pytest.mark.parametrize("index", [0, 7, -1])
 def test_a_damaged_file_is_traced_to_its_layer(exported, index):
     net = exported("resnet20")
     broken, layer = damaged(net.proto, index, lambda bias: bias + 0.01)

@@ -326,7 +326,7 @@ def test_an_operator_without_a_counterpart_is_named():
 
 
 @pytest.mark.parametrize(
-    ("node", "stored", "said"),
+    ("node", "stored", "reason"),
     [
         (helper.make_node("Conv", ["x", "x"], ["y"], "c"), {}, "weights are computed"),
         (helper.make_node("Conv", ["x", "w"], ["y"], "c", auto_pad="SAME_UPPER"), WEIGHT, "automatic"),

@@ -18,7 +18,7 @@ from calkd_edge.quantization.source import Images
 
 pytest.importorskip("ai_edge_litert", reason="needs the extra [litert]")
 pytestmark = pytest.mark.slow
-MODEL_PATH = "import sys; print(next(path for path in sys.path if path.endswith('site')))"
+SITE = "import sys; print(next(path for path in sys.path if path.endswith('site')))"
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +26,12 @@ def board(arm64):
     """The arm64 machine's Python, with LiteRT and nothing that it depends on but numpy."""
     version, site = (
         subprocess.run([arm64, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-        for code in ("import platform; print(platform.python_version())", MODEL_PATH)
+        for code in ("import platform; print(platform.python_version())", SITE)
     )
     platforms = [word for name in PLATFORMS for word in ("--platform", name)]
-    request = ["--implementation", "cp", "--python-version", version, "--only-binary=:all:", "--no-deps"]
+    options = ["--implementation", "cp", "--python-version", version, "--only-binary=:all:", "--no-deps"]
     wheel = f"ai-edge-litert=={metadata.version('ai-edge-litert')}"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", *platforms, *request, "--target", site, wheel]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", *platforms, *options, "--target", site, wheel]
     done = subprocess.run(pip, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return arm64
@@ -44,8 +44,8 @@ def ask(python, path, images):
         facts = session.probe()
         assert facts.runtimes["litert"] == metadata.version("ai-edge-litert")
         assert facts.machine == ("aarch64" if python else facts.machine)
-        logits, _ = session.predict(path, images, runtime="litert", options={}, images_per_run=1)
-        return logits["logits"]
+        outputs, _ = session.predict(path, images, runtime="litert", options={}, images_per_run=1)
+        return outputs["logits"]
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2"])

@@ -35,10 +35,10 @@ def best_by_scipy(logits, labels) -> float:
 
 
 def flipped(labels, classes: int, share: float, seed: int = 1):
-    """Labels of which a share is drawn anew."""
+    """Labels of which a share is drawn again."""
     generator = np.random.default_rng(seed)
-    anew = generator.random(len(labels)) < share
-    return np.where(anew, generator.integers(0, classes, len(labels)), labels)
+    redrawn = generator.random(len(labels)) < share
+    return np.where(redrawn, generator.integers(0, classes, len(labels)), labels)
 
 
 def problems():

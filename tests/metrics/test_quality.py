@@ -115,8 +115,10 @@ def test_top5_is_certain_with_five_classes_or_fewer():
 def test_temperature_gap_is_what_scaling_mends_and_nothing_for_a_calibrated_model():
     logits, labels = draw(4000, 10)
     sharp = metrics.nll_split(logits * 2, labels).calibration
-    mended = scores.nll_per_image(logits * 2, labels).mean() - scores.nll_per_image(logits, labels).mean()
-    assert sharp == pytest.approx(mended, abs=0.01)
+    improvement = (
+        scores.nll_per_image(logits * 2, labels).mean() - scores.nll_per_image(logits, labels).mean()
+    )
+    assert sharp == pytest.approx(improvement, abs=0.01)
     assert abs(metrics.nll_split(logits, labels).calibration) < 0.002
 
 

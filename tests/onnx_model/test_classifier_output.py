@@ -1,4 +1,4 @@
-"""Where files end: what other exporters write, told apart by operators and shapes."""
+"""Outputs of classifiers from other exporters, recognised by operators and shapes."""
 
 from __future__ import annotations
 

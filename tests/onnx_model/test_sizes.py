@@ -1,4 +1,4 @@
-"""How large values become: told through branches, functions and shapes that are computed, or refused."""
+"""Sizes of values, through branches, functions and computed shapes; unknown sizes are refused."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_weight_beyond_float16_is_refused(exported):
     values.flat[0] = 70_000
     node.input[1] = view.store("too_large", values)
     view.drop_unused()
-    with pytest.raises(StageFailed, match=r"too_large holds 7e\+04, float16 ends at 65504"):
+    with pytest.raises(StageFailed, match=r"too_large holds 7e\+04, and float16 ends at 65504"):
         fp16(broken, Images(lambda count: net.images[:count]))
 
 

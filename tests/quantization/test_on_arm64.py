@@ -44,13 +44,13 @@ def run_agent(folder, file, machine, arm64, **options):
     with Session(device) as session:
         facts = session.probe()
         assert (facts.machine == "aarch64") == facts.emulated == (machine == "arm64")
-        index, images = folder / file, folder / "images.npy"
-        return session.predict(index, images, runtime="onnxruntime", options=options)[0]["logits"]
+        path, images = folder / file, folder / "images.npy"
+        return session.predict(path, images, runtime="onnxruntime", options=options)[0]["logits"]
 
 
 @pytest.fixture(scope="module", params=NETS)
 def logits_of(request, exported, pictures, arm64, tmp_path_factory):
-    """said(file, machine, **options): logits, asked once."""
+    """logits_of(file, machine, **options): logits, computed once."""
     folder = write(exported(request.param).proto, pictures, tmp_path_factory.mktemp("files"))
     known = {}
 
