@@ -24,6 +24,7 @@ TABLES = Registry(
         "isotonic": "calkd_edge.calibration.tables:isotonic",
         "histogram": "calkd_edge.calibration.tables:histogram",
     },
+    plural="tables",
 )
 
 WHY_NOT_FOLDED = "its map is a table applied after the softmax, which cannot be folded into the last layer"

@@ -129,7 +129,7 @@ def benchmark(
             store=store,
             out=out,
             clean=clean,
-            on_process=watcher.began,
+            on_process=watcher.started,
         )
     finally:
         watcher.stop()

@@ -38,7 +38,7 @@ class Watcher:
         self.console = screen()
         self.bar: Progress | None = None
 
-    def began(self, what: str, number: int, total: int) -> Callable[[int, int], None]:
+    def started(self, what: str, number: int, total: int) -> Callable[[int, int], None]:
         """Show the start of a process; the returned callable takes its progress."""
         self.stop()
         if not self.console.is_terminal:

@@ -10,6 +10,7 @@ from tiny_run import RECIPE, command, recipe_with
 
 from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.devices.inventory import PROFILES
+from calkd_edge.errors import RecipeError
 from calkd_edge.pipeline.listing import (
     CORRUPTIONS,
     KINDS,
@@ -51,6 +52,13 @@ def test_list_without_a_kind_shows_the_kinds():
     assert max(map(len, lines)) <= 110
 
 
+def test_unknown_name_is_refused_with_a_list_command_that_works():
+    for kind, registry in REGISTRIES.items():
+        with pytest.raises(RecipeError) as wrong:
+            registry.load("no_such_name")
+        assert wrong.value.remedy.endswith(f"List them with: calkd-edge list {kind}")
+
+
 def names_allowed(section, field: str) -> set[str]:
     """Names that a recipe's schema allows for a field."""
     schema = section.model_json_schema()["properties"][field]
@@ -63,6 +71,13 @@ def test_names_without_a_registry_are_those_that_a_recipe_may_use():
     assert set(CORRUPTIONS) == names_allowed(EvaluateSection, "corruptions")
     assert {entry["name"] for entry in list_names("runtimes")} == set(RUNTIMES)
     assert {entry["name"] for entry in list_names("gates")} == set(METRICS)
+
+
+def test_runtimes_say_which_file_they_run():
+    summaries = {entry["name"]: entry["summary"] for entry in list_names("runtimes")}
+    assert "engine" in summaries["tensorrt"]
+    assert "converts" in summaries["litert"]
+    assert summaries["onnxruntime"] == "Runs the ONNX file."
 
 
 def test_figures_of_a_report_are_listed(tiny):
