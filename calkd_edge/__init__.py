@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from calkd_edge.records import Affine as Affine
     from calkd_edge.records import Benchmark as Benchmark
     from calkd_edge.records import DoctorReport as DoctorReport
+    from calkd_edge.records import Evaluation as Evaluation
     from calkd_edge.records import Lint as Lint
     from calkd_edge.records import Quality as Quality
     from calkd_edge.records import Repair as Repair
@@ -52,6 +53,7 @@ _MODULES = {
     "DeviceError": "calkd_edge.errors",
     "DoctorReport": "calkd_edge.records",
     "EnvironmentProblem": "calkd_edge.errors",
+    "Evaluation": "calkd_edge.records",
     "GateFailed": "calkd_edge.errors",
     "GateUndecided": "calkd_edge.errors",
     "Lint": "calkd_edge.records",

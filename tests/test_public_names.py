@@ -22,7 +22,8 @@ FUNCTIONS = [
     "list_names", "load_recipe", "plan", "quality", "schema", "smoke_recipe", "verify",
 ]  # fmt: skip
 RECORDS = [
-    "Affine", "Benchmark", "DoctorReport", "Lint", "Plan", "Quality", "Recipe", "Release", "Repair", "Report",
+    "Affine", "Benchmark", "DoctorReport", "Evaluation", "Lint", "Plan", "Quality", "Recipe", "Release", "Repair",
+    "Report",
 ]  # fmt: skip
 EXCEPTIONS = [
     "CalkdError", "DeviceError", "EnvironmentProblem", "GateFailed", "GateUndecided", "RecipeError",
@@ -135,9 +136,10 @@ def test_recipe_is_planned_run_checked_and_verified(tiny, tmp_path):
 def test_file_is_linted_scored_and_timed(tiny, tmp_path):
     model = tiny.out / "models" / "student.fp32.onnx"
     assert isinstance(ck.lint(model), ck.Lint)
-    quality = ck.evaluate(model, "synthetic", images=60)
-    assert isinstance(quality, ck.Quality)
-    assert quality.images == 60
+    evaluation = ck.evaluate(model, "synthetic", images=60)
+    assert isinstance(evaluation, ck.Evaluation)
+    assert evaluation.images == 60
+    assert "synthetic" in evaluation.data
     benchmark = ck.benchmark(model, device="local", out=tmp_path)
     assert isinstance(benchmark, ck.Benchmark)
     assert [file.precision for file in benchmark.files] == ["fp32"]

@@ -19,7 +19,6 @@ from calkd_edge.cli.options import (
     StoreOption,
     choice,
     complete_recipe,
-    store_to_read,
 )
 from calkd_edge.errors import RecipeError
 
@@ -168,8 +167,6 @@ def compress(
     """
     from calkd_edge.pipeline.run import prepare_run
 
-    if dry_run:
-        store_to_read(store)
     run = prepare_run(
         _recipe(recipe_argument, recipe_option),
         out=None if out is None else out.resolve(),
@@ -242,9 +239,11 @@ def _show_plan(run: Run, *, as_json: bool) -> None:
     for sentence in notices(plan.checked, run.options):
         _show_message(sentence)
     reused: set[str] = set()
-    if run.options.store.is_dir():
+    if (run.options.store / "format").is_file():
         store = Store(run.options.store)
         reused = {stage.fingerprint for stage in plan.stages if store.published(stage) is not None}
+    elif run.options.store != DEFAULT_STORE:
+        say("  The store {} does not exist yet; a run creates it.", run.options.store)
     if as_json:
         print(plan_json(plan, reused))
     else:

@@ -190,7 +190,9 @@ def test_a_bundle_cannot_choose_where_its_files_are_written(tiny, tmp_path):
     for row in report["measurements"]:
         row["precision"] = row["precision"].replace("int8", "../../int8")
     hostile = {
-        "is no name of a bundle's file": {"student.fp32.x/../../../out.onnx": content["student.fp32.onnx"]},
+        "cannot be the name of a file in a bundle": {
+            "student.fp32.x/../../../out.onnx": content["student.fp32.onnx"]
+        },
         "is not a valid name": {"report.json": json.dumps(report).encode()},
     }
     for words, change in hostile.items():

@@ -71,9 +71,9 @@ def test_every_calibrator_fits_what_it_declares(name):
 @pytest.mark.parametrize(
     ("calibrator", "notice"),
     [
-        ("mixes_classes", "folded into fp32; as two nodes behind int8 weights, which hold no matrix (int8)"),
-        ("turns_a_class", "where all its scales are positive, else as two nodes behind them (int8)"),
-        ("undeclared", "folded where the fitted map allows it, else as two nodes behind the logits"),
+        ("mixes_classes", "folded into fp32; two nodes after int8 weights, which hold no matrix (int8)"),
+        ("turns_a_class", "if all its scales are positive, else two nodes after them (int8)"),
+        ("undeclared", "folded if the fitted map allows it, else two nodes after the logits"),
     ],
 )
 def test_the_notice_about_a_plugin_agrees_with_its_fold(plugins, exported, tmp_path, calibrator, notice):

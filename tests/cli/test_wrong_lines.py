@@ -46,7 +46,6 @@ def empty_folder(tmp_path, monkeypatch):
         ([*QUICKSTART, "--skip-device", "local"], "calibrate.on", "--set calibrate.on"),
         ([*QUICKSTART, "--set", "gates=[{metric: top1_dorp, max: 1}]"], "top1_dorp", "mean 'top1_drop'?"),
         (["compress", "own_images", "--dry-run"], "data.root", ""),
-        ([*QUICKSTART, "--store", "sotre"], "the store sotre does not exist", "--store DIR"),
         (["store", "check"], "the store .calkd does not exist", "--store DIR"),
         (["store", "check", "--store", "sotre"], "the store sotre does not exist", "--store DIR"),
         (["store", "gc", "--keep", "quickstart", "--store", "sotre"], "does not exist", "--store DIR"),
@@ -60,6 +59,12 @@ def test_wrong_line_exits_2_with_an_error_and_a_fix(line, message, fix):
     _, error, remedy = re.split("^error: |^fix: ", done.err, flags=re.MULTILINE)
     assert message in error
     assert fix in remedy
+
+
+def test_plan_names_a_store_that_does_not_exist_and_creates_none():
+    done = command(*QUICKSTART, "--store", "sotre")
+    assert done.code == 0, done.err
+    assert "The store sotre does not exist yet; a run creates it." in done.err
 
 
 def test_folder_that_is_no_store_is_left_alone(tmp_path):

@@ -159,7 +159,7 @@ def test_session_that_is_killed(work, board, tiny):
 
     broken, _ = struck(work, board, tiny, fault)
     assert "the connection to board broke" in broken.err
-    assert "See cable and board, then run again" in broken.err
+    assert "Check cable and board, then run again" in broken.err
     finishes(work)
 
 
@@ -209,7 +209,7 @@ def test_agent_that_hangs(work, board, tiny, monkeypatch):
         patient.setattr(session, "DOCTOR_TIMEOUT_S", 3.0)
         broken, agent = struck(work, board, tiny, lambda pid: None)
     assert "was not done after 3 s" in broken.err
-    assert "run again, what is finished is kept" in " ".join(broken.err.split())
+    assert "run again: finished work is kept" in " ".join(broken.err.split())
     os.kill(agent, signal.SIGCONT)
     assert gone(agent), "it was told to end"
     finishes(work)

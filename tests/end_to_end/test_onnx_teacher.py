@@ -150,4 +150,4 @@ def test_another_number_of_classes_is_refused(tmp_path, teachers):
     onnx.save(model, tmp_path / "few.onnx")
     done = run(tmp_path, {**file, "weights": str(tmp_path / "few.onnx")})
     assert done.code == 2, done.err
-    assert "has 3 classes, the data 10" in done.err
+    assert "has 3 classes, the data have 10" in done.err

@@ -357,7 +357,7 @@ def squeezed_by_a_branch() -> onnx.ModelProto:
     }
     expand = (NODE("Shape", ["z"], ["own"]), NODE("Expand", ["one_float", "own"], ["y"]))
     return model(
-        *nodes, NODE("If", ["chosen"], ["z"], **branches), *expand, node=[1], two=[2], one_float=np.float32(1)
+        *nodes, NODE("If", ["chosen"], ["z"], **branches), *expand, one=[1], two=[2], one_float=np.float32(1)
     )
 
 
