@@ -34,7 +34,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "$(QUICK) and not serial" --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "$(QUICK) and not serial" --cov --cov-report=
 	$(BIN)/pytest -m "$(QUICK) and serial" --cov --cov-append --cov-report=term:skip-covered
 
 test-all: lint

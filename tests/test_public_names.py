@@ -22,8 +22,8 @@ FUNCTIONS = [
     "list_names", "load_recipe", "plan", "quality", "schema", "smoke_recipe", "verify",
 ]  # fmt: skip
 RECORDS = [
-    "Affine", "Benchmark", "DoctorReport", "Evaluation", "Lint", "Plan", "Quality", "Recipe", "Release", "Repair",
-    "Report",
+    "Affine", "Benchmark", "DoctorReport", "Evaluation", "Lint", "Plan", "Quality", "Recipe", "Release",
+    "Repair", "Report",
 ]  # fmt: skip
 EXCEPTIONS = [
     "CalkdError", "DeviceError", "EnvironmentProblem", "GateFailed", "GateUndecided", "RecipeError",

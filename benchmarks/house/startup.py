@@ -1,6 +1,6 @@
 """How long commands take to start, as ratios to `python -c "import torch"`.
 
-Each command runs as users run it, in a process of its own; commands alternate, so that the machine's own drift
+Each command runs as users run it, in a process of its own; commands alternate, so that drift of the machine
 falls on all of them. Writes its result beside itself.
 
     python benchmarks/house/startup.py

@@ -181,6 +181,7 @@ def test_doctor_whose_cable_is_cut_says_so(board, inventory):
 def test_a_recipe_may_name_the_board_itself_and_calibrate_on_it(tiny, board, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
     changes = {"devices": [{"name": "lab", "host": board.host}], "calibrate": {"on": "lab"}}
+    changes["evaluate"] = {"corruptions": []}
     recipe = written(tmp_path, recipe_with(**changes))
     done = command("compress", "--recipe", recipe, "--store", tiny.store, "--out", tmp_path / "out")
     assert done.code == 0, done.err

@@ -17,7 +17,8 @@ IMAGES = 64
 SIMULATED, EXECUTED = 1e-5, 1e-3
 """Largest differences of a logit: between machines without optimization, and of int8 kernels to that."""
 
-NETS = ["mobilenet_v2", "shufflenet_v2"]
+NETS = [pytest.param("mobilenet_v2", marks=pytest.mark.slow), "shufflenet_v2"]
+"""The quick tests run MobileNetV2 on the emulated board of end_to_end."""
 
 
 @pytest.fixture(scope="module")
