@@ -6,12 +6,13 @@ import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
-
-import requests
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.files.digest import file_digest
+
+if TYPE_CHECKING:
+    import requests  # loaded by the first download: most commands need none
 
 Progress = Callable[[int, int], None]
 """Called with the bytes received and the total; the total is 0 while it is not known."""
@@ -88,6 +89,8 @@ def download(
 def _fetch(
     url: str, stream: BinaryIO, *, progress: Progress, remedy: str, timeout_s: tuple[float, float]
 ) -> None:
+    import requests
+
     with requests.Session() as session:
         fruitless = 0
         while True:
@@ -108,6 +111,8 @@ def _continue(
     session: requests.Session, url: str, stream: BinaryIO, progress: Progress, timeout_s: tuple[float, float]
 ) -> None:
     """Append the bytes that are missing; raises RequestException when they do not all come."""
+    import requests
+
     done = stream.tell()
     headers = {"Accept-Encoding": "identity"}
     if done:
@@ -138,6 +143,8 @@ def _empty(stream: BinaryIO) -> int:
 
 
 def _reason(wrong: requests.RequestException) -> str:
+    import requests
+
     if wrong.response is not None:
         return f"the server answered {wrong.response.status_code} {wrong.response.reason}"
     if isinstance(wrong, requests.Timeout):

@@ -44,7 +44,7 @@ class Registry:
         return iter(self.names())
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names()
+        return name in self._entries or name in self._added or name in self.names()
 
     def names(self) -> list[str]:
         """Every known name, sorted; nothing is imported."""

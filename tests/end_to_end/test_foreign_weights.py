@@ -34,7 +34,7 @@ def run(folder, *more, **changes):
 def taught(tiny, tmp_path_factory):
     """The tiny run's teacher as a checkpoint file of another project."""
     folder = tmp_path_factory.mktemp("taught")
-    state = load_file(stage_folder(tiny.store, "teacher") / "weights.safetensors")
+    state = load_file(tiny.stage_folder("teacher") / "weights.safetensors")
     wrapped = {"module." + name: tensor for name, tensor in state.items()}
     torch.save({"epoch": 2, "model": wrapped, "best_acc": 50.0}, folder / "teacher.pth")
     return folder / "teacher.pth"
@@ -107,7 +107,7 @@ def test_a_model_json_of_another_tool_says_nothing(tiny, tmp_path, taught, conte
     ],
 )
 def test_a_file_that_knows_other_classes_is_refused(tiny, tmp_path, order, said):
-    shutil.copytree(stage_folder(tiny.store, "teacher"), tmp_path / "kept")
+    shutil.copytree(tiny.stage_folder("teacher"), tmp_path / "kept")
     model = json.loads((tmp_path / "kept" / "model.json").read_text())
     (tmp_path / "kept" / "model.json").write_text(json.dumps({**model, "classes": order(model["classes"])}))
     weights = str(tmp_path / "kept" / "weights.safetensors")

@@ -51,7 +51,7 @@ def float_export(folder: Path, target: Path) -> tuple[list[float], list[float]]:
 def teachers(tiny, tmp_path_factory):
     """The tiny run's teacher as weights, and as a float ONNX file with its recipe section."""
     folder = tmp_path_factory.mktemp("teachers")
-    trained = stage_folder(tiny.store, "teacher")
+    trained = tiny.stage_folder("teacher")
     shutil.copy(trained / "weights.safetensors", folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns of its own parts

@@ -99,6 +99,11 @@ class TinyRun:
         tree: dict[str, Any] = json.loads((self.out / "report.json").read_text())
         return tree
 
+    def stage_folder(self, stage: str) -> Path:
+        """What one of its stages published; other runs may have the same stage in the same store."""
+        prints = {line["stage"]: line["fingerprint"] for line in self.report["plan"]}
+        return self.store / "objects" / prints[stage][:2] / prints[stage]
+
     def again(self, out: Path, *arguments: object) -> Done:
         """The same recipe on the same store into another folder."""
         return command("compress", "--recipe", self.recipe, "--store", self.store, "--out", out, *arguments)

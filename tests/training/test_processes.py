@@ -98,8 +98,7 @@ def losses_of(folders: list[Path], target: Path, processes: int, normalisation: 
 
 @pytest.fixture
 def prepared_and_teacher(tiny):
-    prints = {line["stage"]: line["fingerprint"] for line in tiny.report["plan"]}
-    return [tiny.store / "objects" / prints[name][:2] / prints[name] for name in ("prepare", "teacher")]
+    return [tiny.stage_folder(name) for name in ("prepare", "teacher")]
 
 
 def test_with_frozen_normalisation_each_loss_is_that_of_a_single_process(prepared_and_teacher, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from calkd_edge.metrics import intervals
@@ -39,7 +39,7 @@ def drift(evidence: Sequence[Evidence], thresholds: Iterable[float]) -> tuple[Dr
         if m.model != "student" or not m.calibrated or m.precision == "fp32":
             continue
         pairs = _pairs(item, evidence)
-        shifts = tuple(_shift(how, pair, levels) for how, pair in pairs.items() if len(pair.labels) > 1)
+        shifts = _shifts({how: pair for how, pair in pairs.items() if len(pair.labels) > 1}, levels)
         if shifts:
             drifts.append(Drift(measurement=name, images=len(pairs["own"].labels), shifts=shifts))
     return tuple(drifts)
@@ -68,15 +68,32 @@ def _pairs(item: Evidence, peers: Sequence[Evidence]) -> dict[CalibratedHow, Pai
     return pairs if "own" in pairs else {}
 
 
-def _shift(how: CalibratedHow, pair: PairedPredictions, thresholds: Sequence[float]) -> Shift:
-    candidate = scores.nll_per_image(pair.candidate, pair.labels)
-    reference = scores.nll_per_image(pair.reference, pair.labels)
-    (rise,) = intervals.mean_bounds(candidate - reference, seed=SEED)
-    return Shift(
-        calibration=how,
-        nll=Estimate(**rise._asdict()),
-        thresholds=tuple(_threshold_shift(pair, threshold) for threshold in thresholds),
+def _shifts(
+    pairs: Mapping[CalibratedHow, PairedPredictions], thresholds: Sequence[float]
+) -> tuple[Shift, ...]:
+    rises: dict[CalibratedHow, FloatArray] = {}
+    for how, pair in pairs.items():
+        reference = scores.nll_per_image(pair.reference, pair.labels)
+        rises[how] = scores.nll_per_image(pair.candidate, pair.labels) - reference
+    bounds = _bounds_of_means(rises)
+    return tuple(
+        Shift(
+            calibration=how,
+            nll=Estimate(**bounds[how]._asdict()),
+            thresholds=tuple(_threshold_shift(pair, threshold) for threshold in thresholds),
+        )
+        for how, pair in pairs.items()
     )
+
+
+def _bounds_of_means(rises: Mapping[CalibratedHow, FloatArray]) -> dict[CalibratedHow, intervals.Bounds]:
+    """The mean of each with its bounds; those of as many images share their resamples."""
+    bounds: dict[CalibratedHow, intervals.Bounds] = {}
+    for images in {len(rise) for rise in rises.values()}:
+        names = [how for how, rise in rises.items() if len(rise) == images]
+        rows = intervals.mean_bounds([rises[how] for how in names], seed=SEED)
+        bounds.update(zip(names, rows, strict=True))
+    return bounds
 
 
 def _threshold_shift(pair: PairedPredictions, threshold: float) -> ThresholdShift:
