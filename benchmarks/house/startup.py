@@ -3,9 +3,9 @@
 Each command runs as users run it, in a process of its own; commands alternate, so that drift of the machine
 falls on all of them. Writes its result beside itself.
 
-    python benchmarks/house/startup.py
+    python benchmarks/house/startup.py [FOLDER]
 
-The store and the run of the quickstart are made first, in a temporary folder.
+FOLDER holds the store of an earlier quickstart; by default one is made first, in a temporary folder.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def main() -> None:
     program = str(Path(sys.executable).with_name("calkd-edge"))
     torch = [sys.executable, "-c", "import torch"]
     with tempfile.TemporaryDirectory() as folder:
+        folder = sys.argv[1] if len(sys.argv) > 1 else folder
         seconds([program, "compress", "quickstart"], folder)
         absolute: dict[str, list[float]] = {name: [] for name in ("import torch", *COMMANDS)}
         for _ in range(ROUNDS):

@@ -26,7 +26,7 @@ from PIL import Image
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.models import image_model
-from calkd_edge.records import Calibration
+from calkd_edge.records import Calibration, Component
 from calkd_edge.stages import distill, prepare, soft_labels
 from calkd_edge.stages.epochs import description_of
 
@@ -120,14 +120,19 @@ def main(count: int, folder: Path) -> None:
         "drop_duplicates": False,
         "broken": "refuse",
     }
-    params = {"dataset": "image_folder", "settings": {"image_size": SIZE}, "splits": splits}
+    params = {
+        "dataset": "image_folder",
+        "settings": {"image_size": SIZE},
+        "identity": "generated",
+        "splits": splits,
+    }
     preparing = job(folder, "data", params, {"root": str(folder / "images")})
     prepare.run(preparing)
     found["prepare"] = peak.taken()
 
     prepared = Prepared.open(preparing.out)
     (folder / "teacher").mkdir(exist_ok=True)
-    description = description_of(NET, prepared, "other")
+    description = description_of(Component.model_validate(NET), prepared, "other")
     image_model.save(image_model.build(description), description, folder / "teacher")
     params = {"views": 1, "images_per_step": 64, "augmentation": AUGMENTATION, "seed": 1}
     inputs = {"data": preparing.out, "teacher": folder / "teacher"}
