@@ -76,8 +76,8 @@ for name, command in (
 app.add_typer(store_app, name="store")
 
 GC_THRESHOLD = 100_000
-"""Objects between two garbage collections. Imports create many objects and no garbage: with the interpreter's
-default, a fifth of the start of `compress` was spent in collections."""
+"""Objects between two garbage collections. Imports create many objects and no garbage: the interpreter's
+default would search them again and again while a command starts."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -30,7 +30,7 @@ from calkd_edge.release.gates.evidence import Evidence, labels_of
 from calkd_edge.release.gates.verdict import judge
 from calkd_edge.release.report.conclusions import conclusions
 from calkd_edge.release.report.drift import drift
-from calkd_edge.release.report.report import write_report
+from calkd_edge.release.report.report import HTML_NAME, write_report
 
 PACKAGES = (
     "calkd-edge",
@@ -72,6 +72,8 @@ def write_release(
     ]
     labels = dict(zip(map(id, evidence), labels_of([item.measurement for item in evidence]), strict=True))
     labelled = [(row, labels[id(item)]) for row, item in scored]
+    # Before the gates: they ask for some of the same means, which are then known.
+    drifts = drift(evidence, recipe.thresholds)
     verdict = judge(recipe.gates, evidence, smoke=options.smoke, target_devices=options.target_devices)
     data = folders[plan.data.fingerprint]
     fitted = results.fitted_calibration(folders[plan.rows[0].calibrate.fingerprint])
@@ -82,7 +84,7 @@ def write_release(
         measurements=tuple(item.measurement for item in evidence),
         devices=dict(facts),
         conclusions=(*conclusions(evidence, devices=facts), *(str(error) for error in errors.values())),
-        drift=drift(evidence, recipe.thresholds),
+        drift=drifts,
         out_of_distribution=results.out_of_distribution(labelled, folders),
         comparisons=results.comparisons(labelled, folders),
         plan=tuple(_plan_line(stage, finished) for stage in plan.stages),
@@ -151,7 +153,10 @@ def write_bundle_if_allowed(
         if row.model == "student" and row.evaluate.fingerprint in folders:
             files.update(results.model_files(row, folders))
             golden.update(results.golden(row, folders, folders[plan.data.fingerprint]))
-    return write_bundle(target, report=report, files=files, golden=golden, card_first_word=report.verdict)
+    page = (options.out / HTML_NAME).read_text(encoding="utf-8")
+    return write_bundle(
+        target, report=report, page=page, files=files, golden=golden, card_first_word=report.verdict
+    )
 
 
 def environment(options: Options) -> dict[str, Json]:

@@ -18,7 +18,6 @@ from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided, Rec
 from calkd_edge.files import replacing
 from calkd_edge.records import Json, Report
 from calkd_edge.release import card
-from calkd_edge.release.report.page import render_html
 from calkd_edge.release.report.report import HTML_NAME, JSON_NAME, render_json
 
 BUNDLE_SCHEMA_VERSION = 1
@@ -42,6 +41,7 @@ def write_bundle(
     target: Path,
     *,
     report: Report,
+    page: str,
     files: Mapping[str, Path],
     golden: Arrays,
     card_first_word: str,
@@ -51,6 +51,7 @@ def write_bundle(
     Args:
         target: the zip to write or replace.
         report: must have passed, or be undecided with `card_first_word="undecided"`.
+        page: its report.html, as text.
         files: name inside the bundle -> file, e.g. {"model.int8.onnx": ...}.
         golden: "images" -> uint8 [n, 3, H, W], and for each file that runs "NAME/OUTPUT" -> [n, ...], that
             output of the file for these images.
@@ -72,7 +73,7 @@ def write_bundle(
     packed = _golden_files(golden, files)
     texts = {
         JSON_NAME: render_json(report).encode(),
-        HTML_NAME: render_html(report).encode(),
+        HTML_NAME: page.encode(),
         CARD: card.render(report, files=list(files), golden=golden, first_word=card_first_word).encode(),
         **packed,
     }

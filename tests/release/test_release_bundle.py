@@ -16,6 +16,7 @@ import pytest
 
 from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided, RecipeError
 from calkd_edge.release.bundle import verify, write_bundle
+from calkd_edge.release.report.page import render_html
 
 
 @pytest.fixture
@@ -29,7 +30,13 @@ def parts(report, tmp_path):
         "model.int8.onnx/probabilities": np.full((4, 10), 0.1, np.float32),
     }
     passed = report.model_copy(update={"verdict": "passed"})
-    return {"report": passed, "files": {model.name: model}, "golden": golden, "card_first_word": "passed"}
+    return {
+        "report": passed,
+        "page": render_html(passed),
+        "files": {model.name: model},
+        "golden": golden,
+        "card_first_word": "passed",
+    }
 
 
 @pytest.fixture

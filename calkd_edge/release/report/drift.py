@@ -22,6 +22,7 @@ SEED = 0
 """Of every bootstrap."""
 
 CalibratedHow = Literal["none", "of_fp32", "own"]
+_Key = tuple[str, CalibratedHow]
 
 
 def drift(evidence: Sequence[Evidence], thresholds: Iterable[float]) -> tuple[Drift, ...]:
@@ -33,20 +34,37 @@ def drift(evidence: Sequence[Evidence], thresholds: Iterable[float]) -> tuple[Dr
     """
     levels = tuple(thresholds)
     names = labels_of([item.measurement for item in evidence])
-    drifts = []
-    for item, name in zip(evidence, names, strict=True):
-        m = item.measurement
-        if m.model != "student" or not m.calibrated or m.precision == "fp32":
-            continue
-        pairs = _pairs(item, evidence)
-        shifts = _shifts({how: pair for how, pair in pairs.items() if len(pair.labels) > 1}, levels)
-        if shifts:
-            drifts.append(Drift(measurement=name, images=len(pairs["own"].labels), shifts=shifts))
-    return tuple(drifts)
+    pairs = {
+        name: found
+        for item, name in zip(evidence, names, strict=True)
+        if _drifts(item) and (found := _pairs(item, evidence))
+    }
+    rises = {(name, how): _nll_rise(pair) for name, found in pairs.items() for how, pair in found.items()}
+    bounds = _bounds_of_means(rises)
+    return tuple(
+        Drift(
+            measurement=name,
+            images=len(found["own"].labels),
+            shifts=tuple(
+                Shift(
+                    calibration=how,
+                    nll=Estimate(**bounds[name, how]._asdict()),
+                    thresholds=tuple(_threshold_shift(pair, level) for level in levels),
+                )
+                for how, pair in found.items()
+            ),
+        )
+        for name, found in pairs.items()
+    )
+
+
+def _drifts(item: Evidence) -> bool:
+    m = item.measurement
+    return m.model == "student" and m.calibrated and m.precision != "fp32"
 
 
 def _pairs(item: Evidence, peers: Sequence[Evidence]) -> dict[CalibratedHow, PairedPredictions]:
-    """The precision and fp32 on their common images, by how both are calibrated."""
+    """The precision and fp32 on their common images, two or more, by how both are calibrated."""
     fp32 = same_student_in_fp32(item, peers)
     if fp32 is None:
         return {}
@@ -63,36 +81,24 @@ def _pairs(item: Evidence, peers: Sequence[Evidence]) -> dict[CalibratedHow, Pai
     pairs: dict[CalibratedHow, PairedPredictions] = {}
     for how, candidate, reference in candidates:
         pair = paired(candidate, reference) if candidate is not None and reference is not None else None
-        if pair is not None:
+        if pair is not None and len(pair.labels) > 1:
             pairs[how] = pair
     return pairs if "own" in pairs else {}
 
 
-def _shifts(
-    pairs: Mapping[CalibratedHow, PairedPredictions], thresholds: Sequence[float]
-) -> tuple[Shift, ...]:
-    rises: dict[CalibratedHow, FloatArray] = {}
-    for how, pair in pairs.items():
-        reference = scores.nll_per_image(pair.reference, pair.labels)
-        rises[how] = scores.nll_per_image(pair.candidate, pair.labels) - reference
-    bounds = _bounds_of_means(rises)
-    return tuple(
-        Shift(
-            calibration=how,
-            nll=Estimate(**bounds[how]._asdict()),
-            thresholds=tuple(_threshold_shift(pair, threshold) for threshold in thresholds),
-        )
-        for how, pair in pairs.items()
-    )
+def _nll_rise(pair: PairedPredictions) -> FloatArray:
+    """NLL of the candidate minus that of the reference, [N], in nats."""
+    reference = scores.nll_per_image(pair.reference, pair.labels)
+    return scores.nll_per_image(pair.candidate, pair.labels) - reference
 
 
-def _bounds_of_means(rises: Mapping[CalibratedHow, FloatArray]) -> dict[CalibratedHow, intervals.Bounds]:
+def _bounds_of_means(rises: Mapping[_Key, FloatArray]) -> dict[_Key, intervals.Bounds]:
     """The mean of each with its bounds; those of as many images share their resamples."""
-    bounds: dict[CalibratedHow, intervals.Bounds] = {}
+    bounds: dict[_Key, intervals.Bounds] = {}
     for images in {len(rise) for rise in rises.values()}:
-        names = [how for how, rise in rises.items() if len(rise) == images]
-        rows = intervals.mean_bounds([rises[how] for how in names], seed=SEED)
-        bounds.update(zip(names, rows, strict=True))
+        keys = [key for key, rise in rises.items() if len(rise) == images]
+        rows = intervals.mean_bounds([rises[key] for key in keys], seed=SEED)
+        bounds.update(zip(keys, rows, strict=True))
     return bounds
 
 
