@@ -231,18 +231,14 @@ def _show_message(sentence: str) -> None:
 
 def _show_plan(run: Run, *, as_json: bool) -> None:
     from calkd_edge.cli.run_screen import plan_json, show_plan
-    from calkd_edge.engine.store import Store
     from calkd_edge.pipeline.notices import notices
-    from calkd_edge.pipeline.run import make_plan
+    from calkd_edge.pipeline.run import expectation, make_plan, published
 
     plan, _ = make_plan(run)
-    for sentence in notices(plan.checked, run.options):
+    for sentence in (*notices(plan.checked, run.options, run.rehearsed), *expectation(plan, run.options)):
         _show_message(sentence)
-    reused: set[str] = set()
-    if (run.options.store / "format").is_file():
-        store = Store(run.options.store)
-        reused = {stage.fingerprint for stage in plan.stages if store.published(stage) is not None}
-    elif run.options.store != DEFAULT_STORE:
+    reused = published(plan, run.options.store)
+    if not run.options.store.exists() and run.options.store != DEFAULT_STORE:
         say("  The store {} does not exist yet; a run creates it.", run.options.store)
     if as_json:
         print(plan_json(plan, reused))

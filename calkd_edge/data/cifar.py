@@ -15,7 +15,16 @@ import numpy as np
 from calkd_edge.data.cifar_archive import CifarArrays, read_archive
 from calkd_edge.data.cifar_classes import CIFAR10_CLASSES, CIFAR100_CLASSES
 from calkd_edge.data.pixels import array_from_image, decode_image
-from calkd_edge.data.source import BrokenImage, ImageArray, ImageShape, Progress, Source, data_root
+from calkd_edge.data.source import (
+    BrokenImage,
+    ImageArray,
+    ImageShape,
+    Outline,
+    Progress,
+    Source,
+    balanced,
+    data_root,
+)
 from calkd_edge.errors import EnvironmentProblem, RecipeError
 from calkd_edge.files import file_digest
 from calkd_edge.files.download import Checksum, download
@@ -79,6 +88,11 @@ class _Cifar:
     def size(self) -> tuple[int, ImageShape]:
         """60,000 images of 3x32x32."""
         return 60_000, SHAPE
+
+    def outline(self) -> Outline:
+        """50,000 training and 10,000 test images, as many of each class."""
+        number = len(self.facts.classes)
+        return balanced(self.facts.classes, 50_000 // number, 10_000 // number)
 
     def open(self, scratch: Path, progress: Progress) -> Source:
         """The archive if the root contains it, else the parquet files, else the downloaded archive.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calkd_edge.data.source import ImageArray, ImageShape, Progress, Source
+from calkd_edge.data.source import ImageArray, ImageShape, Outline, Progress, Source, balanced
 from calkd_edge.errors import StoreError
 
 ASSET = Path(__file__).with_name("assets") / "fashion_mnist_small.xz"
@@ -52,6 +52,10 @@ class FashionMnistSmall:
     def size(self) -> tuple[int, ImageShape]:
         """22,000 images of 3x32x32."""
         return 22_000, (3, 32, 32)
+
+    def outline(self) -> Outline:
+        """1,200 training and 1,000 test images of each class."""
+        return balanced(CLASSES, 1_200, 1_000)
 
     def open(self, scratch: Path, progress: Progress) -> Source:
         """Training images in their official order, then the test images in theirs.

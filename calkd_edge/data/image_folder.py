@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +14,13 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from calkd_edge.data.folder_layout import EXPECTED, LEADS_BACK, NOTES, Layout, layout_of, leads_back
 from calkd_edge.data.pixels import Resize, array_from_image, decode_image, image_suffixes, resized
-from calkd_edge.data.source import ImageArray, ImageShape, Progress, Source
+from calkd_edge.data.source import ImageArray, ImageShape, Outline, Progress, Source
 from calkd_edge.errors import RecipeError
+from calkd_edge.records import BoolArray, IntArray
 
-LAYOUT = (
-    "Expected: DIR/<class>/<image files>, or DIR/train/<class>/... and DIR/test/<class>/... "
-    "(DIR/val is the test part if there is no DIR/test)."
-)
+NO_IMAGE = "not an image file that can be read"
 RESIZE_NOTES = {"crop": "middle square resized", "pad": "resized between black bars", "stretch": "stretched"}
 
 
@@ -36,8 +37,9 @@ class _Scan:
 class ImageFolder:
     """Images in one folder per class, optionally under train/ and test/ (or val/); folders name the classes.
 
-    Hidden files are ignored. Files that are not images, and links to folders, which are not followed, are
-    listed as skipped. Without a test part, `prepare` splits one off.
+    Parts are recognised in the usual spellings (Training/, valid/, seg_test/), also inside a single outer
+    folder or inside each class folder. Hidden files are ignored; whatever else is left out is named. Links to
+    folders outside the data set are followed. Without a test part, `prepare` splits one off.
 
     Args:
         root: the folder; required.
@@ -74,6 +76,12 @@ class ImageFolder:
         """Number of image files, and their shape; raises as `identity` does."""
         return len(self._scan().images), (3, self.image_size, self.image_size)
 
+    def outline(self) -> Outline:
+        """The labels, how the folders were read, and what is left out; raises as `identity` does."""
+        scan = self._scan()
+        labels, official_test = _labels(scan), _official_test(scan)
+        return Outline(labels, official_test, scan.classes, (_reading(scan),), tuple(_warnings(scan)))
+
     def open(self, scratch: Path, progress: Progress) -> Source:
         """The images, sorted by relative name; raises as `identity` does."""
         scan = self._scan()
@@ -84,8 +92,8 @@ class ImageFolder:
             return array_from_image(resized(decode_image(root / name, name), size, how))
 
         return Source(
-            labels=np.array([label for _, label, _, _ in scan.images], dtype=np.int64),
-            official_test=np.array([test for _, _, test, _ in scan.images], dtype=bool),
+            labels=_labels(scan),
+            official_test=_official_test(scan),
             classes=scan.classes,
             image_shape=(3, size, size),
             decode=decode,
@@ -101,12 +109,12 @@ class ImageFolder:
         if self.root is None:
             raise RecipeError(
                 "data.root: image_folder needs a folder of images",
-                remedy=f"Name it: --set data.root=DIR. {LAYOUT}",
+                remedy=f"Name it: --set data.root=DIR. {EXPECTED}",
             )
         if not self.root.is_dir():
             raise RecipeError(
                 f"data.root: the folder {self.root} does not exist",
-                remedy=f"Name a folder of images: --set data.root=DIR. {LAYOUT}",
+                remedy=f"Name a folder of images: --set data.root=DIR. {EXPECTED}",
             )
         return self.root
 
@@ -118,98 +126,114 @@ class ImageFolder:
 
 def _scan(root: Path) -> _Scan:
     """Every image under `root`, by class; raises RecipeError if there are fewer than two classes."""
-    skipped: list[tuple[str, str]] = []
-    train_folder = root / "train"
-    inside = list(os.scandir(train_folder)) if train_folder.is_dir() else []
-    if any(_visible_folder(entry) for entry in inside):
-        train, test, parts = _parts(root, skipped)
-    else:
-        train, test, parts = [root], [], "one folder a class, no test part"
-    classes = _class_names(train, skipped)
-    if len(classes) < 2:
-        content = f"only the class '{classes[0]}'" if classes else "no class folders"
-        raise RecipeError(f"data.root: {train[0]} contains {content}; two are needed", remedy=LAYOUT)
-    _same_classes(classes, _class_names(test, skipped), train, test)
+    layout = layout_of(root)
+    skipped = list(layout.skipped)
+    classes = tuple(sorted({name for name, _ in layout.train}))
+    _check_names(classes, layout)
+    labels = {name: label for label, name in enumerate(classes)}
     images = sorted(
-        (name, label, folder in test, size)
-        for folder in (*train, *test)
-        for label, of_class in enumerate(classes)
-        for name, size in _image_files(root, folder / of_class, skipped)
+        (name, labels[of_class], is_test, size)
+        for is_test, part in ((False, layout.train), (True, layout.test))
+        for of_class, folder in part
+        for name, size in _image_files(root, folder, skipped)
     )
-    for is_test, folders in ((False, train), (True, test)):
+    for is_test, part in ((False, layout.train), (True, layout.test)):
         counts = np.bincount(
             [label for _, label, test_, _ in images if test_ == is_test], minlength=len(classes)
         )
-        if folders and counts.min() == 0:
+        if part and counts.min() == 0:
+            empty = classes[int(counts.argmin())]
+            where = next(folder for name, folder in part if name == empty)
             raise RecipeError(
-                f"data.root: the class '{classes[int(counts.argmin())]}' has no image under {folders[0]}",
-                remedy=f"Add images to it or remove the empty folder. {LAYOUT}",
+                f"data.root: the class '{empty}' has no image in {where}{_unreadable(where, root, skipped)}",
+                remedy=f"Add images to it or remove the folder. {EXPECTED}",
             )
-    return _Scan(classes, tuple(images), tuple(dict.fromkeys(skipped)), parts)
+    return _Scan(classes, tuple(images), tuple(dict.fromkeys(skipped)), layout.parts)
 
 
-def _parts(root: Path, skipped: list[tuple[str, str]]) -> tuple[list[Path], list[Path], str]:
-    """Folders of the training part, folders of the test part, and a description of both."""
-    test, validation = (
-        root / "test",
-        [root / name for name in ("val", "validation") if (root / name).is_dir()],
-    )
-    known = {root / "train", test, *validation}
-    for other in sorted(root.iterdir()):
-        if other.is_dir() and other not in known and not other.name.startswith("."):
-            skipped.append((other.name, "a folder beside train/ that is none of test, val, validation"))
-    if test.is_dir():
-        joined = "".join(f", {folder.name}/ added to it" for folder in validation)
-        return [root / "train", *validation], [test], f"train/{joined}; test/"
-    if validation:
-        return [root / "train"], validation[:1], f"train/; {validation[0].name}/ as the test part"
-    return [root / "train"], [], "train/, no test part"
+def _labels(scan: _Scan) -> IntArray:
+    return np.array([label for _, label, _, _ in scan.images], dtype=np.int64)
 
 
-def _class_names(folders: list[Path], skipped: list[tuple[str, str]]) -> tuple[str, ...]:
-    names: set[str] = set()
-    for folder in folders:
-        for entry in os.scandir(folder):
-            if _visible_folder(entry):
-                names.add(entry.name)
-            elif entry.is_dir() and not entry.name.startswith("."):
-                skipped.append((entry.name, "a link to a folder, not followed"))
-    return tuple(sorted(names))
+def _official_test(scan: _Scan) -> BoolArray:
+    return np.array([test for _, _, test, _ in scan.images], dtype=bool)
 
 
-def _visible_folder(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+def _reading(scan: _Scan) -> str:
+    """What the folders were read as, with the numbers of images."""
+    test = int(_official_test(scan).sum())
+    counts = f"{len(scan.images) - test:,} images" + (f" and {test:,} of the test part" if test else "")
+    return f"Data: read as {scan.parts}: {counts} in {len(scan.classes)} classes."
 
 
-def _same_classes(
-    classes: tuple[str, ...], tested: tuple[str, ...], train: list[Path], test: list[Path]
-) -> None:
-    if not test or classes == tested:
+def _warnings(scan: _Scan) -> Iterator[str]:
+    """What is left out, by reason, and classes whose names look alike."""
+    left_out: dict[str, list[str]] = {}
+    for name, reason in scan.skipped:
+        suffix = Path(name).suffix.lower()
+        if reason == NO_IMAGE and suffix in NOTES:
+            continue
+        kind = f"{reason} ({suffix or 'no suffix'})" if reason == NO_IMAGE else reason
+        left_out.setdefault(kind, []).append(name)
+    for kind, names in left_out.items():
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        yield f"left out of the data: {len(names):,} x {kind}: {shown}"
+    alike: dict[str, list[str]] = {}
+    for name in scan.classes:
+        alike.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            shown = ", ".join(f"{name!a}" for name in names)
+            yield f"classes whose names look alike are kept apart: {shown}"
+
+
+def _check_names(classes: tuple[str, ...], layout: Layout) -> None:
+    """Refuse fewer than two classes, names that no file can hold, and parts with different classes."""
+    if len(classes) < 2:
+        content = f"only the class '{classes[0]}'" if classes else "no class folders"
+        raise RecipeError(f"data.root: the folder contains {content}; two are needed", remedy=EXPECTED)
+    for name in classes:
+        if not name.isprintable():
+            raise RecipeError(
+                f"data.root: the class folder {name!r} has a name that is not printable text, and the file "
+                "of a model stores the names of its classes",
+                remedy="Rename that folder.",
+            )
+    tested = {name for name, _ in layout.test}
+    if not layout.test or tested == set(classes):
         return
-    differing = sorted(set(classes) ^ set(tested))
+    differing = sorted(set(classes) ^ tested)
     shown = ", ".join(
         f"'{name}' ({'no test' if name in classes else 'no training'} folder)" for name in differing[:5]
     )
     raise RecipeError(
-        f"data.root: {train[0].name}/ and {test[0].name}/ contain different classes: {shown}"
+        f"data.root: the parts ({layout.parts}) contain different classes: {shown}"
         + (f" and {len(differing) - 5} more" if len(differing) > 5 else ""),
         remedy="Give both parts a folder for every class.",
     )
 
 
+def _unreadable(folder: Path, root: Path, skipped: list[tuple[str, str]]) -> str:
+    below = f"{folder.relative_to(root).as_posix()}/"
+    suffixes = Counter(Path(name).suffix.lower() for name, _ in skipped if name.startswith(below))
+    found = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in suffixes.most_common(3))
+    return f" that can be read (files there: {found})" if found else ""
+
+
 def _image_files(root: Path, folder: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, int]]:
     """(name relative to root, bytes) of every image below `folder`, at any depth."""
-    for parent, folders, files in os.walk(folder, followlinks=False):
+    for parent, folders, files in os.walk(folder, followlinks=True):
         for name in [*folders, *files]:
             path = Path(parent, name)
             relative = path.relative_to(root).as_posix()
             if name.startswith("."):
                 folders[:] = [kept for kept in folders if kept != name]
             elif name in folders:
-                if path.is_symlink():
-                    skipped.append((relative, "a link to a folder, not followed"))
+                if leads_back(path, root):
+                    skipped.append((relative, LEADS_BACK))
+                    folders[:] = [kept for kept in folders if kept != name]
             elif path.suffix.lower() not in image_suffixes():
-                skipped.append((relative, "not an image file"))
+                skipped.append((relative, NO_IMAGE))
             elif not path.is_file():
                 skipped.append((relative, "a link to nothing, or a special file"))
             else:

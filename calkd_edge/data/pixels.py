@@ -30,6 +30,9 @@ _BROKEN = (
     Image.DecompressionBombError,
 )
 
+USED_OF_255 = 17
+"""12 bits stored in 16 end here; images that are truly so dark are rare."""
+
 # EPS runs an external program; the others are containers that Pillow recognises but cannot decode.
 _UNSUPPORTED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
@@ -63,9 +66,13 @@ def decode_image(content: bytes | Path, name: str) -> Image.Image:
     try:
         stream = io.BytesIO(content) if isinstance(content, bytes) else content
         with Image.open(stream, formats=image_formats()) as opened:
+            has_16_bits = any(";16" in str(tile) for tile in opened.tile)
             opened.load()
             upright = ImageOps.exif_transpose(opened)
-            return _rgb(upright, kind=opened.format)
+            rgb = _rgb(upright, kind=opened.format)
+            if has_16_bits:
+                _check_range(rgb)
+            return rgb
     except _BROKEN as wrong:
         raise BrokenImage(
             name, str(wrong).replace(str(content), "the file") or type(wrong).__name__
@@ -99,6 +106,19 @@ def resized(image: Image.Image, size: int, how: Resize) -> Image.Image:
     offset = ((size - inner[0]) // 2, (size - inner[1]) // 2)
     canvas.paste(image.resize((inner[0], inner[1]), Image.Resampling.BILINEAR), offset)
     return canvas
+
+
+def _check_range(image: Image.Image) -> None:
+    """Refuse an image of 16 bits that uses the lowest of them only: it would be nearly black.
+
+    Cameras and scanners write 10, 12 or 14 bits into such files without stretching them.
+    """
+    _, highest = zip(*image.getextrema(), strict=True)
+    if 0 < max(highest) < USED_OF_255:
+        raise ValueError(
+            f"16 bits a channel, but its values end at {max(highest) / 255:.0%} of them, as where a camera's "
+            "10 or 12 bits are stored without stretching; save it stretched, or with 8 bits"
+        )
 
 
 def _rgb(image: Image.Image, *, kind: str | None) -> Image.Image:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from calkd_edge.data.images_file import drop_rows, write_images
-from calkd_edge.data.source import ImageShape, Progress, Source
+from calkd_edge.data.source import ImageShape, Outline, Progress, Source
 from calkd_edge.data.split import identical, keep_together, take
 from calkd_edge.errors import RecipeError, StageFailed
 from calkd_edge.records import IntArray
@@ -63,7 +63,7 @@ def prepare(
         StageFailed: images are broken, or a class has no training image.
         EnvironmentProblem: the disk is full.
     """
-    sides = _sides(
+    sides = choose_splits(
         source,
         seed=seed,
         calibration_images=calibration_images,
@@ -102,10 +102,27 @@ def _generator(seed: int, purpose: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose, 0xDA7A])))
 
 
-def _sides(
-    source: Source, *, seed: int, calibration_images: int, train_images: int | None, test_images: int | None
+def choose_splits(
+    source: Source | Outline,
+    *,
+    seed: int,
+    calibration_images: int,
+    train_images: int | None,
+    test_images: int | None,
 ) -> dict[str, IntArray]:
-    """Positions in the source of each split, before decoding."""
+    """Positions in the data set of "train", "calibration" and "test", by labels alone: before decoding.
+
+    Args:
+        source: labels, official test part and classes.
+        seed: of every random choice.
+        calibration_images: size of the calibration split.
+        train_images: size of the train split, None for all remaining images.
+        test_images: size of the test split, None for all.
+
+    Raises:
+        RecipeError: too few images for the requested sizes.
+        StageFailed: a class has no training image.
+    """
     labels, classes = source.labels, len(source.classes)
     pool, test = np.flatnonzero(~source.official_test), np.flatnonzero(source.official_test)
     if len(test) == 0:

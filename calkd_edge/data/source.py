@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,40 @@ class Source:
     input_note: str
     shape_note: str
     skipped: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What is known of a data set before its images are decoded or downloaded.
+
+    Attributes:
+        labels: [N] int64; as many of each class as there are, in any order.
+        official_test: [N], whether an image belongs to the published test part.
+        classes: name of each class, in the order of the labels.
+        remarks: sentences about what the files were read as, and what is left out.
+        warnings: likewise, where the reader should act.
+    """
+
+    labels: IntArray
+    official_test: BoolArray
+    classes: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def balanced(classes: Sequence[str], train: int, test: int) -> Outline:
+    """The outline of a set with as many images of each class: its training part, then its test part."""
+    labels = [np.repeat(np.arange(len(classes), dtype=np.int64), count) for count in (train, test)]
+    official_test = np.arange(len(classes) * (train + test)) >= len(classes) * train
+    return Outline(np.concatenate(labels), official_test, tuple(classes))
+
+
+@runtime_checkable
+class Outlined(Protocol):
+    """A data set that knows its labels beforehand; the plan then checks all that depends on counts."""
+
+    def outline(self) -> Outline:
+        """Labels, parts and classes, without decoding and without a download."""
 
 
 class Dataset(Protocol):

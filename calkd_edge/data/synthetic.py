@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from calkd_edge.data.source import ImageArray, ImageShape, Progress, Source
+from calkd_edge.data.source import ImageArray, ImageShape, Outline, Progress, Source, balanced
 
 VERSION = 1
 """Increased when the same settings give other pixels."""
@@ -56,19 +56,22 @@ class Synthetic:
         """Training and test images of all classes."""
         return self.classes * sum(self.parts), (3, self.image_size, self.image_size)
 
+    def outline(self) -> Outline:
+        """Training images, ordered by class, then test images."""
+        return balanced([f"grating_{label:02d}" for label in range(self.classes)], *self.parts)
+
     def open(self, scratch: Path, progress: Progress) -> Source:
         """Training images, ordered by class, then test images."""
-        train, test = self.parts
-        labels = np.concatenate([np.repeat(np.arange(self.classes), count) for count in (train, test)])
-        train_images = self.classes * train
+        outline = self.outline()
+        labels, train_images = outline.labels, self.classes * self.parts[0]
 
         def name_of(index: int) -> str:
             return f"train/{index}" if index < train_images else f"test/{index - train_images}"
 
         return Source(
-            labels=labels.astype(np.int64),
-            official_test=np.arange(len(labels)) >= train_images,
-            classes=tuple(f"grating_{label:02d}" for label in range(self.classes)),
+            labels=labels,
+            official_test=outline.official_test,
+            classes=outline.classes,
             image_shape=(3, self.image_size, self.image_size),
             decode=lambda index: self._image(index, int(labels[index])),
             name_of=name_of,

@@ -87,6 +87,8 @@ def run_rank(path: Path) -> None:
     """Run the job's function in this process of `run_in_processes`, and write its progress and its error."""
     job = json.loads(path.read_text(encoding="utf-8"))
     threading.Thread(target=_end_with_parent, args=(job["started_by"],), daemon=True).start()
+    for plugin in job["params"].get("plugins", {}):
+        importlib.import_module(plugin)  # it registers the names that the parameters may contain
     module, _, name = job["function"].partition(":")
     function = getattr(importlib.import_module(module), name)
     inputs = {role: Path(folder) for role, folder in job["inputs"].items()}

@@ -5,5 +5,6 @@ In scope: one implementation of each, for every room. Out of scope: what is in a
 
 from calkd_edge.files.atomic import replacing, write_atomically
 from calkd_edge.files.digest import file_digest, sha256_of
+from calkd_edge.files.recognised import recognised
 
-__all__ = ["file_digest", "replacing", "sha256_of", "write_atomically"]
+__all__ = ["file_digest", "recognised", "replacing", "sha256_of", "write_atomically"]

@@ -86,6 +86,26 @@ def download(
         ) from wrong
 
 
+def check_reachable(url: str, *, what: str, remedy: str, timeout_s: float = 4.0) -> None:
+    """Ask for a file's head only, before hours of work that need the file afterwards.
+
+    Args:
+        url: of the file.
+        what: what needs it, for the message.
+        remedy: what a reader can do without a network.
+        timeout_s: seconds to connect, and to answer.
+
+    Raises:
+        EnvironmentProblem: the server cannot be reached or has no such file.
+    """
+    import requests
+
+    try:
+        requests.head(url, timeout=timeout_s, allow_redirects=True).raise_for_status()
+    except requests.RequestException as wrong:
+        raise EnvironmentProblem(f"{what}: cannot download {url}: {_reason(wrong)}", remedy=remedy) from wrong
+
+
 def _fetch(
     url: str, stream: BinaryIO, *, progress: Progress, remedy: str, timeout_s: tuple[float, float]
 ) -> None:

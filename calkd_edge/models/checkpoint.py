@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,23 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from calkd_edge.errors import RecipeError
+from calkd_edge.files import recognised
 
 log = logging.getLogger(__name__)
 
-WRAPPERS = ("model", "state_dict", "model_state_dict", "net", "model_state")
+WRAPPERS = ("model", "state_dict", "model_state_dict", "net", "model_state", "weights")
 """Keys under which training scripts store the state dict beside epoch, optimizer and so on."""
+
+AVERAGES = ("model_ema", "state_dict_ema", "ema_state_dict", "ema_model", "ema", "model_ema_state_dict")
+"""Keys under which they store moving averages of the same weights."""
 
 PREFIXES = ("module.", "_orig_mod.", "backbone.")
 """Prefixes that DataParallel, torch.compile and our ImageModel add to every name."""
+
+WRAPPER_COUNTS = ("n_averaged",)
+"""What torch's AveragedModel stores beside the weights."""
+
+_SHOWN = 5
 
 _UNUSED_COUNT = "num_batches_tracked"
 """Absent from checkpoints older than torch 0.4.1; unused where momentum is a number."""
@@ -43,8 +53,11 @@ def read_state(path: Path, where: str) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise RecipeError(f"{where}: the file {path} does not exist", remedy="Correct the path.")
+    other = recognised(path)
+    if other is not None:
+        raise RecipeError(f"{where}: {path} is {other.what}, not a checkpoint", remedy=other.remedy)
     state = _read_safetensors(path, where) if path.suffix == ".safetensors" else _read_pickle(path, where)
-    state = _unprefixed(state)
+    state = _unprefixed(state, path)
     return {
         name: tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
         for name, tensor in state.items()
@@ -67,11 +80,18 @@ def _read_pickle(path: Path, where: str) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as broken:  # UnpicklingError, RuntimeError, EOFError or KeyError, as the file is broken
         raise RecipeError(
-            f"{where}: {path} contains no state dict that can be read without running code: "
-            f"{str(broken).splitlines()[0] if str(broken) else type(broken).__name__}",
+            f"{where}: {path} contains no state dict that can be read without running code: {_reason(broken)}",
             remedy="Save it again where it was trained: torch.save(model.state_dict(), 'weights.pth').",
         ) from broken
     state = _state_dict_in(content)
+    if state is not None and isinstance(content, Mapping):
+        averages = [key for key in AVERAGES if _state_dict_in(content.get(key)) is not None]
+        if averages:
+            log.warning(
+                "%s: %s contains averaged weights too (%s); the plain ones are read. To read the averages, "
+                "save them alone: torch.save(content[%r], 'averages.pth')",
+                where, path, ", ".join(averages), averages[0],
+            )  # fmt: skip
     if state is None:
         kind = ", ".join(map(str, list(content)[:8])) if isinstance(content, Mapping) else type(content)
         raise RecipeError(
@@ -79,6 +99,16 @@ def _read_pickle(path: Path, where: str) -> dict[str, Tensor]:
             remedy=f"Save the state dict alone, or under one of these keys: {', '.join(WRAPPERS)}.",
         )
     return state
+
+
+def _reason(broken: Exception) -> str:
+    """What torch found, without its advice to run the file's code."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(broken))
+    asked = re.search(r"GLOBAL (\S+) was not an allowed global", text)
+    if asked:
+        return f"it needs the code of {asked[1]}"
+    first = text.partition("\n")[0]
+    return type(broken).__name__ if "weights_only" in first or not first else first
 
 
 def _safe_types() -> list[Callable[..., object]]:
@@ -104,13 +134,64 @@ def _state_dict_in(content: object) -> dict[str, Tensor] | None:
     return None
 
 
-def _unprefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _unprefixed(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Without the prefixes that wrappers of a whole network add, and without what they count beside it."""
+    counts = {name for name in state if name in WRAPPER_COUNTS}
+    state = {name: tensor for name, tensor in state.items() if name not in counts}
     while state:
         prefix = next((known for known in PREFIXES if all(name.startswith(known) for name in state)), None)
         if prefix is None:
             break
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    if counts:
+        log.warning("%s: weights that were averaged while training are read", path)
     return state
+
+
+def _of_network(
+    state: Mapping[str, Tensor], network: Mapping[str, Tensor], source: str
+) -> Mapping[str, Tensor]:
+    """The part of a state dict that belongs to the network: a training keeps it behind a prefix of its own.
+
+    Args:
+        state: by the names in the file.
+        network: by the network's names.
+        source: the recipe's key and the file, for messages.
+    """
+    if not network or network.keys() & state.keys():
+        return state
+    longest = max(network, key=len)
+    prefixes = {name.removesuffix(longest) for name in state if name.endswith(f".{longest}")}
+    for prefix in sorted(prefixes, key=len):
+        part = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        if len(network.keys() & part.keys()) * 2 > len(network):
+            others = len(state) - len(part)
+            left = f"; {others} other tensors are left out" if others else ""
+            log.warning("%s: the weights behind '%s' are read%s", source, prefix, left)
+            return part
+    return state
+
+
+def _differences(
+    expected: Mapping[str, tuple[int, ...]], provided: Mapping[str, tuple[int, ...]]
+) -> str:
+    """What differs between two sets of names and shapes: numbers, and the first few of each kind."""
+    missing, surplus = sorted(expected.keys() - provided.keys()), sorted(provided.keys() - expected.keys())
+    shapes = [
+        f"{name} is {list(provided[name])} instead of {list(expected[name])}"
+        for name in sorted(expected.keys() & provided.keys())
+        if expected[name] != provided[name]
+    ]
+    kinds = {
+        "missing": missing,
+        "surplus": surplus,
+        "of another shape": shapes,
+    }
+    return "; ".join(
+        f"{len(names)} {kind}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
+        for kind, names in kinds.items()
+        if names
+    )
 
 
 def fill(
@@ -125,10 +206,11 @@ def fill(
         excluded: names that keep their current values; the state's are ignored.
 
     Raises:
-        RecipeError: keys or shapes differ (all differences are listed), or a tensor contains integers
-            instead of floats, or numbers that are not finite.
+        RecipeError: keys or shapes differ, or a tensor contains integers instead of floats, or numbers that
+            are not finite.
     """
     current = backbone.state_dict()
+    state = _of_network(state, current, source)
     state = {name: tensor for name, tensor in state.items() if name not in excluded}
     expected = {name: tuple(tensor.shape) for name, tensor in current.items() if name not in excluded}
     absent_counts = {name for name in expected.keys() - state.keys() if name.endswith(_UNUSED_COUNT)}
@@ -137,15 +219,8 @@ def fill(
     provided = {name: tuple(tensor.shape) for name, tensor in state.items()}
     expected = {name: shape for name, shape in expected.items() if name not in absent_counts}
     if expected != provided:
-        differences = [f"missing {name}" for name in sorted(expected.keys() - provided.keys())]
-        differences += [f"surplus {name}" for name in sorted(provided.keys() - expected.keys())]
-        differences += [
-            f"{name} is {list(provided[name])} instead of {list(expected[name])}"
-            for name in sorted(expected.keys() & provided.keys())
-            if expected[name] != provided[name]
-        ]
         raise RecipeError(
-            f"{source} does not fit the model: {'; '.join(differences)}",
+            f"{source} does not fit the model: {_differences(expected, provided)}",
             remedy="Name the architecture, width and classes that the weights were trained with.",
         )
     for name, tensor in state.items():

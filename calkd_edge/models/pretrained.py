@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError
-from calkd_edge.files.download import Checksum, Progress, download
+from calkd_edge.files.download import Checksum, Progress, check_reachable, download
 from calkd_edge.models.checkpoint import read_state
 from calkd_edge.models.timm_ import import_timm
 
@@ -103,7 +103,7 @@ def fetch(name: str, settings: Mapping[str, object], progress: Progress, where: 
     key = f"{where}.pretrained"
     if name == "timm":
         return _timm_state(str(settings["architecture"]), weights, key)
-    cache = torchvision_cache() / Path(urlparse(weights.url).path).name
+    cache = _cached(weights)
     digest = re.search(r"-([0-9a-f]{8,})\.", cache.name)  # the start of the SHA-256 in torch.hub's names
     if digest is None:
         raise EnvironmentProblem(
@@ -114,10 +114,45 @@ def fetch(name: str, settings: Mapping[str, object], progress: Progress, where: 
         cache,
         checksum=Checksum("sha256", digest[1]),
         progress=progress,
-        remedy=f"Without a network: copy the file to {cache}, or name it: {key}: FILE",
+        remedy=_without_network(cache, key),
     )
     state = read_state(cache, key)
     return {name: tensor for name, tensor in state.items() if not name.startswith(_TRAINING_ONLY)}
+
+
+def check_available(name: str, settings: Mapping[str, object], where: str) -> None:
+    """Refuse published weights that are neither cached nor reachable.
+
+    Args:
+        name: of the model.
+        settings: of the model, with every default filled in.
+        where: the recipe's section, for messages.
+
+    Raises:
+        RecipeError: no weights are published for the model.
+        EnvironmentProblem: they are not in the cache and cannot be downloaded.
+    """
+    weights, key = published(name, settings, where), f"{where}.pretrained"
+    if name == "timm":
+        cache = huggingface_cache() / f"models--{weights.url.partition('.co/')[2].replace('/', '--')}"
+    else:
+        cache = _cached(weights)
+    if not cache.exists():
+        check_reachable(weights.url, what=key, remedy=_without_network(cache, key))
+
+
+def _cached(weights: Published) -> Path:
+    return torchvision_cache() / Path(urlparse(weights.url).path).name
+
+
+def _without_network(cache: Path, key: str) -> str:
+    return f"Without a network: copy the file to {cache}, or name it: {key}: FILE"
+
+
+def huggingface_cache() -> Path:
+    """The folder of huggingface_hub's downloads; HF_HUB_CACHE and HF_HOME in the environment move it."""
+    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
 
 
 def torchvision_cache() -> Path:
@@ -164,13 +199,11 @@ def _timm_state(architecture: str, weights: Published, key: str) -> dict[str, Te
     try:
         state: dict[str, Tensor] = timm.create_model(architecture, pretrained=True).state_dict()
     except Exception as wrong:  # huggingface_hub and its HTTP library raise many classes
-        cache = (
-            os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "hub"
-        )
         raise EnvironmentProblem(
             f"{key}: cannot download {weights.url}: "
             f"{str(wrong).splitlines()[0] if str(wrong) else type(wrong).__name__}",
-            remedy=f"Without a network: copy the weights into the cache {cache}, or name a file: {key}: FILE",
+            remedy=f"Without a network: copy the weights into the cache {huggingface_cache()}, or name a "
+            f"file: {key}: FILE",
         ) from wrong
     return state
 

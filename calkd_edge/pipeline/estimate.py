@@ -2,44 +2,71 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Collection
+from pathlib import Path
 
-from calkd_edge.data.prepare import needed_bytes
-from calkd_edge.data.prepared import Prepared
-from calkd_edge.engine.store import Store
+from calkd_edge.data.prepare import TEST_SHARE, needed_bytes
 from calkd_edge.errors import EnvironmentProblem
+from calkd_edge.pipeline.checks import CheckedRecipe
+from calkd_edge.pipeline.data_checks import outline_of
 from calkd_edge.pipeline.planned import Plan
 from calkd_edge.records import Component
 
 MARGIN_BYTES = 500 * 2**20
-WORTH_TIMING = 150_000
-"""Images times epochs below which a training is not worth timing beforehand."""
-
 BYTES_PER_LOGIT = 2
 """float16. Each view is written twice, once into scratch, so that a killed pass continues with the next."""
 
-WORTH_TELLING_S = 600.0
-OTHER_STAGES_S = 120.0
+FORWARD_SHARE = 1 / 3
+"""Of a training step: its backward pass costs twice its forward pass."""
+
+OTHER_STAGES_S = 60.0
+"""Exports, predictions and timings of a small recipe; they are not timed beforehand."""
 
 
-def training_seconds(plan: Plan, store: Store, accelerator: str) -> float:
-    """Seconds of the trainings that are still to do, timed on a few steps; 0 when they are short."""
-    recipe = plan.checked.recipe
-    images, shape = plan.checked.dataset.size()
-    images = min(recipe.data.train_images or images, images)
+def training_seconds(plan: Plan, reused: Collection[str], accelerator: str) -> float:
+    """Seconds of the trainings and teacher passes that are still to do, timed on a few steps.
+
+    Args:
+        plan: of the run.
+        reused: fingerprints of the stages that need not run.
+        accelerator: auto, cpu or cuda.
+    """
+    checked, recipe = plan.checked, plan.checked.recipe
+    images, shape = train_images(checked), checked.dataset.size()[1]
+    teaches_live = checked.teacher_mode == "live" and not checked.teacher_is_file
+    stored = [stage for stage in plan.stages if stage.name == "soft-labels"]
+    passes = recipe.distill.views if any(stage.fingerprint not in reused for stage in stored) else 0
     total = 0.0
     for training in plan.trainings:
-        section = training.section
-        if images * section.epochs < WORTH_TIMING or store.published(training.stage) is not None:
-            continue
-        step = _seconds_per_step(training.model, section.images_per_step, shape, accelerator)
-        total += step * section.epochs * images / section.images_per_step
+        if training.stage.fingerprint not in reused:
+            seconds = _seconds_per_image(training.model, training.section.images_per_step, shape, accelerator)
+            total += seconds * training.section.epochs * images
+            if training.stage is not plan.teacher and teaches_live:
+                passes += training.section.epochs
+    if passes and not checked.teacher_is_file:
+        per_image = _seconds_per_image(checked.teacher, recipe.distill.images_per_step, shape, accelerator)
+        total += passes * images * FORWARD_SHARE * per_image
     return total
 
 
-def _seconds_per_step(
+def train_images(checked: CheckedRecipe) -> int:
+    """Images that a training sees in an epoch: without those of the other splits, where that is known."""
+    data, outline = checked.recipe.data, outline_of(checked)
+    if outline is None:
+        images = checked.dataset.size()[0]
+    else:
+        images = int((~outline.official_test).sum()) - data.calibration_images
+        if not outline.official_test.any():
+            images -= len(outline.labels) // TEST_SHARE if data.test_images is None else data.test_images
+    return min(data.train_images or images, images)
+
+
+def _seconds_per_image(
     component: Component, images_per_step: int, shape: tuple[int, int, int], accelerator: str
 ) -> float:
+    """Seconds of a training step, for each of its images."""
     # Imported here: short and cached runs need none of it.
     import torch
 
@@ -50,38 +77,40 @@ def _seconds_per_step(
     backbone = MODELS.load(component.name)(1000, shape, **component.settings)
     device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     model = ImageModel(backbone, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    return seconds_per_step(model, shape, images_per_step, device)
+    return seconds_per_step(model, shape, images_per_step, device) / images_per_step
 
 
-def sentence(seconds: float) -> str | None:
-    """The expected time of a run of over ten minutes, in words; None for shorter runs."""
-    total = seconds + OTHER_STAGES_S
-    if seconds == 0 or total < WORTH_TELLING_S:
-        return None
-    hours, minutes = divmod(round(total / 60), 60)
+def sentence(seconds: float) -> str:
+    """The expected time of a run with so many seconds of training, in words."""
+    hours, minutes = divmod(math.ceil((seconds + OTHER_STAGES_S) / 60), 60)
     length = f"{hours} h {minutes} min" if hours else f"{minutes} min"
     return f"Expected time: about {length} on this machine; a run that is cut continues when it is repeated."
 
 
-def check_disk(plan: Plan, store: Store) -> None:
-    """Check the disk space for the prepared images, and after them for the soft labels.
+def check_disk(plan: Plan, folder: Path, reused: Collection[str]) -> None:
+    """Check the disk space for the prepared images and the soft labels.
+
+    Args:
+        plan: of the run.
+        folder: of the store; need not exist yet.
+        reused: fingerprints of the stages that are published.
 
     Raises:
         EnvironmentProblem: the files still to be written need more space than is free.
     """
-    recipe = plan.checked.recipe
-    data = store.published(plan.data)
-    if data is None:
-        needed = needed_bytes(*plan.checked.dataset.size())
-    elif any(stage.name == "soft-labels" and store.published(stage) is None for stage in plan.stages):
-        prepared = Prepared.open(data)
-        numbers = len(prepared.indices("train")) * len(prepared.classes)
-        needed = 2 * recipe.distill.views * numbers * BYTES_PER_LOGIT
-    else:
-        return
-    free = shutil.disk_usage(store.root).free
-    if needed + MARGIN_BYTES > free:
+    checked = plan.checked
+    needed = 0
+    if plan.data.fingerprint not in reused:
+        needed += needed_bytes(*checked.dataset.size())
+    outline = outline_of(checked)
+    stored = [stage for stage in plan.stages if stage.name == "soft-labels"]
+    if outline is not None and any(stage.fingerprint not in reused for stage in stored):
+        numbers = train_images(checked) * len(outline.classes)
+        needed += 2 * checked.recipe.distill.views * numbers * BYTES_PER_LOGIT
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if needed and needed + MARGIN_BYTES > free:
         raise EnvironmentProblem(
-            f"the store {store.root} may need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
+            f"the store {folder} may need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
             remedy="Free space, use another disk (--store DIR), or lower distill.soft_labels.views.",
         )

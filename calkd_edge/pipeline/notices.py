@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.pipeline.checks import CheckedRecipe
+from calkd_edge.pipeline.data_checks import remarks
 from calkd_edge.pipeline.options import Options
 from calkd_edge.quantization import ROUNDED
+from calkd_edge.recipe.schema import Recipe
 
 
-def notices(checked: CheckedRecipe, options: Options) -> list[str]:
-    """Sentences about the teacher, the calibration, the control and the processes."""
+def notices(checked: CheckedRecipe, options: Options, rehearsed: Recipe | None = None) -> list[str]:
+    """Sentences about the images, the teacher, the calibration, the control and the processes.
+
+    Args:
+        checked: the recipe that runs.
+        options: of the run.
+        rehearsed: the recipe that a smoke run stands for; None in other runs.
+    """
     recipe = checked.recipe
-    messages = [*_teacher_notice(checked)]
+    messages = [*remarks(checked, rehearsed), *_teacher_notice(checked)]
     effect = checked.effect()
     if effect.kind == "no_op":
         messages.append(

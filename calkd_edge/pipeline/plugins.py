@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,14 +21,35 @@ def load_plugins(modules: Iterable[str]) -> dict[str, str]:
     for name in modules:
         try:
             module = importlib.import_module(name)
-        except ImportError as missing:
-            raise RecipeError(
-                f"--plugin {name}: cannot be imported: {missing}",
-                remedy="Install it, or put its folder on PYTHONPATH.",
-            ) from missing
+        except Exception as wrong:  # whatever the code of a plugin raises
+            raise _refusal(name, wrong) from wrong
         if module.__file__ is None:
             raise RecipeError(
                 f"--plugin {name}: has no file", remedy="Name the module, not its package's folder."
             )
         hashes[name] = sha256_of(Path(module.__file__))
     return hashes
+
+
+def _refusal(name: str, wrong: Exception) -> RecipeError:
+    """What is wrong with a plugin, and where."""
+    if name.endswith(".py") or "/" in name:
+        path = Path(name)
+        return RecipeError(
+            f"--plugin {name}: a module is named, not a file",
+            remedy=f"With its folder on PYTHONPATH: PYTHONPATH={path.parent} ... --plugin {path.stem}",
+        )
+    if isinstance(wrong, ModuleNotFoundError) and wrong.name == name.partition(".")[0]:
+        return RecipeError(
+            f"--plugin {name}: there is no such module",
+            remedy="Install it, or put its folder on PYTHONPATH.",
+        )
+    if isinstance(wrong, SyntaxError):
+        place = f"{wrong.filename}, line {wrong.lineno}"
+    else:
+        frame = traceback.extract_tb(wrong.__traceback__)[-1]
+        place = f"{frame.filename}, line {frame.lineno}"
+    return RecipeError(
+        f"--plugin {name}: importing it raised {type(wrong).__name__}: {wrong} ({place})",
+        remedy=f"Correct the plugin; this command must end without an error: python -c 'import {name}'",
+    )

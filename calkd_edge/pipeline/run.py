@@ -26,6 +26,8 @@ from calkd_edge.errors import (
 from calkd_edge.pipeline import devices as run_devices
 from calkd_edge.pipeline import estimate
 from calkd_edge.pipeline.checks import check
+from calkd_edge.pipeline.data_checks import check_counts, findings
+from calkd_edge.pipeline.network_checks import check_networks
 from calkd_edge.pipeline.notices import notices
 from calkd_edge.pipeline.options import ACCELERATORS, Options
 from calkd_edge.pipeline.plan import Planner
@@ -80,11 +82,13 @@ class Run:
         recipe: with the devices that were added to it; the smoke variant where one is wanted.
         where: its file, for messages.
         options: where and how it runs.
+        rehearsed: the recipe that a smoke run stands for; None in other runs.
     """
 
     recipe: Recipe
     where: str
     options: Options
+    rehearsed: Recipe | None = None
 
 
 def prepare_run(
@@ -127,6 +131,7 @@ def prepare_run(
     else:
         loaded, where = load_recipe(recipe, overrides), str(source.find(recipe))
     loaded = run_devices.with_devices(loaded, devices)
+    rehearsed = loaded if smoke else None
     if smoke:
         loaded = smoke_recipe(loaded)
     options = Options(
@@ -143,22 +148,45 @@ def prepare_run(
         debug_parity=debug_parity,
         plugins=hashes,
     )
-    return Run(loaded, where, options)
+    return Run(loaded, where, options, rehearsed)
 
 
 def make_plan(run: Run) -> tuple[Plan, dict[str, DeviceFacts]]:
     """The plan of a recipe and the facts of its devices; nothing is run.
 
+    Everything that can be known before training is checked here: `--dry-run` and the run share it.
+
     Raises:
-        CalkdError: the recipe, a device or the environment does not allow it.
+        CalkdError: the recipe, its data or files, a device or the environment does not allow it.
     """
     recipe, options = run.recipe, run.options
     checked = check(recipe, run.where)
     run_devices.check_skipped(recipe, options.skipped_devices)
+    check_counts(checked, options)
     locations = run_devices.located(recipe, options.skipped_devices)
     facts = run_devices.probe(recipe, locations, options.skipped_devices)
     planner = Planner(checked, facts, locations, options.accelerator, options.plugins, options.debug_parity)
-    return planner.plan(), facts
+    plan = planner.plan()
+    reused = published(plan, options.store)
+    check_networks(plan, options.accelerator, reused)
+    estimate.check_disk(plan, options.store, reused)
+    return plan, facts
+
+
+def expectation(plan: Plan, options: Options) -> list[str]:
+    """How long the plan will take, where something is still to be trained; timed on a few steps."""
+    reused = published(plan, options.store)
+    if all(training.stage.fingerprint in reused for training in plan.trainings):
+        return []
+    return [estimate.sentence(estimate.training_seconds(plan, reused, options.accelerator))]
+
+
+def published(plan: Plan, folder: Path) -> set[str]:
+    """Fingerprints of the plan's stages that the store in `folder` has; it need not exist, none is read."""
+    if not (folder / "format").is_file():
+        return set()
+    store = Store(folder)
+    return {stage.fingerprint for stage in plan.stages if store.path_of(stage.fingerprint).is_dir()}
 
 
 def run_plan(
@@ -182,13 +210,9 @@ def run_plan(
     plan, facts = make_plan(run)
     on_plan(plan)
     options, store = run.options, Store(run.options.store)
-    for sentence in notices(plan.checked, options):
-        on_message(sentence)
-    estimate.check_disk(plan, store)
     renew(plan, store, options)
-    expected = estimate.sentence(estimate.training_seconds(plan, store, options.accelerator))
-    if expected is not None:
-        on_message(expected)
+    for sentence in (*notices(plan.checked, options, run.rehearsed), *expectation(plan, options)):
+        on_message(sentence)
     runner = Runner(store, watcher or _Unwatched(), manifest_facts, options.processes)
     results, errors = run_stages(plan, runner, on_message)
     report = write_release(plan, facts, store, results, errors, options)
@@ -268,5 +292,6 @@ def run_stages(
 
             on_message(parity.sentence(stage.name, result.folder))
         if stage is plan.data:
-            estimate.check_disk(plan, runner.store)
+            for sentence in findings(result.folder):
+                on_message(sentence)
     return results, errors

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 
 from calkd_edge.data.prepared import Prepared
+from calkd_edge.data.source import ImageShape
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import RecipeError
 from calkd_edge.export import TEACHER_FILES
@@ -15,19 +16,28 @@ from calkd_edge.export.artifacts import CANONICAL, HISTORY
 from calkd_edge.models.image_model import DESCRIPTION, ModelDescription
 from calkd_edge.onnx_model.adopt import Adopted, check_classes
 from calkd_edge.onnx_model.graph import set_metadata
+from calkd_edge.records import Component
 from calkd_edge.stages.params import OnnxTeacherParams
 
 
-def run(job: Job) -> None:
-    """Write model.onnx (uint8 images in, logits and probabilities out), model.json and history.jsonl."""
-    params, prepared = OnnxTeacherParams.model_validate(job.params), Prepared.open(job.inputs["data"])
-    path = Path(job.locations["weights"])
-    adopted: Adopted = TEACHER_FILES.load(params.model.name)(path, **params.model.settings)
-    check_classes(adopted, prepared.classes, path)
-    if adopted.image_shape != prepared.image_shape:
+def adopted_teacher(component: Component, path: Path, classes: tuple[str, ...], shape: ImageShape) -> Adopted:
+    """The file in this package's form.
+
+    Args:
+        component: the kind of file, with its settings.
+        path: of the file.
+        classes: of the data.
+        shape: (3, H, W) of the data.
+
+    Raises:
+        RecipeError: it is no classifier of these classes and images, or cannot run one image at a time.
+    """
+    adopted: Adopted = TEACHER_FILES.load(component.name)(path, **component.settings)
+    check_classes(adopted, classes, path)
+    if adopted.image_shape != shape:
         raise RecipeError(
             f"teacher.weights: {path} takes images of {list(adopted.image_shape)}, "
-            f"the data has {list(prepared.image_shape)}",
+            f"the data has {list(shape)}",
             remedy="Set the data's image_size to the teacher's, or export the teacher for this size.",
         )
     at_once = adopted.model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
@@ -37,6 +47,14 @@ def run(job: Job) -> None:
             "timed on one image",
             remedy="Export it with an open number of images, or for one.",
         )
+    return adopted
+
+
+def run(job: Job) -> None:
+    """Write model.onnx (uint8 images in, logits and probabilities out), model.json and history.jsonl."""
+    params, prepared = OnnxTeacherParams.model_validate(job.params), Prepared.open(job.inputs["data"])
+    path = Path(job.locations["weights"])
+    adopted = adopted_teacher(params.model, path, prepared.classes, prepared.image_shape)
     mean, std = (adopted.mean or (0.0,) * 3), (adopted.std or (1.0,) * 3)
     description = ModelDescription(
         name=params.model.name,

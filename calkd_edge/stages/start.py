@@ -12,12 +12,14 @@ from typing import Any
 import torch
 
 from calkd_edge.data.prepared import Prepared
+from calkd_edge.data.source import ImageShape
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import RecipeError
 from calkd_edge.models import image_model, pretrained
 from calkd_edge.models.checkpoint import fill, read_state
 from calkd_edge.models.head import body, head_names
 from calkd_edge.models.image_model import DESCRIPTION, ImageModel, ModelDescription
+from calkd_edge.recipe.training import ModelSection
 from calkd_edge.records import Component
 from calkd_edge.stages.epochs import description_of
 from calkd_edge.stages.params import StartParams
@@ -69,6 +71,49 @@ def start_of(
         return _pretrained(description, job, params, seed, where)
     torch.manual_seed(seed)
     return Start(image_model.build(description), description)
+
+
+def check_start(
+    section: ModelSection, component: Component, classes: tuple[str, ...], shape: ImageShape, *, where: str
+) -> None:
+    """Refuse what `start_of` would refuse: a network that cannot be built, weights that do not fit it.
+
+    Args:
+        section: of the recipe.
+        component: the model.
+        classes: of the data.
+        shape: (3, H, W) of the data.
+        where: the recipe's section, for messages.
+
+    Raises:
+        RecipeError: as `start_of`.
+        EnvironmentProblem: published weights that are neither cached nor reachable.
+    """
+    description = ModelDescription(
+        name=component.name,
+        settings=component.settings,
+        classes=classes,
+        image_shape=shape,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        trained_on=section.trained_on or "train",
+        input_note="",
+        license="",
+    )
+    if section.weights is not None:
+        path = Path(section.weights)
+        _check_classes(_facts_beside(path), classes, f"{where}.weights: {path}")
+        _filled(description, path, 0, f"{where}.weights")
+    elif isinstance(section.pretrained, str):
+        path = Path(section.pretrained)
+        head = head_names(component.name, component.settings, len(classes), shape)
+        backbone = image_model.build(description).backbone
+        fill(backbone, read_state(path, f"{where}.pretrained"), f"{where}.pretrained: {path}", head)
+    else:
+        if section.pretrained:
+            pretrained.check_available(component.name, component.settings, where)
+        with torch.device("meta"):
+            image_model.build(description)
 
 
 def _filled(description: ModelDescription, path: Path, seed: int, where: str) -> Start:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -113,6 +113,37 @@ class Training:
     within: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
+def chosen_accelerator(accelerator: str) -> Literal["cpu", "cuda"]:
+    """Where a training runs: the first CUDA device if there is one, unless `accelerator` is cpu.
+
+    Raises:
+        EnvironmentProblem: cuda is asked for and torch sees no CUDA device.
+    """
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentProblem(
+            "--accelerator cuda: torch sees no CUDA device", remedy="Use --accelerator auto or cpu."
+        )
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def check_autocast(autocast: str | None, accelerator: Literal["cpu", "cuda"], where: str) -> None:
+    """Refuse a number format that an accelerator cannot autocast to.
+
+    Raises:
+        EnvironmentProblem: naming the formats that it can.
+    """
+    supported = {
+        None: True,
+        "bf16": accelerator == "cpu" or torch.cuda.is_bf16_supported(),
+        "fp16": accelerator == "cuda",
+    }
+    if not supported[autocast]:
+        raise EnvironmentProblem(
+            f"{where}: {autocast} does not work on this accelerator ({accelerator})",
+            remedy=f"Set it to {', '.join(str(name or 'null') for name in supported if supported[name])}.",
+        )
+
+
 def fabric_for(accelerator: str, autocast: str | None = None) -> Fabric:
     """A launched Fabric: one process, or the rank that torchrun started.
 
@@ -128,21 +159,8 @@ def fabric_for(accelerator: str, autocast: str | None = None) -> Fabric:
 
     from calkd_edge.training.autocast import Autocast
 
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentProblem(
-            "--accelerator cuda: torch sees no CUDA device", remedy="Use --accelerator auto or cpu."
-        )
-    chosen = "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-    supported = {
-        None: True,
-        "bf16": chosen == "cpu" or torch.cuda.is_bf16_supported(),
-        "fp16": chosen == "cuda",
-    }
-    if not supported[autocast]:
-        raise EnvironmentProblem(
-            f"autocast: {autocast} does not work on this accelerator ({chosen})",
-            remedy=f"Set it to {', '.join(str(name or 'null') for name in supported if supported[name])}.",
-        )
+    chosen = chosen_accelerator(accelerator)
+    check_autocast(autocast, chosen, "autocast")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
     fabric = Fabric(

@@ -11,23 +11,40 @@ from calkd_edge.training.kernels import quick_convolutions
 
 WARM_STEPS, TIMED_STEPS = 1, 3
 
+FEW_IMAGES, PATIENCE_S = 8, 0.5
+"""A step of so many images is timed first; the whole step only if it would not take longer than this."""
+
 
 def seconds_per_step(
     model: nn.Module, image_shape: tuple[int, int, int], images_per_step: int, device: torch.device
 ) -> float:
-    """Seconds of one forward, backward and optimizer step on blank images; the step changes the model."""
+    """Seconds of one forward, backward and optimizer step on blank images; the step changes the model.
+
+    Where a whole step takes long, its time is that of a few images, in proportion.
+    """
+    few = min(FEW_IMAGES, images_per_step)
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub
-    images = torch.zeros(images_per_step, *image_shape, dtype=torch.uint8, device=device)
+    with quick_convolutions(model):
+        scaled = _timed(model, image_shape, few, device, steps=1) * images_per_step / few
+        if scaled > PATIENCE_S or few == images_per_step:
+            return scaled
+        return _timed(model, image_shape, images_per_step, device, steps=TIMED_STEPS)
+
+
+def _timed(
+    model: nn.Module, image_shape: tuple[int, int, int], images: int, device: torch.device, *, steps: int
+) -> float:
+    """Seconds of a step, the mean of `steps` after a first one that does not count."""
+    batch = torch.zeros(images, *image_shape, dtype=torch.uint8, device=device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
     start_time = 0.0
-    with quick_convolutions(model):
-        for step in range(WARM_STEPS + TIMED_STEPS):
-            if step == WARM_STEPS:
-                start_time = _now(device)
-            optimizer.zero_grad()
-            model(images).float().square().mean().backward()
-            optimizer.step()
-    return (_now(device) - start_time) / TIMED_STEPS
+    for step in range(WARM_STEPS + steps):
+        if step == WARM_STEPS:
+            start_time = _now(device)
+        optimizer.zero_grad()
+        model(batch).float().square().mean().backward()
+        optimizer.step()
+    return (_now(device) - start_time) / steps
 
 
 def _now(device: torch.device) -> float:

@@ -75,9 +75,9 @@ def test_other_files_are_listed_and_hidden_files_are_not(tmp_path):
     source = open_folder(tmp_path)
     assert names(source) == ["cat/1.png", "dog/1.png", "dog/also.png"]
     assert dict(source.skipped) == {
-        "cat/notes.txt": "not an image file",
-        "dog/loop": "a link to a folder, not followed",
-        "linked": "a link to a folder, not followed",
+        "cat/notes.txt": "not an image file that can be read",
+        "dog/loop": "a link to a folder of the same data set, not followed",
+        "linked": "a link to a folder of the same data set, not followed",
         "dog/nowhere.png": "a link to nothing, or a special file",
     }
 

@@ -59,6 +59,7 @@ class Metric:
         against: fp32 or teacher for comparisons.
         threshold: whether the gate must name a confidence threshold.
         kind: how the sample size that would decide is computed.
+        fewest: images below which its value is shown and never decides.
     """
 
     read: Reader
@@ -68,3 +69,4 @@ class Metric:
     against: Against | None = None
     threshold: bool = False
     kind: Literal["mean", "pair", "ece", "runs", "exact"] = "mean"
+    fewest: int = 0

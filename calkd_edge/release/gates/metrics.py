@@ -14,8 +14,13 @@ from calkd_edge.release.gates.readers import latency, quality, size, temperature
 _MEAN, _ECE = intervals.FEWEST_IMAGES_FOR_A_MEAN, intervals.FEWEST_IMAGES_FOR_ECE
 
 
+def _mean_score(field: str, meaning: str) -> Metric:
+    return Metric(quality(field, fewest=_MEAN), ("max",), "nats", meaning, fewest=_MEAN)
+
+
 def _calibration_error(field: str, meaning: str) -> Metric:
-    return Metric(quality(field, fewest=_ECE), ("max",), "share", meaning, kind="ece")
+    read = quality(field, fewest=_ECE)
+    return Metric(read, ("max",), "share", meaning, kind="ece", fewest=_ECE)
 
 
 def _latency(field: str, meaning: str) -> Metric:
@@ -29,18 +34,14 @@ def _top1_drop(reference: Against, meaning: str) -> Metric:
 
 def _rise(reference: Against, read_pair: pairs.PairReader, meaning: str) -> Metric:
     read = pairs.against(reference, read_pair, fewest=_MEAN)
-    return Metric(read, ("max", "within"), "nats", meaning, reference)
+    return Metric(read, ("max", "within"), "nats", meaning, reference, fewest=_MEAN)
 
 
 METRICS: dict[str, Metric] = {
     "top1": Metric(quality("top1"), ("min",), "share", "share of images whose first guess is right"),
     "top5": Metric(quality("top5"), ("min",), "share", "share with the label among the first five guesses"),
-    "nll": Metric(
-        quality("nll", fewest=_MEAN), ("max",), "nats", "mean negative log-likelihood of the labels"
-    ),
-    "brier": Metric(
-        quality("brier", fewest=_MEAN), ("max",), "nats", "mean squared error of the probabilities, 0..2"
-    ),
+    "nll": _mean_score("nll", "mean negative log-likelihood of the labels"),
+    "brier": _mean_score("brier", "mean squared error of the probabilities, 0..2"),
     "ece": _calibration_error("ece", "expected calibration error"),
     "ece_over": _calibration_error("ece_over", "the overconfident part of ECE"),
     "ece_under": _calibration_error("ece_under", "the underconfident part of ECE"),

@@ -13,6 +13,26 @@ LARGEST_USEFUL = 10_000_000
 """Larger sample sizes are not named."""
 
 
+SHARES = ("top1", "top5", "agreement")
+"""Metrics that are a share of the images, with a lower limit."""
+
+
+def fewest_images(gate: GateSection, metric: Metric) -> int:
+    """Images below which a gate cannot pass whatever is measured: all right, or no disagreement.
+
+    With no event in n images, Wilson's and Tango's one-sided bounds are z^2 / (n + z^2).
+    """
+    limit = gate.max if gate.max is not None else gate.within
+    if gate.metric in SHARES and gate.min is not None:
+        limit = 1.0 - gate.min
+    elif metric.kind != "pair":
+        return metric.fewest
+    if limit is None or not 0 < limit < 1:
+        return metric.fewest
+    z = intervals.normal_quantile(intervals.LEVEL)
+    return max(metric.fewest, math.ceil(z**2 * (1 / limit - 1)))
+
+
 def required_sample(
     reading: Reading, gate: GateSection, metric: Metric, quality: Quality | None
 ) -> str | None:

@@ -1,0 +1,182 @@
+"""What the numbers of images allow: split sizes, classes in every split, gates that can decide.
+
+In scope: everything that labels alone tell, before an image is decoded. Out of scope: pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from calkd_edge.data.prepare import choose_splits
+from calkd_edge.data.prepared import Prepared
+from calkd_edge.data.source import Outline, Outlined
+from calkd_edge.errors import CalkdError, RecipeError
+from calkd_edge.pipeline.options import Options
+from calkd_edge.recipe.schema import Recipe
+from calkd_edge.records import IntArray
+from calkd_edge.release.gates.metrics import METRICS
+from calkd_edge.release.gates.sample_size import fewest_images
+
+FEWEST_TEST_IMAGES = 2
+"""Below them no figure has bounds."""
+
+FEW_PER_CLASS = 10
+"""Test images of a class below which its accuracy is hardly known; said, not refused."""
+
+_SHOWN = 5
+
+
+class HasData(Protocol):
+    """A checked recipe, as far as it concerns the images."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """As read."""
+
+    @property
+    def where(self) -> str:
+        """Its file, for messages."""
+
+    @property
+    def dataset(self) -> object:
+        """Not opened yet."""
+
+
+def outline_of(checked: HasData) -> Outline | None:
+    """The labels of the recipe's data set; None where they are known only after a download or by decoding."""
+    return checked.dataset.outline() if isinstance(checked.dataset, Outlined) else None
+
+
+def check_counts(checked: HasData, options: Options) -> None:
+    """Refuse a recipe whose data cannot serve it.
+
+    Raises:
+        CalkdError: too few images for the splits, a class without test or training images, or a gate that
+            cannot pass on so few test images (a smoke run and `--allow-undecided` take such gates).
+    """
+    outline = outline_of(checked)
+    if outline is None:
+        return
+    splits = _splits(checked.recipe, outline)
+    tested = _tested(checked.recipe, splits)
+    if tested < FEWEST_TEST_IMAGES:
+        raise RecipeError(
+            f"{checked.where}: {tested} test image(s) would be scored; figures have bounds from "
+            f"{FEWEST_TEST_IMAGES} on",
+            remedy="Raise data.test_images or evaluate.images, or add images.",
+        )
+    if checked.recipe.data.test_images is None:
+        _check_classes_tested(outline, splits, checked.where)
+    if not options.smoke and not options.allow_undecided:
+        _check_gates(checked.recipe, tested, checked.where)
+
+
+def remarks(checked: HasData, full: Recipe | None) -> list[str]:
+    """Sentences about the images that a reader should know before anything trains.
+
+    Args:
+        checked: the recipe that runs.
+        full: the recipe that a smoke run rehearses; None in other runs.
+    """
+    outline = outline_of(checked)
+    if outline is None:
+        return []
+    splits = _splits(checked.recipe, outline)
+    said = [*outline.remarks, *(f"WARNING: {warning}" for warning in outline.warnings)]
+    for name in ("calibration", "test"):
+        absent = _absent(outline, splits[name])
+        if absent:
+            said.append(f"WARNING: {len(absent)} classes have no {name} image: {_few(absent)}")
+    counts = np.bincount(outline.labels[splits["test"]], minlength=len(outline.classes))
+    rare = {outline.classes[k]: int(n) for k, n in enumerate(counts) if 0 < n < FEW_PER_CLASS}
+    if rare and full is None:
+        shown = _few([f"{name} ({count})" for name, count in rare.items()])
+        said.append(f"{len(rare)} classes have fewer than {FEW_PER_CLASS} test images: {shown}")
+    if full is not None:
+        try:
+            _check_gates(full, _tested(full, _splits(full, outline)), full.name)
+        except CalkdError as refused:
+            said.append(f"WARNING: without --smoke it would be refused: {refused.message}. {refused.remedy}")
+    return said
+
+
+def _splits(recipe: Recipe, outline: Outline) -> Mapping[str, IntArray]:
+    data = recipe.data
+    return choose_splits(
+        outline,
+        seed=recipe.seed,
+        calibration_images=data.calibration_images,
+        train_images=data.train_images,
+        test_images=data.test_images,
+    )
+
+
+def _tested(recipe: Recipe, splits: Mapping[str, IntArray]) -> int:
+    """Test images that are scored."""
+    images = len(splits["test"])
+    return images if recipe.evaluate.images is None else min(images, recipe.evaluate.images)
+
+
+def _check_classes_tested(outline: Outline, splits: Mapping[str, IntArray], where: str) -> None:
+    absent = _absent(outline, splits["test"])
+    if absent:
+        raise RecipeError(
+            f"{where}: data: {len(absent)} of {len(outline.classes)} classes would have no test image, so "
+            f"nothing would be known about them: {_few(absent)}",
+            remedy="Add images of these classes (five give one to the test split), or move their folders out "
+            "of the data.",
+        )
+
+
+def _check_gates(recipe: Recipe, tested: int, where: str) -> None:
+    for index, gate in enumerate(recipe.gates):
+        fewest = fewest_images(gate, METRICS[gate.metric])
+        if tested < fewest:
+            raise RecipeError(
+                f"{where}: gates[{index}]: {gate.metric} cannot pass on {tested:,} test images, whatever is "
+                f"measured: {fewest:,} are needed",
+                remedy="Add test images, loosen its limit, remove the gate (--set 'gates=[...]' replaces "
+                "all), or accept an undecided release: --allow-undecided",
+            )
+
+
+def _absent(outline: Outline, split: IntArray) -> list[str]:
+    present = set(outline.labels[split].tolist())
+    return [name for label, name in enumerate(outline.classes) if label not in present]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def findings(folder: Path) -> list[str]:
+    """Sentences about prepared images that a reader should know: copies, labels that differ, images left out.
+
+    Args:
+        folder: of the stage `prepare`.
+    """
+    prepared = Prepared.open(folder)
+    copies = prepared.splits["duplicates"]
+    tested, in_train = len(prepared.splits["test"]), copies["test_in_train_count"]
+    said = []
+    if copies["dropped_from_test"]:
+        said.append(f"{copies['dropped_from_test']:,} test images are copies of training images: dropped")
+    elif in_train:
+        said.append(
+            f"WARNING: {in_train:,} of {tested:,} test images are pixel for pixel in the training or "
+            "calibration images, so the measured accuracy is too high. data.drop_duplicates: true drops them"
+        )
+    if copies["conflicting_labels"]:
+        said.append(
+            f"WARNING: {copies['conflicting_labels']:,} pictures stand under two labels or more, so no model "
+            "can be right on all of them"
+        )
+    for name in ("calibration", "test"):
+        absent = prepared.splits[f"classes_absent_from_{name}"]
+        if absent:
+            said.append(f"WARNING: {len(absent)} classes have no {name} image: {_few(absent)}")
+    return said

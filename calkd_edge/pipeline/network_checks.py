@@ -1,0 +1,61 @@
+"""Whether the networks of a recipe can be built, start from their files, and be trained on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from calkd_edge.pipeline.checks import CheckedRecipe
+from calkd_edge.pipeline.data_checks import outline_of
+from calkd_edge.pipeline.planned import Plan
+from calkd_edge.recipe.training import ModelSection
+from calkd_edge.records import Component
+
+_UNKNOWN_CLASSES = tuple(map(str, range(10)))
+"""Stand for the classes of a data set that knows them only when it is opened."""
+
+
+def check_networks(plan: Plan, accelerator: str, reused: Collection[str]) -> None:
+    """Build the teacher and the student, and fit the files that they start from.
+
+    Args:
+        plan: of the run.
+        accelerator: auto, cpu or cuda.
+        reused: fingerprints of the stages that are published; their networks are known to work.
+
+    Raises:
+        CalkdError: a network cannot be built for these images, a file does not fit it, weights are not
+            reachable, or the accelerator lacks what a training asks for.
+    """
+    recipe, checked = plan.checked.recipe, plan.checked
+    sections = {"teacher": (recipe.teacher, checked.teacher), "student": (recipe.student, checked.student)}
+    for stage, (where, (section, component)) in zip(
+        (plan.teacher, plan.student), sections.items(), strict=True
+    ):
+        if stage.fingerprint not in reused:
+            _check_network(checked, section, component, where)
+    trained = [training for training in plan.trainings if training.stage.fingerprint not in reused]
+    if trained:
+        # Imported here: a run whose networks are trained needs none of it.
+        from calkd_edge.training.loop import check_autocast, chosen_accelerator
+
+        chosen = chosen_accelerator(accelerator)
+        for training in trained:
+            key = "teacher_training" if training.stage is plan.teacher else "distill"
+            check_autocast(training.section.autocast, chosen, f"{checked.where}: {key}.autocast")
+
+
+def _check_network(checked: CheckedRecipe, section: ModelSection, component: Component, where: str) -> None:
+    outline = outline_of(checked)
+    classes = _UNKNOWN_CLASSES if outline is None else outline.classes
+    _, shape = checked.dataset.size()
+    if where == "teacher" and checked.teacher_is_file:
+        from calkd_edge.stages.onnx_teacher import adopted_teacher
+
+        if outline is not None:
+            adopted_teacher(component, Path(str(section.weights)), classes, shape)
+        return
+    from calkd_edge.stages.start import check_start
+
+    if outline is not None or (section.weights is None and section.pretrained in (None, True)):
+        check_start(section, component, classes, shape, where=f"{checked.where}: {where}")
