@@ -18,7 +18,7 @@ import typer
 from calkd_edge.cli.benchmark import benchmark
 from calkd_edge.cli.calibrate import calibrate
 from calkd_edge.cli.compress import compress
-from calkd_edge.cli.console import log_problem, print_error
+from calkd_edge.cli.console import log_problem, print_error, show_warnings
 from calkd_edge.cli.doctor import doctor
 from calkd_edge.cli.evaluate import evaluate
 from calkd_edge.cli.help import CONTEXT, PROGRAM, Command, Group
@@ -75,6 +75,9 @@ for name, command in (
     app.command(name, cls=Command)(command)
 app.add_typer(store_app, name="store")
 
+EXIT_BROKEN_PIPE = 141
+"""As a shell reports a program that a closed pipe ended."""
+
 GC_THRESHOLD = 100_000
 """Objects between two garbage collections. Imports create many objects and no garbage: the interpreter's
 default would search them again and again while a command starts."""
@@ -87,8 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # OpenMP's default alone, and faster beside other processes (benchmarks/training/busy_machine.json).
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     gc.set_threshold(GC_THRESHOLD)
+    show_warnings()
     try:
         code = int(app(words, prog_name=PROGRAM, standalone_mode=False) or 0)
+        sys.stdout.flush()
         if code == EXIT_INTERRUPTED:  # the parser's answer to Ctrl-C
             raise KeyboardInterrupt
         return code
@@ -100,6 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print_error("interrupted", "Run the same line again to continue from the last finished step.")
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except Exception as problem:
         return _usage_or_bug(problem)
 

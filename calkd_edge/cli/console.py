@@ -38,6 +38,28 @@ def print_error(message: str, fix: str) -> None:
     say("[bold]fix:[/bold] {}", fix)
 
 
+class _Warnings(logging.Handler):
+    """Shows each warning of the package once; errors reach the screen as what they lead to."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a warning that was not printed before."""
+        message = record.getMessage()
+        if record.levelno == logging.WARNING and message not in self.shown:
+            self.shown.add(message)
+            say("  [yellow]WARNING: {}[/yellow]", message)
+
+
+def show_warnings() -> None:
+    """Show what the package warns of, in every command."""
+    package = logging.getLogger("calkd_edge")
+    if not any(isinstance(handler, _Warnings) for handler in package.handlers):
+        package.addHandler(_Warnings())
+
+
 def log_to(path: Path) -> None:
     """Send everything that is logged to the run's log.txt, appended."""
     path.parent.mkdir(parents=True, exist_ok=True)

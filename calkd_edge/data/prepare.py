@@ -19,6 +19,9 @@ from calkd_edge.records import IntArray
 TEST_SHARE = 5
 """A data set without a test part gives one image in this many to the test split."""
 
+FEWEST = 2
+"""Images of a split: one image has no interval."""
+
 _SHOWN = 5
 
 
@@ -81,6 +84,7 @@ def prepare(
     labels = source.labels[used]
     rows = {name: np.flatnonzero(np.isin(used, positions)) for name, positions in sides.items()}
     splits = _splits(source, rows, labels, digests, seed=seed, drop_duplicates=drop_duplicates)
+    _check_sizes(splits)
     splits["source_index"] = used.tolist()
     splits["skipped"] = [{"name": name, "reason": reason} for name, reason in (*source.skipped, *skipped)]
     splits["asked"] = {"calibration": calibration_images, "train": train_images, "test": test_images}
@@ -222,6 +226,20 @@ def _check_classes(train: IntArray, labels: IntArray, classes: tuple[str, ...]) 
             remedy="Add images of them, remove the classes, or request fewer calibration and test images.",
             stage="prepare",
         )
+
+
+def _check_sizes(splits: Mapping[str, object]) -> None:
+    """Refuse splits that lost their images: to broken files, or as copies of images of another split."""
+    for name in ("train", "calibration", "test"):
+        rows = splits[name]
+        if isinstance(rows, list) and len(rows) < FEWEST:
+            raise StageFailed(
+                f"the {name} split has {len(rows)} image(s) left after broken images and copies are out of "
+                f"it; at least {FEWEST} are needed",
+                remedy="Add images that differ, or set data.drop_duplicates: false if copies were dropped "
+                "from the test split.",
+                stage="prepare",
+            )
 
 
 def _content(

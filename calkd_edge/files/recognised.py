@@ -21,7 +21,7 @@ def recognised(path: Path) -> Recognised | None:
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "weights.pth"
-        >>> _ = path.write_text("version https://git-lfs.github.com/spec/v1\\noid sha256:00\\nsize 46830571\\n")
+        >>> _ = path.write_text("version https://git-lfs.github.com/spec/v1\\nsize 46830571\\n")
         >>> recognised(path).what
         'a pointer of Git LFS (the file itself has 46,830,571 bytes)'
     """
@@ -40,6 +40,6 @@ def recognised(path: Path) -> Recognised | None:
         return Recognised(
             "a web page", "Download the file itself: the address led to a page, such as a login or a warning."
         )
-    if text.startswith(("<?xml", "{\"error", "{\"message")):
+    if text.startswith(("<?xml", '{"error', '{"message')):
         return Recognised("an answer of a server", "Download the file again: the server refused it.")
     return None

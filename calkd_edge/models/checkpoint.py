@@ -80,7 +80,8 @@ def _read_pickle(path: Path, where: str) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as broken:  # UnpicklingError, RuntimeError, EOFError or KeyError, as the file is broken
         raise RecipeError(
-            f"{where}: {path} contains no state dict that can be read without running code: {_reason(broken)}",
+            f"{where}: {path} contains no state dict that can be read without running code: "
+            f"{_reason(broken)}",
             remedy="Save it again where it was trained: torch.save(model.state_dict(), 'weights.pth').",
         ) from broken
     state = _state_dict_in(content)
@@ -163,7 +164,9 @@ def _of_network(
     longest = max(network, key=len)
     prefixes = {name.removesuffix(longest) for name in state if name.endswith(f".{longest}")}
     for prefix in sorted(prefixes, key=len):
-        part = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        part = {
+            name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)
+        }
         if len(network.keys() & part.keys()) * 2 > len(network):
             others = len(state) - len(part)
             left = f"; {others} other tensors are left out" if others else ""
@@ -172,9 +175,7 @@ def _of_network(
     return state
 
 
-def _differences(
-    expected: Mapping[str, tuple[int, ...]], provided: Mapping[str, tuple[int, ...]]
-) -> str:
+def _differences(expected: Mapping[str, tuple[int, ...]], provided: Mapping[str, tuple[int, ...]]) -> str:
     """What differs between two sets of names and shapes: numbers, and the first few of each kind."""
     missing, surplus = sorted(expected.keys() - provided.keys()), sorted(provided.keys() - expected.keys())
     shapes = [
@@ -223,6 +224,8 @@ def fill(
             f"{source} does not fit the model: {_differences(expected, provided)}",
             remedy="Name the architecture, width and classes that the weights were trained with.",
         )
+    counts = {name: tensor.long() for name, tensor in state.items() if name.endswith(_UNUSED_COUNT)}
+    state = {**state, **counts}  # a count that was halved with the weights is a number still
     for name, tensor in state.items():
         if tensor.is_floating_point() != current[name].is_floating_point():
             raise RecipeError(

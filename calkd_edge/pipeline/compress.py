@@ -92,6 +92,7 @@ def plan(
     smoke: bool = False,
     accelerator: str = "auto",
     plugins: Sequence[str] = (),
+    allow_undecided: bool = False,
     debug_parity: bool = False,
 ) -> Plan:
     """The stages that `compress` would run, in order; devices are probed, nothing is run or written.
@@ -108,10 +109,11 @@ def plan(
         smoke: plan the same work with tiny numbers.
         accelerator: auto, cpu or cuda.
         plugins: modules that register names.
+        allow_undecided: take gates that cannot pass on so few test images.
         debug_parity: with a stage after each export that compares its file with torch layer by layer.
 
     Raises:
-        CalkdError: the recipe, a device or the environment does not allow it.
+        CalkdError: the recipe, its data or files, a device or the environment does not allow it.
     """
     run = prepare_run(
         recipe,
@@ -122,6 +124,7 @@ def plan(
         smoke=smoke,
         accelerator=accelerator,
         plugins=plugins,
+        allow_undecided=allow_undecided,
         debug_parity=debug_parity,
     )
     return make_plan(run)[0]

@@ -11,7 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from calkd_edge.data.prepare import choose_splits
+from calkd_edge.data import DATASETS
+from calkd_edge.data.prepare import FEWEST, choose_splits
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.data.source import Outline, Outlined
 from calkd_edge.errors import CalkdError, RecipeError
@@ -21,11 +22,11 @@ from calkd_edge.records import IntArray
 from calkd_edge.release.gates.metrics import METRICS
 from calkd_edge.release.gates.sample_size import fewest_images
 
-FEWEST_TEST_IMAGES = 2
-"""Below them no figure has bounds."""
-
 FEW_PER_CLASS = 10
 """Test images of a class below which its accuracy is hardly known; said, not refused."""
+
+WARNING = "WARNING: "
+"""Begins a sentence that asks the reader to act."""
 
 _SHOWN = 5
 
@@ -51,6 +52,16 @@ def outline_of(checked: HasData) -> Outline | None:
     return checked.dataset.outline() if isinstance(checked.dataset, Outlined) else None
 
 
+def known_images(recipe: Recipe) -> int | None:
+    """Images of a recipe's data set; None where they are not known yet, or the recipe is wrong."""
+    try:
+        root = None if recipe.data.root is None else Path(recipe.data.root)
+        dataset = DATASETS.load(recipe.data.name)(root, **recipe.data.settings)
+        return len(dataset.outline().labels) if isinstance(dataset, Outlined) else None
+    except (CalkdError, TypeError, ValueError):
+        return None  # the check that follows says what is wrong
+
+
 def check_counts(checked: HasData, options: Options) -> None:
     """Refuse a recipe whose data cannot serve it.
 
@@ -63,10 +74,9 @@ def check_counts(checked: HasData, options: Options) -> None:
         return
     splits = _splits(checked.recipe, outline)
     tested = _tested(checked.recipe, splits)
-    if tested < FEWEST_TEST_IMAGES:
+    if tested < FEWEST:
         raise RecipeError(
-            f"{checked.where}: {tested} test image(s) would be scored; figures have bounds from "
-            f"{FEWEST_TEST_IMAGES} on",
+            f"{checked.where}: {tested} test image(s) would be scored; figures have bounds from {FEWEST} on",
             remedy="Raise data.test_images or evaluate.images, or add images.",
         )
     if checked.recipe.data.test_images is None:
@@ -86,11 +96,11 @@ def remarks(checked: HasData, full: Recipe | None) -> list[str]:
     if outline is None:
         return []
     splits = _splits(checked.recipe, outline)
-    said = [*outline.remarks, *(f"WARNING: {warning}" for warning in outline.warnings)]
+    said = [*outline.remarks, *(f"{WARNING}{warning}" for warning in outline.warnings)]
     for name in ("calibration", "test"):
         absent = _absent(outline, splits[name])
         if absent:
-            said.append(f"WARNING: {len(absent)} classes have no {name} image: {_few(absent)}")
+            said.append(f"{WARNING}{len(absent)} classes have no {name} image: {_few(absent)}")
     counts = np.bincount(outline.labels[splits["test"]], minlength=len(outline.classes))
     rare = {outline.classes[k]: int(n) for k, n in enumerate(counts) if 0 < n < FEW_PER_CLASS}
     if rare and full is None:
@@ -100,7 +110,7 @@ def remarks(checked: HasData, full: Recipe | None) -> list[str]:
         try:
             _check_gates(full, _tested(full, _splits(full, outline)), full.name)
         except CalkdError as refused:
-            said.append(f"WARNING: without --smoke it would be refused: {refused.message}. {refused.remedy}")
+            said.append(f"{WARNING}without --smoke it would be refused: {refused.message}. {refused.remedy}")
     return said
 
 
@@ -167,16 +177,16 @@ def findings(folder: Path) -> list[str]:
         said.append(f"{copies['dropped_from_test']:,} test images are copies of training images: dropped")
     elif in_train:
         said.append(
-            f"WARNING: {in_train:,} of {tested:,} test images are pixel for pixel in the training or "
+            f"{WARNING}{in_train:,} of {tested:,} test images are pixel for pixel in the training or "
             "calibration images, so the measured accuracy is too high. data.drop_duplicates: true drops them"
         )
     if copies["conflicting_labels"]:
         said.append(
-            f"WARNING: {copies['conflicting_labels']:,} pictures stand under two labels or more, so no model "
+            f"{WARNING}{copies['conflicting_labels']:,} pictures stand under two labels or more, so no model "
             "can be right on all of them"
         )
     for name in ("calibration", "test"):
         absent = prepared.splits[f"classes_absent_from_{name}"]
         if absent:
-            said.append(f"WARNING: {len(absent)} classes have no {name} image: {_few(absent)}")
+            said.append(f"{WARNING}{len(absent)} classes have no {name} image: {_few(absent)}")
     return said

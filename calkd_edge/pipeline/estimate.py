@@ -21,8 +21,8 @@ BYTES_PER_LOGIT = 2
 FORWARD_SHARE = 1 / 3
 """Of a training step: its backward pass costs twice its forward pass."""
 
-OTHER_STAGES_S = 60.0
-"""Exports, predictions and timings of a small recipe; they are not timed beforehand."""
+OTHER_STAGE_S = 2.0
+"""Of a stage that exports, predicts or times a small network; those are not timed beforehand."""
 
 
 def training_seconds(plan: Plan, reused: Collection[str], accelerator: str) -> float:
@@ -80,9 +80,11 @@ def _seconds_per_image(
     return seconds_per_step(model, shape, images_per_step, device) / images_per_step
 
 
-def sentence(seconds: float) -> str:
-    """The expected time of a run with so many seconds of training, in words."""
-    hours, minutes = divmod(math.ceil((seconds + OTHER_STAGES_S) / 60), 60)
+def sentence(plan: Plan, reused: Collection[str], accelerator: str) -> str:
+    """The expected time of what is still to do, in words; the arguments are those of `training_seconds`."""
+    others = sum(stage.fingerprint not in reused for stage in plan.stages)
+    seconds = training_seconds(plan, reused, accelerator) + others * OTHER_STAGE_S
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
     length = f"{hours} h {minutes} min" if hours else f"{minutes} min"
     return f"Expected time: about {length} on this machine; a run that is cut continues when it is repeated."
 

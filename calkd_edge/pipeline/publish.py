@@ -22,6 +22,7 @@ from calkd_edge.errors import CalkdError
 from calkd_edge.export.artifacts import CANONICAL
 from calkd_edge.models.image_model import WEIGHTS
 from calkd_edge.pipeline import results
+from calkd_edge.pipeline.data_checks import WARNING, findings
 from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.planned import MeasuredRow, Plan
 from calkd_edge.records import DeviceFacts, Json, PlannedStage, Report
@@ -83,7 +84,11 @@ def write_release(
         gates=verdict.gates,
         measurements=tuple(item.measurement for item in evidence),
         devices=dict(facts),
-        conclusions=(*conclusions(evidence, devices=facts), *(str(error) for error in errors.values())),
+        conclusions=(
+            *(text.removeprefix(WARNING) + "." for text in findings(data)),
+            *conclusions(evidence, devices=facts),
+            *(str(error) for error in errors.values()),
+        ),
         drift=drifts,
         out_of_distribution=results.out_of_distribution(labelled, folders),
         comparisons=results.comparisons(labelled, folders),

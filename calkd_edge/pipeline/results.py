@@ -264,6 +264,7 @@ def data_facts(folder: Path, identity: str) -> dict[str, Json]:
         "classes": list(prepared.classes),
         "license": prepared.notes["license"],
         "input_note": prepared.notes["input_note"],
+        "read_as": prepared.notes["shape_note"],
         "duplicates": _counts(splits["duplicates"]),
         "skipped": skipped[:20],
         "skipped_count": len(skipped),

@@ -26,7 +26,7 @@ from calkd_edge.errors import (
 from calkd_edge.pipeline import devices as run_devices
 from calkd_edge.pipeline import estimate
 from calkd_edge.pipeline.checks import check
-from calkd_edge.pipeline.data_checks import check_counts, findings
+from calkd_edge.pipeline.data_checks import check_counts, findings, known_images
 from calkd_edge.pipeline.network_checks import check_networks
 from calkd_edge.pipeline.notices import notices
 from calkd_edge.pipeline.options import ACCELERATORS, Options
@@ -133,7 +133,7 @@ def prepare_run(
     loaded = run_devices.with_devices(loaded, devices)
     rehearsed = loaded if smoke else None
     if smoke:
-        loaded = smoke_recipe(loaded)
+        loaded = smoke_recipe(loaded, images=known_images(loaded))
     options = Options(
         out=Path("runs") / loaded.name if out is None else Path(out),
         store=Path(store),
@@ -178,7 +178,7 @@ def expectation(plan: Plan, options: Options) -> list[str]:
     reused = published(plan, options.store)
     if all(training.stage.fingerprint in reused for training in plan.trainings):
         return []
-    return [estimate.sentence(estimate.training_seconds(plan, reused, options.accelerator))]
+    return [estimate.sentence(plan, reused, options.accelerator)]
 
 
 def published(plan: Plan, folder: Path) -> set[str]:

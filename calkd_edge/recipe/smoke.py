@@ -9,10 +9,17 @@ LARGEST_RATE = 0.002
 """A few steps at the recipe's rate, without its warm-up, can make the logits of a deep network overflow."""
 
 
-def smoke_recipe(recipe: Recipe) -> Recipe:
-    """The same plan with tiny numbers: every stage runs, and its measurements mean nothing."""
-    held_out = min(recipe.data.calibration_images, 120)
-    few = {"train_images": 256, "calibration_images": held_out, "test_images": 128}
+def smoke_recipe(recipe: Recipe, *, images: int | None = None) -> Recipe:
+    """The same plan with tiny numbers: every stage runs, and its measurements mean nothing.
+
+    Args:
+        recipe: to rehearse.
+        images: of the data set, where they are known; of few images, the test and calibration splits take a
+            fifth each.
+    """
+    share = 128 if images is None else max(2, images // 5)
+    held_out = min(recipe.data.calibration_images, 120, share)
+    few = {"train_images": 256, "calibration_images": held_out, "test_images": min(128, share)}
     teacher, distill = recipe.teacher_training, recipe.distill
     single_view = distill.soft_labels.model_copy(update={"views": 1})
     brief = {"profile": "quick", "min_runs": 40, "min_seconds": 0.2}
