@@ -97,10 +97,10 @@ def layout_of(root: Path) -> Layout:
 
 def _inner(root: Path) -> Path:
     """The folder below `root` that is not alone in its parent: archives often wrap everything once more."""
-    folder = root
+    folder, part = root, part_of(root.name)
     for _ in range(_DEEPEST):
         inside = _folders(folder, root)
-        if len(inside) != 1 or part_of(inside[0].name) is not None or _has_files(folder):
+        if len(inside) != 1 or part_of(inside[0].name) not in (None, part) or _has_files(folder):
             break
         if len(_folders(inside[0], root)) == 0:
             break

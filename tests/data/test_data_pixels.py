@@ -1,6 +1,8 @@
 """Every kind of image file is decoded as RGB, or reported as broken."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -35,6 +37,37 @@ def test_grey_is_repeated():
 def test_sixteen_bit_grey_keeps_its_range():
     values = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
     assert pixels_of(encoded(Image.fromarray(values)))[0].tolist() == [[0, 1, 128, 255]]
+
+
+@pytest.mark.parametrize("highest", [1023, 4095])
+@pytest.mark.parametrize("kind", ["grey", "colour"])
+def test_bits_that_are_not_stretched_are_refused(highest, kind):
+    """10 and 12 bits in 16-bit files would become nearly black images."""
+    values = np.linspace(0, highest, 64, dtype=np.uint16).reshape(8, 8)
+    content = encoded(Image.fromarray(values)) if kind == "grey" else sixteen_bit_colour(values)
+    with pytest.raises(BrokenImage, match="stored without stretching"):
+        decode_image(content, "a.png")
+
+
+def test_dark_and_black_images_are_read():
+    assert pixels_of(sixteen_bit_colour(np.full((4, 4), 20 * 257, np.uint16))).max() == 20
+    assert pixels_of(encoded(Image.fromarray(np.zeros((4, 4), np.uint16)))).max() == 0
+    assert pixels_of(encoded(Image.fromarray(np.full((4, 4, 3), 3, np.uint8)))).max() == 3
+
+
+def sixteen_bit_colour(values: np.ndarray) -> bytes:
+    """A PNG of 16 bits a channel, which Pillow reads and cannot write."""
+    rows = np.repeat(values[..., None], 3, axis=2).astype(">u2")
+    height, width = values.shape
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        crc = struct.pack(">I", zlib.crc32(name + content))
+        return struct.pack(">I", len(content)) + name + content + crc
+
+    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    signature = b"\x89PNG\r\n\x1a\n"
+    return signature + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 def test_transparency_is_white():

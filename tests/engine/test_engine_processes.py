@@ -91,3 +91,32 @@ def test_second_process_waits_for_the_first_and_reuses_its_folder(tmp_path):
     assert set(events.values()) == {1}
     steps = (Store(root).published(chain(0.0)[-1]) / "steps.txt").read_text().splitlines()
     assert len(steps) == 3 * STEPS
+
+
+def test_a_rank_knows_the_names_that_plugins_register(tmp_path):
+    """Each process of a training starts anew; the plugin writes what it finds of itself."""
+    (tmp_path / "own_code.py").write_text(
+        "from calkd_edge.models import MODELS\n"
+        "MODELS.add('own', lambda *size: None)\n"
+        "def run(job):\n"
+        "    raise NotImplementedError\n"
+    )
+    (tmp_path / "stage_code.py").write_text(
+        "from calkd_edge.models import MODELS\n"
+        "def run(job):\n"
+        "    (job.out / 'names').write_text(' '.join(MODELS.names()))\n"
+    )
+    job = {
+        "function": "stage_code:run",
+        "params": {"plugins": {"own_code": "its SHA-256"}},
+        "locations": {},
+        "inputs": {},
+        "out": str(tmp_path),
+        "scratch": str(tmp_path),
+        "started_by": os.getpid(),
+    }
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-m", "calkd_edge.stages", str(tmp_path / "job.json")]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True)
+    assert "own" in (tmp_path / "names").read_text().split()

@@ -115,10 +115,9 @@ def test_every_difference_is_named_and_nothing_is_changed(tmp_path):
         loaded(tmp_path / "teacher.pth", other)
     for part in (
         "teacher.pth does not fit",
-        "missing bn1.bias",
-        "missing layer1.0.conv1.weight",
-        "surplus head.weight",
-        "fc.weight is [100, 64] instead of [10, 64]",
+        "2 missing: bn1.bias, layer1.0.conv1.weight",
+        "1 surplus: head.weight",
+        "1 of another shape: fc.weight is [100, 64] instead of [10, 64]",
     ):
         assert part in refused.value.message
     assert same(before, other.state_dict())
@@ -161,7 +160,6 @@ def test_no_code_of_a_file_is_run(tmp_path):
     [
         ("a.safetensors", b"not at all", "is not a safetensors file"),
         ("a.pth", b"not at all", "contains no state dict that can be read"),
-        ("a.pth", b"", "contains no state dict that can be read"),
         ("a.pth", pickle.dumps([1, 2]), "contains no state dict"),
     ],
 )
@@ -170,6 +168,47 @@ def test_files_without_a_state_dict_are_refused(tmp_path, name, content, sentenc
     with pytest.raises(RecipeError, match=sentence) as refused:
         read_state(tmp_path / name, "teacher.weights")
     assert "save" in refused.value.remedy
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "sentence", "fix"),
+    [
+        (b"", "is empty, not a checkpoint", "copy it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4683\n", "4,683 bytes", "lfs pull"),
+        (b"\n<!DOCTYPE html><html>quota exceeded</html>", "is a web page", "Download the file itself"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "answer of a server", "again"),
+    ],
+)
+def test_what_a_failed_download_left_is_recognised(tmp_path, name, content, sentence, fix):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RecipeError, match=sentence) as refused:
+        read_state(tmp_path / name, "teacher.weights")
+    assert fix in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (lambda s: {"state_dict": {f"model.{n}": x for n, x in s.items()}, "epoch": 3}, "behind 'model.'"),
+        (
+            lambda s: {"state_dict": {**{f"net.{n}": x for n, x in s.items()}, "loss.weight": torch.ones(3)}},
+            "1 other tensors",
+        ),
+        (lambda s: {"model": {f"module.student.{n}": x for n, x in s.items()}}, "behind 'student.'"),
+        (lambda s: {"n_averaged": torch.tensor(5), **{f"module.{n}": x for n, x in s.items()}}, "averaged"),
+        (lambda s: {"state_dict": s, "state_dict_ema": s}, "averaged weights too (state_dict_ema)"),
+        (lambda s: {n: x.half() for n, x in s.items()}, ""),
+    ],
+    ids=["lightning", "lightning with a loss", "student of a distillation", "AveragedModel", "ema", "half"],
+)
+def test_checkpoints_of_other_trainings_are_read_and_it_is_told_how(tmp_path, caplog, content, told):
+    state = net().state_dict()
+    torch.save(content(state), tmp_path / "a.pth")
+    read = loaded(tmp_path / "a.pth")
+    assert read.keys() == state.keys()
+    assert all(torch.allclose(read[name].float(), state[name].float(), atol=1e-3) for name in state)
+    assert told in caplog.text
 
 
 def test_the_contents_of_a_file_without_state_dict_are_listed(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from tiny_run import RECIPE
 
 from calkd_edge.data.image_folder import ImageFolder
+from calkd_edge.data.source import balanced
 from calkd_edge.pipeline import plan_measuring, plan_training
 from calkd_edge.pipeline import run as pipeline
 from calkd_edge.pipeline.options import Options
@@ -70,6 +71,8 @@ def fixed_world(monkeypatch):
         lambda recipe, locations, skipped=(): {device.name: FACTS for device in recipe.devices},
     )
     monkeypatch.setattr(ImageFolder, "identity", lambda self: "a folder")
+    monkeypatch.setattr(ImageFolder, "outline", lambda self: balanced(("cat", "dog"), 3_000, 1_000))
+    monkeypatch.setattr(ImageFolder, "size", lambda self: (8_000, (3, self.image_size, self.image_size)))
 
 
 def lines(run: pipeline.Run) -> list[str]:

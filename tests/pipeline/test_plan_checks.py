@@ -1,0 +1,169 @@
+"""What is known before training is refused by the plan, which --dry-run and the run share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_run import command, recipe_with, written
+
+from calkd_edge.models import MODELS
+
+
+def images(folder: Path, counts: dict[str, int]) -> Path:
+    generator = np.random.default_rng(0)
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = generator.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def of_folder(folder: Path, **data: object) -> dict[str, object]:
+    return {"name": "image_folder", "root": str(folder), "image_size": 16, "calibration_images": 20, **data}
+
+
+def gate(**changes: object) -> list[dict[str, object]]:
+    return [{"metric": "size_bytes", "max": 4_000_000, **changes}]
+
+
+SYNTHETIC = {"name": "synthetic", "calibration_images": 120}
+WEIGHTS = {"name": "resnet8", "width": 0.5, "trained_on": "other"}
+
+
+def refused(tmp_path, *options: str, **changes: object) -> str:
+    """The error and the fix of a plan; nothing was written."""
+    recipe = written(tmp_path, recipe_with(**changes))
+    done = command("compress", recipe, "--dry-run", "--store", tmp_path / "store", *options)
+    assert done.code in (2, 6), done.err
+    assert not (tmp_path / "store").exists()
+    return done.err
+
+
+def planned(tmp_path, *options: str, **changes: object) -> str:
+    recipe = written(tmp_path, recipe_with(**changes))
+    done = command("compress", recipe, "--dry-run", "--store", tmp_path / "store", *options)
+    assert done.code == 0, done.err
+    return " ".join(done.err.split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "fix"),
+    [
+        ({"data": {**SYNTHETIC, "calibration_images": 5_000}}, "5000 requested of 600", "Lower data.cal"),
+        ({"data": {**SYNTHETIC, "test_images": 1}}, "1 test image(s)", "Raise data.test_images"),
+        ({"evaluate": {"images": 1}}, "1 test image(s)", "evaluate.images"),
+        ({"gates": gate(metric="ece", max=0.3)}, "ece cannot pass on 300 test images", "--allow-undecided"),
+        ({"gates": gate(metric="top1_drop", max=0.005)}, "539 are needed", "loosen its limit"),
+        ({"gates": [{"metric": "top1", "min": 0.995}]}, "539 are needed", "loosen its limit"),
+        ({"student": {"name": "resnet8", "pretrained": True}}, "no published weights", "pretrained: FILE"),
+    ],
+)
+def test_counts_and_gates_are_checked(tmp_path, changes, message, fix):
+    error = refused(tmp_path, **changes)
+    assert message in error
+    assert fix in error
+
+
+def test_a_gate_that_cannot_pass_is_taken_where_undecided_is_allowed(tmp_path):
+    planned(tmp_path, "--allow-undecided", gates=gate(metric="ece", max=0.3))
+    planned(tmp_path, gates=gate(metric="top1_drop", max=0.01))
+
+
+def test_a_class_without_test_images_is_refused(tmp_path):
+    folder = images(tmp_path / "data", {"cat": 60, "dog": 60, "eel": 1})
+    error = refused(tmp_path, data=of_folder(folder))
+    assert "1 of 3 classes would have no test image" in error
+    assert "eel" in error
+
+
+def test_what_is_left_out_and_few_images_are_told(tmp_path):
+    folder = images(tmp_path / "data", {"cat": 60, "dog": 60, "eel": 30})
+    for number in range(20):
+        (folder / "eel" / f"{number}.png").rename(folder / "eel" / f"{number}.HEIC")
+    told = planned(tmp_path, data=of_folder(folder))
+    assert "Data: read as one folder a class, no test part: 130 images in 3 classes." in told
+    assert "20 x not an image file that can be read (.heic): eel/" in told
+    assert "fewer than 10 test images: eel (2)" in told
+    assert "Expected time: about" in told
+
+
+def test_a_smoke_run_fits_a_small_folder_and_warns_of_the_whole_run(tmp_path):
+    folder = images(tmp_path / "data", {"cat": 40, "dog": 40})
+    told = planned(tmp_path, "--smoke", data=of_folder(folder, calibration_images=500))
+    assert "WARNING: without --smoke it would be refused: data.calibration_images: 500 requested" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("wide.pth", lambda: MODELS.load("resnet8")(10, (3, 32, 32), width=1.0).state_dict(), "does not fit"),
+        (
+            "classes.pth",
+            lambda: MODELS.load("resnet8")(7, (3, 32, 32), width=0.5).state_dict(),
+            "does not fit",
+        ),
+        ("nothing.pth", dict, "contains no state dict"),
+    ],
+)
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_weights_are_opened_and_fitted(tmp_path, name, content, message, role):
+    torch.save(content(), tmp_path / name)
+    if role == "teacher":
+        changes = {"teacher": {**WEIGHTS, "weights": str(tmp_path / name)}, "teacher_training": None}
+    elif name == "classes.pth":
+        pytest.skip("a pretrained student gets a new head")
+    else:
+        changes = {"student": {**WEIGHTS, "pretrained": str(tmp_path / name)}}
+    error = refused(tmp_path, **changes)
+    assert message in error
+    assert role in error
+
+
+def test_an_onnx_teacher_is_opened(tmp_path):
+    (tmp_path / "teacher.onnx").write_bytes(b"version https://git-lfs.github.com/spec/v1\nsize 12\n")
+    teacher = {"name": "onnx", "weights": str(tmp_path / "teacher.onnx"), "trained_on": "other"}
+    assert "teacher.onnx" in refused(tmp_path, teacher=teacher, teacher_training=None)
+
+
+def test_published_weights_must_be_reachable(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    student = {"name": "mobilenet_v2", "width": 1.0, "pretrained": True}
+    error = refused(tmp_path, student=student)
+    assert "student.pretrained: cannot download https://download.pytorch.org" in error
+    assert f"copy the file to {tmp_path / 'cache'}" in error
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+@pytest.mark.parametrize("section", ["teacher_training", "distill"])
+def test_the_accelerator_is_asked_for_its_number_formats(tmp_path, section):
+    error = refused(tmp_path, **{section: {**recipe_with()[section], "autocast": "fp16"}})
+    assert f"{section}.autocast: fp16 does not work on this accelerator (cpu)" in error
+    assert "torch sees no CUDA device" in refused(tmp_path, "--accelerator", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("not_python", "def x(:\n", "SyntaxError"),
+        ("divides", "\n\n1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("asks", "import no_such_package_anywhere\n", "no_such_package_anywhere"),
+        ("file.py", "", "a module is named, not a file"),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_named_with_its_line(
+    tmp_path, monkeypatch, name, content, message
+):
+    (tmp_path / f"{name}.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    done = command("compress", "quickstart", "--dry-run", "--plugin", name)
+    sys.modules.pop(name, None)
+    assert done.code == 2
+    assert message in done.err
+    assert name.endswith(".py") or f"{name}.py, line" in done.err
