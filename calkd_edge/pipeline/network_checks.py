@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Literal
 
+from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.data_checks import outline_of
-from calkd_edge.pipeline.planned import Plan
+from calkd_edge.pipeline.planned import Plan, PlannedTraining
 from calkd_edge.recipe.training import ModelSection
 from calkd_edge.records import Component
 
@@ -43,6 +45,31 @@ def check_networks(plan: Plan, accelerator: str, reused: Collection[str]) -> Non
         for training in trained:
             key = "teacher_training" if training.stage is plan.teacher else "distill"
             check_autocast(training.section.autocast, chosen, f"{checked.where}: {key}.autocast")
+            _check_memory(checked, training, chosen, f"{checked.where}: {key}.images_per_step")
+
+
+def _check_memory(
+    checked: CheckedRecipe, training: PlannedTraining, accelerator: Literal["cpu", "cuda"], where: str
+) -> None:
+    """Refuse steps that surely do not fit into the free memory."""
+    import torch
+
+    from calkd_edge.models import MODELS
+    from calkd_edge.models.image_model import ImageModel
+    from calkd_edge.training.step_memory import CERTAIN_SHARE, free_bytes, training_bytes
+
+    _, shape = checked.dataset.size()
+    with torch.device("meta"):
+        backbone = MODELS.load(training.model.name)(10, shape, **training.model.settings)
+        model = ImageModel(backbone, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    images = training.section.images_per_step
+    needed, free = training_bytes(model, shape, images), free_bytes(accelerator)
+    if needed * CERTAIN_SHARE > free:
+        raise EnvironmentProblem(
+            f"{where}: steps of {images:,} images need about {needed / 2**30:.1f} GiB of memory, "
+            f"{free / 2**30:.1f} GiB are free",
+            remedy=f"Set it to {max(1, int(images * free / needed / 1.2)):,} or fewer, or shrink the images.",
+        )
 
 
 def _check_network(checked: CheckedRecipe, section: ModelSection, component: Component, where: str) -> None:

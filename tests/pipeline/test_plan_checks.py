@@ -148,6 +148,14 @@ def test_the_accelerator_is_asked_for_its_number_formats(tmp_path, section):
     assert "torch sees no CUDA device" in refused(tmp_path, "--accelerator", "cuda")
 
 
+def test_steps_that_do_not_fit_into_memory_are_refused(tmp_path):
+    data = {**SYNTHETIC, "image_size": 512}
+    distill = {**recipe_with()["distill"], "images_per_step": 100_000}
+    error = refused(tmp_path, data=data, distill=distill)
+    assert "distill.images_per_step: steps of 100,000 images need about" in error
+    assert "or fewer" in error
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
