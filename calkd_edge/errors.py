@@ -15,8 +15,11 @@ In scope: what went wrong, where, and what to do. Out of scope: printing, loggin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
 
 EXIT_PASSED = 0
 EXIT_BUG = 1
@@ -112,3 +115,14 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """'Did you mean ...? ' when a choice is similar to `name`, else the empty string."""
     near = get_close_matches(name, list(choices), n=1, cutoff=0.6)
     return f"Did you mean '{near[0]}'? " if near else ""
+
+
+def several(name: str, values: Sequence[T]) -> tuple[T, ...]:
+    """The values of a parameter that takes several of them.
+
+    Raises:
+        RecipeError: one string was given, which would be read letter by letter.
+    """
+    if isinstance(values, str):
+        raise RecipeError(f"{name}: one text where several may stand", remedy=f"Write {name}=[{values!r}].")
+    return tuple(values)

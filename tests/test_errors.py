@@ -6,8 +6,10 @@ import inspect
 
 import pytest
 
+import calkd_edge
 from calkd_edge import errors
-from calkd_edge.errors import PRECEDENCE, CalkdError, StageFailed, did_you_mean, worst_exit
+from calkd_edge.engine.store import Store
+from calkd_edge.errors import PRECEDENCE, CalkdError, RecipeError, StageFailed, did_you_mean, worst_exit
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, CalkdError)]
 
@@ -60,3 +62,23 @@ def test_stage_failed_names_its_stage_when_it_is_known():
 def test_nearest_name_is_offered_and_a_far_one_is_not():
     assert did_you_mean("mobilnet_v2", ["mobilenet_v2", "resnet20"]) == "Did you mean 'mobilenet_v2'? "
     assert did_you_mean("zzz", ["mobilenet_v2", "resnet20"]) == ""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: calkd_edge.plan("quickstart", devices="local:openvino"),
+        lambda: calkd_edge.plan("quickstart", overrides="distill.epochs=3"),
+        lambda: calkd_edge.benchmark("m.onnx", precisions="int8"),
+    ],
+)
+def test_a_text_where_a_list_belongs_is_refused(call):
+    with pytest.raises(RecipeError, match="one text where several may stand") as refused:
+        call()
+    assert refused.value.remedy.startswith("Write ")
+
+
+def test_a_store_is_not_emptied_because_nothing_was_named(tmp_path):
+    Store(tmp_path)
+    with pytest.raises(RecipeError, match="no recipe is kept"):
+        calkd_edge.collect_store([], store=tmp_path)

@@ -44,8 +44,8 @@ from calkd_edge.benchmarking.timing import (
 from calkd_edge.benchmarking.worth import worth
 from calkd_edge.devices.inventory import location_of, runtime_of
 from calkd_edge.devices.session import Session, TimedRun, open_session
-from calkd_edge.devices.targets import check_runtime, split_runtime
-from calkd_edge.errors import DeviceError, check_at_least
+from calkd_edge.devices.targets import check_runtime, split_runtime, without_runtime
+from calkd_edge.errors import DeviceError, check_at_least, several
 from calkd_edge.files import replacing, sha256_of
 from calkd_edge.records import Benchmark, DeviceFacts, TimedFile
 
@@ -96,12 +96,12 @@ def benchmark(
     """
     started = time.perf_counter()
     check_at_least("--threads", threads, 1)
-    name, runtime = split_runtime(device)
+    name, runtime = without_runtime(device), split_runtime(device)[1]
     options = BenchmarkOptions(
         device=name,
         runtime=runtime or runtime_of(name),
         profile=check_profile(profile),
-        precisions=tuple(precisions),
+        precisions=several("precisions", precisions),
         rate_hz=check_rate(rate_hz),
         soak_s=seconds_of(soak),
         threads=threads,

@@ -237,7 +237,7 @@ def _show_plan(run: Run, *, as_json: bool) -> None:
     plan, _ = make_plan(run)
     for sentence in (*notices(plan.checked, run.options, run.rehearsed), *expectation(plan, run.options)):
         _show_message(sentence)
-    reused = published(plan, run.options.store)
+    reused = published(plan, run.options)
     if not run.options.store.exists() and run.options.store != DEFAULT_STORE:
         say("  The store {} does not exist yet; a run creates it.", run.options.store)
     if as_json:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -61,6 +62,7 @@ def download(
             the checksum is wrong, in which case the part is removed.
     """
     part = target.with_name(f"{target.name}.part")
+    made = [folder for folder in target.parents if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as stream:
@@ -69,7 +71,12 @@ def download(
             if target.exists():
                 part.unlink(missing_ok=True)
                 return
-            _fetch(url, stream, progress=progress, remedy=remedy, timeout_s=timeout_s)
+            try:
+                _fetch(url, stream, progress=progress, remedy=remedy, timeout_s=timeout_s)
+            except EnvironmentProblem:
+                if stream.tell() == 0:
+                    _remove(part, made)
+                raise
             stream.flush()
             if not checksum.fits(part):
                 part.unlink()
@@ -155,6 +162,14 @@ def _continue(
             progress(done, total)
     if total and done < total:
         raise requests.ConnectionError(f"the connection ended after {done} of {total} bytes")
+
+
+def _remove(part: Path, folders: Sequence[Path]) -> None:
+    """Remove a part without a byte and the folders that were made for it: the path may be mistyped."""
+    part.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _empty(stream: BinaryIO) -> int:

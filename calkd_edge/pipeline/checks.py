@@ -16,7 +16,7 @@ from calkd_edge.calibration.fitted import fitted_kind
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
 from calkd_edge.data.source import Dataset
-from calkd_edge.errors import RecipeError
+from calkd_edge.errors import RecipeError, did_you_mean
 from calkd_edge.export import TEACHER_FILES
 from calkd_edge.losses import LOSSES
 from calkd_edge.losses.base import Context, Loss, TeacherEffect
@@ -188,11 +188,19 @@ def _losses(recipe: Recipe, where: str) -> tuple[LossComponent, ...]:
 
 def _compared(recipe: Recipe, where: str) -> tuple[Component, ...]:
     return tuple(
-        _component(
-            TABLES if choice.name in TABLES else CALIBRATORS, choice, f"{where}: calibrate.compare[{index}]"
-        )
+        _compared_component(choice, f"{where}: calibrate.compare[{index}]")
         for index, choice in enumerate(recipe.calibrate.compare)
     )
+
+
+def _compared_component(choice: Choice, where: str) -> Component:
+    known = [*CALIBRATORS.names(), *TABLES.names()]
+    if choice.name not in known:
+        raise RecipeError(
+            f"{where}.name: no map is named '{choice.name}'",
+            remedy=f"{did_you_mean(choice.name, known)}Valid: {', '.join(sorted(known))}.",
+        )
+    return _component(TABLES if choice.name in TABLES else CALIBRATORS, choice, where)
 
 
 def _built(loss: LossComponent, where: str) -> Loss:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calkd_edge.engine.store import existing_store
-from calkd_edge.pipeline.run import make_plan, prepare_run
+from calkd_edge.errors import RecipeError, several
+from calkd_edge.pipeline.run import plan_stages, prepare_run
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,15 @@ def collect_store(
         CalkdError: a recipe cannot be planned, so its stages are not known.
     """
     opened = existing_store(Path(store))
+    if not keep:
+        raise RecipeError(
+            "collect_store: no recipe is kept, which would remove every folder of the store",
+            remedy="Name the recipes whose stages stay, or remove the folder of the store yourself.",
+        )
     kept: set[str] = set()
-    for recipe in keep:
+    for recipe in several("keep", keep):
         for smoke in (False, True):
-            plan, _ = make_plan(prepare_run(recipe, store=store, overrides=overrides, smoke=smoke))
+            plan, _ = plan_stages(prepare_run(recipe, store=store, overrides=overrides, smoke=smoke))
             kept |= {stage.fingerprint for stage in plan.stages}
     removed, freed_bytes = opened.collect(kept)
     return StoreCollection(opened.root, removed, freed_bytes)

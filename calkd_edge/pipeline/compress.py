@@ -91,6 +91,7 @@ def plan(
     overrides: Sequence[str] = (),
     smoke: bool = False,
     accelerator: str = "auto",
+    fresh: Sequence[str] = (),
     plugins: Sequence[str] = (),
     allow_undecided: bool = False,
     debug_parity: bool = False,
@@ -108,6 +109,7 @@ def plan(
         overrides: assignments `a.b=c` to the recipe's file.
         smoke: plan the same work with tiny numbers.
         accelerator: auto, cpu or cuda.
+        fresh: names of stages that would run again.
         plugins: modules that register names.
         allow_undecided: take gates that cannot pass on so few test images.
         debug_parity: with a stage after each export that compares its file with torch layer by layer.
@@ -123,6 +125,7 @@ def plan(
         overrides=overrides,
         smoke=smoke,
         accelerator=accelerator,
+        fresh=fresh,
         plugins=plugins,
         allow_undecided=allow_undecided,
         debug_parity=debug_parity,

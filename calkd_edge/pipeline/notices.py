@@ -6,7 +6,7 @@ from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.data_checks import remarks
 from calkd_edge.pipeline.options import Options
-from calkd_edge.quantization import ROUNDED
+from calkd_edge.quantization.traits import traits_of
 from calkd_edge.recipe.schema import Recipe
 
 
@@ -58,8 +58,8 @@ def _teacher_notice(checked: CheckedRecipe) -> list[str]:
 def _how_it_folds(checked: CheckedRecipe) -> str:
     """How the calibration enters the file of each precision, by the kind of map that its calibrator fits."""
     kind, names = checked.calibrator_kind, [precision.name for precision in checked.precisions]
-    rounded = ", ".join(name for name in names if name in ROUNDED)
-    floats = ", ".join(name for name in names if name not in ROUNDED)
+    rounded = ", ".join(name for name in names if traits_of(name).rounds)
+    floats = ", ".join(name for name in names if not traits_of(name).rounds)
     folded = f"folded into {floats}; " if floats else ""
     if kind is None:
         how = "folded if the fitted map allows it, else two nodes after the logits (see the report)"

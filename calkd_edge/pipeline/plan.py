@@ -19,7 +19,7 @@ from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.plan_measuring import MeasuringStages
 from calkd_edge.pipeline.plan_training import StageMaker, TrainingStages, versions
 from calkd_edge.pipeline.planned import MeasuredRow, Plan, in_order
-from calkd_edge.quantization import TRAINED
+from calkd_edge.quantization.traits import traits_of
 from calkd_edge.records import Component, DeviceFacts, Json
 from calkd_edge.stages.params import ExportParams, ParityParams
 
@@ -87,7 +87,7 @@ class Planner:
         """The student in every precision on every device that was probed."""
         for precision in self.checked.precisions:
             source = exported
-            if precision.name in TRAINED:
+            if traits_of(precision.name).trains:
                 trained = training.qat(student, precision.settings)
                 source = training.export(trained, data, f"student-{precision.name}")
             quantized = measuring.quantize(source, data, "student", precision)

@@ -12,7 +12,7 @@ from calkd_edge.metrics.latency import LOADS, PROCESSES
 from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.plan_training import StageMaker, versions
 from calkd_edge.pipeline.planned import MeasuredRow, Model
-from calkd_edge.quantization import CHOOSING, ROUNDED
+from calkd_edge.quantization.traits import traits_of
 from calkd_edge.recipe.schema import BenchmarkSection, DeviceSection
 from calkd_edge.records import Component, DeviceFacts, Json
 from calkd_edge.stages.params import (
@@ -138,7 +138,7 @@ class MeasuringStages:
 
     def _simulate(self, quantized: QuantizedModel, calibrate: Stage) -> dict[str, Stage]:
         """Predictions of a file that rounds to integers, computed as written: the same for every device."""
-        if quantized.precision not in ROUNDED:
+        if not traits_of(quantized.precision).rounds:
             return {}
         params = SimulateParams(seed=self.checked.recipe.seed, versions=versions("onnxruntime"))
         inputs = {"model": calibrate, "data": quantized.data}
@@ -153,7 +153,7 @@ class MeasuringStages:
             methods=self.checked.compared,
             bins=BINS,
             seed=self.checked.recipe.seed,
-            held_out=quantized.precision in CHOOSING,
+            held_out=traits_of(quantized.precision).chooses,
         )
         return self.make(f"compare-{quantized.name}", params, {"predictions": predictions})
 

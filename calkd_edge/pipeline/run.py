@@ -21,6 +21,7 @@ from calkd_edge.errors import (
     GateUndecided,
     RecipeError,
     did_you_mean,
+    several,
     worst_exit,
 )
 from calkd_edge.pipeline import devices as run_devices
@@ -120,7 +121,7 @@ def prepare_run(
         )
     if processes < 1:
         raise RecipeError(f"processes {processes}: not possible", remedy="Use 1 or more.")
-    hashes = load_plugins(plugins)
+    hashes = load_plugins(several("plugins", plugins))
     if isinstance(recipe, Recipe):
         if overrides:
             raise RecipeError(
@@ -129,8 +130,8 @@ def prepare_run(
             )
         loaded, where = recipe, f"recipe {recipe.name}"
     else:
-        loaded, where = load_recipe(recipe, overrides), str(source.find(recipe))
-    loaded = run_devices.with_devices(loaded, devices)
+        loaded, where = load_recipe(recipe, several("overrides", overrides)), str(source.find(recipe))
+    loaded = run_devices.with_devices(loaded, several("devices", devices))
     rehearsed = loaded if smoke else None
     if smoke:
         loaded = smoke_recipe(loaded, images=known_images(loaded))
@@ -139,8 +140,8 @@ def prepare_run(
         store=Path(store),
         accelerator=accelerator,
         processes=processes,
-        fresh=tuple(fresh),
-        skipped_devices=tuple(skip_devices),
+        fresh=several("fresh", fresh),
+        skipped_devices=several("skip_devices", skip_devices),
         target_devices=tuple(run_devices.device_section(text).label for text in devices),
         smoke=smoke,
         allow_undecided=allow_undecided,
@@ -159,34 +160,46 @@ def make_plan(run: Run) -> tuple[Plan, dict[str, DeviceFacts]]:
     Raises:
         CalkdError: the recipe, its data or files, a device or the environment does not allow it.
     """
-    recipe, options = run.recipe, run.options
-    checked = check(recipe, run.where)
-    run_devices.check_skipped(recipe, options.skipped_devices)
-    check_counts(checked, options)
-    locations = run_devices.located(recipe, options.skipped_devices)
-    facts = run_devices.probe(recipe, locations, options.skipped_devices)
-    planner = Planner(checked, facts, locations, options.accelerator, options.plugins, options.debug_parity)
-    plan = planner.plan()
-    reused = published(plan, options.store)
+    plan, facts = plan_stages(run)
+    options = run.options
+    check_counts(plan.checked, options)
+    reused = published(plan, options)
     check_networks(plan, options.accelerator, reused)
     estimate.check_disk(plan, options.store, reused)
     return plan, facts
 
 
+def plan_stages(run: Run) -> tuple[Plan, dict[str, DeviceFacts]]:
+    """The plan of a recipe and the facts of its devices, whether or not this machine can run it.
+
+    Raises:
+        CalkdError: the recipe is wrong, or a device cannot be reached.
+    """
+    recipe, options = run.recipe, run.options
+    checked = check(recipe, run.where)
+    run_devices.check_skipped(recipe, options.skipped_devices)
+    locations = run_devices.located(recipe, options.skipped_devices)
+    facts = run_devices.probe(recipe, locations, options.skipped_devices)
+    planner = Planner(checked, facts, locations, options.accelerator, options.plugins, options.debug_parity)
+    return planner.plan(), facts
+
+
 def expectation(plan: Plan, options: Options) -> list[str]:
     """How long the plan will take, where something is still to be trained; timed on a few steps."""
-    reused = published(plan, options.store)
+    reused = published(plan, options)
     if all(training.stage.fingerprint in reused for training in plan.trainings):
         return []
     return [estimate.sentence(plan, reused, options.accelerator)]
 
 
-def published(plan: Plan, folder: Path) -> set[str]:
-    """Fingerprints of the plan's stages that the store in `folder` has; it need not exist, none is read."""
-    if not (folder / "format").is_file():
+def published(plan: Plan, options: Options) -> set[str]:
+    """Fingerprints of the plan's stages that the store has and `--fresh` leaves; no folder is read."""
+    doomed = named_fresh(plan, options.fresh)
+    if not (options.store / "format").is_file():
         return set()
-    store = Store(folder)
-    return {stage.fingerprint for stage in plan.stages if store.path_of(stage.fingerprint).is_dir()}
+    store = Store(options.store)
+    there = {stage.fingerprint for stage in plan.stages if store.path_of(stage.fingerprint).is_dir()}
+    return there - doomed
 
 
 def run_plan(
@@ -237,22 +250,7 @@ def renew(plan: Plan, store: Store, options: Options) -> None:
     Raises:
         RecipeError: `--fresh` names no stage of the plan.
     """
-    doomed: set[str] = set()
-    for name in options.fresh:
-        starts = (f"{name}-", f"{name}@")
-        chosen = [stage for stage in plan.stages if f"{stage.name}@".startswith(starts)]
-        if not chosen:
-            names = list(dict.fromkeys(stage.name for stage in plan.stages))
-            raise RecipeError(
-                f"--fresh {name}: the plan has no such stage",
-                remedy=f"{did_you_mean(name, names)}Stages: {', '.join(names)}.",
-            )
-        doomed |= {stage.fingerprint for stage in chosen}
-    doomed |= {
-        stage.fingerprint
-        for stage in plan.stages
-        if any(source.fingerprint in doomed for source in stage.ancestors())
-    }
+    doomed = named_fresh(plan, options.fresh)
     oldest = datetime.now(timezone.utc) - timedelta(days=plan.checked.recipe.benchmark.max_age_days)
     for stage in plan.stages:
         folder = store.published(stage) if stage.measures and not options.reuse_measurements else None
@@ -262,6 +260,31 @@ def renew(plan: Plan, store: Store, options: Options) -> None:
         if stage.fingerprint in doomed:
             with store.lock(stage):
                 store.discard(stage)
+
+
+def named_fresh(plan: Plan, names: Sequence[str]) -> set[str]:
+    """Fingerprints of the stages that `--fresh` names, with all that depend on them.
+
+    Raises:
+        RecipeError: a name stands for no stage of the plan.
+    """
+    doomed: set[str] = set()
+    for name in names:
+        starts = (f"{name}-", f"{name}@")
+        chosen = [stage for stage in plan.stages if f"{stage.name}@".startswith(starts)]
+        if not chosen:
+            known = list(dict.fromkeys(stage.name for stage in plan.stages))
+            raise RecipeError(
+                f"--fresh {name}: the plan has no such stage",
+                remedy=f"{did_you_mean(name, known)}Stages: {', '.join(known)}.",
+            )
+        doomed |= {stage.fingerprint for stage in chosen}
+    doomed |= {
+        stage.fingerprint
+        for stage in plan.stages
+        if any(source.fingerprint in doomed for source in stage.ancestors())
+    }
+    return doomed
 
 
 def run_stages(

@@ -17,12 +17,3 @@ QUANTIZERS = Registry(
         "int8_qat": "calkd_edge.quantization.int8_qat:int8_qat",
     },
 )
-
-CHOOSING = ("int8_mixed",)
-"""Precisions that make choices on half of the calibration images, to which no calibration is fitted then."""
-
-TRAINED = ("int8_qat",)
-"""Precisions whose student is trained further for them."""
-
-ROUNDED = ("int8", "int8_fp16", "int8_mixed", "int8_qat")
-"""Precisions whose files round to integers; ONNX Runtime can simulate them."""

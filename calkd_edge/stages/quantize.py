@@ -10,11 +10,13 @@ import onnx
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
+from calkd_edge.errors import RecipeError
 from calkd_edge.export.artifacts import CANONICAL, FOR_CPU
 from calkd_edge.onnx_model.graph import set_metadata
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.quantization.cpu import derive_for_cpu, is_canonical
 from calkd_edge.quantization.source import Images
+from calkd_edge.quantization.traits import traits_of
 from calkd_edge.stages.params import QuantizeParams
 
 JUDGING, FITTING = slice(0, None, 2), slice(1, None, 2)
@@ -40,12 +42,23 @@ def run(job: Job) -> None:
     quantizer = QUANTIZERS.load(params.precision)
     source = Images(training, judging)
     quantized: onnx.ModelProto = quantizer(model, source, job.progress, **params.settings)
+    if "QuantizeLinear" in {node.op_type for node in quantized.graph.node}:
+        _check_declared(params.precision)
     set_metadata(quantized, {"precision": params.precision})
     onnx.save(quantized, job.out / CANONICAL)
     if is_canonical(quantized):
         onnx.save(derive_for_cpu(quantized), job.out / FOR_CPU)
     coverage = {**dict(Counter(node.op_type for node in quantized.graph.node)), **_weights(quantized)}
     (job.out / "coverage.json").write_text(json.dumps(coverage, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _check_declared(precision: str) -> None:
+    """Refuse a file that rounds from a precision that does not say so: it would not be simulated."""
+    if not traits_of(precision).rounds:
+        raise RecipeError(
+            f"precision {precision}: its file rounds to integers, which its function does not declare",
+            remedy="Write @rounds before the function: from calkd_edge.quantization.traits import rounds",
+        )
 
 
 def _weights(model: onnx.ModelProto) -> dict[str, int]:

@@ -15,6 +15,10 @@ import pytest
 import yaml
 from tiny_run import RECIPE, command, journal, recipe_with, written
 
+from calkd_edge.quantization import QUANTIZERS
+from calkd_edge.quantization.int8 import int8
+from calkd_edge.quantization.traits import rounds
+
 
 def in_a_process(*arguments: object, cwd=None, timeout: float = 120) -> subprocess.CompletedProcess:
     line = [sys.executable, "-m", "calkd_edge", *map(str, arguments)]
@@ -259,3 +263,20 @@ def test_plugin_registers_a_loss_and_enters_the_fingerprints(tiny, tmp_path, mon
     assert done.code == 0, done.err
     assert not done.stages["distill"]
     assert tiny.again(tmp_path / "out", *arguments).code == 2
+
+
+def test_precision_of_a_plugin_that_rounds_is_simulated_and_must_say_that_it_rounds(tiny, tmp_path):
+    def mine(model, source, progress):
+        return int8(model, source, progress, images=16)
+
+    precisions = "precisions=[{name: fp32}, {name: mine}]"
+    try:
+        QUANTIZERS.add("mine", mine)
+        refused = tiny.again(tmp_path / "out", "--set", precisions)
+        QUANTIZERS._added["mine"] = rounds(mine)
+        planned = tiny.again(tmp_path / "out", "--set", precisions, "--dry-run", "--json")
+    finally:
+        QUANTIZERS._added.pop("mine", None)
+    assert refused.code == 2
+    assert "precision mine: its file rounds to integers" in refused.err
+    assert "simulate-student-mine" in planned.stages
