@@ -100,12 +100,12 @@ def remarks(checked: HasData, full: Recipe | None) -> list[str]:
     for name in ("calibration", "test"):
         absent = _absent(outline, splits[name])
         if absent:
-            said.append(f"{WARNING}{len(absent)} classes have no {name} image: {_few(absent)}")
+            said.append(f"{WARNING}these classes have no {name} image: {_few(absent)}")
     counts = np.bincount(outline.labels[splits["test"]], minlength=len(outline.classes))
     rare = {outline.classes[k]: int(n) for k, n in enumerate(counts) if 0 < n < FEW_PER_CLASS}
     if rare and full is None:
         shown = _few([f"{name} ({count})" for name, count in rare.items()])
-        said.append(f"{len(rare)} classes have fewer than {FEW_PER_CLASS} test images: {shown}")
+        said.append(f"These classes have fewer than {FEW_PER_CLASS} test images: {shown}.")
     if full is not None:
         try:
             _check_gates(full, _tested(full, _splits(full, outline)), full.name)
@@ -188,5 +188,5 @@ def findings(folder: Path) -> list[str]:
     for name in ("calibration", "test"):
         absent = prepared.splits[f"classes_absent_from_{name}"]
         if absent:
-            said.append(f"{WARNING}{len(absent)} classes have no {name} image: {_few(absent)}")
+            said.append(f"{WARNING}these classes have no {name} image: {_few(absent)}")
     return said

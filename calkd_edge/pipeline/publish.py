@@ -55,11 +55,13 @@ def write_release(
 ) -> Report:
     """Judge, and write report.html, report.json and models/ into the run's folder."""
     folders = {fingerprint: result.folder for fingerprint, result in finished.items()}
+    data = folders[plan.data.fingerprint]
+    faults = results.data_faults(data)
     evidence: list[Evidence] = []
     scored: list[tuple[MeasuredRow, Evidence]] = []
     for row in plan.rows:
         if row.evaluate.fingerprint in folders:
-            evidence += results.evidence_of(row, folders, facts[row.device.name])
+            evidence += results.evidence_of(row, folders, facts[row.device.name], faults)
             scored.append((row, evidence[-1]))
         else:
             reason = str(errors.get(row.device.name, "not measured"))
@@ -76,7 +78,6 @@ def write_release(
     # Before the gates: they ask for some of the same means, which are then known.
     drifts = drift(evidence, recipe.thresholds)
     verdict = judge(recipe.gates, evidence, smoke=options.smoke, target_devices=options.target_devices)
-    data = folders[plan.data.fingerprint]
     fitted = results.fitted_calibration(folders[plan.rows[0].calibrate.fingerprint])
     report = Report(
         name=recipe.name,

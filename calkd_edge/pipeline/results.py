@@ -44,19 +44,30 @@ from calkd_edge.records import (
     Predictions,
     Quality,
 )
-from calkd_edge.release.gates.evidence import Evidence
+from calkd_edge.release.gates.evidence import DataFaults, Evidence
 from calkd_edge.release.report.conclusions import IN_FLOAT32
 
 GOLDEN_IMAGES = 16
 
 
-def evidence_of(row: MeasuredRow, folders: Mapping[str, Path], facts: DeviceFacts) -> list[Evidence]:
+def data_faults(folder: Path) -> DataFaults:
+    """What a stage `prepare` found wrong with the images."""
+    prepared = Prepared.open(folder)
+    copies, tested = prepared.splits["duplicates"], len(prepared.splits["test"])
+    kept = copies["test_in_train_count"] - copies["dropped_from_test"]
+    return DataFaults(kept / tested, copies["conflicting_labels"] / len(prepared.labels))
+
+
+def evidence_of(
+    row: MeasuredRow, folders: Mapping[str, Path], facts: DeviceFacts, data: DataFaults
+) -> list[Evidence]:
     """The uncalibrated and the calibrated measurement of one file on one device.
 
     Args:
         row: its stages.
         folders: published folder of each finished stage, by fingerprint.
         facts: of the device.
+        data: faults of the images.
     """
     scored = folders[row.evaluate.fingerprint]
     executed = json.loads((scored / EXECUTED).read_text(encoding="utf-8"))
@@ -90,7 +101,7 @@ def evidence_of(row: MeasuredRow, folders: Mapping[str, Path], facts: DeviceFact
             notes=(*_build_notes(executed), *_notes(folders[row.calibrate.fingerprint], calibrated)),
         )
         predictions = Predictions.load(scored / predictions_name)
-        evidence.append(Evidence(measurement, predictions))
+        evidence.append(Evidence(measurement, predictions, data))
     return evidence
 
 

@@ -20,7 +20,7 @@ from calkd_edge.records import (
     Predictions,
     Quality,
 )
-from calkd_edge.release.gates.evidence import Evidence
+from calkd_edge.release.gates.evidence import DataFaults, Evidence
 
 CLASSES = [
     "apple & pear",
@@ -87,7 +87,7 @@ class Maker:
             size_bytes=size,
             emulated=emulated,
         )
-        return Evidence(measurement, predictions)
+        return Evidence(measurement, predictions, DataFaults(test_in_train=0.0, conflicting_labels=0.0))
 
 
 def scored(predictions: Predictions) -> Quality:

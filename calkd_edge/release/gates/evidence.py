@@ -13,16 +13,31 @@ from calkd_edge.records import BoolArray, FloatArray, IntArray, Measurement, Pre
 
 
 @dataclass(frozen=True)
+class DataFaults:
+    """What is wrong with the images behind a measurement, as shares.
+
+    Attributes:
+        test_in_train: of the test images, those that are training or calibration images too, pixel by pixel.
+        conflicting_labels: of all images, different pictures that stand under two labels or more.
+    """
+
+    test_in_train: float
+    conflicting_labels: float
+
+
+@dataclass(frozen=True)
 class Evidence:
     """One measurement and its raw material.
 
     Attributes:
         measurement: the figures.
         predictions: outputs of the measured file on the test split; None where nothing was predicted.
+        data: faults of the images; None where they are not known.
     """
 
     measurement: Measurement
     predictions: Predictions | None = None
+    data: DataFaults | None = None
 
 
 class PairedPredictions(NamedTuple):

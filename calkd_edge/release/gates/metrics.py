@@ -9,7 +9,7 @@ from __future__ import annotations
 from calkd_edge.metrics import intervals
 from calkd_edge.release.gates import paired_readers as pairs
 from calkd_edge.release.gates.metric import Against, Metric
-from calkd_edge.release.gates.readers import latency, quality, size, temperature_status
+from calkd_edge.release.gates.readers import data_fault, latency, quality, size, temperature_status
 
 _MEAN, _ECE = intervals.FEWEST_IMAGES_FOR_A_MEAN, intervals.FEWEST_IMAGES_FOR_ECE
 
@@ -21,6 +21,10 @@ def _mean_score(field: str, meaning: str) -> Metric:
 def _calibration_error(field: str, meaning: str) -> Metric:
     read = quality(field, fewest=_ECE)
     return Metric(read, ("max",), "share", meaning, kind="ece", fewest=_ECE)
+
+
+def _data_fault(field: str, meaning: str) -> Metric:
+    return Metric(data_fault(field), ("max",), "share", meaning, kind="exact")
 
 
 def _latency(field: str, meaning: str) -> Metric:
@@ -54,6 +58,8 @@ METRICS: dict[str, Metric] = {
     "latency_p90_ms": _latency("p90", "time within which 90 % of runs end"),
     "latency_p95_ms": _latency("p95", "time within which 95 % of runs end"),
     "size_bytes": Metric(size, ("max",), "bytes", "size of the file that runs", kind="exact"),
+    "test_in_train": _data_fault("test_in_train", "share of test images that were trained or fitted on"),
+    "conflicting_labels": _data_fault("conflicting_labels", "share of images under two labels or more"),
     "top1_drop": _top1_drop("fp32", "top-1 lost against fp32, same images"),
     "nll_rise": _rise("fp32", pairs.nll_rise, "NLL gained against fp32, same images"),
     "brier_rise": _rise("fp32", pairs.brier_rise, "Brier gained against fp32, same images"),

@@ -72,6 +72,18 @@ def size(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Readin
     return Reading(value, value, value)
 
 
+def data_fault(field: str) -> Reader:
+    """A reader of a share in `DataFaults`: counted over all images, so exact."""
+
+    def read(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
+        if item.data is None:
+            return Reading(None, why="its images are not known")
+        share: float = getattr(item.data, field)
+        return Reading(share, share, share)
+
+    return read
+
+
 def temperature_status(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
     """0 where the calibration was fitted, else 1, which does not decide."""
     calibration = item.measurement.calibration
