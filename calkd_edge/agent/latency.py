@@ -18,6 +18,7 @@ import numpy as np
 
 from calkd_edge.agent import probe, sensors
 from calkd_edge.agent.machine import Machine
+from calkd_edge.agent.other_work import OtherWork
 from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.agent.progress import Progress
 from calkd_edge.agent.runtimes import Runtime, open_runtime
@@ -78,7 +79,9 @@ def run(job: dict[str, Any]) -> dict[str, object]:
             idle = [rest(rest_s)] if rest_s else []
             before = probe.state(machine)
             warm = warm_up(runtime, feeds, job)
+            others = OtherWork(machine)
             series = measure(runtime, feeds, int(job["min_runs"]), float(job["min_seconds"]), rate_of(job))
+            others_cores = others.cores()
             after = probe.state(machine)
             if rest_s:
                 idle.append(rest(rest_s))
@@ -101,6 +104,7 @@ def run(job: dict[str, Any]) -> dict[str, object]:
         "steady": warm["steady"],
         "before": before,
         "after": after,
+        "others_cores": others_cores,
         "missed": series.missed(rate_of(job)),
         "window_ns": [series.starts[0], series.starts[-1] + series.durations[-1]],
         "idle_ns": idle,

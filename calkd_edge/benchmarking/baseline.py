@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from calkd_edge.benchmarking.sources import Source, open_source
 from calkd_edge.benchmarking.worth import PRACTICAL, span
-from calkd_edge.errors import CalkdError, RecipeError
+from calkd_edge.errors import CalkdError, GateFailed, GateUndecided, RecipeError
 from calkd_edge.files import sha256_of
 from calkd_edge.records import AgainstBaseline, Benchmark, DeviceFacts, FloatArray, Ratio
 
@@ -137,6 +137,14 @@ def check_comparable(
     return common
 
 
+def changed_version(baseline: Baseline | None, runtime: str, version: str) -> list[str]:
+    """A sentence when the runtime is another one than the baseline's."""
+    if baseline is None or baseline.record.runtime_version == version:
+        return []
+    then = baseline.record.runtime_version
+    return [f"{runtime} is {version} and was {then} for the baseline: a change may come from it"]
+
+
 def _refused(baseline: Baseline, reasons: list[str], remedy: str) -> RecipeError:
     return RecipeError(f"--baseline {baseline.path}: not comparable: {'; '.join(reasons)}", remedy=remedy)
 
@@ -149,16 +157,20 @@ def _major(version: str) -> str:
     return version.partition(".")[0]
 
 
-def compared(precision: str, change: Ratio, *, interleaved: bool) -> AgainstBaseline:
-    """Better or worse only if the interval excludes 1 and the change is large enough to matter."""
+def compared(
+    precision: str, change: Ratio, *, interleaved: bool, doubts: Sequence[str] = ()
+) -> AgainstBaseline:
+    """Better or worse only if the interval excludes 1, the change matters, and nothing casts doubt on it."""
     how = "timed in turns" if interleaved else "against its recorded samples, not in turns"
     summary = f"{span(change)}; {how}"
     verdict: Literal["better", "worse", "inconclusive"]
-    if change.low > 1 and change.value > PRACTICAL:
+    if doubts:
+        verdict, reason = "inconclusive", f"{doubts[0]}: {summary}"
+    elif change.low > 1 and change.value > PRACTICAL:
         verdict, reason = "worse", summary
     elif change.high < 1 and change.value < 1 / PRACTICAL:
         verdict, reason = "better", summary
-    elif change.low >= 1 / PRACTICAL and change.high <= PRACTICAL:
+    elif _alike(change):
         verdict, reason = "inconclusive", f"no difference of 5 % or more: {summary}"
     else:
         verdict, reason = "inconclusive", f"the runs do not decide about 5 %: {summary}"
@@ -169,3 +181,29 @@ def compared(precision: str, change: Ratio, *, interleaved: bool) -> AgainstBase
         verdict=verdict,
         reason=reason,
     )
+
+
+def check_against_baseline(record: Benchmark) -> None:
+    """Turn a comparison into errors that a pipeline can act on.
+
+    Raises:
+        GateFailed: a file is worse than the baseline's.
+        GateUndecided: none is, and the runs do not decide about one; a change below 5 % is decided.
+    """
+    worse = [item.precision for item in record.against if item.verdict == "worse"]
+    if worse:
+        raise GateFailed(
+            f"worse than the baseline: {', '.join(worse)}", remedy="See the ratios above, and benchmark.json."
+        )
+    open_ones = [item for item in record.against if item.verdict == "inconclusive" and not _alike(item.ratio)]
+    if open_ones:
+        names = ", ".join(item.precision for item in open_ones)
+        raise GateUndecided(
+            f"the runs do not decide whether {names} became slower: {open_ones[0].reason}",
+            remedy="Run it again on a quiet machine, or with --profile standard.",
+        )
+
+
+def _alike(change: Ratio) -> bool:
+    """Whether the interval leaves no room for a change that matters."""
+    return change.low >= 1 / PRACTICAL and change.high <= PRACTICAL

@@ -17,13 +17,14 @@ from calkd_edge.benchmarking.baseline import (
     SAMPLES,
     SAMPLES_OF,
     Baseline,
+    changed_version,
     check_comparable,
     read_baseline,
 )
-from calkd_edge.benchmarking.caveats import caveats
+from calkd_edge.benchmarking.caveats import caveats, doubts, others_cores
 from calkd_edge.benchmarking.comparison import Comparison
 from calkd_edge.benchmarking.files import milliseconds, timed_file
-from calkd_edge.benchmarking.images import SEED, images_for
+from calkd_edge.benchmarking.images import images_of
 from calkd_edge.benchmarking.options import (
     BenchmarkOptions,
     check_profile,
@@ -47,7 +48,7 @@ from calkd_edge.devices.session import Session, TimedRun, open_session
 from calkd_edge.devices.targets import check_runtime, split_runtime, without_runtime
 from calkd_edge.errors import DeviceError, check_at_least, several
 from calkd_edge.files import replacing, sha256_of
-from calkd_edge.records import Benchmark, DeviceFacts, TimedFile
+from calkd_edge.records import Benchmark, DeviceFacts, TimedFile, Worth
 
 Runs = Mapping[str, list[TimedRun]]
 
@@ -127,7 +128,7 @@ def measure(path: Path, options: BenchmarkOptions, on_process: OnProcess) -> tup
     with tempfile.TemporaryDirectory(prefix="calkd-benchmark-") as folder:
         work = Path(folder)
         source = open_source(path, work / "files", options.precisions)
-        images, description = _images(source, options)
+        images, description = images_of(source, options)
         np.save(work / "images.npy", images)
         location = location_of(options.device, runtimes=[options.runtime])
         with open_session(options.device, location) as session:
@@ -155,19 +156,6 @@ def write(record: Benchmark, runs: Runs, out: Path) -> Benchmark:
         written = record.model_copy(update={"samples_sha256": sha256_of(samples)})
         text.write_text(written.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return written
-
-
-def _images(source: Source, options: BenchmarkOptions) -> tuple[np.ndarray, str]:
-    """The images to time on, and their description."""
-    report, prepared, seed = source.report, None, SEED
-    if report is not None:
-        stage = next((line for line in report.plan if line.stage == "prepare"), None)
-        if stage is not None:
-            folder = options.store / "objects" / stage.fingerprint[:2] / stage.fingerprint
-            prepared = folder if folder.is_dir() else None
-        seed = int(str(report.recipe.get("seed", SEED)))
-    folder = next(iter(source.folders.values()))
-    return images_for(folder, images=options.images, prepared=prepared, seed=seed, bundle=source.bundle)
 
 
 @dataclass(frozen=True)
@@ -206,15 +194,7 @@ class _Timing:
             on_process=on_process,
         )
         files = self._files(contenders, runs, emulated=facts.emulated)
-        samples = {item.key: milliseconds(runs[item.key]) for item in contenders}
-        verdicts, recommended = worth(
-            files,
-            samples,
-            device=options.device,
-            runtime=options.runtime,
-            facts=facts,
-            report=self.source.report,
-        )
+        verdicts, recommended = self._verdicts(files, contenders, runs, facts)
         here = f"{options.device}:{options.runtime}"
         record = Benchmark(
             source=self.source.origin,
@@ -233,12 +213,29 @@ class _Timing:
             recommended=recommended,
             baseline=None if self.earlier is None else str(self.earlier.path),
             against=comparison.against(runs),
-            warnings=caveats(runs, files, facts, here=here, unproven=unproven),
+            others_cores=others_cores(runs),
+            warnings=(
+                *caveats(runs, files, facts, here=here, unproven=unproven),
+                *changed_version(self.earlier, options.runtime, version),
+            ),
             seconds=spent_seconds(options.started, building, runs),
             measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             samples_sha256="",
         )
         return record, runs
+
+    def _verdicts(
+        self, files: Sequence[TimedFile], contenders: Sequence[Contender], runs: Runs, facts: DeviceFacts
+    ) -> tuple[tuple[Worth, ...], str | None]:
+        return worth(
+            files,
+            {item.key: milliseconds(runs[item.key]) for item in contenders},
+            device=self.options.device,
+            runtime=self.options.runtime,
+            facts=facts,
+            report=self.source.report,
+            doubts=doubts(runs),
+        )
 
     def _comparable(self, facts: DeviceFacts, version: str, threads: int | None) -> list[str]:
         """The precisions to compare with the baseline's."""

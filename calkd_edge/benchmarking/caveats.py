@@ -8,6 +8,38 @@ from calkd_edge.devices.doctor.warnings import LOADED
 from calkd_edge.devices.session import TimedRun
 from calkd_edge.records import DeviceFacts, TimedFile
 
+BUSY_CORES = 0.25
+"""Cores that other work may use during the runs before their times no longer compare files."""
+
+
+def doubts(runs: Mapping[str, Sequence[TimedRun]]) -> tuple[str, ...]:
+    """Why the times of a benchmark do not decide which file is faster; empty when they do.
+
+    Args:
+        runs: by key, each process.
+    """
+    reasons = []
+    busy = others_cores(runs)
+    if busy is not None and busy >= BUSY_CORES:
+        reasons.append(f"other work used {busy:.1f} cores during the runs")
+    unsteady = _unsteady(runs)
+    if unsteady:
+        reasons.append(f"the warm-up of {', '.join(unsteady)} did not settle")
+    if any(len(processes) < 2 for processes in runs.values()):
+        reasons.append("one process alone was timed, and times differ between processes")
+    return tuple(reasons)
+
+
+def others_cores(runs: Mapping[str, Sequence[TimedRun]]) -> float | None:
+    """Cores that other work used during the busiest process; None where no device told."""
+    told = [run.reply.get("others_cores") for processes in runs.values() for run in processes]
+    known = [float(cores) for cores in told if cores is not None]
+    return max(known, default=None)
+
+
+def _unsteady(runs: Mapping[str, Sequence[TimedRun]]) -> list[str]:
+    return [key for key, group in runs.items() if not all(run.reply["steady"] for run in group)]
+
 
 def caveats(
     runs: Mapping[str, Sequence[TimedRun]],
@@ -51,10 +83,12 @@ def caveats(
         messages.append(
             f"clocks follow the load ({names}): these are latencies of everyday use, and they vary"
         )
-    load = first["before"]["load_1min"]  # later values include the timing itself
-    if load >= LOADED:
+    load, busy = first["before"]["load_1min"], others_cores(runs)  # later loads include the timing itself
+    if busy is not None and busy >= BUSY_CORES:
+        messages.append(f"other work used {busy:.1f} cores during the runs: no verdict rests on these times")
+    elif busy is None and load >= LOADED:
         messages.append(f"other work ran there: {load:.1f} tasks on average over the minute before")
-    unsteady = [key for key, group in replies.items() if not all(reply["steady"] for reply in group)]
+    unsteady = _unsteady(runs)
     if unsteady:
         messages.append(
             f"NOT STEADY: {', '.join(unsteady)} had not settled when warm-up ended; --profile standard waits "

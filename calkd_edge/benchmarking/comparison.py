@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from calkd_edge.benchmarking.baseline import compared
+from calkd_edge.benchmarking.caveats import doubts
 from calkd_edge.benchmarking.files import milliseconds
 from calkd_edge.benchmarking.ratios import ratio
 from calkd_edge.benchmarking.timing import Contender
@@ -34,5 +35,5 @@ class Comparison:
             in_turns = precision not in self.recorded
             then = milliseconds(runs[f"baseline.{precision}"]) if in_turns else self.recorded[precision]
             both = ratio(milliseconds(runs[precision]), then, paired=in_turns)
-            results.append(compared(precision, both, interleaved=in_turns))
+            results.append(compared(precision, both, interleaved=in_turns, doubts=doubts(runs)))
         return tuple(results)

@@ -13,6 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from calkd_edge.benchmarking.options import BenchmarkOptions
+from calkd_edge.benchmarking.sources import Source
 from calkd_edge.data.pixels import array_from_image, decode_image, image_suffixes, resized
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.errors import CalkdError, RecipeError
@@ -146,3 +148,16 @@ def _closed(shape: tuple[int | None, ...]) -> tuple[int, ...]:
             remedy="Give inputs of the intended size with --images FILE.npy.",
         )
     return sizes
+
+
+def images_of(source: Source, options: BenchmarkOptions) -> tuple[np.ndarray, str]:
+    """The images to time on, and their description."""
+    report, prepared, seed = source.report, None, SEED
+    if report is not None:
+        stage = next((line for line in report.plan if line.stage == "prepare"), None)
+        if stage is not None:
+            folder = options.store / "objects" / stage.fingerprint[:2] / stage.fingerprint
+            prepared = folder if folder.is_dir() else None
+        seed = int(str(report.recipe.get("seed", SEED)))
+    folder = next(iter(source.folders.values()))
+    return images_for(folder, images=options.images, prepared=prepared, seed=seed, bundle=source.bundle)

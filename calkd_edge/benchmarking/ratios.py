@@ -48,6 +48,11 @@ def ratio(series: Sequence[FloatArray], other: Sequence[FloatArray], *, paired: 
     return Ratio(value=math.exp(centre), low=math.exp(low), high=math.exp(high), processes=count)
 
 
+def typical(series: Sequence[FloatArray]) -> float:
+    """The figure of a file that `ratio` divides: the geometric mean over the processes of their medians."""
+    return math.exp(float(_log_medians(series).mean()))
+
+
 def _blocks(series: FloatArray) -> FloatArray:
     """Medians of at most BLOCKS parts in time order."""
     parts = np.array_split(np.asarray(series, np.float64), min(BLOCKS, len(series)))

@@ -25,6 +25,10 @@ EMULATED = {
 }
 """On an emulated device no speed is reported; a few runs show that a file runs."""
 
+QUICK = {"min_runs": 350, "min_seconds": 1.0}
+QUICK_PROCESSES = 3
+"""A quick benchmark compares files; times of one file differ between processes, so there are several."""
+
 QUICK_TICKS = 130
 """Ticks of a quick paced run: as many as a 99 % bound of p95 needs."""
 
@@ -70,9 +74,11 @@ def load_of(
     load = {**LOADS[profile], "telemetry": True, "idle_seconds": IDLE_S[profile]}
     if rate_hz is not None:
         load["rate_hz"] = rate_hz
-        load["min_runs"] = QUICK_TICKS if profile == "quick" else load["min_runs"]
     if soak_s is not None:
         return {**load, "min_runs": 1, "min_seconds": soak_s}, 1
+    if profile == "quick":
+        fewest = QUICK if rate_hz is None else {"min_runs": QUICK_TICKS}
+        return {**load, **{key: min(load[key], value) for key, value in fewest.items()}}, QUICK_PROCESSES
     return load, PROCESSES[profile]
 
 

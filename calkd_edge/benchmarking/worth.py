@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from calkd_edge.benchmarking.ratios import ratio
+from calkd_edge.benchmarking.ratios import ratio, typical
 from calkd_edge.records import DeviceFacts, FloatArray, GateResult, Ratio, Report, TimedFile, Worth
 from calkd_edge.release.report import numbers
 from calkd_edge.release.report.conclusions import why_not_faster
@@ -32,6 +32,7 @@ def worth(
     runtime: str,
     facts: DeviceFacts,
     report: Report | None,
+    doubts: Sequence[str] = (),
 ) -> tuple[tuple[Worth, ...], str | None]:
     """A verdict on each precision against fp32, and the recommended precision; None if none is certain.
 
@@ -42,12 +43,13 @@ def worth(
         runtime: executed them.
         facts: of the device.
         report: of the run, for its gates.
+        doubts: why the times do not decide; with one, no verdict rests on them.
     """
     plain = next((file for file in files if file.precision == PLAIN), None)
     if plain is None:
         return (), None
     verdicts = tuple(
-        _worth(file, plain, samples, runtime, facts, _gates(file.precision, device, runtime, report))
+        _worth(file, plain, samples, runtime, facts, _gates(file.precision, device, runtime, report), doubts)
         for file in files
         if file.precision != PLAIN
     )
@@ -64,6 +66,7 @@ def _worth(
     runtime: str,
     facts: DeviceFacts,
     gates: Sequence[GateResult],
+    doubts: Sequence[str],
 ) -> Worth:
     size_ratio = file.size_bytes / plain.size_bytes
     size = f"its file is {size_ratio:.2f} of the size"
@@ -72,7 +75,7 @@ def _worth(
         return _verdict(file, "emulated", None, size_ratio, None, reason)
     change = ratio(samples[file.precision], samples[PLAIN], paired=True)
     energy_ratio = _energy_ratio(file, plain)
-    arguments = [_times(file, plain, change), size]
+    arguments = [_times(samples[file.precision], samples[PLAIN], change), size]
     if energy_ratio is not None:
         arguments.append(
             f"it uses {energy_ratio:.2f} of the energy per inference (module rails, without idle)"
@@ -84,6 +87,9 @@ def _worth(
     failed += [f"it {words}" for is_certain, words in costs if is_certain]
     if failed:
         return _verdict(file, "no", change, size_ratio, energy_ratio, f"{failed[0]}; {summary}")
+    if doubts:
+        reason = f"the times do not decide: {doubts[0]}; {summary}"
+        return _verdict(file, "undecided", change, size_ratio, energy_ratio, reason)
     if costs and change.high < 1:
         reason = f"it {costs[0][1]}, which may be chance: a gate on it in the recipe decides; {summary}"
         return _verdict(file, "undecided", change, size_ratio, energy_ratio, reason)
@@ -124,9 +130,10 @@ def span(change: Ratio) -> str:
     return f"{change.value:.2f} of the time, between {change.low:.2f} and {change.high:.2f}"
 
 
-def _times(file: TimedFile, plain: TimedFile, change: Ratio) -> str:
-    medians = [item.latency_ms.p50.value if item.latency_ms else None for item in (file, plain)]
-    return f"p50 {' against '.join(map(numbers.milliseconds, medians))} in {PLAIN} ({span(change)})"
+def _times(file: Sequence[FloatArray], plain: Sequence[FloatArray], change: Ratio) -> str:
+    """The typical times of both, whose quotient is the ratio."""
+    both = " against ".join(numbers.milliseconds(typical(series)) for series in (file, plain))
+    return f"{both} in {PLAIN} ({span(change)})"
 
 
 def _accuracy(file: TimedFile, plain: TimedFile) -> list[str]:

@@ -18,6 +18,7 @@ from calkd_edge.cli.options import (
     StoreToReadOption,
     ThreadsOption,
 )
+from calkd_edge.errors import RecipeError
 
 LOAD = "Load"
 
@@ -82,6 +83,14 @@ OutOption = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+FailOnWorseOption = Annotated[
+    bool,
+    typer.Option(
+        "--fail-on-worse",
+        help="Exit with 3 if a file is worse than the baseline's, with 4 if the runs do not decide.",
+        rich_help_panel=MEASUREMENT,
+    ),
+]
 CleanOption = Annotated[bool, typer.Option("--clean", help="Empty the device's cache afterwards.")]
 
 
@@ -92,6 +101,7 @@ def benchmark(
     precision: PrecisionOption = None,
     threads: ThreadsOption = 1,
     baseline: BaselineOption = None,
+    fail_on_worse: FailOnWorseOption = False,
     rate: RateOption = None,
     soak: SoakOption = None,
     images: ImagesOption = None,
@@ -104,6 +114,7 @@ def benchmark(
 
     Says for each precision whether it is worth it there: what it gains in time and loses in accuracy.
     """
+    from calkd_edge.benchmarking.baseline import check_against_baseline
     from calkd_edge.benchmarking.benchmark import benchmark as benchmark_files
     from calkd_edge.benchmarking.options import folder_of
     from calkd_edge.benchmarking.sources import newest_run
@@ -111,6 +122,11 @@ def benchmark(
     from calkd_edge.cli.console import say
     from calkd_edge.devices.targets import split_runtime
 
+    if fail_on_worse and baseline is None:
+        raise RecipeError(
+            "--fail-on-worse: there is no baseline to be worse than",
+            remedy="Name an earlier benchmark.json: --baseline PATH",
+        )
     path = newest_run(Path("runs")) if model is None else model
     if model is None:
         say("the newest finished run: {}", path)
@@ -138,3 +154,5 @@ def benchmark(
     else:
         benchmark_screen.show(result)
     say("  {}", folder_of(split_runtime(device)[0], out) / "benchmark.json")
+    if fail_on_worse:
+        check_against_baseline(result)

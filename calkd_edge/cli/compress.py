@@ -23,7 +23,8 @@ from calkd_edge.cli.options import (
 from calkd_edge.errors import RecipeError
 
 if TYPE_CHECKING:
-    from calkd_edge.pipeline.run import Release, Run
+    from calkd_edge.pipeline.preparation import Run
+    from calkd_edge.pipeline.run import Release
 
 DEVICES = "Devices"
 RUN = "How it runs"
@@ -165,7 +166,7 @@ def compress(
     calibrated, scored and timed; gates judge them. A run that is cut continues when it is started again.
     Exits with 0 if every gate passed, 3 if one failed, 4 if one is undecided, 5 if a device failed.
     """
-    from calkd_edge.pipeline.run import prepare_run
+    from calkd_edge.pipeline.preparation import prepare_run
 
     run = prepare_run(
         _recipe(recipe_argument, recipe_option),
@@ -232,7 +233,7 @@ def _show_message(sentence: str) -> None:
 def _show_plan(run: Run, *, as_json: bool) -> None:
     from calkd_edge.cli.run_screen import plan_json, show_plan
     from calkd_edge.pipeline.notices import notices
-    from calkd_edge.pipeline.run import expectation, make_plan, published
+    from calkd_edge.pipeline.preparation import expectation, make_plan, published
 
     plan, _ = make_plan(run)
     for sentence in (*notices(plan.checked, run.options, run.rehearsed), *expectation(plan, run.options)):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from calkd_edge.engine.store import existing_store
 from calkd_edge.errors import RecipeError, several
-from calkd_edge.pipeline.run import plan_stages, prepare_run
+from calkd_edge.pipeline.preparation import plan_stages, prepare_run
 
 
 @dataclass(frozen=True)

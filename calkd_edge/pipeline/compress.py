@@ -8,7 +8,8 @@ from pathlib import Path
 
 from calkd_edge.engine.runner import Watcher
 from calkd_edge.pipeline.planned import Plan
-from calkd_edge.pipeline.run import Release, make_plan, prepare_run, run_plan
+from calkd_edge.pipeline.preparation import make_plan, prepare_run
+from calkd_edge.pipeline.run import Release, run_plan
 from calkd_edge.recipe.schema import Recipe
 
 log = logging.getLogger(__name__)

@@ -55,29 +55,14 @@ def write_release(
 ) -> Report:
     """Judge, and write report.html, report.json and models/ into the run's folder."""
     folders = {fingerprint: result.folder for fingerprint, result in finished.items()}
-    data = folders[plan.data.fingerprint]
-    faults = results.data_faults(data)
-    evidence: list[Evidence] = []
-    scored: list[tuple[MeasuredRow, Evidence]] = []
-    for row in plan.rows:
-        if row.evaluate.fingerprint in folders:
-            evidence += results.evidence_of(row, folders, facts[row.device.name], faults)
-            scored.append((row, evidence[-1]))
-        else:
-            reason = str(errors.get(row.device.name, "not measured"))
-            evidence.append(results.unmeasured(row.model, row.precision, row.device, reason))
+    evidence, scored = _evidence(plan, folders, facts, errors, options)
     recipe = plan.checked.recipe
-    evidence += [
-        results.unmeasured("student", precision.name, device, "skipped (--skip-device)")
-        for precision in recipe.precisions
-        for device in recipe.devices
-        if device.name in options.skipped_devices
-    ]
     labels = dict(zip(map(id, evidence), labels_of([item.measurement for item in evidence]), strict=True))
     labelled = [(row, labels[id(item)]) for row, item in scored]
     # Before the gates: they ask for some of the same means, which are then known.
     drifts = drift(evidence, recipe.thresholds)
     verdict = judge(recipe.gates, evidence, smoke=options.smoke, target_devices=options.target_devices)
+    data = folders[plan.data.fingerprint]
     fitted = results.fitted_calibration(folders[plan.rows[0].calibrate.fingerprint])
     report = Report(
         name=recipe.name,
@@ -110,6 +95,34 @@ def write_release(
     write_report(report, options.out)
     store.note("published", "report")
     return report
+
+
+def _evidence(
+    plan: Plan,
+    folders: Mapping[str, Path],
+    facts: Mapping[str, DeviceFacts],
+    errors: Mapping[str, CalkdError],
+    options: Options,
+) -> tuple[list[Evidence], list[tuple[MeasuredRow, Evidence]]]:
+    """Every measurement, and each row that was scored with its calibrated one."""
+    faults = results.data_faults(folders[plan.data.fingerprint])
+    evidence: list[Evidence] = []
+    scored: list[tuple[MeasuredRow, Evidence]] = []
+    for row in plan.rows:
+        if row.evaluate.fingerprint in folders:
+            evidence += results.evidence_of(row, folders, facts[row.device.name], faults)
+            scored.append((row, evidence[-1]))
+        else:
+            reason = str(errors.get(row.device.name, "not measured"))
+            evidence.append(results.unmeasured(row.model, row.precision, row.device, reason))
+    recipe = plan.checked.recipe
+    evidence += [
+        results.unmeasured("student", precision.name, device, "skipped (--skip-device)")
+        for precision in recipe.precisions
+        for device in recipe.devices
+        if device.name in options.skipped_devices
+    ]
+    return evidence, scored
 
 
 def _plan_line(stage: Stage, finished: Mapping[str, PublishedStage]) -> PlannedStage:

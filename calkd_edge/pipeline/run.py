@@ -6,7 +6,7 @@ In scope: what is done when, and how failures end. Out of scope: arithmetic, the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -19,26 +19,15 @@ from calkd_edge.errors import (
     DeviceError,
     GateFailed,
     GateUndecided,
-    RecipeError,
-    did_you_mean,
-    several,
     worst_exit,
 )
-from calkd_edge.pipeline import devices as run_devices
-from calkd_edge.pipeline import estimate
-from calkd_edge.pipeline.checks import check
-from calkd_edge.pipeline.data_checks import check_counts, findings, known_images
-from calkd_edge.pipeline.network_checks import check_networks
+from calkd_edge.pipeline.data_checks import findings
 from calkd_edge.pipeline.notices import notices
-from calkd_edge.pipeline.options import ACCELERATORS, Options
-from calkd_edge.pipeline.plan import Planner
+from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.planned import Plan
-from calkd_edge.pipeline.plugins import load_plugins
+from calkd_edge.pipeline.preparation import Run, expectation, make_plan, named_fresh
 from calkd_edge.pipeline.publish import manifest_facts, write_bundle_if_allowed, write_release
-from calkd_edge.recipe import source
-from calkd_edge.recipe.schema import Recipe, load_recipe
-from calkd_edge.recipe.smoke import smoke_recipe
-from calkd_edge.records import DeviceFacts, Report
+from calkd_edge.records import Report
 from calkd_edge.stages.params import ParityParams
 
 log = logging.getLogger(__name__)
@@ -73,133 +62,6 @@ class Release:
             problems.append(GateUndecided(undecided, remedy="See the report for what would decide them."))
         gravest = worst_exit(problem.exit_code for problem in problems)
         return next((problem for problem in problems if problem.exit_code == gravest), None)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A recipe with its options: what `plan` and `compress` start from.
-
-    Attributes:
-        recipe: with the devices that were added to it; the smoke variant where one is wanted.
-        where: its file, for messages.
-        options: where and how it runs.
-        rehearsed: the recipe that a smoke run stands for; None in other runs.
-    """
-
-    recipe: Recipe
-    where: str
-    options: Options
-    rehearsed: Recipe | None = None
-
-
-def prepare_run(
-    recipe: str | Path | Recipe,
-    *,
-    out: str | Path | None = None,
-    store: str | Path = ".calkd",
-    devices: Sequence[str] = (),
-    skip_devices: Sequence[str] = (),
-    overrides: Sequence[str] = (),
-    smoke: bool = False,
-    accelerator: str = "auto",
-    processes: int = 1,
-    fresh: Sequence[str] = (),
-    plugins: Sequence[str] = (),
-    allow_undecided: bool = False,
-    reuse_measurements: bool = False,
-    debug_parity: bool = False,
-) -> Run:
-    """A recipe and its options from what a caller names; reads the recipe, contacts nothing.
-
-    Raises:
-        RecipeError: the recipe, an override, a plugin or an option is wrong.
-    """
-    if accelerator not in ACCELERATORS:
-        raise RecipeError(
-            f"accelerator {accelerator}: not known",
-            remedy=f"{did_you_mean(accelerator, ACCELERATORS)}Valid: {', '.join(ACCELERATORS)}.",
-        )
-    if processes < 1:
-        raise RecipeError(f"processes {processes}: not possible", remedy="Use 1 or more.")
-    hashes = load_plugins(several("plugins", plugins))
-    if isinstance(recipe, Recipe):
-        if overrides:
-            raise RecipeError(
-                "overrides belong to a recipe's file, but a loaded recipe was given",
-                remedy="Give the overrides to load_recipe.",
-            )
-        loaded, where = recipe, f"recipe {recipe.name}"
-    else:
-        loaded, where = load_recipe(recipe, several("overrides", overrides)), str(source.find(recipe))
-    loaded = run_devices.with_devices(loaded, several("devices", devices))
-    rehearsed = loaded if smoke else None
-    if smoke:
-        loaded = smoke_recipe(loaded, images=known_images(loaded))
-    options = Options(
-        out=Path("runs") / loaded.name if out is None else Path(out),
-        store=Path(store),
-        accelerator=accelerator,
-        processes=processes,
-        fresh=several("fresh", fresh),
-        skipped_devices=several("skip_devices", skip_devices),
-        target_devices=tuple(run_devices.device_section(text).label for text in devices),
-        smoke=smoke,
-        allow_undecided=allow_undecided,
-        reuse_measurements=reuse_measurements,
-        debug_parity=debug_parity,
-        plugins=hashes,
-    )
-    return Run(loaded, where, options, rehearsed)
-
-
-def make_plan(run: Run) -> tuple[Plan, dict[str, DeviceFacts]]:
-    """The plan of a recipe and the facts of its devices; nothing is run.
-
-    Everything that can be known before training is checked here: `--dry-run` and the run share it.
-
-    Raises:
-        CalkdError: the recipe, its data or files, a device or the environment does not allow it.
-    """
-    plan, facts = plan_stages(run)
-    options = run.options
-    check_counts(plan.checked, options)
-    reused = published(plan, options)
-    check_networks(plan, options.accelerator, reused)
-    estimate.check_disk(plan, options.store, reused)
-    return plan, facts
-
-
-def plan_stages(run: Run) -> tuple[Plan, dict[str, DeviceFacts]]:
-    """The plan of a recipe and the facts of its devices, whether or not this machine can run it.
-
-    Raises:
-        CalkdError: the recipe is wrong, or a device cannot be reached.
-    """
-    recipe, options = run.recipe, run.options
-    checked = check(recipe, run.where)
-    run_devices.check_skipped(recipe, options.skipped_devices)
-    locations = run_devices.located(recipe, options.skipped_devices)
-    facts = run_devices.probe(recipe, locations, options.skipped_devices)
-    planner = Planner(checked, facts, locations, options.accelerator, options.plugins, options.debug_parity)
-    return planner.plan(), facts
-
-
-def expectation(plan: Plan, options: Options) -> list[str]:
-    """How long the plan will take, where something is still to be trained; timed on a few steps."""
-    reused = published(plan, options)
-    if all(training.stage.fingerprint in reused for training in plan.trainings):
-        return []
-    return [estimate.sentence(plan, reused, options.accelerator)]
-
-
-def published(plan: Plan, options: Options) -> set[str]:
-    """Fingerprints of the plan's stages that the store has and `--fresh` leaves; no folder is read."""
-    doomed = named_fresh(plan, options.fresh)
-    if not (options.store / "format").is_file():
-        return set()
-    store = Store(options.store)
-    there = {stage.fingerprint for stage in plan.stages if store.path_of(stage.fingerprint).is_dir()}
-    return there - doomed
 
 
 def run_plan(
@@ -260,31 +122,6 @@ def renew(plan: Plan, store: Store, options: Options) -> None:
         if stage.fingerprint in doomed:
             with store.lock(stage):
                 store.discard(stage)
-
-
-def named_fresh(plan: Plan, names: Sequence[str]) -> set[str]:
-    """Fingerprints of the stages that `--fresh` names, with all that depend on them.
-
-    Raises:
-        RecipeError: a name stands for no stage of the plan.
-    """
-    doomed: set[str] = set()
-    for name in names:
-        starts = (f"{name}-", f"{name}@")
-        chosen = [stage for stage in plan.stages if f"{stage.name}@".startswith(starts)]
-        if not chosen:
-            known = list(dict.fromkeys(stage.name for stage in plan.stages))
-            raise RecipeError(
-                f"--fresh {name}: the plan has no such stage",
-                remedy=f"{did_you_mean(name, known)}Stages: {', '.join(known)}.",
-            )
-        doomed |= {stage.fingerprint for stage in chosen}
-    doomed |= {
-        stage.fingerprint
-        for stage in plan.stages
-        if any(source.fingerprint in doomed for source in stage.ancestors())
-    }
-    return doomed
 
 
 def run_stages(

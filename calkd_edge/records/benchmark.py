@@ -141,6 +141,9 @@ class Benchmark(Record):
     recommended: str | None
     baseline: str | None
     against: tuple[AgainstBaseline, ...]
+    others_cores: float | None = Field(
+        None, description="cores that other work used during the runs of the busiest process"
+    )
     warnings: tuple[str, ...]
     seconds: SpentSeconds
     measured_at: str

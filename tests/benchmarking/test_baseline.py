@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
 from benchmark_world import FACTS, benchmark
 
-from calkd_edge.benchmarking.baseline import Baseline, check_comparable, compared, read_baseline
-from calkd_edge.errors import RecipeError
+from calkd_edge.benchmarking.baseline import (
+    Baseline,
+    changed_version,
+    check_against_baseline,
+    check_comparable,
+    compared,
+    read_baseline,
+)
+from calkd_edge.errors import GateFailed, GateUndecided, RecipeError
 from calkd_edge.records import Ratio
 
 NOW = {
@@ -101,3 +109,28 @@ def test_no_benchmark_is_a_usage_error(tmp_path):
 def test_folder_names_its_json(tmp_path):
     (tmp_path / "benchmark.json").write_text(benchmark().model_dump_json())
     assert read_baseline(tmp_path).record == benchmark()
+
+
+@pytest.mark.parametrize(
+    ("ratios", "error"),
+    [
+        ([(1.2, 1.1, 1.3), (1.0, 0.99, 1.01)], GateFailed),
+        ([(1.2, 0.9, 1.5), (1.0, 0.99, 1.01)], GateUndecided),
+        ([(0.7, 0.6, 0.8), (1.0, 0.99, 1.01)], None),
+    ],
+)
+def test_pipeline_fails_on_what_is_surely_worse(ratios, error):
+    against = tuple(
+        compared(name, Ratio(value=value, low=low, high=high, processes=3), interleaved=True)
+        for name, (value, low, high) in zip(("int8", "fp16"), ratios, strict=True)
+    )
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        check_against_baseline(benchmark().model_copy(update={"against": against}))
+
+
+def test_change_of_the_runtime_is_named(tmp_path):
+    record = benchmark()
+    baseline = Baseline(tmp_path, record)
+    assert changed_version(baseline, record.runtime, record.runtime_version) == []
+    (sentence,) = changed_version(baseline, record.runtime, "9.9.9")
+    assert f"is 9.9.9 and was {record.runtime_version} for the baseline" in sentence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 from tiny_run import command
 
+from calkd_edge.benchmarking import timing
 from calkd_edge.benchmarking.sources import open_source
 from calkd_edge.devices.local import Local
 from calkd_edge.errors import CalkdError, RecipeError
@@ -37,6 +39,7 @@ def short(monkeypatch):
     """Seconds become fractions of them."""
     for name in ("quick", "standard"):
         monkeypatch.setitem(LOADS, name, SHORT)
+    monkeypatch.setattr(timing, "QUICK_PROCESSES", 1)
 
 
 @pytest.fixture
@@ -568,3 +571,45 @@ def test_overhead_of_a_quick_benchmark_is_small(tiny, tmp_path):
         spent.timed + spent.warmup + spent.idle + spent.building + spent.overhead
     )
     assert 0 < spent.overhead < 10
+
+
+def test_quick_benchmark_times_three_processes_and_names_the_load_of_the_machine(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "QUICK_PROCESSES", 3)
+    done = command("benchmark", tiny.out, "--store", tiny.store, "--out", tmp_path)
+    assert done.code == 0, done.err
+    found = told(tmp_path)
+    assert found.worth[0].ratio.processes == found.processes == 3
+    assert found.others_cores >= 0
+    kept = arrays(tmp_path)
+    typical = [
+        statistics.geometric_mean(np.median(kept[f"{name}.samples_ns.{n}"]) for n in range(3))
+        for name in ("int8", "fp32")
+    ]
+    assert found.worth[0].ratio.value == pytest.approx(typical[0] / typical[1], rel=0.1)
+    assert f"{found.worth[0].ratio.value:.2f} of the time" in found.worth[0].reason
+
+
+def test_busy_machine_gives_no_verdict_and_a_pipeline_learns_it(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "QUICK_PROCESSES", 2)
+    command("benchmark", tiny.out, "--store", tiny.store, "--out", tmp_path / "before")
+    loop = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        line = ("benchmark", tiny.out, "--store", tiny.store, "--baseline", tmp_path / "before")
+        done = command(*line, "--out", tmp_path / "busy", "--fail-on-worse")
+    finally:
+        loop.kill()
+        loop.wait()
+    found = told(tmp_path / "busy")
+    assert found.others_cores > 0.25
+    assert [one.worth for one in found.worth] == ["undecided"]
+    assert "the times do not decide: other work used" in found.worth[0].reason
+    assert found.recommended is None
+    assert {one.verdict for one in found.against} == {"inconclusive"}
+    assert done.code == 4
+    assert "the runs do not decide" in done.err
+
+
+def test_fail_on_worse_needs_a_baseline(tmp_path):
+    done = command("benchmark", tmp_path, "--fail-on-worse")
+    assert done.code == 2
+    assert "--baseline PATH" in done.err

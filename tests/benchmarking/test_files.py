@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from benchmark_world import FACTS, file
 
-from calkd_edge.benchmarking.caveats import caveats
+from calkd_edge.benchmarking.caveats import caveats, doubts
 from calkd_edge.benchmarking.files import most_energy, on_device, paced, soak, throttled
 from calkd_edge.devices.session import TimedRun
 from calkd_edge.metrics.latency import ends_of, tail
@@ -118,6 +118,7 @@ def test_device_time_is_told_by_runtimes_that_have_it():
     [
         ({"floating": ["cpu0", "cpu4", "gpu"]}, {}, "clocks follow the load (cores, gpu)"),
         ({"before": {"load_1min": 2.5}}, {}, "other work ran there: 2.5 tasks"),
+        ({"before": {"load_1min": 2.5}, "others_cores": 0.4}, {}, "other work used 0.4 cores"),
         ({"steady": False}, {}, "NOT STEADY: fp32"),
         ({}, {"throttled": ("oc1 +2",)}, "fp32: throttled during the runs: oc1 +2"),
     ],
@@ -149,3 +150,20 @@ def test_accuracy_from_elsewhere_and_files_that_nothing_has_proven_are_told():
     assert caveats(ran, where, FACTS, here="local:onnxruntime") == ()
     (found,) = caveats(ran, [file()], FACTS, here="pi:litert", unproven=["fp32"])
     assert found.startswith("fp32: converted for this benchmark")
+
+
+@pytest.mark.parametrize(
+    ("reply", "processes", "words"),
+    [
+        ({"others_cores": 0.3}, 3, "other work used 0.3 cores during the runs"),
+        ({"steady": False}, 3, "the warm-up of fp32 did not settle"),
+        ({}, 1, "one process alone was timed"),
+    ],
+)
+def test_what_casts_doubt_on_times_is_named(reply, processes, words):
+    (found,) = doubts({"fp32": [run(np.ones(10), **reply)] * processes})
+    assert words in found
+
+
+def test_quiet_settled_processes_leave_no_doubt():
+    assert doubts({"fp32": [run(np.ones(10), others_cores=0.1)] * 3}) == ()

@@ -14,8 +14,8 @@ from calkd_edge.calibration.fitted import Fitted, fits, fitted_kind
 from calkd_edge.onnx_model.fold import fold
 from calkd_edge.onnx_model.graph import copy_of
 from calkd_edge.pipeline.checks import check
+from calkd_edge.pipeline.notices import notices
 from calkd_edge.pipeline.options import Options
-from calkd_edge.pipeline.run import notices
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.source import Images
 from calkd_edge.recipe.schema import parse

@@ -22,6 +22,7 @@ from benchmark_world import SHORT
 from loopback_board import Board, children
 from tiny_run import Done, TinyRun, command
 
+from calkd_edge.benchmarking import timing
 from calkd_edge.devices import connection, session
 from calkd_edge.metrics.latency import LOADS
 
@@ -48,6 +49,7 @@ def world(board, tmp_path, monkeypatch):
     path.parent.mkdir(parents=True)
     path.write_text(f"board:\n  host: {board.host}\n", encoding="utf-8")
     monkeypatch.setitem(LOADS, "quick", SHORT)
+    monkeypatch.setattr(timing, "QUICK_PROCESSES", 1)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tiny_run import RECIPE
 from calkd_edge.data.image_folder import ImageFolder
 from calkd_edge.data.source import balanced
 from calkd_edge.pipeline import plan_measuring, plan_training
-from calkd_edge.pipeline import run as pipeline
+from calkd_edge.pipeline import preparation as pipeline
 from calkd_edge.pipeline.options import Options
 from calkd_edge.recipe.schema import parse
 from calkd_edge.recipe.source import packaged

@@ -8,7 +8,6 @@ from dataclasses import replace
 from calkd_edge.agent import isa
 from calkd_edge.metrics import intervals
 from calkd_edge.metrics import per_image as scores
-from calkd_edge.quantization.traits import traits_of
 from calkd_edge.records import DeviceFacts, LatencySummary, Measurement
 from calkd_edge.release.gates.evidence import Evidence, file_key, labels_of, paired, same_student_in_fp32
 from calkd_edge.release.report import numbers
@@ -82,7 +81,7 @@ def why_not_faster(precision: str, runtime: str, facts: DeviceFacts | None) -> s
     if facts is None or not runtime.startswith("onnxruntime"):
         return None
     available = {name.lower() for name in facts.isa}
-    if traits_of(precision).rounds:
+    if precision.startswith("int8"):
         if not available & isa.INT8:
             return "The reason: this CPU has no VNNI or dot-product int8 instructions."
         return (
