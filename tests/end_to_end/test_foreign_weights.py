@@ -127,7 +127,7 @@ def test_a_file_that_does_not_fit_is_refused_with_every_difference(tmp_path):
     assert done.code == 2
     flat = " ".join(done.err.split())
     assert "student.pretrained: " in flat
-    assert "missing bn1.bias; surplus extra" in flat
+    assert "1 missing: bn1.bias; 1 surplus: extra" in flat
 
 
 def test_published_weights_that_cannot_be_had_say_where_they_would_be(tmp_path, monkeypatch):
