@@ -47,7 +47,7 @@ from calkd_edge.devices.inventory import location_of, runtime_of
 from calkd_edge.devices.session import Session, TimedRun, open_session
 from calkd_edge.devices.targets import check_runtime, split_runtime, without_runtime
 from calkd_edge.errors import DeviceError, check_at_least, several
-from calkd_edge.files import replacing, sha256_of
+from calkd_edge.files import check_folder, replacing, sha256_of
 from calkd_edge.records import Benchmark, DeviceFacts, TimedFile, Worth
 
 Runs = Mapping[str, list[TimedRun]]
@@ -112,9 +112,11 @@ def benchmark(
         clean=clean,
         started=started,
     )
+    folder = folder_of(name, out)
+    check_folder(folder, "--out")
     path = newest_run(Path("runs")) if model is None else Path(model)
     record, runs = measure(path, options, on_process)
-    return write(record, runs, folder_of(name, out))
+    return write(record, runs, folder)
 
 
 def measure(path: Path, options: BenchmarkOptions, on_process: OnProcess) -> tuple[Benchmark, Runs]:

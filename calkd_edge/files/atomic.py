@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from calkd_edge.errors import RecipeError
+
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
@@ -42,3 +44,24 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Refuse a folder for results that cannot be made or written, before the work that fills it.
+
+    Args:
+        folder: need not exist; nothing is created.
+        option: that names it, for the message.
+
+    Raises:
+        RecipeError: a file is in the way, or the place is read-only.
+    """
+    remedy = f"Name another folder: {option} DIR"
+    try:
+        existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    except OSError as wrong:
+        raise RecipeError(f"{option} {folder}: {wrong.strerror or wrong}", remedy=remedy) from wrong
+    if not existing.is_dir():
+        raise RecipeError(f"{option} {folder}: {existing} is a file", remedy=remedy)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise RecipeError(f"{option} {folder}: {existing} cannot be written", remedy=remedy)

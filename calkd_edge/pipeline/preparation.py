@@ -16,6 +16,7 @@ from calkd_edge.errors import (
     did_you_mean,
     several,
 )
+from calkd_edge.files import check_folder
 from calkd_edge.pipeline import devices as run_devices
 from calkd_edge.pipeline import estimate
 from calkd_edge.pipeline.checks import check
@@ -105,6 +106,8 @@ def prepare_run(
         debug_parity=debug_parity,
         plugins=hashes,
     )
+    check_folder(options.out, "--out")
+    check_folder(options.store, "--store")
     return Run(loaded, where, options, rehearsed)
 
 

@@ -57,7 +57,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, centre in (("dark", 70), ("bright", 180), ("middle", 125)):
         place = folder / "my_images" / name
         place.mkdir(parents=True)
-        for number in range(220):
+        for number in range(520):
             pixels = np.clip(generator.normal(centre, 40, (40, 40, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(place / f"{number}.png")
     (folder / "runs").mkdir()
