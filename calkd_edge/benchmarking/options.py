@@ -68,7 +68,9 @@ def check_rate(rate_hz: float | None) -> float | None:
         RecipeError: it is not positive, or too high.
     """
     if rate_hz is not None and not 0 < rate_hz <= FASTEST_HZ:
-        raise RecipeError(f"--rate {rate_hz:g}: not possible", remedy=f"Use a rate up to {FASTEST_HZ:g}.")
+        raise RecipeError(
+            f"--rate {rate_hz:g}: not possible", remedy=f"Use a rate above 0 and up to {FASTEST_HZ:g}."
+        )
     return rate_hz
 
 

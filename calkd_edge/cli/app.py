@@ -61,17 +61,18 @@ def calkd_edge(
     """Distil, quantize and ship image classifiers whose confidences stay true on the device."""
 
 
-for name, command in (
-    ("compress", compress),
-    ("benchmark", benchmark),
-    ("evaluate", evaluate),
-    ("calibrate", calibrate),
-    ("lint", lint),
-    ("doctor", doctor),
-    ("list", list_names),
-    ("schema", schema),
-    ("verify", verify),
-):
+COMMANDS = {
+    "compress": compress,
+    "benchmark": benchmark,
+    "evaluate": evaluate,
+    "calibrate": calibrate,
+    "lint": lint,
+    "doctor": doctor,
+    "list": list_names,
+    "schema": schema,
+    "verify": verify,
+}
+for name, command in COMMANDS.items():
     app.command(name, cls=Command)(command)
 app.add_typer(store_app, name="store")
 
@@ -109,16 +110,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except Exception as problem:
-        return _usage_or_bug(problem)
+        return _usage_or_bug(problem, words)
 
 
-def _usage_or_bug(problem: Exception) -> int:
+def _named_command(words: Sequence[str]) -> str:
+    """The command that a line begins with, after a space; nothing if it begins with none."""
+    return f" {words[0]}" if words and words[0] in COMMANDS else ""
+
+
+def _usage_or_bug(problem: Exception, words: Sequence[str]) -> int:
     if type(problem).__name__ == "NoArgsIsHelpError":  # the parser raises the help text as an error
         sys.stderr.write(f"{problem}\n")
         return 2
     if hasattr(problem, "format_message") and hasattr(problem, "exit_code"):  # a usage error of the parser
         context = getattr(problem, "ctx", None)
-        print_error(problem.format_message(), f"See: {context.command_path if context else PROGRAM} --help")
+        command = context.command_path if context else f"{PROGRAM}{_named_command(words)}"
+        print_error(problem.format_message(), f"See: {command} --help")
         return int(problem.exit_code)
     if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
         print_error(f"the disk is full: {problem}", "Free space and run the same line again: it continues.")

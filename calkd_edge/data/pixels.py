@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from calkd_edge.data.source import BrokenImage, ImageArray
 
@@ -74,9 +74,14 @@ def decode_image(content: bytes | Path, name: str) -> Image.Image:
                 _check_range(rgb)
             return rgb
     except _BROKEN as wrong:
-        raise BrokenImage(
-            name, str(wrong).replace(str(content), "the file") or type(wrong).__name__
-        ) from wrong
+        raise BrokenImage(name, _reason(wrong, content)) from wrong
+
+
+def _reason(wrong: Exception, content: bytes | Path) -> str:
+    """What is wrong with an image file, without its name."""
+    if isinstance(wrong, UnidentifiedImageError):
+        return "not an image of a known format, or damaged at its start"
+    return str(wrong).replace(str(content), "the file") or type(wrong).__name__
 
 
 def array_from_image(image: Image.Image) -> ImageArray:

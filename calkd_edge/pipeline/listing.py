@@ -20,6 +20,7 @@ from calkd_edge.errors import RecipeError, did_you_mean
 from calkd_edge.export import TEACHER_FILES
 from calkd_edge.losses import LOSSES
 from calkd_edge.models import MODELS
+from calkd_edge.pipeline.device_checks import PLANNED_OPTIONS
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.recipe import source as recipe_text
 from calkd_edge.recipe.schema import Recipe
@@ -130,7 +131,11 @@ def _runtimes() -> list[EntryDescription]:
         _entry(
             name,
             _executed_file(name),
-            {key: {"default": cast(JsonValue, value)} for key, value in known_options(name).items()},
+            {
+                key: {"default": cast(JsonValue, value)}
+                for key, value in known_options(name).items()
+                if key not in PLANNED_OPTIONS
+            },
         )
         for name in RUNTIMES
     ]

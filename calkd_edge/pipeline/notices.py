@@ -50,7 +50,7 @@ def _teacher_notice(checked: CheckedRecipe) -> list[str]:
     views, epochs = checked.recipe.distill.views, checked.recipe.distill.epochs
     runtime = "ONNX Runtime" if checked.teacher_is_file else "torch"
     return [
-        f"Soft labels: {views} views of each image, each used {epochs / views:.1f} times; "
+        f"Soft labels: {views} {'view' if views == 1 else 'views'} of each image, each used {epochs / views:.1f} times; "
         f"{runtime} runs the teacher."
     ]
 

@@ -75,7 +75,12 @@ def read(path: Path) -> dict[str, JsonValue]:
     """
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except (OSError, UnicodeDecodeError) as broken:
+    except UnicodeDecodeError as binary:
+        raise RecipeError(
+            f"{path}: this is not a text file, so it is no recipe",
+            remedy="Name a recipe: calkd-edge list recipes. A model file is named inside a recipe.",
+        ) from binary
+    except OSError as broken:
         message = f"{path}: cannot be read: {broken}"
         raise RecipeError(message, remedy="Check the path and its permissions.") from None
     except yaml.YAMLError as broken:

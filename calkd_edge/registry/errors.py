@@ -29,10 +29,12 @@ def recipe_error(wrong: ValidationError, *, where: str, valid: Sequence[str]) ->
         key = str(complaint["loc"][-1])
         return RecipeError(
             f"{location}: unknown key '{key}' (value {_shown(complaint['input'])})",
-            remedy=f"{did_you_mean(key, valid)}Valid keys: {', '.join(sorted(valid))}.",
+            remedy=f"{did_you_mean(key, valid)}Valid keys: {', '.join(sorted(valid))}."
+            if valid
+            else "Remove it: there is nothing to set here.",
         )
     if complaint["type"] == "missing":
-        return RecipeError(f"{location}: this key is missing", remedy=f"Add it. {complaint['msg']}.")
+        return RecipeError(f"{location}: this key is missing", remedy="Add it.")
     message = complaint["msg"].removeprefix("Value error, ")
     choices = _choices(complaint)
     suggestion = did_you_mean(str(complaint["input"]), choices) if choices else ""

@@ -114,7 +114,7 @@ def verify(bundle: str | Path) -> list[str]:
     path = Path(bundle)
     if not path.is_file():
         raise RecipeError(
-            f"{path}: there is no such file",
+            f"{path}: {'a folder, not a bundle' if path.is_dir() else 'there is no such file'}",
             remedy="Name a bundle.zip: calkd-edge verify runs/NAME/bundle.zip",
         )
     try:
