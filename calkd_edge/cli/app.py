@@ -61,7 +61,7 @@ def calkd_edge(
     """Distil, quantize and ship image classifiers whose confidences stay true on the device."""
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "compress": compress,
     "benchmark": benchmark,
     "evaluate": evaluate,

@@ -49,8 +49,9 @@ def _teacher_notice(checked: CheckedRecipe) -> list[str]:
         return []
     views, epochs = checked.recipe.distill.views, checked.recipe.distill.epochs
     runtime = "ONNX Runtime" if checked.teacher_is_file else "torch"
+    count = f"{views} {'view' if views == 1 else 'views'}"
     return [
-        f"Soft labels: {views} {'view' if views == 1 else 'views'} of each image, each used {epochs / views:.1f} times; "
+        f"Soft labels: {count} of each image, each used {epochs / views:.1f} times; "
         f"{runtime} runs the teacher."
     ]
 

@@ -45,7 +45,7 @@ def empty_folder(tmp_path, monkeypatch):
         (["compress", "/bin/true", "--dry-run"], "this is not a text file", "calkd-edge list recipes"),
         (["verify", "."], "a folder, not a bundle", "Name a bundle.zip"),
         (["benchmark", "m.onnx", "--rate", "0"], "--rate 0", "above 0 and up to"),
-        ([*QUICKSTART, "--set", "calibrator.ridge=1"], "unknown key 'ridge'", "nothing to set here"),
+        ([*QUICKSTART, "--set", "calibrator.ridge=1"], "unknown key 'ridge'", "Valid keys: name."),
         ([*QUICKSTART, "--out", __file__], f"--out {__file__}: {__file__} is a file", "--out DIR"),
         ([*QUICKSTART, "--out", f"{__file__}/x/y"], f"{__file__} is a file", "--out DIR"),
         ([*QUICKSTART, "--store", __file__], f"{__file__} is a file", "--store DIR"),

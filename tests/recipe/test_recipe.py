@@ -224,7 +224,7 @@ def test_broken_text_is_refused_with_its_line(text, mend, tmp_path):
 def test_file_that_is_not_text_is_refused(tmp_path):
     file = tmp_path / "recipe.yaml"
     file.write_bytes(b"\xff\xfe\x00")
-    assert "cannot be read" in refused(command("compress", "--recipe", file, "--dry-run"))
+    assert "is not a text file" in refused(command("compress", "--recipe", file, "--dry-run"))
 
 
 def test_missing_recipe_is_answered_with_the_nearest_name():
