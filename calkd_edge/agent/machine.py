@@ -31,10 +31,11 @@ class Machine:
         return self.root + name
 
     def read(self, name: str) -> str:
-        """A file's text, at most a mebibyte of it, or the empty string when it cannot be read."""
+        """A file's text, at most a mebibyte of it, or the empty string when it cannot be read now."""
         try:
             with open(self.real_path(name), "rb") as handle:
-                return handle.read(MAX_BYTES).decode("utf-8", "replace")
+                # None where the driver says "try again": the sensor of a unit that is off, on an Orin.
+                return (handle.read(MAX_BYTES) or b"").decode("utf-8", "replace")
         except OSError:
             return ""
 

@@ -18,6 +18,12 @@ EMC = "/sys/kernel/debug/bpmp/debug/clk/emc"
 STEADY = ("performance", "userspace")
 """Governors under which a clock does not follow the load."""
 
+NO_ZONES = ("PMIC-Die", "PMIC")
+"""Zones that measure nothing: on Nano, TX2 and Xavier they stand at 100 or 50 degrees for good."""
+
+COLDEST_C, HOTTEST_C = -100.0, 200.0
+"""Values outside are no temperatures: -256 stands for a unit that is off."""
+
 FIRMWARE = "/sys/devices/platform/soc*/*firmware/get_throttled"
 FIRMWARE_BITS = ("under-voltage", "capped-clock", "firmware-throttling", "soft-temperature-limit")
 """The bits of a Raspberry Pi's firmware: 0 to 3 for now, 16 to 19 for since the start."""
@@ -63,7 +69,12 @@ def value(machine: Machine, sensor: Sensor) -> float | None:
             reading *= sensor.number(machine.line(name)[:64])
         except ValueError:
             return None
-    return reading
+    return None if is_no_temperature(sensor.column, reading) else reading
+
+
+def is_no_temperature(column: str, value: float) -> bool:
+    """Whether a column of temperatures holds something that is none."""
+    return column.startswith("temperature_c.") and not COLDEST_C < value < HOTTEST_C
 
 
 def values(machine: Machine, sensors: list[Sensor]) -> dict[str, float]:
@@ -77,7 +88,7 @@ def zones(machine: Machine) -> list[Sensor]:
     sensors: list[Sensor] = []
     for folder in machine.find("/sys/devices/virtual/thermal/thermal_zone*"):
         name = machine.line(folder + "/type")
-        if name:
+        if name and name not in NO_ZONES:
             _add(sensors, Sensor("temperature_c." + name, (folder + "/temp",), 1e-3))
     return sensors
 

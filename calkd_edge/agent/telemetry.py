@@ -115,7 +115,7 @@ class Sampler:
                     value *= sensor.number(os.pread(descriptor, 64, 0))
             except (OSError, ValueError):
                 value = NAN
-            row.append(value)
+            row.append(NAN if sensors.is_no_temperature(sensor.column, value) else value)
         return row
 
     def _open_sensors(self, selected: list[sensors.Sensor]) -> list[str]:

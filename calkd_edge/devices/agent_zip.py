@@ -13,7 +13,18 @@ from calkd_edge import agent
 from calkd_edge.agent.runtimes import RUNTIMES, RuntimeInfo
 from calkd_edge.errors import EnvironmentProblem
 
-_ENTRY = b"import runpy\nrunpy.run_module('calkd_edge.agent', run_name='__main__', alter_sys=True)\n"
+TOO_OLD = 98
+"""Exit status of the agent under a Python that cannot run it."""
+
+_ENTRY = b"""\
+import sys
+if sys.version_info < (3, 8):  # every Python can read this file
+    sys.stdout.write("calkd-edge: Python %d.%d\\n" % sys.version_info[:2])
+    sys.stdout.flush()
+    sys.exit(98)
+import runpy
+runpy.run_module('calkd_edge.agent', run_name='__main__', alter_sys=True)
+"""
 _DATE = (1980, 1, 1, 0, 0, 0)
 _ADDED = "calkd_edge/agent/runtimes/added.py"
 

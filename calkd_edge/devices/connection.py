@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import shlex
 import shutil
 import subprocess
@@ -77,6 +78,7 @@ class Connection:
         send: IO[bytes] | None = None,
         receive: IO[bytes] | None = None,
         on_line: Callable[[bytes], None] | None = None,
+        hold: bool = False,
     ) -> tuple[int, bytes]:
         """Run a shell script there; returns its exit status and its output.
 
@@ -86,6 +88,7 @@ class Connection:
             send: its standard input.
             receive: gets its standard output, which is then not returned.
             on_line: gets each line of output and errors as it comes; they are then not returned.
+            hold: whether standard input stays open until the script ends: it then notices a lost connection.
 
         Raises:
             DeviceError: the board cannot be reached, the connection broke, or the time ran out.
@@ -94,7 +97,8 @@ class Connection:
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL if send is None else subprocess.PIPE,
+                env=_environment(),
+                stdin=subprocess.PIPE if send is not None or hold else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors if on_line is None else subprocess.STDOUT,
             )
@@ -117,6 +121,9 @@ class Connection:
                 process.kill()
                 process.wait()
                 feeder.join()
+                if process.stdin is not None:
+                    with contextlib.suppress(OSError):
+                        process.stdin.close()
             errors.seek(0)
             error_output = errors.read()
         if timed_out.is_set():
@@ -156,6 +163,7 @@ class Connection:
             try:
                 status = subprocess.run(
                     command,
+                    env=_environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=messages,
                     stderr=messages,
@@ -179,25 +187,35 @@ class Connection:
             "ConnectTimeout": str(CONNECT_S),
             "ServerAliveInterval": str(ALIVE_S),
             "ServerAliveCountMax": str(ALIVE_COUNT),
+            "RemoteCommand": "none",  # the user's config may start tmux there
         }
         flags = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
         return ["ssh", "-T", *flags, *port, *options, self.address.host]
 
     def _unreachable(self, text: str) -> DeviceError:
         last = text.splitlines()[-1] if text else "no answer"
+        if "HOST IDENTIFICATION HAS CHANGED" in text:
+            forget = f"ssh-keygen -R {self._known_as()}"
+            return DeviceError(
+                f"{self.name}: the host key of {self.address} has changed",
+                remedy="If the board was flashed or replaced, compare the new key on the board itself, then "
+                f"forget the old one: {forget} and accept the new one once: {self.by_hand()}. Otherwise "
+                "something else may answer under this address: do not connect.",
+            )
         if "Host key verification failed" in text or "No matching host key" in text:
             return DeviceError(
-                f"{self.name}: the host key of {self.address} is not known or has changed",
-                remedy=f"Compare it on the board, then accept it once by hand: {self._by_hand()}",
+                f"{self.name}: the host key of {self.address} is not known here",
+                remedy=f"Compare it on the board, then accept it once by hand: {self.by_hand()}",
             )
         if "Permission denied" in text:
             return DeviceError(
                 f"{self.name}: {self.address} accepts none of your keys ({last})",
-                remedy=f"Copy your key there: ssh-copy-id {self._by_hand().removeprefix('ssh ')}",
+                remedy=f"Copy your key there: ssh-copy-id {self.by_hand().removeprefix('ssh ')}. If it has a "
+                "passphrase, load it into the agent first: ssh-add",
             )
         return DeviceError(
             f"{self.name}: {self.address} cannot be reached: {last}",
-            remedy=f"Check that it is on and that this works: {self._by_hand()} true",
+            remedy=f"Check that it is on and that this works: {self.by_hand()} true",
         )
 
     def _logged(self) -> str:
@@ -216,7 +234,13 @@ class Connection:
             remedy="Check cable and board, then run again: finished work is kept, and no file is sent twice.",
         )
 
-    def _by_hand(self) -> str:
+    def _known_as(self) -> str:
+        """The address as ssh's file of known hosts writes it."""
+        host = self.address.host.rpartition("@")[2]
+        return host if self.address.port is None else f"'[{host}]:{self.address.port}'"
+
+    def by_hand(self) -> str:
+        """The command line that reaches the board."""
         port = "" if self.address.port is None else f"-p {self.address.port} "
         return f"ssh {port}{self.address.host}"
 
@@ -252,6 +276,11 @@ def _read(
         for last in output:
             on_line(last)
         return last
+
+
+def _environment() -> dict[str, str]:
+    """This process' environment, with ssh's messages in the language in which they are recognised."""
+    return {**os.environ, "LC_ALL": "C", "LANGUAGE": "C"}
 
 
 def _feed(process: subprocess.Popen[bytes], source: IO[bytes] | None) -> None:

@@ -36,7 +36,13 @@ from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
 from calkd_edge.records import Record
 from calkd_edge.registry import recipe_error
 
-HOST = re.compile(r"(?:ssh://)?(?P<host>[^\s@:/]+@[^\s@:/]+)(?::(?P<port>\d+))?/?")
+HOST = re.compile(
+    r"(?:ssh://)?(?P<user>[^\s@:/]+)@"
+    r"(?:\[(?P<boxed>[0-9A-Fa-f:.]+(?:%\w+)?)\](?::(?P<port6>\d+))?"
+    r"|(?P<bare>[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*(?:%\w+)?)"
+    r"|(?P<host>[^\s@:/\[\]]+)(?::(?P<port>\d+))?)/?"
+)
+"""[ssh://]USER@HOST[:PORT]; an IPv6 address stands in brackets where a port follows."""
 
 
 class DeviceEntry(Record):
@@ -51,6 +57,15 @@ class DeviceEntry(Record):
     port: int | None = Field(None, ge=1, le=65535)
     python: str | None = Field(None, min_length=1)
     runtime: str | None = None
+
+    @field_validator("host")
+    @classmethod
+    def _without_port(cls, value: str | None) -> str | None:
+        found = re.fullmatch(r"((?:ssh://)?[^\s:\[\]]+):(\d+)/?", value or "")
+        if found:
+            host = found[1].removeprefix("ssh://")
+            raise ValueError(f"a port stands on a line of its own: host: {host} and port: {found[2]}")
+        return value
 
     @field_validator("runtime")
     @classmethod
@@ -137,8 +152,9 @@ def location_of(
             return location
     address = HOST.fullmatch(name)
     if address and entry is None and "host" not in location:
-        port = address["port"]
-        location = {"host": address["host"], **({} if port is None else {"port": int(port)}), **location}
+        port = address["port"] or address["port6"]
+        host = f"{address['user']}@{address['host'] or address['boxed'] or address['bare']}"
+        location = {"host": host, **({} if port is None else {"port": int(port)}), **location}
     if "host" in location:
         return {**_profile_python(name), **location}
     if name in PROFILES:

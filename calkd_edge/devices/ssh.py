@@ -32,6 +32,9 @@ SMALL_BYTES = 8192
 """Files up to this size do not go into the cache."""
 
 SLOWEST_BYTES_PER_S = 50_000
+GREETING, ANSWER = "echo calkd-edge $((6 * 7))", b"calkd-edge 42"
+"""The first command of a session, and what a POSIX shell makes of it; nothing is sent before."""
+
 ROOT = '"${XDG_CACHE_HOME:-$HOME/.cache}/calkd-edge"'
 
 
@@ -92,13 +95,17 @@ class Ssh:
             lines.append(line.decode("utf-8", "replace"))
             on_line(lines[-1])
 
-        command = " ".join(shlex.quote(part) for part in argv)
+        command = " ".join([path_there(argv[0]), *map(shlex.quote, argv[1:])])
         try:
             status, _ = self._connection.run(
-                # No exec: a command that a signal ends would look like a broken connection.
-                f"cd {self._work} && {{ {command} < /dev/null & echo $! > pid; wait $!; }}",
+                # No exec: a command that a signal ends would look like a broken connection. The reader of
+                # standard input ends with the connection, and stops the command then.
+                f"cd {self._work} && {{ exec 3<&0; {command} < /dev/null 3<&- & job=$!; echo $job > pid; "
+                f"{{ cat <&3 > /dev/null 2>&1; kill $job; }} > /dev/null 2>&1 & guard=$!; "
+                f"wait $job; status=$?; rm -f pid; kill $guard 2> /dev/null; exit $status; }}",
                 timeout_s=timeout_s,
                 on_line=listen,
+                hold=True,
             )
         except BaseException:
             self._stop_command()
@@ -153,7 +160,18 @@ class Ssh:
         Raises:
             DeviceError: the board cannot be reached.
         """
-        self._connection.run(f"rm -rf {ROOT}")
+        _, output = self._connection.run(
+            f"{GREETING}; for pid in {ROOT}/sessions/*/pid; do "
+            f'[ -f "$pid" ] && kill -0 "$(cat "$pid")" 2> /dev/null && echo busy && exit 0; done; '
+            f"rm -rf {ROOT}"
+        )
+        if ANSWER not in output:
+            raise no_shell(self.name, _text(output), self._connection.by_hand())
+        if output.rstrip().endswith(b"busy"):
+            raise DeviceError(
+                f"{self.name}: another session runs there, so nothing was removed",
+                remedy="Wait until it has ended, then run this again.",
+            )
         return True
 
     @property
@@ -165,11 +183,13 @@ class Ssh:
         if self._started:
             return
         script = (
-            f"umask 077; mkdir -p {ROOT}/files {self._work} && "
+            f"{GREETING}; umask 077; mkdir -p {ROOT}/files {self._work} && "
             f"find {ROOT}/files -mindepth 1 -mtime +{UNUSED_DAYS} -exec rm -f {{}} + && "
             f"find {ROOT}/sessions -mindepth 1 -maxdepth 1 -mmin +{STALE_MINUTES} -exec rm -rf {{}} +"
         )
         status, output = self._connection.run(script)
+        if ANSWER not in output:
+            raise no_shell(self.name, _text(output), self._connection.by_hand())
         if status != 0:
             raise DeviceError(
                 f"{self.name}: its cache folder cannot be made: {_text(output)}",
@@ -195,8 +215,15 @@ class Ssh:
 
     def _send(self, source: Path, size: int, name: str) -> None:
         """Send what the board lacks of a file, and give it its name when it is complete."""
-        part = f"{ROOT}/files/{name}.part"
-        script = f"echo; if [ -f {part} ]; then wc -c < {part}; else echo 0; fi"
+        # Each session has a part of its own: another host may send the same file now. A part whose sender is
+        # gone is taken over.
+        part, sender = (f"{ROOT}/files/{name}.{self._session}.{kind}" for kind in ("part", "pid"))
+        script = (
+            f'echo; for old in {ROOT}/files/{name}.*.part; do [ -f "$old" ] || continue; '
+            f'kill -0 "$(cat "${{old%.part}}.pid" 2> /dev/null)" 2> /dev/null && continue; '
+            f'rm -f "${{old%.part}}.pid"; [ "$old" = {part} ] || mv -f "$old" {part}; break; done; '
+            f"if [ -f {part} ]; then wc -c < {part}; else echo 0; fi"
+        )
         status, output = self._connection.run(script)
         offset = int(self._last_line(rb"([0-9]+)", output)[0]) if status == 0 else 0
         if offset >= size:
@@ -207,15 +234,16 @@ class Ssh:
             status, output = self._connection.run(
                 # Without sync a name may survive a power loss that its content does not. An old sync takes no
                 # files and writes everything.
-                f"cat >> {part} && {_has_content(part, name)} && {{ sync {part} || sync; }} "
-                f"&& mv -f {part} {ROOT}/files/{name}",
+                f"echo $$ > {sender}; cat >> {part} && {_has_content(part, name)} && "
+                f"{{ sync {part} || sync; }} "
+                f"&& mv -f {part} {ROOT}/files/{name} && rm -f {sender}",
                 timeout_s=_transfer_timeout_s(size - offset),
                 send=handle,
             )
         if status == 0:
             self._connection.verified_files.add(name)
             return
-        self._connection.run(f"rm -f {part}")
+        self._connection.run(f"rm -f {part} {sender}")
         if b"No space left" in output or b"quota" in output:
             raise DeviceError(
                 f"{self.name}: its disk is full: {size / 1e6:.1f} MB of {source.name} do not fit",
@@ -265,6 +293,47 @@ class Ssh:
         """Stop the running command."""
         with contextlib.suppress(CalkdError):
             self._connection.run(f"kill $(cat {self._work}/pid) 2>/dev/null; true", timeout_s=15)
+
+
+def path_there(path: str) -> str:
+    """A program's path for a shell on the board; ~, $HOME or nothing may stand for its home folder."""
+    for home in ("~/", "$HOME/", "${HOME}/"):
+        if path.startswith(home):
+            return f'"$HOME"/{shlex.quote(path.removeprefix(home))}'
+    if "/" in path and not path.startswith("/"):
+        return f'"$HOME"/{shlex.quote(path)}'
+    return shlex.quote(path)
+
+
+def no_shell(name: str, text: str, by_hand: str) -> DeviceError:
+    """Why a board runs no command, from what it answers instead.
+
+    Args:
+        name: of the device.
+        text: what came back.
+        by_hand: the ssh command line that reaches the board.
+    """
+    lower = text.lower()
+    if "not recognized as" in lower or "commandnotfoundexception" in lower:
+        return DeviceError(
+            f"{name}: a shell of Windows answers there, which is no POSIX shell",
+            remedy="Use a board with Linux; on a PC with Windows, the ssh server of its WSL.",
+        )
+    if "not available" in lower or "nologin" in lower:
+        return DeviceError(
+            f"{name}: the account may not log in: {text}",
+            remedy="Use another account, or give it a shell on the board: sudo chsh -s /bin/sh USER",
+        )
+    if "password" in lower and ("expired" in lower or "change" in lower):
+        return DeviceError(
+            f"{name}: the account's password must be changed first: {text}",
+            remedy=f"Log in once by hand: {by_hand}",
+        )
+    return DeviceError(
+        f"{name}: its shell does not run commands: {text or 'no output'}",
+        remedy=f"This must print 42: {by_hand} 'echo $((6 * 7))'. A start-up file there that starts another "
+        "shell or reads standard input prevents it.",
+    )
 
 
 def _has_content(path: str, name: str) -> str:

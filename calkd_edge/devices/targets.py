@@ -34,7 +34,10 @@ def check_runtime(name: str, runtime: str, facts: DeviceFacts) -> None:
 def split_runtime(text: str) -> tuple[str, str]:
     """NAME and RUNTIME of NAME[:RUNTIME]; RUNTIME is empty where none is named. A port is no runtime."""
     name, colon, runtime = text.rpartition(":")
-    has_runtime = colon and "/" not in runtime and not runtime.isdigit()
+    in_address = "]" in runtime or (name.count(":") > 0 and "]" not in name and "://" not in name)
+    if runtime in RUNTIMES:
+        return name, runtime
+    has_runtime = colon and "/" not in runtime and not runtime.isdigit() and not in_address
     return (name, runtime) if has_runtime else (text, "")
 
 
