@@ -99,9 +99,9 @@ class Ssh:
         try:
             status, _ = self._connection.run(
                 # No exec: a command that a signal ends would look like a broken connection. The reader of
-                # standard input ends with the connection, and stops the command then.
+                # standard input ends with the connection; then it stops the command and removes the folder.
                 f"cd {self._work} && {{ exec 3<&0; {command} < /dev/null 3<&- & job=$!; echo $job > pid; "
-                f"{{ cat <&3 > /dev/null 2>&1; kill $job; }} > /dev/null 2>&1 & guard=$!; "
+                f"{{ cat <&3; kill $job; rm -rf {self._work}; }} > /dev/null 2>&1 & guard=$!; "
                 f"wait $job; status=$?; rm -f pid; kill $guard 2> /dev/null; exit $status; }}",
                 timeout_s=timeout_s,
                 on_line=listen,

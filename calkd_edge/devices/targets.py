@@ -5,6 +5,8 @@ In scope: the text and the facts of one device. Out of scope: recipes, reaching 
 
 from __future__ import annotations
 
+import re
+
 from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
 from calkd_edge.records import DeviceFacts
@@ -34,9 +36,9 @@ def check_runtime(name: str, runtime: str, facts: DeviceFacts) -> None:
 def split_runtime(text: str) -> tuple[str, str]:
     """NAME and RUNTIME of NAME[:RUNTIME]; RUNTIME is empty where none is named. A port is no runtime."""
     name, colon, runtime = text.rpartition(":")
-    in_address = "]" in runtime or (name.count(":") > 0 and "]" not in name and "://" not in name)
     if runtime in RUNTIMES:
         return name, runtime
+    in_address = "]" in runtime or re.fullmatch(r"[^@]*@[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*", text)
     has_runtime = colon and "/" not in runtime and not runtime.isdigit() and not in_address
     return (name, runtime) if has_runtime else (text, "")
 

@@ -106,7 +106,6 @@ LINES = (NANO, AGX_LINE, THOR, OLD, UNPRIVILEGED)
                 "power_mw.POM_5V_IN": 1532,
                 "power_mw.POM_5V_CPU": 123,
                 "temperature_c.PLL": 31,
-                "temperature_c.PMIC": 100,
                 "temperature_c.thermal": 32.25,
                 "load_percent.gpu": 87,
                 "clock_mhz.gpu": 921,

@@ -82,21 +82,21 @@ def test_a_transfer_that_was_cut_goes_on(board, ssh_device, big, there, tmp_path
     path = board.cache / "files" / name_of(big)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    Path(f"{path}.part").write_bytes(kept)
+    Path(f"{path}.of-an-earlier-session.part").write_bytes(kept)
     ssh_device.put(big, "images.npy")
     assert path.read_bytes() == whole
-    assert not Path(f"{path}.part").exists()
+    assert not list(path.parent.glob("*.p*"))
 
 
 def test_a_full_disk_says_what_to_do_and_leaves_no_stump(board, ssh_device, big):
     path = board.cache / "files" / name_of(big)
     ssh_device.put(big, "warm.npy")
     path.unlink()
-    Path(f"{path}.part").symlink_to("/dev/full")
+    Path(f"{path}.{ssh_device._session}.part").symlink_to("/dev/full")
     with pytest.raises(DeviceError, match="disk is full") as problem:
         ssh_device.put(big, "images.npy")
     assert "doctor --device jetson --clean" in problem.value.remedy
-    assert not Path(f"{path}.part").is_symlink()
+    assert not list(path.parent.glob("*.p*"))
     ssh_device.put(big, "images.npy")
 
 

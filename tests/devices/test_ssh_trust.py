@@ -89,7 +89,8 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(board, ssh_device, big):
     finally:
         for name in ("sync", "mv"):
             (board.folder / "bin" / name).unlink()
-    assert noted.read_text().splitlines() == [f"sync {path}.part", f"mv -f {path}.part {path}"]
+    part = f"{path}.{ssh_device._session}.part"
+    assert noted.read_text().splitlines() == [f"sync {part}", f"mv -f {part} {path}"]
     noted.unlink()
 
 
@@ -119,7 +120,7 @@ def test_a_shell_that_greets_does_no_harm(board, big, tmp_path, words):
     path = board.cache / "files" / name_of(big)
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Path(f"{path}.part").write_bytes(big.read_bytes()[:5000])
+    Path(f"{path}.of-an-earlier-session.part").write_bytes(big.read_bytes()[:5000])
     (tmp_path / "empty").touch()
     with greeting(board, words):
         ssh_device = Ssh("jetson", host=board.host)
