@@ -18,7 +18,7 @@ import typer
 from calkd_edge.cli.benchmark import benchmark
 from calkd_edge.cli.calibrate import calibrate
 from calkd_edge.cli.compress import compress
-from calkd_edge.cli.console import log_problem, print_error, show_warnings
+from calkd_edge.cli.console import Ended, end_in_order, log_problem, print_error, show_warnings
 from calkd_edge.cli.doctor import doctor
 from calkd_edge.cli.evaluate import evaluate
 from calkd_edge.cli.help import CONTEXT, PROGRAM, Command, Group
@@ -92,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     gc.set_threshold(GC_THRESHOLD)
     show_warnings()
+    end_in_order()
     try:
         code = int(app(words, prog_name=PROGRAM, standalone_mode=False) or 0)
         sys.stdout.flush()
@@ -103,6 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(f"{stage}{problem.message}", problem.remedy)
         log_problem(problem)
         return problem.exit_code
+    except Ended as ended:
+        print_error(f"ended by {ended.signal.name}", "Run the same line again: finished stages are reused.")
+        return 128 + ended.signal
     except (KeyboardInterrupt, typer.Abort):
         print_error("interrupted", "Run the same line again to continue from the last finished step.")
         return EXIT_INTERRUPTED

@@ -6,6 +6,8 @@ In scope: messages, errors, the log file. Out of scope: results, which go to sta
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +60,26 @@ def show_warnings() -> None:
     package = logging.getLogger("calkd_edge")
     if not any(isinstance(handler, _Warnings) for handler in package.handlers):
         package.addHandler(_Warnings())
+
+
+class Ended(BaseException):
+    """A signal asks the process to end; raised so that temporary folders and sessions are closed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+def end_in_order() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does; outside of the main thread nothing changes."""
+
+    def raise_ended(number: int, frame: object) -> None:
+        raise Ended(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+                signal.signal(number, raise_ended)
 
 
 def log_to(path: Path) -> None:

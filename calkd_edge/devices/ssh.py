@@ -28,6 +28,9 @@ from calkd_edge.files import sha256_of
 UNUSED_DAYS, STALE_MINUTES = 30, 24 * 60
 """Unused files, and folders of sessions that did not close, are removed after that time."""
 
+ENDED, ENDED_MINUTES = "ended", 10
+"""A file in the folder of a session whose connection ended in the middle; it may come back for so long."""
+
 SMALL_BYTES = 8192
 """Files up to this size do not go into the cache."""
 
@@ -99,9 +102,10 @@ class Ssh:
         try:
             status, _ = self._connection.run(
                 # No exec: a command that a signal ends would look like a broken connection. The reader of
-                # standard input ends with the connection; then it stops the command and removes the folder.
-                f"cd {self._work} && {{ exec 3<&0; {command} < /dev/null 3<&- & job=$!; echo $job > pid; "
-                f"{{ cat <&3; kill $job; rm -rf {self._work}; }} > /dev/null 2>&1 & guard=$!; "
+                # standard input ends with the connection; then it stops the command.
+                f"cd {self._work} && rm -f {ENDED} && {{ exec 3<&0; "
+                f"{command} < /dev/null 3<&- & job=$!; echo $job > pid; "
+                f"{{ cat <&3; touch {ENDED}; kill $job; }} > /dev/null 2>&1 & guard=$!; "
                 f"wait $job; status=$?; rm -f pid; kill $guard 2> /dev/null; exit $status; }}",
                 timeout_s=timeout_s,
                 on_line=listen,
@@ -185,7 +189,9 @@ class Ssh:
         script = (
             f"{GREETING}; umask 077; mkdir -p {ROOT}/files {self._work} && "
             f"find {ROOT}/files -mindepth 1 -mtime +{UNUSED_DAYS} -exec rm -f {{}} + && "
-            f"find {ROOT}/sessions -mindepth 1 -maxdepth 1 -mmin +{STALE_MINUTES} -exec rm -rf {{}} +"
+            f"find {ROOT}/sessions -mindepth 1 -maxdepth 1 -mmin +{STALE_MINUTES} -exec rm -rf {{}} + && "
+            f"find {ROOT}/sessions -mindepth 2 -maxdepth 2 -name {ENDED} -mmin +{ENDED_MINUTES} "
+            '| while read -r mark; do rm -rf "${mark%/*}"; done'
         )
         status, output = self._connection.run(script)
         if ANSWER not in output:
