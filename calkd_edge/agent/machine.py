@@ -33,10 +33,19 @@ class Machine:
     def read(self, name: str) -> str:
         """A file's text, at most a mebibyte of it, or the empty string when it cannot be read."""
         try:
-            with open(self.real_path(name), "rb") as handle:
-                return handle.read(MAX_BYTES).decode("utf-8", "replace")
-        except OSError:
+            # Unbuffered: a buffered read turns EAGAIN, the answer of a unit without power, into None.
+            with open(self.real_path(name), "rb", buffering=0) as handle:
+                pieces: list[bytes] = []
+                left = MAX_BYTES
+                while left > 0:
+                    piece = handle.read(left)
+                    if not piece:
+                        break
+                    pieces.append(piece)
+                    left -= len(piece)
+        except (OSError, ValueError):
             return ""
+        return b"".join(pieces).decode("utf-8", "replace")
 
     def line(self, name: str) -> str:
         """A file's text without spaces, line ends and zero bytes around it."""

@@ -8,13 +8,18 @@ clock_mhz.gpu, events.oc1 (a count since the start), throttled.gpu-throttle-aler
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Iterable, NamedTuple
 
 from calkd_edge.agent.machine import Machine
 
 GPU = re.compile(r"gpu|ga10b|gv11b|gp10b|v3d|mali", re.I)
 SLOWED = re.compile(r"throttle|alert|cpufreq|devfreq", re.I)
 EMC = "/sys/kernel/debug/bpmp/debug/clk/emc"
+NO_ZONE = re.compile(r"PMIC(-Die)?\Z", re.I)
+"""Thermal zones that measure nothing: the PMIC's is a constant, 100 °C or 50 °C."""
+MIN_C, MAX_C = -60.0, 150.0
+"""Temperatures outside are no measurements; a unit that is off reports -256 °C."""
+
 STEADY = ("performance", "userspace")
 """Governors under which a clock does not follow the load."""
 
@@ -44,6 +49,19 @@ class Sensor(NamedTuple):
         """
         return int(text) if self.bit is None else int(text, 16) >> self.bit & 1
 
+    def value_of(self, texts: Iterable[str | bytes]) -> float:
+        """The value that the texts of its files give.
+
+        Raises:
+            ValueError: a text holds no number, or the value is no possible temperature.
+        """
+        value = self.factor
+        for text in texts:
+            value *= self.number(text)
+        if self.column.startswith("temperature_c.") and not is_temperature(value):
+            raise ValueError(f"{value} °C")
+        return value
+
 
 class Clock(NamedTuple):
     """A clock, its range in megahertz, and whether it follows the load; None where that is not known."""
@@ -57,13 +75,15 @@ class Clock(NamedTuple):
 
 def value(machine: Machine, sensor: Sensor) -> float | None:
     """The value of a sensor now, or None."""
-    reading = sensor.factor
-    for name in sensor.files:
-        try:
-            reading *= sensor.number(machine.line(name)[:64])
-        except ValueError:
-            return None
-    return reading
+    try:
+        return sensor.value_of(machine.line(name)[:64] for name in sensor.files)
+    except ValueError:
+        return None
+
+
+def is_temperature(degrees_c: float) -> bool:
+    """Whether a value in degrees Celsius can be a measurement."""
+    return MIN_C <= degrees_c <= MAX_C
 
 
 def values(machine: Machine, sensors: list[Sensor]) -> dict[str, float]:
@@ -77,7 +97,7 @@ def zones(machine: Machine) -> list[Sensor]:
     sensors: list[Sensor] = []
     for folder in machine.find("/sys/devices/virtual/thermal/thermal_zone*"):
         name = machine.line(folder + "/type")
-        if name:
+        if name and not NO_ZONE.match(name):
             _add(sensors, Sensor("temperature_c." + name, (folder + "/temp",), 1e-3))
     return sensors
 

@@ -11,6 +11,8 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from calkd_edge.agent.sensors import NO_ZONE, is_temperature
+
 MAX_LINE = 4096
 # The first of up to three values with slashes is current; the others are averages or maxima since the start.
 RAIL = re.compile(r"(?<!\S)([A-Z]\w*) ([0-9]{1,9})(mW)?((?:/[0-9]{1,9}(?:mW)?){0,2})(?!\S)", re.A)
@@ -31,10 +33,11 @@ def parse(line: str) -> dict[str, float]:
     values: dict[str, float] = {}
     line = line[:MAX_LINE]
     for name, value, unit, more in RAIL.findall(line):
-        if unit or more:
+        if (unit or more) and name != "NC":
             values.setdefault("power_mw." + name, float(value))
     for name, value in ZONE.findall(line):
-        values.setdefault("temperature_c." + name, float(value))
+        if is_temperature(float(value)) and not NO_ZONE.match(name):
+            values.setdefault("temperature_c." + name, float(value))
     for name, load, clock in UNIT.findall(line):
         _add(values, UNITS[name], load, clock)
     for cores, common in CORES.findall(line)[:1]:

@@ -109,10 +109,8 @@ class Sampler:
     def _read(self) -> list[float]:
         row = []
         for descriptors, sensor in self._open:
-            value = sensor.factor
             try:
-                for descriptor in descriptors:
-                    value *= sensor.number(os.pread(descriptor, 64, 0))
+                value = sensor.value_of(os.pread(descriptor, 64, 0) for descriptor in descriptors)
             except (OSError, ValueError):
                 value = NAN
             row.append(value)

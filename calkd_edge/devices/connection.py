@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import shlex
 import shutil
 import subprocess
@@ -90,13 +91,19 @@ class Connection:
         Raises:
             DeviceError: the board cannot be reached, the connection broke, or the time ran out.
         """
-        command = [*self._ssh("-S", str(self._socket())), "sh", "-c", shlex.quote(script)]
+        command = [
+            *self._ssh("-S", str(self._socket())),
+            "sh",
+            "-c",
+            shlex.quote(f"LC_ALL=C; export LC_ALL; {script}"),
+        ]
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL if send is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors if on_line is None else subprocess.STDOUT,
+                env=_english(),
             )
             timed_out = threading.Event()
 
@@ -159,6 +166,7 @@ class Connection:
                     stdin=subprocess.DEVNULL,
                     stdout=messages,
                     stderr=messages,
+                    env=_english(),
                     timeout=6 * CONNECT_S,
                     check=False,
                 ).returncode
@@ -175,6 +183,7 @@ class Connection:
         port = [] if self.address.port is None else ["-p", str(self.address.port)]
         settings = {
             "BatchMode": "yes",
+            "RemoteCommand": "none",
             "StrictHostKeyChecking": "yes",
             "ConnectTimeout": str(CONNECT_S),
             "ServerAliveInterval": str(ALIVE_S),
@@ -185,9 +194,11 @@ class Connection:
 
     def _unreachable(self, text: str) -> DeviceError:
         last = text.splitlines()[-1] if text else "no answer"
+        if "REMOTE HOST IDENTIFICATION HAS CHANGED" in text:
+            return self._changed_key()
         if "Host key verification failed" in text or "No matching host key" in text:
             return DeviceError(
-                f"{self.name}: the host key of {self.address} is not known or has changed",
+                f"{self.name}: the host key of {self.address} is not known",
                 remedy=f"Compare it on the board, then accept it once by hand: {self._by_hand()}",
             )
         if "Permission denied" in text:
@@ -198,6 +209,15 @@ class Connection:
         return DeviceError(
             f"{self.name}: {self.address} cannot be reached: {last}",
             remedy=f"Check that it is on and that this works: {self._by_hand()} true",
+        )
+
+    def _changed_key(self) -> DeviceError:
+        host, port = self.address.host.rpartition("@")[2], self.address.port
+        entry = host if port in (None, 22) else shlex.quote(f"[{host}]:{port}")
+        return DeviceError(
+            f"{self.name}: the host key of {self.address} has CHANGED: the board was installed again, "
+            "or another machine answers in its place",
+            remedy=f"Compare the key on the board first. If it is right: ssh-keygen -R {entry}, then {self._by_hand()}",
         )
 
     def _logged(self) -> str:
@@ -219,6 +239,11 @@ class Connection:
     def _by_hand(self) -> str:
         port = "" if self.address.port is None else f"-p {self.address.port} "
         return f"ssh {port}{self.address.host}"
+
+
+def _english() -> dict[str, str]:
+    """The environment of a client whose messages are read: in English."""
+    return {**os.environ, "LC_ALL": "C"}
 
 
 _OPEN: dict[Address, Connection] = {}

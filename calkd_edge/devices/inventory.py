@@ -52,6 +52,14 @@ class DeviceEntry(Record):
     python: str | None = Field(None, min_length=1)
     runtime: str | None = None
 
+    @field_validator("host")
+    @classmethod
+    def _without_port(cls, value: str | None) -> str | None:
+        match = re.fullmatch(r"([^\s:/]+|\[[^\s\]]+\]):(\d{1,5})", value or "")
+        if match is not None:
+            raise ValueError(f"a host has no port: write host: {match.group(1)} and port: {match.group(2)}")
+        return value
+
     @field_validator("runtime")
     @classmethod
     def _known(cls, value: str | None) -> str | None:

@@ -195,27 +195,34 @@ class Ssh:
 
     def _send(self, source: Path, size: int, name: str) -> None:
         """Send what the board lacks of a file, and give it its name when it is complete."""
-        part = f"{ROOT}/files/{name}.part"
-        script = f"echo; if [ -f {part} ]; then wc -c < {part}; else echo 0; fi"
+        stored = f"{ROOT}/files/{name}"
+        # Each sender has its own part, and begins with a copy of what any earlier one left.
+        part = f"{stored}.{self._session}.part"
+        script = (
+            f"old=$(ls -S {stored}*.part 2>/dev/null | head -n 1); "
+            f'if [ -n "$old" ] && [ ! -f {part} ]; then cp "$old" {part}; fi; '
+            f"echo; if [ -f {part} ]; then wc -c < {part}; else echo 0; fi"
+        )
         status, output = self._connection.run(script)
         offset = int(self._last_line(rb"([0-9]+)", output)[0]) if status == 0 else 0
         if offset >= size:
             offset = 0
-            self._connection.run(f"rm -f {part}")
+            self._connection.run(f": > {part}")
         with source.open("rb") as handle:
             handle.seek(offset)
             status, output = self._connection.run(
                 # Without sync a name may survive a power loss that its content does not. An old sync takes no
                 # files and writes everything.
-                f"cat >> {part} && {_has_content(part, name)} && {{ sync {part} || sync; }} "
-                f"&& mv -f {part} {ROOT}/files/{name}",
+                # Another sender that was done first removes all parts.
+                f"{{ cat >> {part} && {_has_content(part, name)} && {{ sync {part} || sync; }} "
+                f"&& mv -f {part} {stored} && rm -f {stored}*.part; }} || {_has_content(stored, name)}",
                 timeout_s=_transfer_timeout_s(size - offset),
                 send=handle,
             )
         if status == 0:
             self._connection.verified_files.add(name)
             return
-        self._connection.run(f"rm -f {part}")
+        self._connection.run(f": > {part}" if offset else f"rm -f {part}")
         if b"No space left" in output or b"quota" in output:
             raise DeviceError(
                 f"{self.name}: its disk is full: {size / 1e6:.1f} MB of {source.name} do not fit",

@@ -16,14 +16,18 @@ KIND = "power_mw."
 TOTALS = ("VDD_IN", "VIN", "POM_5V_IN")
 """Rails that carry all others: Orin Nano and NX, Thor, Nano."""
 
+INSIDE = {"VDDQ_VDD2_1V8AO": "VIN_SYS_5V0"}
+"""Rails that another one carries: AGX Orin's memory rail is behind its 5 V rail."""
+
 EDGE_NS = 500_000_000
 """How far from a window's ends its outermost samples may lie: some periods of the sampler."""
 
 
 def total_rails(columns: Sequence[str]) -> tuple[str, ...]:
-    """Which rails make up a module's power: the one that carries all others alone, else every one."""
+    """Which rails make up a module's power: the one that carries all others alone, else each that no other carries."""
     rails = [name.removeprefix(KIND) for name in columns if name.startswith(KIND)]
-    return next(((total,) for total in TOTALS if total in rails), tuple(rails))
+    separate = tuple(rail for rail in rails if INSIDE.get(rail) not in rails)
+    return next(((total,) for total in TOTALS if total in rails), separate)
 
 
 def energy(

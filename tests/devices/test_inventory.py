@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import platform
+import subprocess
+import sys
 
 import pytest
 
 from calkd_edge.devices import inventory
-from calkd_edge.devices.inventory import PROFILES, device_at, inventory_path, location_of, runtime_of
+from calkd_edge.devices.agent_zip import _ENTRY
+from calkd_edge.devices.inventory import (
+    PROFILES,
+    DeviceEntry,
+    device_at,
+    inventory_path,
+    location_of,
+    runtime_of,
+)
 from calkd_edge.devices.local import Local
 from calkd_edge.devices.ssh import Ssh
 from calkd_edge.devices.targets import split_runtime
@@ -212,3 +223,18 @@ def test_the_list_of_devices_has_inventory_and_kinds():
     assert summaries["jetson"] == "a@b, of your inventory"
     assert summaries["pi"] == "this machine, of your inventory"
     assert "onnxruntime by default" in summaries["arm64"]
+
+
+def test_port_inside_host_is_named():
+    with pytest.raises(ValueError, match="write host: 10.0.0.5 and port: 2222"):
+        DeviceEntry(host="10.0.0.5:2222")
+    assert DeviceEntry(host="fe80::1").host == "fe80::1"
+
+
+def test_agent_of_an_old_python_says_so_in_one_sentence():
+    ast.parse(_ENTRY, feature_version=(3, 6))
+    old = b"import sys\nsys.version_info = (3, 6, 9, 'final', 0)\n" + _ENTRY
+    done = subprocess.run([sys.executable, "-c", old.decode()], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Python 3.6 there is too old")
+    assert "Traceback" not in done.stderr

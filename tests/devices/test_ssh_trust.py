@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,27 @@ def test_shell_that_prints_a_farewell_is_refused_with_a_remedy(board, big):
             ssh_device.put(big, "images.npy")
         ssh_device.close()
     assert "~/.bashrc" in problem.value.remedy
+
+
+def test_two_senders_of_one_file_both_succeed(board, big, tmp_path):
+    errors = []
+
+    def send(number):
+        try:
+            device = Ssh(f"jetson{number}", host=board.host)
+            device._connection = Connection(f"jetson{number}", device._connection.address)
+            device.put(big, "images.npy")
+            device.get("images.npy", tmp_path / f"back{number}.npy")
+            device.close()
+            device._connection.close()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert all((tmp_path / f"back{number}.npy").read_bytes() == big.read_bytes() for number in range(3))
+    assert list(board.cache.glob("files/*.part")) == []
