@@ -16,8 +16,8 @@ from calkd_edge.errors import EnvironmentProblem
 _ENTRY = (
     b"""import sys
 if sys.version_info < (3, 8):
-    sys.exit("Python %d.%d there is too old: the agent needs 3.8 or later. If the board has a newer one, name it by "
-             "`python:` in the inventory." % sys.version_info[:2])
+    sys.exit("Python %d.%d there is too old: the agent needs 3.8 or later. If the board has a newer one, "
+             "name it by `python:` in the inventory." % sys.version_info[:2])
 """
     b"import runpy\nrunpy.run_module('calkd_edge.agent', run_name='__main__', alter_sys=True)\n"
 )

@@ -217,7 +217,8 @@ class Connection:
         return DeviceError(
             f"{self.name}: the host key of {self.address} has CHANGED: the board was installed again, "
             "or another machine answers in its place",
-            remedy=f"Compare the key on the board first. If it is right: ssh-keygen -R {entry}, then {self._by_hand()}",
+            remedy="Compare the key on the board first. If it is right: "
+            f"ssh-keygen -R {entry}, then {self._by_hand()}",
         )
 
     def _logged(self) -> str:
