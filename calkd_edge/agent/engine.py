@@ -117,7 +117,7 @@ def created(trt: Any, name: str, messages: list[tuple[int, str]], create: Callab
     if result is None:
         raise AgentProblem(
             f"TensorRT {trt.__version__} cannot create its {name}: {last_error(trt, messages)}",
-            "Is the GPU accessible to this user? Compare `id` with `ls -l /dev/nv*`; on a Jetson add the user "
+            "Is the GPU accessible to this user? Compare `id` with `ls -l /dev/nv*`; on a Jetson add it "
             "to its groups: sudo usermod -aG video,render $USER, then log in again. In a container use "
             "--runtime nvidia.",
         )

@@ -24,7 +24,7 @@ EDGE_NS = 500_000_000
 
 
 def total_rails(columns: Sequence[str]) -> tuple[str, ...]:
-    """Which rails make up a module's power: the one that carries all others, else each that no other carries."""
+    """Which rails make up a module's power: the one that carries all others, else each no other carries."""
     rails = [name.removeprefix(KIND) for name in columns if name.startswith(KIND)]
     separate = tuple(rail for rail in rails if INSIDE.get(rail) not in rails)
     return next(((total,) for total in TOTALS if total in rails), separate)
