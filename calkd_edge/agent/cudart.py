@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import glob
 import os
+import sys
 from typing import TYPE_CHECKING, Any, Callable
 
 from calkd_edge.agent.problem import AgentProblem
@@ -116,10 +118,17 @@ class Cudart:
             )
 
 
+def _installed_by_pip() -> list[str]:
+    """Paths of libcudart below nvidia/ on sys.path, where pip puts it and the loader does not search."""
+    folders = ("nvidia/cuda_runtime/lib", "nvidia/cu*/lib")
+    patterns = [os.path.join(glob.escape(root), folder) for root in sys.path for folder in folders]
+    return [path for pattern in patterns for path in sorted(glob.glob(pattern + "/libcudart.so*"))]
+
+
 def _load(name: str | None) -> ctypes.CDLL:
     requested = name or os.environ.get("CALKD_CUDART")
     reasons = []
-    for candidate in (requested,) if requested else NAMES:
+    for candidate in (requested,) if requested else (*NAMES, *_installed_by_pip()):
         try:
             return ctypes.CDLL(candidate)
         except OSError as missing:

@@ -10,7 +10,7 @@ import hashlib
 import importlib
 import os
 import time
-from typing import Any
+from typing import Any, Callable
 
 from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.agent.runtimes import all_options
@@ -88,9 +88,40 @@ def logger_of(trt: Any) -> tuple[Any, list[tuple[int, str]]]:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
-            messages.append((int(severity), message))
+            # Thousands of lines are of lower severity, and each would be kept.
+            if int(severity) <= int(trt.ILogger.Severity.WARNING):
+                messages.append((int(severity), message))
 
     return Log(), messages
+
+
+def last_error(trt: Any, messages: list[tuple[int, str]]) -> str:
+    """TensorRT's own words: the last error that it logged."""
+    worst = int(trt.ILogger.Severity.ERROR)
+    errors = [message for severity, message in messages if severity <= worst]
+    return errors[-1] if errors else "no reason given"
+
+
+def created(trt: Any, name: str, messages: list[tuple[int, str]], create: Callable[[], Any]) -> Any:
+    """What `create` returns.
+
+    Raises:
+        AgentProblem: TensorRT created nothing, as where this user cannot use the GPU.
+    """
+    try:
+        result = create()
+    except TypeError as error:
+        if "nullptr" not in str(error):
+            raise
+        result = None
+    if result is None:
+        raise AgentProblem(
+            f"TensorRT {trt.__version__} cannot create its {name}: {last_error(trt, messages)}",
+            "Is the GPU accessible to this user? Compare `id` with `ls -l /dev/nv*`; on a Jetson add it "
+            "to its groups: sudo usermod -aG video,render $USER, then log in again. In a container use "
+            "--runtime nvidia.",
+        )
+    return result
 
 
 def plan_of(
@@ -101,11 +132,12 @@ def plan_of(
     Raises:
         AgentProblem: the parser refuses it, with node and reason, or the builder fails.
     """
-    builder = trt.Builder(logger)
+    builder = created(trt, "Builder", messages, lambda: trt.Builder(logger))
     flags = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     # TensorRT 11 is always strongly typed and will drop the flag; its number differs between products.
-    network = builder.create_network(0 if flags is None else 1 << int(flags))
-    parser = trt.OnnxParser(network, logger)
+    kind = 0 if flags is None else 1 << int(flags)
+    network = created(trt, "network", messages, lambda: builder.create_network(kind))
+    parser = created(trt, "parser", messages, lambda: trt.OnnxParser(network, logger))
     if not parser.parse_from_file(model):
         error = parser.get_error(0) if parser.num_errors else None
         reason = (
@@ -115,16 +147,12 @@ def plan_of(
             f"TensorRT {trt.__version__} refuses {model}: {reason}",
             "Check it with: calkd-edge lint MODEL.onnx",
         )
-    settings = _settings(trt, builder, network, options)
+    settings = _settings(trt, builder, network, messages, options)
     cached = _use_timing_cache(settings, options["timing_cache"])
     plan = builder.build_serialized_network(network, settings)
     if plan is None:
-        worst = int(trt.ILogger.Severity.ERROR)
-        errors = [message for severity, message in messages if severity <= worst]
         raise AgentProblem(
-            "TensorRT {} cannot build {}: {}".format(
-                trt.__version__, model, errors[-1] if errors else "no reason"
-            ),
+            f"TensorRT {trt.__version__} cannot build {model}: {last_error(trt, messages)}",
             "Free memory on the device, or lower max_images.",
         )
     if cached:
@@ -132,13 +160,17 @@ def plan_of(
     return bytes(plan)
 
 
-def _settings(trt: Any, builder: Any, network: Any, options: dict[str, Any]) -> Any:
-    settings = builder.create_builder_config()
+def _settings(
+    trt: Any, builder: Any, network: Any, messages: list[tuple[int, str]], options: dict[str, Any]
+) -> Any:
+    settings = created(trt, "builder configuration", messages, builder.create_builder_config)
+    # Float32 means float32: TensorRT rounds products to TF32 by default, from Ampere on.
+    settings.clear_flag(trt.BuilderFlag.TF32)
     settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(options["workspace_mib"]) << 20)
     settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options["optimization_level"] is not None:
         settings.builder_optimization_level = int(options["optimization_level"])
-    profile = builder.create_optimization_profile()
+    profile = created(trt, "optimization profile", messages, builder.create_optimization_profile)
     for number in range(network.num_inputs):
         value = network.get_input(number)
         sizes = tuple(value.shape)

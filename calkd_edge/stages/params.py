@@ -186,7 +186,7 @@ class DeviceParams(StageParams):
 class BuildParams(DeviceParams):
     """An engine, compiled on the device."""
 
-    function, version = "calkd_edge.stages.build:run", 1
+    function, version = "calkd_edge.stages.build:run", 2
 
 
 class PredictParams(DeviceParams):

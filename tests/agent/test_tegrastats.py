@@ -281,3 +281,8 @@ def test_command_that_ignores_being_asked_to_end_is_ended(tmp_path):
     with Tegrastats(str(tmp_path / "usr" / "bin" / "tegrastats")) as stats:
         assert stats.power(10)
     assert stats._process.returncode == -9
+
+
+def test_units_that_are_off_and_rails_not_connected_have_no_columns():
+    line = "RAM 1/2MB GPU@-256C PMIC@100C CPU@41.5C NC 0mW/0mW VDD_IN 4012mW/4000mW"
+    assert parse(line) == {"memory_mb.ram": 1, "temperature_c.CPU": 41.5, "power_mw.VDD_IN": 4012}

@@ -9,8 +9,9 @@ import time
 
 import numpy as np
 import pytest
-from jetson_roots import MACHINES, command, ina3221, plant, policy, zones
+from jetson_roots import MACHINES, answer_again, command, ina3221, plant, policy, zones
 
+from calkd_edge.agent import sensors
 from calkd_edge.agent.machine import Machine
 from calkd_edge.agent.telemetry import Sampler
 from calkd_edge.benchmarking.files import throttled
@@ -235,3 +236,34 @@ def test_samples_become_a_file_that_needs_no_pickle(tmp_path):
     assert stored["values"].shape == (len(sampler.rows), len(sampler.columns))
     rail = list(stored["columns"]).index("power_mw.VIN")
     assert (stored["values"][:, rail] == 36487.0).all()
+
+
+def test_zone_that_answers_eagain_is_left_out(tmp_path, monkeypatch):
+    plant(tmp_path, zones(("tj-thermal", "40000"), ("cv0-thermal", "0")))
+    zone = "/sys/devices/virtual/thermal/thermal_zone1/temp"
+    answer_again(monkeypatch, tmp_path, zone)
+    machine = Machine(str(tmp_path))
+    with pytest.raises(BlockingIOError):
+        os.read(os.open(machine.real_path(zone), os.O_RDONLY), 64)
+    assert machine.read(zone) == ""
+    assert sensors.values(machine, sensors.zones(machine)) == {"tj-thermal": 40.0}
+    with Sampler(machine, 0.005) as sampler:
+        until(lambda: len(sampler.rows) >= 3)
+    assert set(column(sampler, "temperature_c.tj-thermal")) == {40.0}
+    assert all(math.isnan(value) for value in column(sampler, "temperature_c.cv0-thermal"))
+
+
+@pytest.mark.parametrize("millidegrees", ["-256000", "451000", "-2147483648"])
+def test_impossible_temperature_is_left_out(tmp_path, millidegrees):
+    plant(tmp_path, zones(("GPU-therm", millidegrees), ("CPU-therm", "42000")))
+    machine = Machine(str(tmp_path))
+    assert sensors.values(machine, sensors.zones(machine)) == {"CPU-therm": 42.0}
+    with Sampler(machine, 0.005) as sampler:
+        pass
+    assert all(math.isnan(value) for value in column(sampler, "temperature_c.GPU-therm"))
+
+
+def test_constant_zone_of_the_pmic_is_no_temperature(tmp_path):
+    plant(tmp_path, zones(("CPU-therm", "42000"), ("PMIC-Die", "100000")))
+    machine = Machine(str(tmp_path))
+    assert sensors.values(machine, sensors.zones(machine)) == {"CPU-therm": 42.0}

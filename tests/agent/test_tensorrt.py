@@ -299,3 +299,66 @@ def test_agent_builds_by_its_verb(rtx, classifier, tmp_path):
     reply = json.loads((tmp_path / "reply.json").read_text())
     assert reply["sha256"] == hashlib.sha256((tmp_path / "model.engine").read_bytes()).hexdigest()
     assert importlib.import_module("tensorrt_rtx").__version__ == reply["tensorrt"]
+
+
+def refuse(*given):
+    given[-1].log(played_tensorrt.ILogger.Severity.ERROR, "CUDA initialization failure with error: 100")
+    raise TypeError("pybind11::init(): factory function returned nullptr")
+
+
+def test_builder_without_a_gpu_names_the_groups_and_tensorrts_words(board, classifier, tmp_path, monkeypatch):
+    monkeypatch.setattr(played_tensorrt.Builder, "__init__", refuse)
+    job = {"model": str(classifier), "engine": str(tmp_path / "e"), "options": {}}
+    with pytest.raises(AgentProblem, match="Builder: CUDA initialization failure with error: 100") as refused:
+        engine.build(job)
+    assert "usermod -aG video,render" in refused.value.remedy
+
+
+def test_runtime_without_a_gpu_names_the_groups_and_tensorrts_words(board, classifier, tmp_path, monkeypatch):
+    path, options = engine_of(classifier, tmp_path)
+    monkeypatch.setattr(played_tensorrt.Runtime, "__init__", refuse)
+    with pytest.raises(AgentProblem, match="Runtime: CUDA initialization failure with error: 100") as refused:
+        open_runtime("tensorrt", path, options).__enter__()
+    assert "usermod -aG video,render" in refused.value.remedy
+
+
+def test_context_that_cannot_be_created_is_an_error(board, classifier, tmp_path, monkeypatch):
+    path, options = engine_of(classifier, tmp_path)
+    monkeypatch.setattr(played_tensorrt.Engine, "create_execution_context", lambda self: None)
+    with pytest.raises(AgentProblem, match="execution context"):
+        open_runtime("tensorrt", path, options).__enter__()
+
+
+def test_run_that_fails_gives_tensorrts_last_error(board, classifier, tmp_path, monkeypatch):
+    path, options = engine_of(classifier, tmp_path)
+    with open_runtime("tensorrt", path, options) as runtime:
+
+        def fail(stream):
+            runtime.logger.log(played_tensorrt.ILogger.Severity.ERROR, "enqueueV3: out of memory")
+            return False
+
+        monkeypatch.setattr(runtime.context, "execute_async_v3", fail)
+        with pytest.raises(AgentProblem, match="enqueueV3: out of memory"):
+            runtime.infer(images(1))
+
+
+def test_fp32_is_built_without_tf32(board, classifier, tmp_path, monkeypatch):
+    seen = []
+
+    def build(self, network, settings):
+        seen.append(set(self.flags))
+        return played_tensorrt.MAGIC + network.model
+
+    monkeypatch.setattr(played_tensorrt.Builder, "build_serialized_network", build)
+    engine.build({"model": str(classifier), "engine": str(tmp_path / "e"), "options": {}})
+    assert seen == [set()]
+
+
+def test_libcudart_of_pip_is_loaded(stub, tmp_path, monkeypatch):
+    folder = tmp_path / "nvidia" / "cuda_runtime" / "lib"
+    folder.mkdir(parents=True)
+    shutil.copy(stub, folder / "libcudart.so.12")
+    monkeypatch.delenv("CALKD_CUDART", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("calkd_edge.agent.cudart.NAMES", ())
+    Cudart().close()

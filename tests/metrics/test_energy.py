@@ -133,3 +133,9 @@ def test_two_halves_of_a_window_add_up(powers, share):
     )
     assert whole == pytest.approx(first + second, rel=1e-6, abs=1e-6)
     assert min(powers) / 1000 * length - 1e-6 <= whole <= max(powers) / 1000 * length + 1e-6
+
+
+def test_rail_inside_another_is_not_counted_twice():
+    columns = ["power_mw." + name for name in ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0", "VDDQ_VDD2_1V8AO")]
+    assert total_rails(columns) == ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0")
+    assert total_rails(columns[3:]) == ("VDDQ_VDD2_1V8AO",)

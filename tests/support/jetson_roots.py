@@ -5,6 +5,8 @@ Commands are real programs; a Python is this one in another's clothes, with pack
 
 from __future__ import annotations
 
+import builtins
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -277,3 +279,18 @@ MACHINES: dict[str, Callable[[Path], Machine]] = {
     "raspberry_pi": raspberry_pi,
     "laptop": laptop,
 }
+
+
+def answer_again(monkeypatch, root: Path, *names: str) -> None:
+    """Let every read of these files fail with EAGAIN, as the sensor of a unit without power does."""
+    paths, real, real_os, writers = {str(root) + name for name in names}, open, os.open, []
+
+    def pipe() -> int:
+        reader, writer = os.pipe2(os.O_NONBLOCK)
+        writers.append(writer)  # while it is open, the empty pipe answers EAGAIN
+        return reader
+
+    monkeypatch.setattr(
+        builtins, "open", lambda path, *a, **k: real(pipe() if path in paths else path, *a, **k)
+    )
+    monkeypatch.setattr(os, "open", lambda path, *a, **k: pipe() if path in paths else real_os(path, *a, **k))

@@ -46,6 +46,10 @@ class ProfilingVerbosity(enum.Enum):
     DETAILED = 0
 
 
+class BuilderFlag(enum.IntEnum):
+    TF32 = 0
+
+
 class Builder:
     num_DLA_cores = 0
 
@@ -58,7 +62,10 @@ class Builder:
 
     def create_builder_config(self) -> Any:
         nothing = lambda *given: None  # noqa: E731
-        return SimpleNamespace(set_memory_pool_limit=nothing, add_optimization_profile=nothing)
+        self.flags = {BuilderFlag.TF32}
+        return SimpleNamespace(
+            set_memory_pool_limit=nothing, add_optimization_profile=nothing, clear_flag=self.flags.discard
+        )
 
     def create_optimization_profile(self) -> Any:
         return SimpleNamespace(set_shape=lambda name, least, usual, most: None)

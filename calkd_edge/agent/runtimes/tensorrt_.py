@@ -11,7 +11,7 @@ from typing import Mapping
 import numpy as np
 
 from calkd_edge.agent.cudart import Cudart
-from calkd_edge.agent.engine import DEFAULTS, load, logger_of
+from calkd_edge.agent.engine import DEFAULTS, created, last_error, load, logger_of
 from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.agent.runtimes import all_options
 
@@ -42,16 +42,18 @@ class TensorRT:
             )
         self.trt = load(self.options["module"])
         self.version = self.trt.__version__
-        self.logger, messages = logger_of(self.trt)
+        self.logger, self.messages = logger_of(self.trt)
         self.cuda = Cudart()
-        self.engine = self.trt.Runtime(self.logger).deserialize_cuda_engine(plan)
+        runtime = created(self.trt, "Runtime", self.messages, lambda: self.trt.Runtime(self.logger))
+        self.engine = runtime.deserialize_cuda_engine(plan)
         if self.engine is None:
-            reason = messages[-1][1] if messages else "no reason given"
+            reason = last_error(self.trt, self.messages)
             raise AgentProblem(
                 f"TensorRT {self.version} does not open this engine: {reason}",
                 "It was built for another GPU or version: build it again on this device.",
             )
-        self.context = self.engine.create_execution_context()
+        create = self.engine.create_execution_context
+        self.context = created(self.trt, "execution context", self.messages, create)
         self._open_tensors()
         least, _, most = self.engine.get_tensor_profile_shape(self.input, 0)
         self.fixed = int(most[0]) if least[0] == most[0] else None
@@ -123,4 +125,7 @@ class TensorRT:
 
     def _enqueue(self) -> None:
         if not self.context.execute_async_v3(self.cuda.stream):
-            raise AgentProblem("TensorRT failed to run the engine", "See the device's log.")
+            raise AgentProblem(
+                f"TensorRT {self.version} failed to run the engine: {last_error(self.trt, self.messages)}",
+                "Free memory on the device, then build the engine again there.",
+            )
