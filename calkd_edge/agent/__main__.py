@@ -48,6 +48,8 @@ def main(argv: list[str]) -> int:
         reply: dict[str, Any] = run(job)
     except AgentProblem as problem:
         reply, status = {"error": problem.message, "remedy": problem.remedy}, 1
+    except ImportError as problem:
+        reply, status = _without_package(problem), 1
     except MemoryError:
         reply = {
             "error": "the board ran out of memory",
@@ -57,7 +59,7 @@ def main(argv: list[str]) -> int:
     except Exception as problem:  # every failure must reach the host
         reply = {
             "error": f"{type(problem).__name__}: {problem}",
-            "remedy": REMEDY if isinstance(problem, ModuleNotFoundError) else UNEXPECTED,
+            "remedy": UNEXPECTED,
             "traceback": traceback.format_exc(),
         }
         status = 1
@@ -67,6 +69,30 @@ def main(argv: list[str]) -> int:
         json.dump(reply, handle)
     os.replace(temporary, reply_path)
     return status
+
+
+def _without_package(problem: ImportError) -> dict[str, Any]:
+    """The reply where a package is missing, or is there and cannot be imported."""
+    if isinstance(problem, ModuleNotFoundError):
+        return {"error": f"{type(problem).__name__}: {problem}", "remedy": REMEDY}
+    from calkd_edge.agent.packages import reason_of
+
+    package = (problem.name or _raised_in(problem)).partition(".")[0]
+    path = os.environ.get("PYTHONPATH")
+    other = f" PYTHONPATH there is {path}: a package of another Python may come first." if path else ""
+    return {
+        "error": f"{package} is there and cannot be imported: {reason_of(problem, package)}",
+        "remedy": f"Install it for {sys.executable}; calkd-edge doctor --device DEVICE says how.{other}",
+        "traceback": traceback.format_exc(),
+    }
+
+
+def _raised_in(problem: BaseException) -> str:
+    """The package whose code raised an error: the name of the folder that holds it."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    names = [frame.filename.split(os.sep) for frame in frames]
+    packages = [parts[-2] for parts in names if parts[-1] == "__init__.py" and len(parts) > 1]
+    return packages[-1] if packages else "a package"
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ else:
     from calkd_edge.agent import packages
     packages.print_facts()
 """
-FACT_TYPES = {"version": str, "prefix": str, "venv": bool, "managed": bool, "packages": dict}
+FACT_TYPES = {"version": str, "prefix": str, "venv": bool, "managed": bool, "packages": dict, "broken": dict}
 
 
 def interpreters(machine: Machine, timeout_s: float = TIMEOUT_S) -> list[dict[str, object]]:

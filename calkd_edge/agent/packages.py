@@ -5,6 +5,7 @@ It runs in the agent itself; `interpreters` runs it in every other Python of the
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -36,13 +37,34 @@ def facts() -> dict[str, object]:
     others = {"numpy": ("numpy",), "pip": ("pip",), "ensurepip": ()}
     versions = {name: _version(name, distributions) for name, distributions in others.items()}
     installed = {name: version for name, version in versions.items() if version is not None}
+    broken = {} if "numpy" not in installed else import_problem("numpy")
+    for name in broken:
+        del installed[name]
     return {
         "version": platform.python_version(),
         "prefix": sys.prefix,
         "venv": venv,
         "managed": not venv and os.path.exists(managed),
         "packages": dict(runtimes(), **installed),
+        "broken": broken,
     }
+
+
+def import_problem(module: str) -> dict[str, str]:
+    """A module that is there and cannot be imported, with the reason and where it is; empty if it can be."""
+    try:
+        importlib.import_module(module)
+    except Exception as wrong:  # whatever the package raises
+        return {module: reason_of(wrong, module)}
+    return {}
+
+
+def reason_of(wrong: BaseException, module: str) -> str:
+    """The first sentence of why a module cannot be imported, and the file that was tried."""
+    lines = [line.strip() for line in str(wrong).splitlines() if line.strip()]
+    spec = importlib.util.find_spec(module)
+    place = f" ({spec.origin})" if spec is not None and spec.origin else ""
+    return (lines[0] if lines else type(wrong).__name__)[:200] + place
 
 
 def print_facts() -> None:

@@ -105,10 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log_problem(problem)
         return problem.exit_code
     except Ended as ended:
-        print_error(f"ended by {ended.signal.name}", "Run the same line again: finished stages are reused.")
+        print_error(f"ended by {ended.signal.name}", _after_an_end(words))
         return 128 + ended.signal
     except (KeyboardInterrupt, typer.Abort):
-        print_error("interrupted", "Run the same line again to continue from the last finished step.")
+        print_error("interrupted", _after_an_end(words))
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -120,6 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _named_command(words: Sequence[str]) -> str:
     """The command that a line begins with, after a space; nothing if it begins with none."""
     return f" {words[0]}" if words and words[0] in COMMANDS else ""
+
+
+def _after_an_end(words: Sequence[str]) -> str:
+    """What an ended command left: only a run of a recipe keeps what it has done."""
+    if words[:1] == ["compress"]:
+        return "Run the same line again to continue from the last finished step."
+    return "Nothing was written. Run the same line again to begin again."
 
 
 def _usage_or_bug(problem: Exception, words: Sequence[str]) -> int:

@@ -53,6 +53,7 @@ class Interpreter(Record):
     venv: bool | None
     managed: bool | None = Field(description="whether its system forbids pip outside of a venv")
     packages: dict[str, str] | None = Field(description="importable package -> version")
+    broken: dict[str, str] | None = Field(None, description="package that cannot be imported -> reason")
     problem: str | None
 
     def has(self, package: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -197,3 +198,20 @@ def test_damaged_job_comes_back_as_an_error_with_its_traceback(pyz):
 def test_reply_is_written_whole_and_leaves_nothing_beside_it(pyz):
     run(pyz, "probe", {"protocol": PROTOCOL})
     assert {path.name for path in pyz.parent.iterdir()} == {pyz.name, "job.json", "reply.json"}
+
+
+def test_package_that_cannot_be_imported_is_named_in_one_sentence(tmp_path):
+    (tmp_path / "numpy").mkdir()
+    reasons = "Importing the numpy C-extensions failed.\\n" + "This can happen for many reasons.\\n" * 20
+    (tmp_path / "numpy" / "__init__.py").write_text(f'raise ImportError("{reasons}")\n')
+    (tmp_path / "job.json").write_text(json.dumps({"protocol": PROTOCOL}))
+    line = [sys.executable, "-m", "calkd_edge.agent", "probe", "job.json", "reply.json"]
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(line, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, check=False)
+    reply = json.loads((tmp_path / "reply.json").read_text())
+    assert done.returncode == 1
+    assert reply["error"].startswith(
+        "numpy is there and cannot be imported: Importing the numpy C-extensions"
+    )
+    assert str(tmp_path / "numpy" / "__init__.py") in reply["error"]
+    assert "PYTHONPATH there is" in reply["remedy"]

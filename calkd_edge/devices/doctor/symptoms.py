@@ -23,4 +23,8 @@ def warning(what: str, remedy: str) -> Symptom:
 
 def without_numpy(python: Interpreter) -> Symptom:
     """The agent needs numpy for all verbs but `doctor`."""
-    return missing(f"{python.path} has no numpy", pip_install(python, "numpy"))
+    reason = (python.broken or {}).get("numpy")
+    what = f"{python.path} has no numpy"
+    if reason is not None:
+        what = f"{python.path}: its numpy cannot be imported: {reason}"
+    return missing(what, pip_install(python, "numpy"))
