@@ -13,6 +13,7 @@ import traceback
 from typing import Any
 
 from calkd_edge.agent import PROTOCOL
+from calkd_edge.agent.packages import reason_of
 from calkd_edge.agent.problem import AgentProblem
 
 VERBS = {
@@ -75,8 +76,6 @@ def _without_package(problem: ImportError) -> dict[str, Any]:
     """The reply where a package is missing, or is there and cannot be imported."""
     if isinstance(problem, ModuleNotFoundError):
         return {"error": f"{type(problem).__name__}: {problem}", "remedy": REMEDY}
-    from calkd_edge.agent.packages import reason_of
-
     package = (problem.name or _raised_in(problem)).partition(".")[0]
     path = os.environ.get("PYTHONPATH")
     other = f" PYTHONPATH there is {path}: a package of another Python may come first." if path else ""

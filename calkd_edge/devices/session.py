@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import signal
 import tempfile
 import zipfile
 from collections import deque
@@ -21,7 +20,8 @@ from pydantic import ValidationError
 
 from calkd_edge.agent import PROTOCOL
 from calkd_edge.agent.progress import PREFIX
-from calkd_edge.devices.agent_zip import TOO_OLD, agent_name, agent_zip
+from calkd_edge.devices.agent_start import check_start
+from calkd_edge.devices.agent_zip import agent_name, agent_zip
 from calkd_edge.devices.base import Device
 from calkd_edge.devices.inventory import device_at, location_of
 from calkd_edge.errors import DeviceError
@@ -209,32 +209,6 @@ class Session:
         samples = arrays.pop("samples_ns") if trace else self._fetch_arrays("samples.npy")
         return TimedRun(samples, reply, arrays)
 
-    def _check_start(self, status: int, last_line: str) -> None:
-        """Refuse an agent that did not start, or that the system ended: it leaves no reply.
-
-        Raises:
-            DeviceError: naming the cause.
-        """
-        name, python = self.device.name, self.device.python
-        another = f"Install Python 3.8 or later there, or name one: python: PATH of '{name}' in the inventory"
-        if status == TOO_OLD:
-            version = last_line.rpartition("Python ")[2]
-            raise DeviceError(
-                f"{name}: Python {version} ({python}) is too old: 3.8 is needed", remedy=another
-            )
-        if status in (126, 127):
-            raise DeviceError(f"{name}: there is no Python '{python}': {last_line}", remedy=another)
-        if status in (-signal.SIGKILL, 128 + signal.SIGKILL):
-            raise DeviceError(
-                f"{name}: the system killed the agent, as it does when memory runs out",
-                remedy="Free memory there (doctor shows it), or request less: evaluate.images.",
-            )
-        if status in (-signal.SIGILL, 128 + signal.SIGILL):
-            raise DeviceError(
-                f"{name}: a package there uses instructions that its processor lacks (SIGILL)",
-                remedy="Install builds for this processor; numpy wheels from 2.0 on need newer ones.",
-            )
-
     def _do(
         self,
         verb: str,
@@ -264,7 +238,8 @@ class Session:
                     progress(round(1000 * float(words[1])), round(1000 * float(words[2])))
 
         status = self.device.run(command, timeout_s=timeout_s, on_line=on_line)
-        self._check_start(status, printed[-1] if printed else "it printed nothing")
+        last = printed[-1] if printed else "it printed nothing"
+        check_start(self.device.name, self.device.python, status, last)
         try:
             reply: Any = json.loads(self._fetch(names[1]).read_text(encoding="utf-8"))
         except ValueError as broken:

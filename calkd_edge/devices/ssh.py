@@ -22,6 +22,7 @@ from typing import Annotated
 from pydantic import Field
 
 from calkd_edge.devices.connection import PIECE, Address, connection_to
+from calkd_edge.devices.shell import ANSWER, GREETING, no_shell, path_there
 from calkd_edge.errors import CalkdError, DeviceError
 from calkd_edge.files import sha256_of
 
@@ -35,9 +36,6 @@ SMALL_BYTES = 8192
 """Files up to this size do not go into the cache."""
 
 SLOWEST_BYTES_PER_S = 50_000
-GREETING, ANSWER = "echo calkd-edge $((6 * 7))", b"calkd-edge 42"
-"""The first command of a session, and what a POSIX shell makes of it; nothing is sent before."""
-
 ROOT = '"${XDG_CACHE_HOME:-$HOME/.cache}/calkd-edge"'
 
 
@@ -299,47 +297,6 @@ class Ssh:
         """Stop the running command."""
         with contextlib.suppress(CalkdError):
             self._connection.run(f"kill $(cat {self._work}/pid) 2>/dev/null; true", timeout_s=15)
-
-
-def path_there(path: str) -> str:
-    """A program's path for a shell on the board; ~, $HOME or nothing may stand for its home folder."""
-    for home in ("~/", "$HOME/", "${HOME}/"):
-        if path.startswith(home):
-            return f'"$HOME"/{shlex.quote(path.removeprefix(home))}'
-    if "/" in path and not path.startswith("/"):
-        return f'"$HOME"/{shlex.quote(path)}'
-    return shlex.quote(path)
-
-
-def no_shell(name: str, text: str, by_hand: str) -> DeviceError:
-    """Why a board runs no command, from what it answers instead.
-
-    Args:
-        name: of the device.
-        text: what came back.
-        by_hand: the ssh command line that reaches the board.
-    """
-    lower = text.lower()
-    if "not recognized as" in lower or "commandnotfoundexception" in lower:
-        return DeviceError(
-            f"{name}: a shell of Windows answers there, which is no POSIX shell",
-            remedy="Use a board with Linux; on a PC with Windows, the ssh server of its WSL.",
-        )
-    if "not available" in lower or "nologin" in lower:
-        return DeviceError(
-            f"{name}: the account may not log in: {text}",
-            remedy="Use another account, or give it a shell on the board: sudo chsh -s /bin/sh USER",
-        )
-    if "password" in lower and ("expired" in lower or "change" in lower):
-        return DeviceError(
-            f"{name}: the account's password must be changed first: {text}",
-            remedy=f"Log in once by hand: {by_hand}",
-        )
-    return DeviceError(
-        f"{name}: its shell does not run commands: {text or 'no output'}",
-        remedy=f"This must print 42: {by_hand} 'echo $((6 * 7))'. A start-up file there that starts another "
-        "shell or reads standard input prevents it.",
-    )
 
 
 def _has_content(path: str, name: str) -> str:

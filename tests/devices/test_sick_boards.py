@@ -17,7 +17,8 @@ import pytest
 
 from calkd_edge.devices.inventory import DeviceEntry, location_of
 from calkd_edge.devices.session import open_session
-from calkd_edge.devices.ssh import Ssh, path_there
+from calkd_edge.devices.shell import path_there
+from calkd_edge.devices.ssh import Ssh
 from calkd_edge.devices.targets import split_runtime
 from calkd_edge.errors import DeviceError
 
