@@ -7,13 +7,12 @@ import json
 import logging
 import tempfile
 import zipfile
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
@@ -25,11 +24,12 @@ from calkd_edge.devices.agent_zip import agent_name, agent_zip
 from calkd_edge.devices.base import Device
 from calkd_edge.devices.inventory import device_at, location_of
 from calkd_edge.errors import DeviceError
-from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json, MachineFacts
+from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json, MachineFacts, Record
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
+Facts = TypeVar("Facts", bound=Record)
 
 _PREDICT_REPLY = ("images", "session_options")
 _BUILD_REPLY = ("sha256", "size_bytes", "seconds", "tensorrt", "options", "warnings")
@@ -39,9 +39,6 @@ _TIME_REPLY = ("load_ms", "first_ms", "warmup_runs", "warmup_seconds", "steady",
 def _ignore_progress(done: int, total: int) -> None:
     """Progress that nobody requested."""
 
-
-KEPT_LINES = 20
-"""Of what the agent prints, for messages."""
 
 PROBE_TIMEOUT_S = 60.0
 DOCTOR_TIMEOUT_S = 120.0
@@ -97,14 +94,7 @@ class Session:
         Raises:
             DeviceError: it does not answer, or not in this protocol.
         """
-        reply = self._do("probe", {}, (), timeout_s=PROBE_TIMEOUT_S)
-        try:
-            return DeviceFacts.model_validate(reply)
-        except ValidationError as wrong:
-            raise DeviceError(
-                f"{self.device.name}: the reply to probe is not understood: {wrong}",
-                remedy="Use the agent of this calkd-edge.",
-            ) from wrong
+        return self._facts("probe", {}, DeviceFacts, PROBE_TIMEOUT_S)
 
     def doctor(self, folder: str = ".") -> MachineFacts:
         """Every fact that the machine reports; `folder` is where free disk space is measured.
@@ -112,12 +102,14 @@ class Session:
         Raises:
             DeviceError: it does not answer, or not in this protocol.
         """
-        reply = self._do("doctor", {"folder": folder}, (), timeout_s=DOCTOR_TIMEOUT_S)
+        return self._facts("doctor", {"folder": folder}, MachineFacts, DOCTOR_TIMEOUT_S)
+
+    def _facts(self, verb: str, job: Mapping[str, object], kind: type[Facts], timeout_s: float) -> Facts:
         try:
-            return MachineFacts.model_validate(reply)
+            return kind.model_validate(self._do(verb, job, (), timeout_s=timeout_s))
         except ValidationError as wrong:
             raise DeviceError(
-                f"{self.device.name}: the reply to doctor is not understood: {wrong}",
+                f"{self.device.name}: the reply to {verb} is not understood: {wrong}",
                 remedy="Use the agent of this calkd-edge.",
             ) from wrong
 
@@ -228,18 +220,18 @@ class Session:
         self._put_bytes(json.dumps({"protocol": PROTOCOL, **job}).encode(), names[0])
         command = [self.device.python, self._agent, verb, *names]
 
-        printed: deque[str] = deque(maxlen=KEPT_LINES)
+        last_line = "it printed nothing"
 
         def on_line(line: str) -> None:
-            printed.append(line.strip())
+            nonlocal last_line
+            last_line = line.strip() or last_line
             words = line.split()
             if len(words) == 3 and words[0] == PREFIX:
                 with suppress(ValueError, OverflowError):  # an incomplete line is ignored
                     progress(round(1000 * float(words[1])), round(1000 * float(words[2])))
 
         status = self.device.run(command, timeout_s=timeout_s, on_line=on_line)
-        last = printed[-1] if printed else "it printed nothing"
-        check_start(self.device.name, self.device.python, status, last)
+        check_start(self.device.name, self.device.python, status, last_line)
         try:
             reply: Any = json.loads(self._fetch(names[1]).read_text(encoding="utf-8"))
         except ValueError as broken:

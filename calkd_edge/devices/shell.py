@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
+from calkd_edge.devices.connection import PIECE
 from calkd_edge.errors import DeviceError
 
 GREETING, ANSWER = "echo calkd-edge $((6 * 7))", b"calkd-edge 42"
 """The first command of a session, and what a POSIX shell makes of it; nothing is sent before."""
+
+ENDED, ENDED_MINUTES = "ended", 10
+"""A file in the folder of a session whose connection ended in the middle; it may come back for so long."""
 
 
 def path_there(path: str) -> str:
@@ -49,3 +54,58 @@ def no_shell(name: str, text: str, by_hand: str) -> DeviceError:
         remedy=f"This must print 42: {by_hand} 'echo $((6 * 7))'. A start-up file there that starts another "
         "shell or reads standard input prevents it.",
     )
+
+
+def guarded(work: str, command: str) -> str:
+    """A script that runs a command in a session's folder and ends it with the connection.
+
+    The process is noted in `pid`; standard input must stay open until the command is done.
+
+    Args:
+        work: the folder, as the shell expands it.
+        command: as the shell reads it.
+    """
+    # No exec: a command that a signal ends would look like a broken connection.
+    return (
+        f"cd {work} && rm -f {ENDED} && {{ exec 3<&0; {command} < /dev/null 3<&- & job=$!; echo $job > pid; "
+        f"{{ cat <&3; touch {ENDED}; kill $job; }} > /dev/null 2>&1 & guard=$!; "
+        f"wait $job; status=$?; rm -f pid; kill $guard 2> /dev/null; exit $status; }}"
+    )
+
+
+def claim_part(root: str, name: str, part: str) -> str:
+    """A script that prints how much of a file the board has, in `part`.
+
+    Each session has a part of its own: another host may send the same file now. A part whose sender is gone
+    is taken over.
+
+    Args:
+        root: of the cache, as the shell expands it.
+        name: of the file in the cache.
+        part: of this session, as the shell expands it.
+    """
+    return (
+        f'echo; for old in {root}/files/{name}.*.part; do [ -f "$old" ] || continue; '
+        f'kill -0 "$(cat "${{old%.part}}.pid" 2> /dev/null)" 2> /dev/null && continue; '
+        f'rm -f "${{old%.part}}.pid"; [ "$old" = {part} ] || mv -f "$old" {part}; break; done; '
+        f"if [ -f {part} ]; then wc -c < {part}; else echo 0; fi"
+    )
+
+
+def has_content(path: str, name: str) -> str:
+    """A shell test that a file there has the SHA-256 that its name is."""
+    return f'[ "$(sha256sum < {path} | cut -c1-64)" = {name} ]'
+
+
+def keep_last(path: Path, size: int) -> None:
+    """Remove the shell's greeting before a file: all but the last `size` bytes."""
+    extra = path.stat().st_size - size
+    if extra <= 0:
+        return
+    with path.open("r+b") as file:
+        for position in range(0, size, PIECE):
+            file.seek(position + extra)
+            piece = file.read(PIECE)
+            file.seek(position)
+            file.write(piece)
+        file.truncate(size)

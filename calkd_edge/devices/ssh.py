@@ -21,16 +21,24 @@ from typing import Annotated
 
 from pydantic import Field
 
-from calkd_edge.devices.connection import PIECE, Address, connection_to
-from calkd_edge.devices.shell import ANSWER, GREETING, no_shell, path_there
+from calkd_edge.devices.connection import Address, connection_to
+from calkd_edge.devices.shell import (
+    ANSWER,
+    ENDED,
+    ENDED_MINUTES,
+    GREETING,
+    claim_part,
+    guarded,
+    has_content,
+    keep_last,
+    no_shell,
+    path_there,
+)
 from calkd_edge.errors import CalkdError, DeviceError
 from calkd_edge.files import sha256_of
 
 UNUSED_DAYS, STALE_MINUTES = 30, 24 * 60
 """Unused files, and folders of sessions that did not close, are removed after that time."""
-
-ENDED, ENDED_MINUTES = "ended", 10
-"""A file in the folder of a session whose connection ended in the middle; it may come back for so long."""
 
 SMALL_BYTES = 8192
 """Files up to this size do not go into the cache."""
@@ -96,19 +104,9 @@ class Ssh:
             lines.append(line.decode("utf-8", "replace"))
             on_line(lines[-1])
 
-        command = " ".join([path_there(argv[0]), *map(shlex.quote, argv[1:])])
+        command = guarded(self._work, " ".join([path_there(argv[0]), *map(shlex.quote, argv[1:])]))
         try:
-            status, _ = self._connection.run(
-                # No exec: a command that a signal ends would look like a broken connection. The reader of
-                # standard input ends with the connection; then it stops the command.
-                f"cd {self._work} && rm -f {ENDED} && {{ exec 3<&0; "
-                f"{command} < /dev/null 3<&- & job=$!; echo $job > pid; "
-                f"{{ cat <&3; touch {ENDED}; kill $job; }} > /dev/null 2>&1 & guard=$!; "
-                f"wait $job; status=$?; rm -f pid; kill $guard 2> /dev/null; exit $status; }}",
-                timeout_s=timeout_s,
-                on_line=listen,
-                hold=True,
-            )
+            status, _ = self._connection.run(command, timeout_s=timeout_s, on_line=listen, hold=True)
         except BaseException:
             self._stop_command()
             raise
@@ -138,7 +136,7 @@ class Ssh:
                 status, _ = self._connection.run(
                     f"cat {path}", timeout_s=_transfer_timeout_s(size), receive=handle
                 )
-            _keep_last(partial, size)
+            keep_last(partial, size)
             if status != 0 or sha256_of(partial) != name:
                 raise DeviceError(
                     f"{self.name}: {source} arrived changed",
@@ -167,8 +165,7 @@ class Ssh:
             f'[ -f "$pid" ] && kill -0 "$(cat "$pid")" 2> /dev/null && echo busy && exit 0; done; '
             f"rm -rf {ROOT}"
         )
-        if ANSWER not in output:
-            raise no_shell(self.name, _text(output), self._connection.by_hand())
+        self._check_shell(output)
         if output.rstrip().endswith(b"busy"):
             raise DeviceError(
                 f"{self.name}: another session runs there, so nothing was removed",
@@ -192,8 +189,7 @@ class Ssh:
             '| while read -r mark; do rm -rf "${mark%/*}"; done'
         )
         status, output = self._connection.run(script)
-        if ANSWER not in output:
-            raise no_shell(self.name, _text(output), self._connection.by_hand())
+        self._check_shell(output)
         if status != 0:
             raise DeviceError(
                 f"{self.name}: its cache folder cannot be made: {_text(output)}",
@@ -201,13 +197,17 @@ class Ssh:
             )
         self._started = True
 
+    def _check_shell(self, output: bytes) -> None:
+        if ANSWER not in output:
+            raise no_shell(self.name, _text(output), self._connection.by_hand())
+
     def _link(self, name: str, target: str, size: int) -> bool:
         """Link a file of the cache into the session's folder; returns whether the cache has it.
 
         A file whose content does not match its name is removed. A run checks a file's content once.
         """
         stored, path = f"{ROOT}/files/{name}", f"{self._work}/{shlex.quote(target)}"
-        check = f"{{ {_has_content(stored, name)} || {{ rm -f {stored}; false; }}; }} && "
+        check = f"{{ {has_content(stored, name)} || {{ rm -f {stored}; false; }}; }} && "
         status, _ = self._connection.run(
             f"[ -f {stored} ] && {'' if name in self._connection.verified_files else check}"
             f"touch {stored} && (ln -f {stored} {path} || cp {stored} {path})",
@@ -219,16 +219,8 @@ class Ssh:
 
     def _send(self, source: Path, size: int, name: str) -> None:
         """Send what the board lacks of a file, and give it its name when it is complete."""
-        # Each session has a part of its own: another host may send the same file now. A part whose sender is
-        # gone is taken over.
         part, sender = (f"{ROOT}/files/{name}.{self._session}.{kind}" for kind in ("part", "pid"))
-        script = (
-            f'echo; for old in {ROOT}/files/{name}.*.part; do [ -f "$old" ] || continue; '
-            f'kill -0 "$(cat "${{old%.part}}.pid" 2> /dev/null)" 2> /dev/null && continue; '
-            f'rm -f "${{old%.part}}.pid"; [ "$old" = {part} ] || mv -f "$old" {part}; break; done; '
-            f"if [ -f {part} ]; then wc -c < {part}; else echo 0; fi"
-        )
-        status, output = self._connection.run(script)
+        status, output = self._connection.run(claim_part(ROOT, name, part))
         offset = int(self._last_line(rb"([0-9]+)", output)[0]) if status == 0 else 0
         if offset >= size:
             offset = 0
@@ -238,7 +230,7 @@ class Ssh:
             status, output = self._connection.run(
                 # Without sync a name may survive a power loss that its content does not. An old sync takes no
                 # files and writes everything.
-                f"echo $$ > {sender}; cat >> {part} && {_has_content(part, name)} && "
+                f"echo $$ > {sender}; cat >> {part} && {has_content(part, name)} && "
                 f"{{ sync {part} || sync; }} "
                 f"&& mv -f {part} {ROOT}/files/{name} && rm -f {sender}",
                 timeout_s=_transfer_timeout_s(size - offset),
@@ -297,25 +289,6 @@ class Ssh:
         """Stop the running command."""
         with contextlib.suppress(CalkdError):
             self._connection.run(f"kill $(cat {self._work}/pid) 2>/dev/null; true", timeout_s=15)
-
-
-def _has_content(path: str, name: str) -> str:
-    """A shell test that a file there has the SHA-256 that its name is."""
-    return f'[ "$(sha256sum < {path} | cut -c1-64)" = {name} ]'
-
-
-def _keep_last(path: Path, size: int) -> None:
-    """Remove the shell's greeting before a file: all but the last `size` bytes."""
-    extra = path.stat().st_size - size
-    if extra <= 0:
-        return
-    with path.open("r+b") as file:
-        for position in range(0, size, PIECE):
-            file.seek(position + extra)
-            piece = file.read(PIECE)
-            file.seek(position)
-            file.write(piece)
-        file.truncate(size)
 
 
 def _transfer_timeout_s(size: int) -> float:
