@@ -31,6 +31,25 @@ _SOFTMAX_LIKE = frozenset(
 )
 """Where these follow the last layer in an unknown form, the scores may not be logits."""
 
+_LAST_LAYERS = LINEAR | {
+    "ConvInteger",
+    "DynamicQuantizeMatMul",
+    "Einsum",
+    "FusedConv",
+    "FusedGemm",
+    "FusedMatMul",
+    "MatMulInteger",
+    "MatMulIntegerToFloat",
+    "MatMulNBits",
+    "QGemm",
+    "QLinearConv",
+    "QLinearMatMul",
+}
+"""Operators that make logits; what stands before them says nothing about the scores."""
+
+SAVED = "save probabilities [N, C] with labels: calkd-edge calibrate --predictions FILE.npz"
+"""The way for a file whose scores are not read from the file itself."""
+
 
 @dataclass(frozen=True)
 class ClassifierOutput:
@@ -81,6 +100,12 @@ def find_output(
     view = GraphView.of(model)
     chosen = _score_output(view, output)
     classes = _classes(model, chosen)
+    if classes == 1:
+        raise RecipeError(
+            f"the output '{chosen.name}' holds one score for each image: a binary classifier with one "
+            "probability p or one logit",
+            remedy=f"Export [1 - p, p] as its output, or {SAVED}",
+        )
     first = chosen.name
     node = view.producer.get(first)
     if node is not None and node.op_type == "ZipMap":
@@ -105,6 +130,12 @@ def find_output(
         raise RecipeError(
             f"the output '{chosen.name}' holds a sigmoid for each class, not one softmax over them",
             remedy="Use a classifier with a softmax: models with several labels per image are not supported.",
+        )
+    elif node is not None and node.op_type == "Hardmax":
+        raise RecipeError(
+            f"the output '{chosen.name}' is a Hardmax: 1 for the predicted class, 0 for the others, and no "
+            "confidence",
+            remedy="Export the classifier without the Hardmax, or with a softmax in its place.",
         )
     elif scores is None and _makes_probabilities(view, end):
         kind = "probabilities"
@@ -155,7 +186,7 @@ def _refuse_unknown_end(view: GraphView, first: str, output: str) -> None:
     pending, visited = [first], {first}
     while pending:
         node = view.producer.get(pending.pop())
-        if node is None or node.op_type in LINEAR:
+        if node is None or node.op_type in _LAST_LAYERS:
             continue
         if node.op_type in _SOFTMAX_LIKE:
             raise RecipeError(
@@ -193,7 +224,7 @@ def _score_output(view: GraphView, name: str | None) -> onnx.ValueInfoProto:
     if len(scores) != 1:
         raise RecipeError(
             f"the model has {len(scores)} outputs of scores among {listed}; a classifier has one, [N, C]",
-            remedy="Name the output of scores (calibrate --scores-output NAME), or export that branch alone.",
+            remedy="Name the output of scores: --scores-output NAME",
         )
     return scores[0]
 
