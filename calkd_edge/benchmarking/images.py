@@ -114,7 +114,9 @@ def _decoded(folder: Path, shape: tuple[int | None, ...], dtype: DType) -> Image
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in image_suffixes())[
         :TIMED_IMAGES
     ]
-    decoded = [array_from_image(resized(decode_image(path, str(path)), size, "crop")) for path in paths]
+    decoded = [
+        array_from_image(resized(decode_image(path, str(path)), (size, size), "crop")) for path in paths
+    ]
     if not decoded:
         raise RecipeError(f"--images {folder}: no image files", remedy="Give a folder with images.")
     return np.stack(decoded)

@@ -120,4 +120,6 @@ def adopt(model: onnx.ModelProto, reading: Reading) -> Adopted:
     adopted = adopt_inputs(model, reading)
     classes = wrap_outputs(adopted.model, reading.output, reading.scores)
     normalisation = (reading.mean, reading.std) if adopted.is_float else (None, None)
-    return Adopted(adopted.model, (3, *adopted.size), classes, adopted.layout, adopted.channels, *normalisation)
+    return Adopted(
+        adopted.model, (3, *adopted.size), classes, adopted.layout, adopted.channels, *normalisation
+    )

@@ -32,7 +32,7 @@ def told_names(model: onnx.ModelProto, count: int) -> tuple[str | None, tuple[st
     entries = {item.key.lower(): (item.key, item.value) for item in model.metadata_props}
     for key in (*_KEYS, *_INVERSE_KEYS):
         if key in entries:
-            names = _parsed(entries[key][1])
+            names = parsed_names(entries[key][1])
             if len(names) == count and len(set(names)) == count:
                 return entries[key][0], names
     for node in model.graph.node:
@@ -44,7 +44,8 @@ def told_names(model: onnx.ModelProto, count: int) -> tuple[str | None, tuple[st
     return None, ()
 
 
-def _parsed(text: str) -> tuple[str, ...]:
+def parsed_names(text: str) -> tuple[str, ...]:
+    """Names in order, of a list or an object as JSON or as Python writes it, of lines, or between commas."""
     value: object = None
     for reader in (json.loads, ast.literal_eval):
         try:
@@ -57,7 +58,7 @@ def _parsed(text: str) -> tuple[str, ...]:
     if isinstance(value, list | tuple):
         return tuple(str(name) for name in value)
     separator = "\n" if "\n" in text.strip() else ","
-    return tuple(name.strip() for name in text.strip().split(separator))
+    return tuple(name.strip() for name in text.split(separator) if name.strip())
 
 
 def _in_order(value: Mapping[object, object]) -> tuple[str, ...]:

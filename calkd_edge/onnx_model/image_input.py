@@ -153,25 +153,23 @@ def _wrap_input(
     outer_name = INPUT if image_input.name != INPUT else "adopted_images"
     nodes: list[onnx.NodeProto] = []
 
-    def append(kind: str, *stored: np.ndarray, **attributes: object) -> None:
+    def append(kind: str, *stored: np.ndarray, **attributes: int | list[int]) -> None:
         number = len(nodes)
         names = []
         for position, values in enumerate(stored):
             names.append(f"adopted_stored_{number}_{position}")
             graph.initializer.append(numpy_helper.from_array(values, names[-1]))
         source = nodes[-1].output[0] if nodes else outer_name
-        nodes.append(
-            helper.make_node(
-                kind, [source, *names], [f"adopted_input_{number}"], f"adopted_{number}", **attributes
-            )
-        )
+        node = helper.make_node(kind, [source, *names], [f"adopted_input_{number}"], f"adopted_{number}")
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        nodes.append(node)
 
     if channels == 1:
         weights = np.array(GREY_WEIGHTS, np.float32).reshape(1, 3, 1, 1)
         append("Cast", to=TensorProto.FLOAT)
         append("Conv", weights)
-        append("Add", np.float32(32768))
-        append("Mul", np.float32(1 / 65536))
+        append("Add", np.array(32768, np.float32))
+        append("Mul", np.array(1 / 65536, np.float32))
         append("Floor")
     if element_type in _FLOATS:
         mean, std = _normalisation(reading, channels)

@@ -85,14 +85,15 @@ def _decoded(path: Path) -> onnx.ModelProto:
         raise _refused(path, f"it has {path.stat().st_size:,} bytes", "Export a model below 2 GiB.")
     other = recognised(path)
     if other is not None:
-        raise RecipeError(f"{path} is {other.what}, not an ONNX file", remedy=other.remedy)
+        raise _refused(path, f"it is {other.what}", other.remedy)
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as broken:  # protobuf's DecodeError, and errors of the text parser
         raise _refused(path, str(broken), EXPORT_AGAIN) from broken
     if model.ir_version > onnx.IR_VERSION:
         raise RecipeError(
-            f"{path} has ir_version {model.ir_version}, and onnx {onnx.__version__} knows up to {onnx.IR_VERSION}",
+            f"{path} has ir_version {model.ir_version}, and onnx {onnx.__version__} knows up to "
+            f"{onnx.IR_VERSION}",
             remedy="Export it for an older version (onnx.load it with the newer onnx, set its ir_version to "
             f"{onnx.IR_VERSION}, onnx.save it), or: pip install -U onnx onnxruntime",
         )

@@ -46,7 +46,8 @@ class Reading:
         """
         if self.scores not in (None, "logits", "probabilities"):
             raise RecipeError(
-                f"--scores {self.scores}: not known", remedy="Valid values of --scores: logits, probabilities."
+                f"--scores {self.scores}: not known",
+                remedy="Valid values of --scores: logits, probabilities.",
             )
         if self.channels not in ("rgb", "bgr"):
             raise RecipeError(
@@ -81,7 +82,7 @@ class Reading:
             if numbers is not None
         ]
         raise RecipeError(
-            f"{option} {_shown(triple or ())}: these are for pixels in 0..255, and fractions of 255 are needed",
+            f"{option} {_shown(triple or ())}: for pixels in 0..255, and fractions of 255 are needed",
             remedy=f"Divide them by 255: {' '.join(scaled)}",
         )
 
