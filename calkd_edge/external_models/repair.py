@@ -13,6 +13,7 @@ from calkd_edge.calibration.crossfit import cross_fitted
 from calkd_edge.calibration.fitted import Fitted
 from calkd_edge.errors import RecipeError
 from calkd_edge.export.proof import prove
+from calkd_edge.external_models.class_order import better_order
 from calkd_edge.external_models.options import RepairOptions
 from calkd_edge.external_models.output_check import check_returned
 from calkd_edge.external_models.predictions import SavedPredictions
@@ -59,7 +60,13 @@ def measure(predictions: SavedPredictions, options: RepairOptions, *, source: st
     """
     classes = predictions.classes
     fit = _scored(predictions.logits, predictions.labels, classes, options, source)
-    return _record(fit, options, source=source, data=source, classes=classes)
+    record = _record(fit, options, source=source, data=source, classes=classes)
+    assumed = {
+        "scores": f"{predictions.kind}, by their name in the file",
+        "classes": f"{classes[0]}, ..., {classes[-1]}: the order of the columns",
+    }
+    cautions = [predictions.caution, _better_order(fit, classes)]
+    return record.model_copy(update={"assumed": assumed, "cautions": tuple(filter(None, cautions))})
 
 
 def repair(
@@ -128,6 +135,10 @@ def repair(
     assumed = {"assumed": result.assumed, "cautions": result.cautions}
     changes = {"calibration": calibration, "file": written, "sha256": sha256, **assumed}
     return record.model_copy(update=changes)
+
+
+def _better_order(fit: _CrossFit, classes: tuple[str, ...]) -> str | None:
+    return None if fit.labels is None else better_order(fit.before, fit.labels, classes)
 
 
 def folded_copy(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from calkd_edge.external_models.class_order import better_order, in_model_order, read_classes
+from calkd_edge.external_models.class_order import NAME_THEM, better_order, in_model_order, read_classes
 from calkd_edge.external_models.inputs import Inputs, arrays_of, check_fit, images_of
 from calkd_edge.external_models.running import Batches, predictions_of, runnable_file
 from calkd_edge.external_models.score_values import check_logits, check_probabilities
@@ -81,7 +81,8 @@ def scored(
     found = [*cautions, batches.caution, _checked_values(path, ends, predictions, reading)]
     logits, labels = predictions.logits, inputs.labels
     if labels is not None and 0 <= labels.min() <= labels.max() < ends.classes and not np.isnan(logits).any():
-        found.append(better_order(logits, labels, inputs.classes))
+        other = better_order(logits, labels, inputs.classes)
+        found.append(other and f"{other}. If the order is wrong, {NAME_THEM}")
     if ends.softmaxes > 1:
         found.append(
             f"the file takes softmax {ends.softmaxes} times, which squeezes its confidences together"

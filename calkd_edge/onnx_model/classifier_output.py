@@ -33,6 +33,7 @@ _SOFTMAX_LIKE = frozenset(
 
 _LAST_LAYERS = LINEAR | {
     "ConvInteger",
+    "DynamicQuantizeLinear",
     "DynamicQuantizeMatMul",
     "Einsum",
     "FusedConv",
@@ -45,7 +46,7 @@ _LAST_LAYERS = LINEAR | {
     "QLinearConv",
     "QLinearMatMul",
 }
-"""Operators that make logits; what stands before them says nothing about the scores."""
+"""Operators that make logits, or the integers for them; what stands before says nothing about the scores."""
 
 SAVED = "save probabilities [N, C] with labels: calkd-edge calibrate --predictions FILE.npz"
 """The way for a file whose scores are not read from the file itself."""
