@@ -18,6 +18,7 @@ from calkd_edge.onnx_model.reading import Reading
 from calkd_edge.onnx_model.sizes import images_at_once
 from calkd_edge.records import FloatArray, Predictions
 
+RUN_FILE = "runnable.onnx"
 COMPARED = 16
 """Images that are also run one at a time."""
 
@@ -87,7 +88,7 @@ def run_file(
     model: onnx.ModelProto, inputs: Inputs, work: Path, threads: int, images_per_run: int
 ) -> dict[str, FloatArray]:
     """Every output of a file by name, one row for each input."""
-    path = work / "runnable.onnx"
+    path = work / RUN_FILE
     onnx.save(model, path)
     with open_session("local") as session:
         return _predict(session, path, inputs.path, threads, images_per_run)
@@ -97,7 +98,7 @@ def _run_compared(
     model: onnx.ModelProto, inputs: Inputs, work: Path, threads: int
 ) -> tuple[dict[str, FloatArray], Batches]:
     """Every output, and the batch size: some inputs are run alone too, and must give the same."""
-    path = work / "runnable.onnx"
+    path = work / RUN_FILE
     onnx.save(model, path)
     stored = {tensor.name for tensor in model.graph.initializer}
     only = next(value for value in model.graph.input if value.name not in stored)

@@ -56,20 +56,33 @@ def check_logits(values: FloatArray, where: str, *, insisted: bool, remedy: str,
     return None
 
 
-def check_probabilities(logarithms: FloatArray, where: str) -> None:
+def check_probabilities(logarithms: FloatArray, where: str, *, per_cent: str) -> str | None:
     """Refuse values that are taken as probabilities and whose rows do not sum to 1.
 
     Args:
         logarithms: [N, C], of the values.
         where: what holds them, for messages.
+        per_cent: what to do with per cents.
+
+    Returns:
+        A caution, or None.
 
     Raises:
         RecipeError: a row does not sum to 1.
     """
-    sums = np.exp(np.asarray(logarithms, dtype=np.float64)).sum(axis=1)
+    values = np.exp(np.asarray(logarithms, dtype=np.float64))
+    if rows_sum_to(values, 100.0):
+        raise RecipeError(f"{where}: every row sums to 100: these are per cents", remedy=per_cent)
+    sums = values.sum(axis=1)
     worst = int(np.abs(sums - 1).argmax())
     if np.abs(sums[worst] - 1) > ROUNDED:
+        fractions = bool((values <= 1).all())
         raise RecipeError(
             f"{where}: row {worst} sums to {sums[worst]:.4g}, not to 1: these are no probabilities",
-            remedy="If they are logits, use --scores logits",
+            remedy="Export the classifier with a softmax over its classes, or use --scores logits"
+            if fractions
+            else "If they are logits, use --scores logits",
         )
+    if len(values) > 1 and bool((values.max(axis=1) >= 1 - 1e-6).all()):
+        return f"{where}: every row is one 1 and zeros: these are decisions, which carry no confidence"
+    return None

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from calkd_edge.errors import DeviceError, of_file
 from calkd_edge.external_models.class_order import NAME_THEM, better_order, in_model_order, read_classes
 from calkd_edge.external_models.inputs import Inputs, arrays_of, check_fit, images_of
-from calkd_edge.external_models.running import Batches, predictions_of, runnable_file
+from calkd_edge.external_models.running import RUN_FILE, Batches, predictions_of, runnable_file
 from calkd_edge.external_models.score_values import check_logits, check_probabilities
 from calkd_edge.onnx_model.adopt import Adopted
 from calkd_edge.onnx_model.classifier_output import SAVED, ClassifierOutput, find_output
@@ -77,7 +78,10 @@ def scored(
     else:
         inputs = images_of(options.data, options.root, adopted.image_shape, work, limit=limit, seed=seed)
     inputs, order, cautions = in_model_order(path, loaded, ends.classes, inputs, classes)
-    predictions, batches = predictions_of(runnable, inputs, work, threads)
+    try:
+        predictions, batches = predictions_of(runnable, inputs, work, threads)
+    except DeviceError as refused:
+        raise of_file(refused, RUN_FILE, path) from refused
     found = [*cautions, batches.caution, _checked_values(path, ends, predictions, reading)]
     logits, labels = predictions.logits, inputs.labels
     if labels is not None and 0 <= labels.min() <= labels.max() < ends.classes and not np.isnan(logits).any():
@@ -101,8 +105,9 @@ def _checked_values(
     path: Path, ends: ClassifierOutput, predictions: Predictions, reading: Reading
 ) -> str | None:
     where = f"{path.name}, output '{ends.scores}'"
+    per_cent = f"Divide them by 100 and {SAVED}"
     if ends.kind == "probabilities":
-        check_probabilities(predictions.logits, where)
+        return check_probabilities(predictions.logits, where, per_cent=per_cent)
     if ends.kind != "logits":
         return None
     return check_logits(
@@ -110,7 +115,7 @@ def _checked_values(
         where,
         insisted=reading.scores == "logits",
         remedy="Add --scores probabilities",
-        per_cent=f"Divide them by 100 and {SAVED}",
+        per_cent=per_cent,
     )
 
 
@@ -120,7 +125,12 @@ def _scores(ends: ClassifierOutput, reading: Reading) -> str:
     return {
         "logits": f"no softmax was found before '{ends.scores}', so its values are read as logits; they do "
         "not look like probabilities",
-        "softmax": f"'{ends.scores}' is the softmax of the logits '{ends.logits}'",
+        "softmax": f"'{ends.scores}' is the softmax of the logits '{ends.logits}'"
+        + (
+            "; the file rounds it to integers afterwards, and what is scored is not rounded"
+            if ends.rounds
+            else ""
+        ),
         "log_softmax": f"'{ends.scores}' is the logarithm of the softmax of the logits '{ends.logits}'",
         "probabilities": f"'{ends.scores}' holds probabilities; each row sums to 1",
     }[ends.kind]

@@ -26,7 +26,7 @@ def standard_form(model: onnx.ModelProto) -> onnx.ModelProto:
     changed = copy_of(model)
     if changed.functions:
         try:
-            changed = inliner.inline_local_functions(changed)
+            changed = inliner.inline_local_functions(changed, convert_version=True)
         except Exception as broken:  # of onnx's C++ part, which raises several types
             raise RecipeError(
                 f"the functions inside the model cannot be replaced by their nodes: {broken}",
@@ -41,7 +41,23 @@ def standard_form(model: onnx.ModelProto) -> onnx.ModelProto:
     del changed.graph.node[:]
     changed.graph.node.extend(nodes)
     sort_nodes(changed)
+    _declare_outputs(changed)
     return changed
+
+
+def _declare_outputs(model: onnx.ModelProto) -> None:
+    """Declare the types of outputs whose exporter left out the shape, as far as the graph determines them."""
+    open_outputs = [
+        value
+        for value in model.graph.output
+        if value.type.WhichOneof("value") in (None, "tensor_type")
+        and not value.type.tensor_type.HasField("shape")
+    ]
+    if not open_outputs:
+        return
+    inferred = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.output}
+    for value in open_outputs:
+        value.CopyFrom(inferred[value.name])
 
 
 def sort_nodes(model: onnx.ModelProto) -> None:
