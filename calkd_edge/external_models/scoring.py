@@ -126,11 +126,7 @@ def _scores(ends: ClassifierOutput, reading: Reading) -> str:
         "logits": f"no softmax was found before '{ends.scores}', so its values are read as logits; they do "
         "not look like probabilities",
         "softmax": f"'{ends.scores}' is the softmax of the logits '{ends.logits}'"
-        + (
-            "; the file rounds it to integers afterwards, and what is scored is not rounded"
-            if ends.rounds
-            else ""
-        ),
+        + ("; the file rounds it afterwards, what is scored is not rounded" if ends.rounds else ""),
         "log_softmax": f"'{ends.scores}' is the logarithm of the softmax of the logits '{ends.logits}'",
         "probabilities": f"'{ends.scores}' holds probabilities; each row sums to 1",
     }[ends.kind]
