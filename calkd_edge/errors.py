@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -67,6 +68,18 @@ class DeviceError(CalkdError):
     """A device is unreachable, timed out, or its agent refused the job."""
 
     exit_code = 5
+
+
+def of_file(refused: DeviceError, copy: str, path: Path) -> DeviceError:
+    """The same error about the file that the user named, where the device ran a copy of another name.
+
+    Args:
+        refused: as the device raised it.
+        copy: name of the file there.
+        path: of the user's file.
+    """
+    named = refused.message.replace(copy, path.name)
+    return DeviceError(named, remedy=refused.remedy.replace("MODEL.onnx", str(path)))
 
 
 class EnvironmentProblem(CalkdError):

@@ -46,7 +46,8 @@ from calkd_edge.benchmarking.worth import worth
 from calkd_edge.devices.inventory import location_of, runtime_of
 from calkd_edge.devices.session import Session, TimedRun, open_session
 from calkd_edge.devices.targets import check_runtime, split_runtime, without_runtime
-from calkd_edge.errors import DeviceError, check_at_least, several
+from calkd_edge.errors import DeviceError, check_at_least, of_file, several
+from calkd_edge.export.artifacts import CANONICAL
 from calkd_edge.files import check_folder, replacing, sha256_of
 from calkd_edge.records import Benchmark, DeviceFacts, TimedFile, Worth
 
@@ -135,7 +136,12 @@ def measure(path: Path, options: BenchmarkOptions, on_process: OnProcess) -> tup
         location = location_of(options.device, runtimes=[options.runtime])
         with open_session(options.device, location) as session:
             timing = _Timing(source, work, options, session, earlier)
-            record, runs = timing.record(on_process, description)
+            try:
+                record, runs = timing.record(on_process, description)
+            except DeviceError as refused:
+                if source.timed.kind != "file":
+                    raise
+                raise of_file(refused, CANONICAL, path) from refused
             if options.clean:
                 try:
                     session.device.clean()

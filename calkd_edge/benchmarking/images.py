@@ -114,7 +114,9 @@ def _decoded(folder: Path, shape: tuple[int | None, ...], dtype: DType) -> Image
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in image_suffixes())[
         :TIMED_IMAGES
     ]
-    decoded = [array_from_image(resized(decode_image(path, str(path)), size, "crop")) for path in paths]
+    decoded = [
+        array_from_image(resized(decode_image(path, str(path)), (size, size), "crop")) for path in paths
+    ]
     if not decoded:
         raise RecipeError(f"--images {folder}: no image files", remedy="Give a folder with images.")
     return np.stack(decoded)
@@ -129,7 +131,7 @@ def _input_of(path: Path) -> tuple[tuple[int | None, ...], DType]:
     sizes = [dimension.dim_value or None for dimension in tensor.shape.dim]
     if len(sizes) < 2 or sizes[0] not in (None, 1):
         raise RecipeError(
-            f"{path.name}: it does not have exactly one input of [1, ...] or [N, ...]",
+            "the model does not have exactly one input of [1, ...] or [N, ...]",
             remedy="Export it with one image input whose first size is open, or 1.",
         )
     return tuple(sizes[1:]), np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))

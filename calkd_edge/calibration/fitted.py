@@ -72,12 +72,17 @@ REASONS = {
     "extreme": "the best temperature lies outside 1/100 to 100",
 }
 
+EXCLUDED = "in every image all classes but those with equal logits have probability 0, so a temperature has no effect"
+"""The reason where rows are flat because classes are excluded by -inf."""
+
 
 def identity_fit(status: FitStatus, logits: FloatArray, labels: IntArray) -> Fitted:
     """The identity, with the reason why nothing better could be fitted."""
     nll = float(nll_per_image(logits, labels).mean())
     right = int((np.argmax(logits, axis=1) == labels).sum())
-    sentence = f"confidence was left as it is: {REASONS[status]} ({right} of {len(labels)} images right)"
+    excluded = status == "flat" and not np.isfinite(logits).all()
+    reason = EXCLUDED if excluded else REASONS[status]
+    sentence = f"confidence was left as it is: {reason} ({right} of {len(labels)} images right)"
     return Fitted(Affine(scale=(1.0,)), status, None, nll, nll, (sentence,))
 
 

@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calkd_edge.cli.evaluate import show_assumed
 from calkd_edge.cli.options import (
     METHOD,
-    MODEL_FILE,
     OUTPUT,
+    ChannelsOption,
+    ClassesOption,
+    ImageSizeOption,
     ImagesOption,
     JsonOption,
     LayoutOption,
     MeanOption,
     MethodOption,
     RootOption,
+    ScoresOption,
+    ScoresOutputOption,
     SeedOption,
     StdOption,
     ThreadsOption,
-    choice,
 )
 
 if TYPE_CHECKING:
@@ -69,25 +73,6 @@ ThresholdOption = Annotated[
         rich_help_panel=METHOD,
     ),
 ]
-ScoresOutputOption = Annotated[
-    str | None,
-    typer.Option(
-        "--scores-output",
-        metavar="NAME",
-        help="The output that holds the scores, where the file has several.",
-        rich_help_panel=MODEL_FILE,
-    ),
-]
-ScoresOption = Annotated[
-    str | None,
-    typer.Option(
-        "--scores",
-        metavar="KIND",
-        help="What that output holds: logits or probabilities.",
-        rich_help_panel=MODEL_FILE,
-        callback=choice("--scores", lambda: ("logits", "probabilities")),
-    ),
-]
 OutputOption = Annotated[
     Path | None,
     typer.Option(
@@ -110,9 +95,12 @@ def calibrate(
     images: ImagesOption = None,
     seed: SeedOption = 17,
     threads: ThreadsOption = 1,
+    classes: ClassesOption = None,
     layout: LayoutOption = None,
     mean: MeanOption = None,
     std: StdOption = None,
+    channels: ChannelsOption = "rgb",
+    image_size: ImageSizeOption = None,
     scores_output: ScoresOutputOption = None,
     scores: ScoresOption = None,
     output: OutputOption = None,
@@ -125,7 +113,7 @@ def calibrate(
     """
     from calkd_edge.external_models.calibrate import THRESHOLDS, report_location
     from calkd_edge.external_models.calibrate import calibrate as calibrate_model
-    from calkd_edge.external_models.evaluate import parse_triple
+    from calkd_edge.external_models.evaluate import parse_size, parse_triple
     from calkd_edge.recipe.source import assign
 
     settings: dict[str, Any] = {}
@@ -141,9 +129,12 @@ def calibrate(
         root=root,
         images=images,
         thresholds=threshold or THRESHOLDS,
+        classes=classes,
         layout=layout,
         mean=parse_triple("--mean", mean),
         std=parse_triple("--std", std),
+        channels=channels,
+        image_size=parse_size(image_size),
         scores_output=scores_output,
         scores=scores,  # type: ignore[arg-type]  # checked by the function
         seed=seed,
@@ -174,3 +165,4 @@ def _show(result: Repair) -> None:
     )
     for sentence in result.sentences:
         print(sentence)
+    show_assumed(result.assumed, result.cautions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,16 @@ import typer
 
 from calkd_edge.cli.options import (
     IMAGES,
+    ChannelsOption,
+    ClassesOption,
+    ImageSizeOption,
     ImagesOption,
     JsonOption,
     LayoutOption,
     MeanOption,
     RootOption,
+    ScoresOption,
+    ScoresOutputOption,
     SeedOption,
     StdOption,
     ThreadsOption,
@@ -31,12 +37,16 @@ FIGURES = (
     "ace_toplabel",
 )
 
+MANY = 1e5
+"""Larger figures are shown with a power of ten."""
+
 DataOption = Annotated[
     str,
     typer.Option(
         "--data",
         metavar="DATA",
-        help="A folder of class folders, or a data set's name (calkd-edge list datasets).",
+        help="A folder of class folders, a data set's name (calkd-edge list datasets), or an .npz of inputs "
+        "and labels.",
         rich_help_panel=IMAGES,
     ),
 ]
@@ -48,28 +58,38 @@ def evaluate(
     root: RootOption = None,
     images: ImagesOption = None,
     seed: SeedOption = 17,
+    classes: ClassesOption = None,
     layout: LayoutOption = None,
     mean: MeanOption = None,
     std: StdOption = None,
+    channels: ChannelsOption = "rgb",
+    image_size: ImageSizeOption = None,
+    scores_output: ScoresOutputOption = None,
+    scores: ScoresOption = None,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Score any ONNX classifier on labelled images.
 
-    The file runs on this machine, through the agent. A file made elsewhere may need --layout, --mean and
-    --std.
+    The file runs on this machine, through the agent. A file made elsewhere may need --mean and --std; what
+    was inferred about it is printed under "assumed".
     """
     from calkd_edge.external_models.evaluate import evaluate as evaluate_model
-    from calkd_edge.external_models.evaluate import parse_triple
+    from calkd_edge.external_models.evaluate import parse_size, parse_triple
 
     result = evaluate_model(
         model,
         data,
         root=root,
         images=images,
+        classes=classes,
         layout=layout,
         mean=parse_triple("--mean", mean),
         std=parse_triple("--std", std),
+        channels=channels,
+        image_size=parse_size(image_size),
+        scores_output=scores_output,
+        scores=scores,  # type: ignore[arg-type]  # checked by the function
         seed=seed,
         threads=threads,
     )
@@ -78,5 +98,21 @@ def evaluate(
         return
     for name in FIGURES:
         figure = getattr(result, name)
-        print(f"{name:>14}  {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]")
+        value, low, high = (_shown(number) for number in (figure.value, figure.low, figure.high))
+        print(f"{name:>14}  {value}  [{low}, {high}]")
     print(f"{'images':>14}  {result.data}")
+    show_assumed(result.assumed, result.cautions)
+
+
+def show_assumed(assumed: Mapping[str, str], cautions: Sequence[str]) -> None:
+    """What was inferred about a file and its data, and where that may be wrong."""
+    if assumed:
+        print("assumed:")
+    for name, sentence in assumed.items():
+        print(f"{name:>14}  {sentence}")
+    for caution in cautions:
+        print(f"{'caution':>14}  {caution}")
+
+
+def _shown(number: float) -> str:
+    return f"{number:.4f}" if abs(number) < MANY else f"{number:.4g}"

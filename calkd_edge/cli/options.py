@@ -187,7 +187,7 @@ MeanOption = Annotated[
     typer.Option(
         "--mean",
         metavar="R,G,B",
-        help="Mean of each channel in 0..1, for a float input: 0.485,0.456,0.406.",
+        help="Mean of red, green and blue in 0..1, for a float input: 0.485,0.456,0.406.",
         rich_help_panel=MODEL_FILE,
     ),
 ]
@@ -196,7 +196,54 @@ StdOption = Annotated[
     typer.Option(
         "--std",
         metavar="R,G,B",
-        help="Standard deviation of each channel in 0..1: 0.229,0.224,0.225.",
+        help="Standard deviation of red, green and blue in 0..1: 0.229,0.224,0.225.",
         rich_help_panel=MODEL_FILE,
+    ),
+]
+ChannelsOption = Annotated[
+    str,
+    typer.Option(
+        "--channels",
+        metavar="ORDER",
+        help="Order in which the file takes the channels: rgb or bgr.",
+        rich_help_panel=MODEL_FILE,
+        callback=choice("--channels", lambda: ("rgb", "bgr")),
+    ),
+]
+ImageSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--image-size",
+        metavar="H[xW]",
+        help="Size of the images, where the file leaves it open: 224.",
+        rich_help_panel=MODEL_FILE,
+    ),
+]
+ClassesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--classes",
+        metavar="FILE",
+        help="Text file with the names of the class folders in the model's order, one on each line.",
+        rich_help_panel=MODEL_FILE,
+    ),
+]
+ScoresOutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scores-output",
+        metavar="NAME",
+        help="The output that holds the scores, where the file has several.",
+        rich_help_panel=MODEL_FILE,
+    ),
+]
+ScoresOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scores",
+        metavar="KIND",
+        help="What that output holds: logits or probabilities.",
+        rich_help_panel=MODEL_FILE,
+        callback=choice("--scores", lambda: ("logits", "probabilities")),
     ),
 ]

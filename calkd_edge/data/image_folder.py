@@ -57,8 +57,16 @@ class ImageFolder:
     ) -> None:
         self.root = None if root is None else root.expanduser()
         self.image_size = image_size
+        self.shape = (image_size, image_size)
         self.resize: Resize = resize
         self._scanned: _Scan | None = None
+
+    @classmethod
+    def of_shape(cls, root: Path, shape: tuple[int, int], resize: Resize) -> ImageFolder:
+        """The same images in any size (H, W), for models made elsewhere."""
+        images = cls(root, image_size=shape[0], resize=resize)
+        images.shape = shape
+        return images
 
     def identity(self) -> str:
         """SHA-256 over the names and sizes of the files; it misses a change that keeps a file's size.
@@ -67,7 +75,8 @@ class ImageFolder:
             RecipeError: the folder does not exist, or contains fewer than two classes with images.
         """
         scan = self._scan()
-        digest = hashlib.sha256(f"{self.image_size} {self.resize} {scan.parts}\n".encode())
+        order = "" if scan.classes == tuple(sorted(scan.classes)) else " numbers"
+        digest = hashlib.sha256(f"{self.image_size} {self.resize} {scan.parts}{order}\n".encode())
         for name, _, _, size in scan.images:
             digest.update(f"{size} {name}\n".encode("utf-8", "surrogateescape"))
         return f"image_folder:sha256:{digest.hexdigest()}"
@@ -85,7 +94,7 @@ class ImageFolder:
     def open(self, scratch: Path, progress: Progress) -> Source:
         """The images, sorted by relative name; raises as `identity` does."""
         scan = self._scan()
-        root, size, how = self._root(), self.image_size, self.resize
+        root, size, how = self._root(), self.shape, self.resize
 
         def decode(index: int) -> ImageArray:
             name = scan.images[index][0]
@@ -95,12 +104,12 @@ class ImageFolder:
             labels=_labels(scan),
             official_test=_official_test(scan),
             classes=scan.classes,
-            image_shape=(3, size, size),
+            image_shape=(3, *size),
             decode=decode,
             name_of=lambda index: scan.images[index][0],
             license="the user's own images",
             input_note="RGB, EXIF orientation applied, transparency on white, "
-            f"{RESIZE_NOTES[how]} to {size}x{size}, bilinear",
+            f"{RESIZE_NOTES[how]} to {size[1]}x{size[0]}, bilinear",
             shape_note=scan.parts,
             skipped=scan.skipped,
         )
@@ -128,7 +137,7 @@ def _scan(root: Path) -> _Scan:
     """Every image under `root`, by class; raises RecipeError if there are fewer than two classes."""
     layout = layout_of(root)
     skipped = list(layout.skipped)
-    classes = tuple(sorted({name for name, _ in layout.train}))
+    classes = _in_order({name for name, _ in layout.train})
     _check_names(classes, layout)
     labels = {name: label for label, name in enumerate(classes)}
     images = sorted(
@@ -149,6 +158,13 @@ def _scan(root: Path) -> _Scan:
                 remedy=f"Add images to it or remove the folder. {EXPECTED}",
             )
     return _Scan(classes, tuple(images), tuple(dict.fromkeys(skipped)), layout.parts)
+
+
+def _in_order(names: set[str]) -> tuple[str, ...]:
+    """Class names by code point; by value if all are whole numbers: 2 comes before 10."""
+    if all(name.isascii() and name.isdigit() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
 
 
 def _labels(scan: _Scan) -> IntArray:

@@ -89,26 +89,34 @@ def array_from_image(image: Image.Image) -> ImageArray:
     return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
 
 
-def resized(image: Image.Image, size: int, how: Resize) -> Image.Image:
-    """An RGB image of size x size, by bilinear resampling that averages when it reduces.
+def resized(image: Image.Image, size: int | tuple[int, int], how: Resize) -> Image.Image:
+    """An RGB image of that size, by bilinear resampling that averages when it reduces.
 
     Args:
         image: RGB, any size.
-        size: edge of the result in pixels.
-        how: crop keeps the middle square, pad keeps the complete image between black bars, stretch ignores
-            the proportions.
+        size: (H, W) of the result in pixels; one number for both.
+        how: crop keeps the largest middle part of the result's proportions, pad keeps the complete image
+            between black bars, stretch ignores the proportions.
     """
     width, height = image.size
+    target = (size, size) if isinstance(size, int) else (size[1], size[0])
     if how == "stretch":
-        return image.resize((size, size), Image.Resampling.BILINEAR)
+        return image.resize(target, Image.Resampling.BILINEAR)
+    scales = (target[0] / width, target[1] / height)
     if how == "crop":
-        edge = min(width, height)
-        left, top = (width - edge) / 2, (height - edge) / 2
-        box = (left, top, left + edge, top + edge)
-        return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
-    inner = tuple(max(1, round(side * size / max(width, height))) for side in (width, height))
-    canvas = Image.new("RGB", (size, size))
-    offset = ((size - inner[0]) // 2, (size - inner[1]) // 2)
+        # Not divided by the scale, whose rounding would move the box of an image that is only cut.
+        part = (
+            (width, width * target[1] / target[0])
+            if scales[0] >= scales[1]
+            else (height * target[0] / target[1], height)
+        )
+        left, top = (width - part[0]) / 2, (height - part[1]) / 2
+        box = (left, top, left + part[0], top + part[1])
+        return image.resize(target, Image.Resampling.BILINEAR, box=box)
+    fitted, side = (target[0], width) if scales[0] <= scales[1] else (target[1], height)
+    inner = tuple(max(1, round(edge * fitted / side)) for edge in (width, height))
+    canvas = Image.new("RGB", target)
+    offset = ((target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2)
     canvas.paste(image.resize((inner[0], inner[1]), Image.Resampling.BILINEAR), offset)
     return canvas
 

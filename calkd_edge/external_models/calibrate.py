@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from calkd_edge.errors import RecipeError, check_at_least
 from calkd_edge.external_models.options import RepairOptions
 from calkd_edge.external_models.predictions import read_predictions
 from calkd_edge.external_models.repair import measure, repair
-from calkd_edge.external_models.running import Reading
-from calkd_edge.onnx_model.adopt import Triple
+from calkd_edge.external_models.scoring import DataOptions
+from calkd_edge.onnx_model.reading import Reading, Scores, Triple
 from calkd_edge.records import Json, Repair
 from calkd_edge.release.report.repair_page import write_repair
 
@@ -29,11 +29,14 @@ def calibrate(
     root: str | Path | None = None,
     images: int | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
+    classes: str | Path | Sequence[str] | None = None,
     layout: str | None = None,
     mean: Triple | None = None,
     std: Triple | None = None,
+    channels: str = "rgb",
+    image_size: tuple[int, int] | None = None,
     scores_output: str | None = None,
-    scores: Literal["logits", "probabilities"] | None = None,
+    scores: Scores | None = None,
     seed: int = 17,
     threads: int = 1,
 ) -> Repair:
@@ -55,9 +58,13 @@ def calibrate(
         root: where a named data set is.
         images: at most this many, chosen by `seed`.
         thresholds: on confidence.
+        classes: the names of the model's classes in its order, or a text file with one on each line; by
+            default those in the file's metadata, else the order of the data.
         layout: nchw or nhwc, if the file does not say.
-        mean: per channel, in fractions of 255, for a float input.
+        mean: of red, green and blue, in fractions of 255, for a float input.
         std: likewise.
+        channels: rgb or bgr, the order in which the file takes them.
+        image_size: (H, W), if the file leaves it open.
         scores_output: the output that holds the scores, if several could.
         scores: what that output holds, if the file has no softmax.
         seed: of the choice of images, the folds and the bounds.
@@ -72,30 +79,38 @@ def calibrate(
             "give --predictions FILE or --model FILE, one of them",
             remedy="calkd-edge calibrate --model m.onnx --data DIR --output calibrated.onnx",
         )
-    if scores not in (None, "logits", "probabilities"):
-        raise RecipeError(f"--scores {scores}: not known", remedy="Valid: logits, probabilities.")
+    reading = Reading(layout, mean, std, channels, image_size, scores_output, scores)
+    reading.check()
     check_at_least("--images", images, 2)
     check_at_least("--threads", threads, 1)
     check_at_least("--seed", seed, 0)
-    target = _target(output)
     options = RepairOptions(method, settings or {}, _thresholds(thresholds), seed=seed)
     if predictions is not None:
-        if target is not None:
-            raise RecipeError(
-                "--output: predictions hold no file to calibrate",
-                remedy="Leave it out, or give a model and data instead of predictions.",
-            )
+        ignored = {
+            "--output": output,
+            "--data": data,
+            "--images": images,
+            "--root": root,
+            "--classes": classes,
+            "--threads": None if threads == 1 else threads,
+            **_options_of(reading),
+        }
+        for option, value in ignored.items():
+            if value is not None:
+                raise RecipeError(
+                    f"{option}: predictions are complete, and no model is run",
+                    remedy=f"Leave {option} out, or give --model and --data instead of --predictions.",
+                )
         path = Path(predictions)
         return measure(read_predictions(path), options, source=path.name)
     if data is None or model is None:
         raise RecipeError("--model needs --data", remedy="Give --data DIR, a data set, or inputs.npz.")
+    target = _target(output, Path(model))
     record = repair(
         Path(model),
-        data,
+        DataOptions(data, root, images, seed, classes),
         options,
-        root=root,
-        limit=images,
-        reading=Reading(layout=layout, mean=mean, std=std, output=scores_output, scores=scores),
+        reading=reading,
         threads=threads,
         output=target,
     )
@@ -110,12 +125,38 @@ def report_location(output: str | Path) -> tuple[Path, str]:
     return target.parent, f"{target.stem}.calibration"
 
 
-def _target(output: str | Path | None) -> Path | None:
-    target = None if output is None else Path(output)
-    if target is not None and target.suffix != ".onnx":
-        raise RecipeError(
-            f"--output {output}: not a file that ends in .onnx", remedy="Name a file that ends in .onnx."
-        )
+def _options_of(reading: Reading) -> dict[str, object]:
+    """The options that describe a file, None where they were not given."""
+    return {
+        "--layout": reading.layout,
+        "--mean": reading.mean,
+        "--std": reading.std,
+        "--channels": None if reading.channels == "rgb" else reading.channels,
+        "--image-size": reading.image_size,
+        "--scores-output": reading.output,
+        "--scores": reading.scores,
+    }
+
+
+def _target(output: str | Path | None, model: Path) -> Path | None:
+    """The file to write, in a folder that exists then; refused before any work where that cannot be."""
+    if output is None:
+        return None
+    target, fix = Path(output), "Name a file in a folder of yours: --output calibrated.onnx"
+    if target.suffix != ".onnx":
+        raise RecipeError(f"--output {output}: not a file that ends in .onnx", remedy=fix)
+    try:
+        if target.exists() and model.exists() and target.samefile(model):
+            raise RecipeError(
+                f"--output {output}: this is the given model, which would be replaced", remedy=fix
+            )
+        if target.is_dir():
+            raise RecipeError(f"--output {output}: this is a folder", remedy=fix)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except (OSError, ValueError) as wrong:
+        raise RecipeError(f"--output {output}: cannot be written: {wrong}", remedy=fix) from None
     return target
 
 

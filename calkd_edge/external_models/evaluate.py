@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from calkd_edge.errors import RecipeError, check_at_least
-from calkd_edge.external_models.inputs import images_of
-from calkd_edge.external_models.running import predictions_of
+from calkd_edge.external_models.scoring import DataOptions, scored
 from calkd_edge.metrics import quality
-from calkd_edge.onnx_model.adopt import Triple, adopt, check_classes
 from calkd_edge.onnx_model.read import read_onnx
+from calkd_edge.onnx_model.reading import Reading, Scores, Triple
+from calkd_edge.onnx_model.standard_form import standard_form
 from calkd_edge.records import Evaluation
 
 
@@ -20,26 +21,38 @@ def evaluate(
     *,
     root: str | Path | None = None,
     images: int | None = None,
+    classes: str | Path | Sequence[str] | None = None,
     layout: str | None = None,
     mean: Triple | None = None,
     std: Triple | None = None,
+    channels: str = "rgb",
+    image_size: tuple[int, int] | None = None,
+    scores_output: str | None = None,
+    scores: Scores | None = None,
     seed: int = 17,
     threads: int = 1,
 ) -> Evaluation:
     """The figures of an ONNX classifier: top-1, NLL, Brier and calibration errors with their bounds.
 
         result = evaluate("student.int8.cpu.onnx", "fashion_mnist_small")
-        print(result.top1.value, result.ece.high, result.data)
+        print(result.top1.value, result.ece.high, result.data, result.assumed)
 
     Args:
         model: the ONNX file, of any maker.
-        data: a folder of class folders, all of it, or its test part if it has one; or the name of a data set,
-            of which the test images are used. `data` of the result says which images these are.
+        data: a folder of class folders, all of it, or its test part if it has one; the name of a data set,
+            of which the test images are used; or an .npz with inputs and labels. `data` of the result says
+            which images these are.
         root: where a named data set is.
         images: at most this many, chosen by `seed`.
+        classes: the names of the model's classes in its order, or a text file with one on each line; by
+            default those in the file's metadata, else the order of the data.
         layout: nchw or nhwc, if the file does not say.
-        mean: per channel, in fractions of 255, for a float input.
+        mean: of red, green and blue, in fractions of 255, for a float input.
         std: likewise.
+        channels: rgb or bgr, the order in which the file takes them.
+        image_size: (H, W), if the file leaves it open.
+        scores_output: the output that holds the scores, if several could.
+        scores: what that output holds, if the file has no softmax.
         seed: of the choice of images and of the bounds.
         threads: of the runtime.
 
@@ -51,17 +64,22 @@ def evaluate(
     check_at_least("--threads", threads, 1)
     check_at_least("--seed", seed, 0)
     path = Path(model)
-    adopted = adopt(read_onnx(path), layout=layout, mean=mean, std=std)
+    reading = Reading(layout, mean, std, channels, image_size, scores_output, scores)
+    reading.check()
+    options = DataOptions(data, root, images, seed, classes)
+    loaded = standard_form(read_onnx(path))
     with tempfile.TemporaryDirectory(prefix="calkd-evaluate-") as folder:
-        inputs = images_of(data, root, adopted.image_shape, Path(folder), limit=images, seed=seed)
-        check_classes(adopted, inputs.classes, path)
-        predictions = predictions_of(adopted.model, inputs, Path(folder), threads)
+        result = scored(path, loaded, options, reading, Path(folder), threads)
+    if result.inputs.labels is None:
+        raise RecipeError(f"{data} has no labels", remedy="Save labels [N] beside the inputs.")
     try:
-        scored = quality(predictions.logits, predictions.labels, seed=seed)
+        figures = quality(result.predictions.logits, result.inputs.labels, seed=seed)
     except ValueError as wrong:
         remedy = "Check the labels, and the outputs of the file."
         raise RecipeError(f"{path.name}: {wrong}", remedy=remedy) from None
-    return Evaluation(**dict(scored), data=inputs.part)
+    return Evaluation(
+        **dict(figures), data=result.inputs.part, assumed=result.assumed, cautions=result.cautions
+    )
 
 
 def parse_triple(option: str, text: str | None) -> Triple | None:
@@ -79,3 +97,21 @@ def parse_triple(option: str, text: str | None) -> Triple | None:
             f"{option} {text}: not three numbers", remedy=f"Write {option} 0.485,0.456,0.406"
         ) from None
     return red, green, blue
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """(H, W) from "224" or "224x160"; None for None.
+
+    Raises:
+        RecipeError: not one or two whole numbers.
+    """
+    if text is None:
+        return None
+    try:
+        height, *width = (int(part) for part in text.lower().split("x"))
+        (width_only,) = width or [height]
+    except ValueError:
+        raise RecipeError(
+            f"--image-size {text}: not a size", remedy="Write --image-size 224, or 224x160 (height x width)."
+        ) from None
+    return height, width_only

@@ -10,8 +10,11 @@ import numpy as np
 import onnx
 
 from calkd_edge.data import DATASETS
+from calkd_edge.data.image_folder import ImageFolder
 from calkd_edge.data.images_file import write_images
+from calkd_edge.data.source import Source
 from calkd_edge.errors import RecipeError, StageFailed
+from calkd_edge.files.recognised import recognised
 from calkd_edge.records import IntArray
 
 ARRAYS_EXAMPLE = "inputs [N, ...] exactly as the model takes them, and labels [N]"
@@ -26,12 +29,14 @@ class Inputs:
         labels: [N] int64; None if not known.
         classes: names; empty if not known.
         part: which images these are, for the report.
+        left_out: what was not used, and why; empty if nothing was left out.
     """
 
     path: Path
     labels: IntArray | None
     classes: tuple[str, ...]
     part: str
+    left_out: str = ""
 
 
 def arrays_of(path: Path, work: Path, *, limit: int | None, seed: int) -> Inputs:
@@ -40,6 +45,7 @@ def arrays_of(path: Path, work: Path, *, limit: int | None, seed: int) -> Inputs
     Raises:
         RecipeError: no such file, or other arrays.
     """
+    refuse_other_file(path)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             values = {name: stored[name] for name in stored.files if name in ("inputs", "labels", "classes")}
@@ -99,17 +105,11 @@ def images_of(
     Raises:
         RecipeError: there is no such data, or its images have another size.
     """
-    if Path(data).is_dir():
-        settings = DATASETS.settings("image_folder", {"image_size": image_shape[1]}, where="--data")
-        dataset = DATASETS.load("image_folder")(Path(data), **settings)
-    else:
-        settings = DATASETS.settings(str(data), {}, where="--data")
-        dataset = DATASETS.load(str(data), where="--data")(None if root is None else Path(root), **settings)
-    source = dataset.open(work, lambda done, total: None)
+    source = _source(data, root, image_shape, work)
     if source.image_shape != image_shape:
         raise RecipeError(
             f"the model takes images of {image_shape}, the data set has {source.image_shape}",
-            remedy="Use data of the model's size (images of a folder are resized), or an .npz.",
+            remedy="Use a folder of class folders, whose images are resized: --data DIR",
         )
     test = np.flatnonzero(source.official_test)
     part = "test images" if len(test) else "images"
@@ -125,7 +125,62 @@ def images_of(
         source.labels[used],
         source.classes,
         f"{len(used):,} {part} of {Path(data).name}{skipped}",
+        _left_out(source, len(used), len(candidates)),
     )
+
+
+def _source(
+    data: str | Path, root: str | Path | None, image_shape: tuple[int, int, int], work: Path
+) -> Source:
+    """The opened data; images of a folder in the model's size.
+
+    Raises:
+        RecipeError: there is no such data; options are those of `evaluate` and `calibrate`.
+    """
+    is_folder = Path(data).is_dir()
+    try:
+        if not is_folder:
+            settings = DATASETS.settings(str(data), {}, where="--data")
+            dataset = DATASETS.load(str(data), where="--data")(
+                None if root is None else Path(root), **settings
+            )
+            source: Source = dataset.open(work, _silent)
+            return source
+        return ImageFolder.of_shape(Path(data), image_shape[1:], "crop").open(work, _silent)
+    except RecipeError as wrong:
+        option = "--data" if is_folder else "--root"
+        raise RecipeError(
+            wrong.message.replace("data.root:", f"{option}:").replace("data.root", option),
+            remedy=wrong.remedy.replace("--set data.root=", f"{option} ").replace("data.root", option),
+        ) from wrong
+
+
+def _silent(done: int, total: int) -> None:
+    """Progress that nobody sees."""
+
+
+def _left_out(source: Source, used: int, candidates: int) -> str:
+    reasons = []
+    if candidates < len(source.labels):
+        reasons.append(f"{len(source.labels) - candidates:,} images of the other part")
+    if used < candidates:
+        reasons.append(f"{candidates - used:,} images by --images")
+    for reason in dict.fromkeys(reason for _, reason in source.skipped):
+        names = [name for name, other in source.skipped if other == reason]
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        reasons.append(f"{len(names):,} x {reason} ({shown})")
+    return "; ".join(reasons)
+
+
+def refuse_other_file(path: Path) -> None:
+    """Refuse a file that is a pointer or a web page in place of its content.
+
+    Raises:
+        RecipeError: saying what it is.
+    """
+    other = recognised(path) if path.is_file() else None
+    if other is not None:
+        raise RecipeError(f"{path} cannot be read: it is {other.what}", remedy=other.remedy)
 
 
 def _chosen(count: int, limit: int | None, seed: int) -> IntArray:

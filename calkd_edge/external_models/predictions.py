@@ -10,10 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from calkd_edge.errors import RecipeError
+from calkd_edge.external_models.inputs import refuse_other_file
+from calkd_edge.external_models.score_values import check_logits, rows_sum_to
 from calkd_edge.metrics.inputs import checked_probabilities
 from calkd_edge.records import FloatArray, IntArray
 
 CSV_EXAMPLE = "label,logit:cat,logit:dog"
+EXACT = 1e-4
+"""How far a sum of unrounded probabilities lies from 1, at most."""
 NPZ_EXAMPLE = "logits [N, C] (or probabilities [N, C]) and labels [N]"
 
 
@@ -25,11 +29,15 @@ class SavedPredictions:
         logits: [N, C] float32 or float64; of probabilities, their logarithms.
         labels: [N] int64.
         classes: C names.
+        kind: logits or probabilities, as the file names them.
+        caution: about the values.
     """
 
     logits: FloatArray
     labels: IntArray
     classes: tuple[str, ...]
+    kind: str = "logits"
+    caution: str | None = None
 
 
 def read_predictions(path: Path) -> SavedPredictions:
@@ -42,6 +50,7 @@ def read_predictions(path: Path) -> SavedPredictions:
     Raises:
         RecipeError: no such file, other arrays or columns, or values that contradict their names.
     """
+    refuse_other_file(path)
     try:
         if path.suffix == ".npz":
             return _of_npz(path)
@@ -65,6 +74,7 @@ def _of_npz(path: Path) -> SavedPredictions:
             f"{path} cannot be read: {broken}", remedy="Save it again with numpy.savez."
         ) from None
     names = tuple(str(name) for name in np.atleast_1d(arrays.get("classes", ())))
+    _refuse_twice(path, names)
     scores = next((name for name in ("logits", "probabilities") if name in arrays), None)
     if scores is None or "labels" not in arrays:
         raise RecipeError(f"{path} contains {', '.join(arrays) or 'nothing'}", remedy=f"Save {NPZ_EXAMPLE}.")
@@ -73,8 +83,8 @@ def _of_npz(path: Path) -> SavedPredictions:
 
 def _of_csv(path: Path) -> SavedPredictions:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as text:
-            rows = list(csv.reader(text))
+        text = path.read_text(encoding="utf-8-sig")
+        rows = list(csv.reader(text.splitlines(), delimiter=_delimiter(text)))
     except (UnicodeDecodeError, csv.Error) as broken:
         raise RecipeError(f"{path} cannot be read: {broken}", remedy="Save it as UTF-8.") from None
     head = [cell.strip() for cell in rows[0]] if rows else []
@@ -89,50 +99,116 @@ def _of_csv(path: Path) -> SavedPredictions:
             remedy=f"Write {CSV_EXAMPLE} (or probability:…), one line for each image.",
         )
     classes = tuple(name for _, colon, name in parted if colon)
+    _refuse_twice(path, classes)
     label_column = head.index("label")
-    position = {name: number for number, name in enumerate(classes)}
     scores, labels = [], []
     for line, row in enumerate(rows[1:], start=2):
-        try:
-            label = row[label_column].strip()
-            labels.append(position[label] if label in position else int(label))
-            scores.append([float(cell) for column, cell in enumerate(row) if column != label_column])
-        except (ValueError, IndexError):
+        if not any(cell.strip() for cell in row):
+            continue  # a blank line, as spreadsheets leave at the end
+        if len(row) != len(head):
             raise RecipeError(
-                f"{path}, line {line}: {','.join(row[:6])}",
-                remedy="Write a label, and a number for each class.",
-            ) from None
-        if len(scores[-1]) != len(classes):
-            raise RecipeError(
-                f"{path}, line {line} has {len(scores[-1])} numbers for {len(classes)} classes",
+                f"{path}, line {line} has {max(0, len(row) - 1)} numbers for {len(classes)} classes",
                 remedy="Write one number for each column.",
             )
+        labels.append(_label(path, line, row[label_column].strip(), classes))
+        scores.append(
+            [_number(path, line, head[at], row[at]) for at in range(len(row)) if at != label_column]
+        )
     kind = "logits" if kinds == {"logit"} else "probabilities"
     return _checked(path, kind, np.array(scores, dtype=np.float64), np.array(labels), classes)
+
+
+def _delimiter(text: str) -> str:
+    """The sign between cells: that which the header holds most often."""
+    head = text.partition("\n")[0]
+    return max(",;\t", key=head.count)
+
+
+def _label(path: Path, line: int, text: str, classes: tuple[str, ...]) -> int:
+    """The position of a class, given by its name or as a whole number, also written as 2.0."""
+    if text in classes:
+        return classes.index(text)
+    try:
+        number = float(text)
+        position = int(number)
+    except (ValueError, OverflowError):
+        number = position = -1
+    if position != number or not 0 <= position < len(classes):
+        shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+        raise RecipeError(
+            f"{path}, line {line}: the label '{text}' is none of the {len(classes)} classes ({shown})",
+            remedy=f"Write the name of a class, or its position 0..{len(classes) - 1}.",
+        )
+    return position
+
+
+def _number(path: Path, line: int, column: str, text: str) -> float:
+    """A number, also with a comma for its point where cells are parted by another sign."""
+    try:
+        return float(text.strip().replace(",", "."))
+    except ValueError:
+        raise RecipeError(
+            f"{path}, line {line}: '{text}' in column {column} is not a number",
+            remedy="Write a label, and a number for each class.",
+        ) from None
+
+
+def _refuse_twice(path: Path, classes: tuple[str, ...]) -> None:
+    twice = next((name for name in classes if classes.count(name) > 1), None)
+    if twice is not None:
+        raise RecipeError(f"{path} names the class '{twice}' twice", remedy="Name each class once.")
 
 
 def _checked(
     path: Path, kind: str, scores: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
 ) -> SavedPredictions:
-    try:
-        if kind == "probabilities":
-            values, checked_labels = checked_probabilities(scores, labels)
-            of_labels = values[np.arange(len(checked_labels)), checked_labels]
-            if (of_labels == 0).any():
-                raise ValueError(
-                    f"{int((of_labels == 0).sum())} images have probability 0 for their label, so NLL is "
-                    "infinite; save logits instead"
-                )
-            with np.errstate(divide="ignore"):
-                scores, labels = np.log(values), checked_labels
-        elif scores.dtype == np.float16:  # exact; sums in float16 are not
-            scores = scores.astype(np.float32)
-    except ValueError as wrong:
-        raise RecipeError(f"{path}: {wrong}", remedy=f"Save {NPZ_EXAMPLE}.") from None
+    caution = None
+    if kind == "probabilities":
+        scores, labels, caution = _of_probabilities(path, scores, labels)
+    elif scores.dtype == np.float16:  # exact; sums in float16 are not
+        scores = scores.astype(np.float32)
+    if kind == "logits" and scores.ndim == 2 and scores.dtype.kind == "f":
+        instead = "probability:NAME in the header" if path.suffix == ".csv" else "probabilities"
+        caution = check_logits(
+            scores,
+            f"{path.name}: {kind}",
+            insisted=False,
+            remedy=f"Save them under the name {instead}.",
+            per_cent=f"Divide them by 100 and save them under the name {instead}.",
+        )
     if scores.ndim == 2 and names and len(names) != scores.shape[1]:
         raise RecipeError(
             f"{path} names {len(names)} classes for {scores.shape[1]} columns",
             remedy="Leave classes out, or name each.",
         )
     classes = names or tuple(str(number) for number in range(scores.shape[-1] if scores.ndim else 0))
-    return SavedPredictions(scores, labels, classes)
+    return SavedPredictions(scores, labels, classes, kind, caution)
+
+
+def _of_probabilities(
+    path: Path, scores: np.ndarray, labels: np.ndarray
+) -> tuple[FloatArray, IntArray, str | None]:
+    """Logarithms, checked labels, and a caution about rounding."""
+    caution = None
+    try:
+        if scores.ndim == 2 and scores.dtype.kind == "f" and len(scores):
+            if rows_sum_to(scores, 100.0):
+                raise ValueError("every row sums to 100: these are per cents; divide them by 100")
+            sums = scores.sum(axis=1, dtype=np.float64)
+            if rows_sum_to(scores, 1.0) and np.abs(sums - 1).max() > EXACT:
+                caution = (
+                    f"{path.name}: rows sum to {sums.min():.5g}..{sums.max():.5g}, as rounded numbers do; "
+                    "each was divided by its sum"
+                )
+                scores = scores / sums[:, None]
+        values, checked_labels = checked_probabilities(scores, labels)
+        of_labels = values[np.arange(len(checked_labels)), checked_labels]
+        if (of_labels == 0).any():
+            raise ValueError(
+                f"{int((of_labels == 0).sum())} images have probability 0 for their label, so NLL is "
+                "infinite; save logits instead"
+            )
+    except ValueError as wrong:
+        raise RecipeError(f"{path}: {wrong}", remedy=f"Save {NPZ_EXAMPLE}.") from None
+    with np.errstate(divide="ignore"):
+        return np.log(values), checked_labels, caution

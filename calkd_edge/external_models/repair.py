@@ -13,27 +13,28 @@ from calkd_edge.calibration.crossfit import cross_fitted
 from calkd_edge.calibration.fitted import Fitted
 from calkd_edge.errors import RecipeError
 from calkd_edge.export.proof import prove
+from calkd_edge.external_models.class_order import better_order
 from calkd_edge.external_models.options import RepairOptions
 from calkd_edge.external_models.output_check import check_returned
 from calkd_edge.external_models.predictions import SavedPredictions
 from calkd_edge.external_models.running import (
-    Reading,
     predictions_of,
-    read_inputs,
     run_file,
     runnable_file,
     with_original_outputs,
 )
+from calkd_edge.external_models.scoring import DataOptions, scored
 from calkd_edge.external_models.sentences import sentences
 from calkd_edge.files import replacing, sha256_of
 from calkd_edge.metrics import intervals, quality
 from calkd_edge.metrics import per_image as scores
-from calkd_edge.onnx_model.adopt import check_names
 from calkd_edge.onnx_model.classifier_output import ClassifierOutput, find_output
 from calkd_edge.onnx_model.fold import Folded, LogitsValue, fold_at
 from calkd_edge.onnx_model.graph import copy_of
 from calkd_edge.onnx_model.logit_readers import computes_label_separately, refuse_other_readers
 from calkd_edge.onnx_model.read import read_onnx
+from calkd_edge.onnx_model.reading import Reading
+from calkd_edge.onnx_model.standard_form import standard_form
 from calkd_edge.records import (
     Affine,
     Calibration,
@@ -59,16 +60,20 @@ def measure(predictions: SavedPredictions, options: RepairOptions, *, source: st
     """
     classes = predictions.classes
     fit = _scored(predictions.logits, predictions.labels, classes, options, source)
-    return _record(fit, options, source=source, data=source, classes=classes)
+    record = _record(fit, options, source=source, data=source, classes=classes)
+    assumed = {
+        "scores": f"{predictions.kind}, by their name in the file",
+        "classes": f"{classes[0]}, ..., {classes[-1]}: the order of the columns",
+    }
+    cautions = [predictions.caution, _better_order(fit, classes)]
+    return record.model_copy(update={"assumed": assumed, "cautions": tuple(filter(None, cautions))})
 
 
 def repair(
     model: Path,
-    data: str | Path,
+    data: DataOptions,
     options: RepairOptions,
     *,
-    root: str | Path | None = None,
-    limit: int | None = None,
     reading: Reading | None = None,
     threads: int = 1,
     output: Path | None = None,
@@ -80,10 +85,8 @@ def repair(
 
     Args:
         model: the file.
-        data: a folder of class folders, a data set's name, or an .npz with inputs and labels.
+        data: which inputs it gets.
         options: what to fit.
-        root: where a named data set is.
-        limit: of images, drawn by the seed.
         reading: facts that the file does not say.
         threads: of the runtime.
         output: where to write the calibrated file.
@@ -93,7 +96,8 @@ def repair(
         StageFailed: the folded file does not return what it must.
     """
     reading = reading or Reading()
-    loaded, sha256 = read_onnx(model), sha256_of(model)
+    given, sha256 = read_onnx(model), sha256_of(model)
+    loaded = standard_form(given)
     ends = find_output(loaded, output=reading.output, scores=reading.scores)
     refuse_other_readers(loaded, ends)
     if computes_label_separately(loaded, ends) and options.method not in ("temperature", "constant"):
@@ -103,20 +107,20 @@ def repair(
         )
     with tempfile.TemporaryDirectory(prefix="calkd-calibrate-") as folder:
         work = Path(folder)
-        runnable, inputs = read_inputs(loaded, data, root, reading, work, limit, options.seed)
-        check_names(model, loaded, ends.classes, inputs.classes)
-        raw = predictions_of(runnable, inputs, work, threads)
-        classes = inputs.classes or tuple(str(number) for number in range(ends.classes))
+        result = scored(model, loaded, data, reading, work, threads)
+        raw, inputs, at_once = result.predictions, result.inputs, result.batches.images_per_run
+        classes = inputs.classes
         fit = _scored(raw.logits, inputs.labels, classes, options, model.name)
         folded, how = folded_copy(loaded, ends, fit.fitted.affine)
         proof = None
         if how.how != "none":
-            after = predictions_of(runnable_file(folded, data, reading)[0], inputs, work, threads)
+            runnable = runnable_file(folded, data.data, reading)[0]
+            after, _ = predictions_of(runnable, inputs, work, threads, at_once)
             rounding = HALF_ROUNDING if ends.half else 0.0
             proof = prove(raw, after, _calibration(options, fit, how), rounding=rounding)
             original, calibrated = (
-                run_file(with_original_outputs(file, data, reading), inputs, work, threads)
-                for file in (loaded, folded)
+                run_file(with_original_outputs(file, data.data, reading), inputs, work, threads, at_once)
+                for file in (given, folded)
             )
             expected = fit.fitted.affine.apply(raw.logits)
             check_returned(original, calibrated, ends, raw=raw.logits, calibrated=expected)
@@ -128,8 +132,13 @@ def repair(
     end = FileEnd(logits=ends.logits, scores=ends.scores, kind=ends.kind, softmaxes=ends.softmaxes)
     record = _record(fit, options, source=model.name, data=inputs.part, classes=classes, how=how, end=end)
     calibration = record.calibration.model_copy(update={"proof": proof})
-    changes = {"calibration": calibration, "file": written, "sha256": sha256}
+    assumed = {"assumed": result.assumed, "cautions": result.cautions}
+    changes = {"calibration": calibration, "file": written, "sha256": sha256, **assumed}
     return record.model_copy(update=changes)
+
+
+def _better_order(fit: _CrossFit, classes: tuple[str, ...]) -> str | None:
+    return None if fit.labels is None else better_order(fit.before, fit.labels, classes)
 
 
 def folded_copy(

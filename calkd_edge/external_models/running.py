@@ -2,109 +2,152 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 
-from calkd_edge.devices.session import open_session
-from calkd_edge.external_models.inputs import Inputs, arrays_of, check_fit, images_of
-from calkd_edge.onnx_model.adopt import Triple, adopt, adopt_inputs
+from calkd_edge.devices.session import Session, open_session
+from calkd_edge.errors import DeviceError
+from calkd_edge.external_models.inputs import Inputs
+from calkd_edge.onnx_model.adopt import Adopted, adopt
+from calkd_edge.onnx_model.image_input import adopt_inputs
 from calkd_edge.onnx_model.outputs import adopt_outputs, with_tensors_only
+from calkd_edge.onnx_model.reading import Reading
 from calkd_edge.onnx_model.sizes import images_at_once
 from calkd_edge.records import FloatArray, Predictions
 
+RUN_FILE = "runnable.onnx"
+COMPARED = 16
+"""Images that are also run one at a time."""
 
-@dataclass(frozen=True)
-class Reading:
-    """How to read a file, as far as the file does not say.
+SAME = 1e-3
+"""Of logits, relative above 1: larger differences between batch sizes are more than rounding."""
+
+
+class Batches(NamedTuple):
+    """How many images a file gets at once.
 
     Attributes:
-        layout: nchw or nhwc.
-        mean: per channel, as a fraction of 255.
-        std: likewise.
-        output: name of the output of scores.
-        scores: what that output is, if no softmax makes it.
+        images_per_run: for every further run of the file.
+        description: and how that was determined.
+        caution: where the scores depend on what else is in a batch, and that cannot be avoided.
     """
 
-    layout: str | None = None
-    mean: Triple | None = None
-    std: Triple | None = None
-    output: str | None = None
-    scores: Literal["logits", "probabilities"] | None = None
+    images_per_run: int
+    description: str
+    caution: str | None = None
 
 
-def read_inputs(
-    loaded: onnx.ModelProto,
-    data: str | Path,
-    root: str | Path | None,
-    reading: Reading,
-    work: Path,
-    limit: int | None,
-    seed: int,
-) -> tuple[onnx.ModelProto, Inputs]:
-    """The file with the outputs logits and probabilities, and its inputs."""
-    runnable, shape = runnable_file(loaded, data, reading)
-    if shape is None:
-        inputs = arrays_of(Path(data), work, limit=limit, seed=seed)
-        check_fit(inputs, runnable)
-        return runnable, inputs
-    return runnable, images_of(data, root, shape, work, limit=limit, seed=seed)
+def takes_arrays(data: str | Path) -> bool:
+    """Whether the data are arrays exactly as the file takes them, not images."""
+    return Path(data).suffix == ".npz"
 
 
 def runnable_file(
     loaded: onnx.ModelProto, data: str | Path, reading: Reading
-) -> tuple[onnx.ModelProto, tuple[int, int, int] | None]:
-    """The file with the outputs logits and probabilities, and the shape of its images; None for arrays.
+) -> tuple[onnx.ModelProto, Adopted | None]:
+    """The file with the outputs logits and probabilities, and how it takes images; None for arrays.
 
     Images go through the file's normalisation, arrays go in unchanged.
     """
-    if Path(data).suffix == ".npz":
+    if takes_arrays(data):
         return adopt_outputs(loaded, output=reading.output, scores=reading.scores), None
-    adopted = adopt(
-        loaded,
-        layout=reading.layout,
-        mean=reading.mean,
-        std=reading.std,
-        output=reading.output,
-        scores=reading.scores,
-    )
-    return adopted.model, adopted.image_shape
+    adopted = adopt(loaded, reading)
+    return adopted.model, adopted
 
 
 def with_original_outputs(loaded: onnx.ModelProto, data: str | Path, reading: Reading) -> onnx.ModelProto:
     """The file with its original outputs; images go through its normalisation."""
     loaded = with_tensors_only(loaded)
-    if Path(data).suffix == ".npz":
-        return loaded
-    return adopt_inputs(loaded, layout=reading.layout, mean=reading.mean, std=reading.std)[0]
+    return loaded if takes_arrays(data) else adopt_inputs(loaded, reading).model
 
 
-def predictions_of(runnable: onnx.ModelProto, inputs: Inputs, work: Path, threads: int) -> Predictions:
-    """Predictions for every input, through the agent on this machine.
+def predictions_of(
+    runnable: onnx.ModelProto, inputs: Inputs, work: Path, threads: int, images_per_run: int | None = None
+) -> tuple[Predictions, Batches]:
+    """Predictions for every input, through the agent on this machine, and how many inputs it got at once.
 
-    A file with a fixed number of inputs gets that number; the last run repeats its last input.
+    A file with a fixed number of inputs gets that number; the last run repeats its last input. Any other gets
+    `images_per_run` inputs; by default as many as fit, or one, if its results depend on the others.
     """
-    outputs = run_file(runnable, inputs, work, threads)
+    if images_per_run is None:
+        outputs, batches = _run_compared(runnable, inputs, work, threads)
+    else:
+        batches = Batches(images_per_run, "")
+        outputs = run_file(runnable, inputs, work, threads, images_per_run)
     logits = np.asarray(outputs["logits"], dtype=np.float32)
     count = len(logits)
     labels = inputs.labels if inputs.labels is not None else np.zeros(count, dtype=np.int64)
     probabilities = np.asarray(outputs["probabilities"], dtype=np.float32)
-    return Predictions(logits, labels, np.arange(count, dtype=np.int64), probabilities)
+    return Predictions(logits, labels, np.arange(count, dtype=np.int64), probabilities), batches
 
 
-def run_file(model: onnx.ModelProto, inputs: Inputs, work: Path, threads: int) -> dict[str, FloatArray]:
+def run_file(
+    model: onnx.ModelProto, inputs: Inputs, work: Path, threads: int, images_per_run: int
+) -> dict[str, FloatArray]:
     """Every output of a file by name, one row for each input."""
-    path = work / "runnable.onnx"
+    path = work / RUN_FILE
     onnx.save(model, path)
     with open_session("local") as session:
-        outputs, _ = session.predict(
-            path,
-            inputs.path,
-            runtime="onnxruntime",
-            options={"threads": threads},
-            images_per_run=images_at_once(model),
-        )
+        return _predict(session, path, inputs.path, threads, images_per_run)
+
+
+def _run_compared(
+    model: onnx.ModelProto, inputs: Inputs, work: Path, threads: int
+) -> tuple[dict[str, FloatArray], Batches]:
+    """Every output, and the batch size: some inputs are run alone too, and must give the same."""
+    path = work / RUN_FILE
+    onnx.save(model, path)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    only = next(value for value in model.graph.input if value.name not in stored)
+    fixed, at_once = only.type.tensor_type.shape.dim[0].dim_value, images_at_once(model)
+    arrays = np.load(inputs.path, mmap_mode="r")
+    rows = np.unique(np.linspace(0, len(arrays) - 1, COMPARED).astype(np.int64))
+    with open_session("local") as session:
+        if fixed == 1 or (at_once == 1 and not fixed):
+            why = "the file takes one" if fixed == 1 else "more would not fit into memory"
+            outputs = _predict(session, path, inputs.path, threads, 1)
+            return outputs, Batches(1, f"one image at a time: {why}")
+        copies = max(1, fixed)
+        np.save(work / "alone.npy", np.repeat(arrays[rows], copies, axis=0))
+        failure = None
+        try:
+            outputs = _predict(session, path, inputs.path, threads, at_once)
+        except DeviceError as failed:
+            if fixed:
+                raise
+            failure = failed
+        try:
+            alone = _predict(session, path, work / "alone.npy", threads, 1)["logits"][::copies]
+        except DeviceError as failed:
+            raise failure or failed from failed
+        if failure is None and _are_same(outputs["logits"][rows], alone):
+            size = fixed or min(at_once, len(arrays))
+            return outputs, Batches(at_once, f"{size} images at a time; {len(rows)} run alone gave the same")
+        if fixed:
+            caution = (
+                "the scores of an image depend on the others in its batch, and the file takes exactly "
+                f"{fixed} images: the figures hold for these images in this order alone. Export it in "
+                "inference mode, for one image."
+            )
+            return outputs, Batches(at_once, f"{fixed} images at a time, as the file fixes it", caution)
+        why = "the file fails with more" if failure else "its scores depend on what else is in the batch"
+        outputs = _predict(session, path, inputs.path, threads, 1)
+        return outputs, Batches(1, f"one image at a time, as on a device: {why}")
+
+
+def _predict(
+    session: Session, model: Path, images: Path, threads: int, images_per_run: int
+) -> dict[str, FloatArray]:
+    outputs, _ = session.predict(
+        model, images, runtime="onnxruntime", options={"threads": threads}, images_per_run=images_per_run
+    )
     return outputs
+
+
+def _are_same(together: FloatArray, alone: FloatArray) -> bool:
+    first, second = (np.asarray(values, dtype=np.float64) for values in (together, alone))
+    close = np.abs(first - second) <= SAME * np.maximum(1.0, np.abs(second))
+    return bool((close | (np.isnan(first) & np.isnan(second)) | (first == second)).all())

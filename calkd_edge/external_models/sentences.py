@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calkd_edge.records import Calibration, Quality, Repair
+from calkd_edge.records import Calibration, Estimate, Quality, Repair
 from calkd_edge.release.report import numbers
 
 
@@ -14,14 +14,9 @@ def sentences(repair: Repair) -> tuple[str, ...]:
             f"The file takes softmax {repair.end.softmaxes} times: its confidences are squeezed together, "
             "however confident it is. Export it with one, and calibrate that."
         )
-    if repair.end is not None and repair.end.kind == "logits":
-        messages.append(
-            f"No softmax was found before '{repair.end.scores}', so its values are read as logits. If "
-            "they are probabilities, use --scores probabilities."
-        )
     if repair.before is not None and repair.after is not None:
         messages += _of_error(repair.before, repair.after)
-        messages += _of_temperature(repair.calibration, repair.before)
+        messages += _of_temperature(repair.calibration, repair.before, repair.nll_change)
         messages += _of_answers(repair)
     else:
         messages.append("These inputs have no labels: the effect of calibration on the error is not known.")
@@ -42,9 +37,10 @@ def _of_error(before: Quality, after: Quality) -> list[str]:
     return [f"ECE did not fall: it went {change}; {chance}."]
 
 
-def _of_temperature(calibration: Calibration, before: Quality) -> list[str]:
+def _of_temperature(calibration: Calibration, before: Quality, nll_change: Estimate | None) -> list[str]:
     t, se = calibration.temperature, calibration.se
-    if t is None or not se or calibration.status != "ok" or abs(t - 1) > 2 * se[0]:
+    helps = nll_change is not None and nll_change.high < 0  # far from 1, the standard error is no guide
+    if t is None or not se or calibration.status != "ok" or abs(t - 1) > 2 * se[0] or helps:
         return []
     summary = f"T is {numbers.temperature(t, se[0])}, within two standard errors of 1"
     if before.ece.value <= before.confidence.ece_floor_95:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
 READ_BYTES = 512
+
+_LINK = re.compile(r"[\w.@+-]+(/[\w.@+-]+)+\n?")
+"""What a copy or a checkout without links leaves in place of one."""
 
 
 class Recognised(NamedTuple):
@@ -39,6 +45,12 @@ def recognised(path: Path) -> Recognised | None:
     if text[:100].lower().startswith(("<!doctype html", "<html", "<head")):
         return Recognised(
             "a web page", "Download the file itself: the address led to a page, such as a login or a warning."
+        )
+    target = Path(os.path.normpath(path.parent / text.rstrip("\n"))) if _LINK.fullmatch(text) else None
+    if target is not None and (text.startswith("../") or target.is_file()):
+        return Recognised(
+            f"a link that was stored as text, to {text.rstrip()}",
+            f"Replace it by that file: cp {shlex.quote(str(target))} {shlex.quote(str(path))}",
         )
     if text.startswith(("<?xml", '{"error', '{"message')):
         return Recognised("an answer of a server", "Download the file again: the server refused it.")

@@ -18,7 +18,7 @@ from calkd_edge.onnx_model.graph import GraphView, attribute
 from calkd_edge.onnx_model.last_layer import LINEAR
 from calkd_edge.onnx_model.softmax import AFTERWARDS, MOVES, behind, softmax_source
 
-FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 Kind = Literal["logits", "softmax", "log_softmax", "probabilities"]
 
 LARGEST_BYTES = 1_900_000_000
@@ -30,6 +30,26 @@ _SOFTMAX_LIKE = frozenset(
     {"Softmax", "LogSoftmax", "Exp", "ReduceLogSumExp", "Sigmoid", "If", "Loop", "Scan"}
 )
 """Where these follow the last layer in an unknown form, the scores may not be logits."""
+
+_LAST_LAYERS = LINEAR | {
+    "ConvInteger",
+    "DynamicQuantizeLinear",
+    "DynamicQuantizeMatMul",
+    "Einsum",
+    "FusedConv",
+    "FusedGemm",
+    "FusedMatMul",
+    "MatMulInteger",
+    "MatMulIntegerToFloat",
+    "MatMulNBits",
+    "QGemm",
+    "QLinearConv",
+    "QLinearMatMul",
+}
+"""Operators that make logits, or the integers for them; what stands before says nothing about the scores."""
+
+SAVED = "save probabilities [N, C] with labels: calkd-edge calibrate --predictions FILE.npz"
+"""The way for a file whose scores are not read from the file itself."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +65,7 @@ class ClassifierOutput:
         classes: C.
         half: whether the logits are float16.
         trailing_axes: number of axes of length 1 after the axis of classes.
+        rounds: whether the file rounds its probabilities to integers after the softmax.
     """
 
     logits: str
@@ -54,6 +75,7 @@ class ClassifierOutput:
     classes: int
     half: bool
     trailing_axes: int
+    rounds: bool = False
 
 
 def find_output(
@@ -81,6 +103,12 @@ def find_output(
     view = GraphView.of(model)
     chosen = _score_output(view, output)
     classes = _classes(model, chosen)
+    if classes == 1:
+        raise RecipeError(
+            f"the output '{chosen.name}' holds one score for each image: a binary classifier with one "
+            "probability p or one logit",
+            remedy=f"Export [1 - p, p] as its output, or {SAVED}",
+        )
     first = chosen.name
     node = view.producer.get(first)
     if node is not None and node.op_type == "ZipMap":
@@ -106,6 +134,17 @@ def find_output(
             f"the output '{chosen.name}' holds a sigmoid for each class, not one softmax over them",
             remedy="Use a classifier with a softmax: models with several labels per image are not supported.",
         )
+    elif node is not None and _is_clipped_softmax(view, node):
+        raise RecipeError(
+            f"the output '{chosen.name}' is a softmax that is clipped, so its rows do not sum to 1",
+            remedy="Export the classifier without that Clip.",
+        )
+    elif node is not None and node.op_type == "Hardmax":
+        raise RecipeError(
+            f"the output '{chosen.name}' is a Hardmax: 1 for the predicted class, 0 for the others, and no "
+            "confidence",
+            remedy="Export the classifier without the Hardmax, or with a softmax in its place.",
+        )
     elif scores is None and _makes_probabilities(view, end):
         kind = "probabilities"
     elif scores is not None:
@@ -115,9 +154,25 @@ def find_output(
     trailing_axes = _trailing_axes(model, logits)
     if node is not None and node.op_type in ("Softmax", "LogSoftmax"):
         _check_axis(model, node, trailing_axes)
-    return ClassifierOutput(
-        logits, first, kind, softmaxes, classes, _is_half(model, logits, chosen), trailing_axes
+    half = _is_half(model, logits, chosen)
+    rounds = kind == "softmax" and _rounds(view, first, end)
+    return ClassifierOutput(logits, first, kind, softmaxes, classes, half, trailing_axes, rounds)
+
+
+def _is_clipped_softmax(view: GraphView, node: onnx.NodeProto) -> bool:
+    return (
+        node.op_type == "Clip" and softmax_source(view, behind(view, node.input[0], AFTERWARDS)) is not None
     )
+
+
+def _rounds(view: GraphView, value: str, end: str) -> bool:
+    """Whether integers stand between the softmax `end` and the value that is returned."""
+    while value != end:
+        node = view.producer[value]
+        if node.op_type == "QuantizeLinear":
+            return True
+        value = node.input[0]
+    return False
 
 
 def _check_axis(model: onnx.ModelProto, node: onnx.NodeProto, trailing_axes: int) -> None:
@@ -155,7 +210,7 @@ def _refuse_unknown_end(view: GraphView, first: str, output: str) -> None:
     pending, visited = [first], {first}
     while pending:
         node = view.producer.get(pending.pop())
-        if node is None or node.op_type in LINEAR:
+        if node is None or node.op_type in _LAST_LAYERS:
             continue
         if node.op_type in _SOFTMAX_LIKE:
             raise RecipeError(
@@ -172,6 +227,11 @@ def _is_half(model: onnx.ModelProto, value: str, output: onnx.ValueInfoProto) ->
     graph = onnx.shape_inference.infer_shapes(model).graph
     known = {info.name: info for info in (*graph.value_info, *graph.output)}
     element_type = known.get(value, output).type.tensor_type.elem_type
+    if element_type == TensorProto.DOUBLE:
+        raise RecipeError(
+            f"the scores '{value}' are computed in float64",
+            remedy="Export the classifier with scores in float32.",
+        )
     return bool(element_type == TensorProto.FLOAT16)
 
 
@@ -184,7 +244,7 @@ def _score_output(view: GraphView, name: str | None) -> onnx.ValueInfoProto:
             raise RecipeError(f"the model has no output '{name}'", remedy=f"Its outputs: {listed}.")
         if not _holds_scores(view, chosen):
             raise RecipeError(
-                f"the output '{name}' is not float32 or float16 [N, C]", remedy=f"Its outputs: {listed}."
+                f"the output '{name}' is not an array of numbers [N, C]", remedy=f"Its outputs: {listed}."
             )
         return chosen
     scores = [output for output in outputs if _holds_scores(view, output)]
@@ -193,7 +253,10 @@ def _score_output(view: GraphView, name: str | None) -> onnx.ValueInfoProto:
     if len(scores) != 1:
         raise RecipeError(
             f"the model has {len(scores)} outputs of scores among {listed}; a classifier has one, [N, C]",
-            remedy="Name the output of scores (calibrate --scores-output NAME), or export that branch alone.",
+            remedy="Name the output of scores: "
+            + " or ".join(f"--scores-output {output.name}" for output in scores)
+            if scores
+            else "Export the classifier with an output of scores, float32 [N, C].",
         )
     return scores[0]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
@@ -12,9 +10,8 @@ from calkd_edge.errors import RecipeError
 from calkd_edge.onnx_model.classifier_output import LEAST_PROBABILITY, find_output
 from calkd_edge.onnx_model.graph import GraphView, copy_of, read_inside
 from calkd_edge.onnx_model.names import LOGITS, PROBABILITIES
+from calkd_edge.onnx_model.reading import Scores
 from calkd_edge.onnx_model.softmax import softmax_source
-
-Scores = Literal["logits", "probabilities"]
 
 
 def adopt_outputs(
@@ -59,7 +56,8 @@ def single_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
     if len(inputs) != 1:
         raise RecipeError(
             f"the model has {len(inputs)} inputs ({', '.join(v.name for v in inputs)}), a classifier has one",
-            remedy="Export the branch that reads the image alone.",
+            remedy="Export the branch that reads the image alone, or save its outputs with labels: "
+            "calkd-edge calibrate --predictions FILE.npz",
         )
     only: onnx.ValueInfoProto = inputs[0]
     return only
@@ -82,8 +80,14 @@ def wrap_outputs(model: onnx.ModelProto, output: str | None, scores: Scores | No
     kept = classifier.logits
     if classifier.kind == "probabilities":
         # A softmax of log p is p: these are logits of the confidence that the file returns.
+        source = classifier.scores
+        if classifier.half:
+            source = "adopted_wide"
+            nodes.append(
+                helper.make_node("Cast", [classifier.scores], [source], "adopted_wide", to=TensorProto.FLOAT)
+            )
         least = view.store("adopted_least", np.asarray(LEAST_PROBABILITY, dtype=np.float32))
-        nodes.append(helper.make_node("Max", [classifier.scores, least], ["adopted_max"], "adopted_max"))
+        nodes.append(helper.make_node("Max", [source, least], ["adopted_max"], "adopted_max"))
         nodes.append(helper.make_node("Log", ["adopted_max"], ["adopted_log"], "adopted_log"))
         kept = "adopted_log"
     _rename(view, nodes, kept, "adopted_scores")

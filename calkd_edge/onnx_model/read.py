@@ -15,10 +15,11 @@ from pathlib import Path
 
 import onnx
 from onnx import TensorProto
-from onnx.external_data_helper import load_external_data_for_tensor
 
 from calkd_edge.errors import RecipeError
+from calkd_edge.files.recognised import recognised
 from calkd_edge.onnx_model.sizes import SizeProblem, check_sizes
+from calkd_edge.onnx_model.standard_form import sort_nodes
 
 EXPORT_AGAIN = "Export the model again."
 LARGEST_FILE = 2**31 - 1
@@ -51,11 +52,11 @@ def read_onnx(path: Path) -> onnx.ModelProto:
             values that are too large or of unknown size.
     """
     model = _decoded(path)
-    folder, outside = path.parent.resolve(), 0
+    outside = 0
     for tensor in _tensors(model):
         size = _claimed_bytes(tensor, path)
         if tensor.data_location == TensorProto.EXTERNAL:
-            _check_external(tensor, size, folder, path)
+            _check_external(tensor, size, path)
             outside += size
         else:
             _check_inside(tensor, size, path)
@@ -63,13 +64,12 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         raise _refused(path, f"its external data have {outside:,} bytes", "Export a model below 2 GiB.")
     for tensor in _tensors(model):
         if tensor.data_location == TensorProto.EXTERNAL:
-            load_external_data_for_tensor(tensor, str(folder))
-            tensor.data_location = TensorProto.DEFAULT
-            del tensor.external_data[:]
+            _load_external(tensor, _claimed_bytes(tensor, path), path.parent)
     for value in (*model.graph.input, *model.graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_value < 0:
                 dim.ClearField("value")
+    sort_nodes(model)
     try:
         check_sizes(model)
     except SizeProblem as wrong:
@@ -83,10 +83,20 @@ def _decoded(path: Path) -> onnx.ModelProto:
         raise RecipeError(f"there is no file {path}", remedy="Check the path.")
     if path.stat().st_size > LARGEST_FILE:
         raise _refused(path, f"it has {path.stat().st_size:,} bytes", "Export a model below 2 GiB.")
+    other = recognised(path)
+    if other is not None:
+        raise _refused(path, f"it is {other.what}", other.remedy)
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as broken:  # protobuf's DecodeError, and errors of the text parser
         raise _refused(path, str(broken), EXPORT_AGAIN) from broken
+    if model.ir_version > onnx.IR_VERSION:
+        raise RecipeError(
+            f"{path} has ir_version {model.ir_version}, and onnx {onnx.__version__} knows up to "
+            f"{onnx.IR_VERSION}",
+            remedy="Export it for an older version (onnx.load it with the newer onnx, set its ir_version to "
+            f"{onnx.IR_VERSION}, onnx.save it), or: pip install -U onnx onnxruntime",
+        )
     if not model.graph.node:  # protobuf reads an empty file as an empty model
         raise _refused(path, "it holds no graph", EXPORT_AGAIN)
     return model
@@ -153,18 +163,22 @@ def _check_inside(tensor: onnx.TensorProto, size: int, path: Path) -> None:
         )
 
 
-def _check_external(tensor: onnx.TensorProto, size: int, folder: Path, path: Path) -> None:
+def _check_external(tensor: onnx.TensorProto, size: int, path: Path) -> None:
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    file = folder / entries.get("location", "")
-    if not entries.get("location") or not file.resolve().is_relative_to(folder):
+    file = _external_file(entries.get("location", ""), path)
+    if file is None:
         raise _refused(
             path,
             f"'{tensor.name}' reads its numbers from {entries.get('location', 'nowhere')!r}, outside the "
             "model's folder",
-            "Do not run it; use a model from a source that you trust.",
+            "Do not run it; use a model from a source that you trust. If a link leads out of the folder, and "
+            "you made it, replace it by the file itself.",
         )
     if not file.is_file():
         raise _refused(path, f"its file {file.name} is missing", "Put that file beside the model.")
+    other = recognised(file)
+    if other is not None:
+        raise RecipeError(f"{file}, the data of {path.name}, is {other.what}", remedy=other.remedy)
     try:
         offset, length = int(entries.get("offset") or 0), int(entries.get("length") or size)
     except ValueError:
@@ -176,3 +190,30 @@ def _check_external(tensor: onnx.TensorProto, size: int, folder: Path, path: Pat
             f"{offset:,} on, which has {file.stat().st_size:,}",
             "Download or export the files again: they do not belong together, or one is truncated.",
         )
+
+
+def _external_file(location: str, path: Path) -> Path | None:
+    """The file with a tensor's numbers; None where it is not of this model's folder.
+
+    A location must stay inside the folder as it is written. A link in the folder may lead to the folder of
+    the real model file and no further: a cache of downloads keeps both as links into one folder.
+    """
+    try:
+        if not location or Path(location).is_absolute() or ".." in Path(location).parts:
+            return None
+        file = path.parent / location
+        real = file.resolve()
+        allowed = (path.parent.resolve(), path.resolve().parent)
+    except (ValueError, OSError, RuntimeError):  # a null byte, a name that is too long, a loop of links
+        return None
+    return file if any(real.is_relative_to(folder) for folder in allowed) else None
+
+
+def _load_external(tensor: onnx.TensorProto, size: int, folder: Path) -> None:
+    """Read a tensor's checked numbers into the model."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    with (folder / entries["location"]).open("rb") as stream:
+        stream.seek(int(entries.get("offset") or 0))
+        tensor.raw_data = stream.read(size)
+    tensor.data_location = TensorProto.DEFAULT
+    del tensor.external_data[:]

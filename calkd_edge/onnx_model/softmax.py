@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import onnx
 
-from calkd_edge.onnx_model.graph import GraphView
+from calkd_edge.onnx_model.graph import GraphView, attribute
 from calkd_edge.onnx_model.last_layer import REARRANGES, reduced_axes
 
 MOVES = REARRANGES | {"Transpose"}
 _SPREADS = MOVES | {"Expand", "Cast"}
 AFTERWARDS = MOVES | {"Cast", "QuantizeLinear", "DequantizeLinear", "Clip"}
 """Operators that may follow a softmax and keep its result the same confidence."""
+
+NEARLY = 1e-3
+"""Probabilities this close to 0 or 1 may be clipped: exporters do so before a logarithm."""
 
 
 def softmax_source(view: GraphView, value: str) -> str | None:
@@ -53,7 +58,28 @@ def _behind_spreading(view: GraphView, value: str) -> onnx.NodeProto | None:
 
 
 def behind(view: GraphView, value: str, passed: frozenset[str]) -> str:
-    """The value from which `value` is made by nodes of these kinds alone."""
+    """The value from which `value` is made by nodes of these kinds alone; no Clip that cuts confidences."""
     while (node := view.producer.get(value)) is not None and node.op_type in passed:
+        if node.op_type == "Clip" and cuts_confidences(view, node):
+            return value
         value = node.input[0]
     return value
+
+
+def cuts_confidences(view: GraphView, clip: onnx.NodeProto) -> bool:
+    """Whether a Clip changes probabilities that are not nearly 0 or 1; computed bounds count as wide."""
+    names = [*clip.input[1:3], "", ""]
+    low = _bound(view, names[0], attribute(clip, "min", -math.inf))
+    high = _bound(view, names[1], attribute(clip, "max", math.inf))
+    return low > NEARLY or (low >= 0 and high < 1 - NEARLY)
+
+
+def _bound(view: GraphView, name: str, otherwise: object) -> float:
+    """A stored or constant number; an attribute or a default otherwise."""
+    if name in view.initializers:
+        return float(view.array(name).reshape(-1)[0])
+    maker = view.producer.get(name)
+    constant = attribute(maker, "value", None) if maker is not None and maker.op_type == "Constant" else None
+    if isinstance(constant, onnx.TensorProto):
+        return float(onnx.numpy_helper.to_array(constant).reshape(-1)[0])
+    return float(otherwise)  # type: ignore[arg-type]  # a number

@@ -90,6 +90,12 @@ class Quality(Record):
 
 
 class Evaluation(Quality):
-    """The figures of a classifier that was made elsewhere; `data` says on which images."""
+    """The figures of a classifier that was made elsewhere; `data` says on which images.
+
+    `assumed` holds everything that was inferred about the file and the data, `cautions` where that may be
+    wrong.
+    """
 
     data: str
+    assumed: dict[str, str] = Field(default_factory=dict)
+    cautions: tuple[str, ...] = ()

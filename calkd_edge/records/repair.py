@@ -55,3 +55,7 @@ class Repair(Record):
     calibration: Calibration
     file: RepairedFile | None
     sentences: tuple[str, ...]
+    assumed: dict[str, str] = Field(
+        default_factory=dict, description="what was inferred about the file and the data"
+    )
+    cautions: tuple[str, ...] = Field(default=(), description="where what was inferred may be wrong")

@@ -153,7 +153,9 @@ def banded(width, height):
 @pytest.mark.parametrize(("width", "height"), [(90, 30), (30, 90)])
 def test_crop_keeps_the_middle_and_pad_keeps_everything(width, height):
     image = banded(width, height)
-    crop, pad, stretch = (array_from_image(resized(image, 30, how)) for how in ("crop", "pad", "stretch"))
+    crop, pad, stretch = (
+        array_from_image(resized(image, (30, 30), how)) for how in ("crop", "pad", "stretch")
+    )
     assert crop.shape == pad.shape == stretch.shape == (3, 30, 30)
     assert crop.mean(axis=(1, 2)).round().tolist() == [0, 255, 0]
     assert (pad.sum(axis=0) > 0).mean() == pytest.approx(1 / 3, abs=0.02)

@@ -17,7 +17,8 @@ from calkd_edge.errors import RecipeError, StageFailed
 from calkd_edge.external_models.options import RepairOptions
 from calkd_edge.external_models.predictions import SavedPredictions
 from calkd_edge.external_models.repair import measure, repair
-from calkd_edge.external_models.running import Reading
+from calkd_edge.external_models.scoring import DataOptions
+from calkd_edge.onnx_model.reading import Reading
 
 NODE = helper.make_node
 WEIGHT = np.random.default_rng(1).normal(size=(6, 3)).astype(np.float32) * 2
@@ -59,7 +60,7 @@ def shop(tmp_path):
             np.savez(tmp_path / "data.npz", **arrays)
             return repair(
                 self.source,
-                str(tmp_path / "data.npz"),
+                DataOptions(tmp_path / "data.npz"),
                 asked or RepairOptions(),
                 reading=reading,
                 output=self.output if output else None,
@@ -290,7 +291,7 @@ def test_data_that_cannot_be_scored_is_refused_with_what_is_wrong(tmp_path, chan
     inputs, labels = change(INPUTS, LABELS)
     np.savez(tmp_path / "data.npz", inputs=inputs, labels=labels)
     with pytest.raises(RecipeError, match=message):
-        repair(tmp_path / "given.onnx", str(tmp_path / "data.npz"), RepairOptions())
+        repair(tmp_path / "given.onnx", DataOptions(tmp_path / "data.npz"), RepairOptions())
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", b"\x93NUMPY"])
@@ -298,7 +299,7 @@ def test_data_that_cannot_be_read_is_refused(tmp_path, content):
     onnx.save(model([LINEAR], {"z": SCORES}), tmp_path / "given.onnx")
     (tmp_path / "data.npz").write_bytes(content)
     with pytest.raises(RecipeError, match="cannot be read"):
-        repair(tmp_path / "given.onnx", str(tmp_path / "data.npz"), RepairOptions())
+        repair(tmp_path / "given.onnx", DataOptions(tmp_path / "data.npz"), RepairOptions())
 
 
 def test_bias_of_logits_that_balance_is_nothing():

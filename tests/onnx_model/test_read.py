@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -239,3 +240,21 @@ def test_what_is_no_file_is_refused(tmp_path):
             read_onnx(path)
     with pytest.raises(RecipeError, match="not a readable ONNX file"):
         read_onnx(tmp_path / "text.onnx")
+
+
+def test_a_link_that_was_stored_as_text_is_named_and_its_remedy_works(tmp_path):
+    """A cache of downloads that was copied or checked out without its links."""
+    blobs, folder = tmp_path / "blobs", tmp_path / "snapshots" / "abc"
+    blobs.mkdir()
+    folder.mkdir(parents=True)
+    (blobs / "aaa").write_bytes(model(elsewhere("w.bin", length=48)).SerializeToString())
+    (blobs / "bbb").write_bytes(np.ones((4, 3), np.float32).tobytes())
+    (folder / "m.onnx").write_text("../../blobs/aaa")
+    (folder / "w.bin").write_text("../../blobs/bbb\n")
+    for _ in range(2):
+        with pytest.raises(RecipeError, match="a link that was stored as text") as refused:
+            read_onnx(folder / "m.onnx")
+        assert refused.value.remedy is not None
+        subprocess.run(shlex.split(refused.value.remedy.partition(": ")[2]), check=True)
+    (tensor,) = read_onnx(folder / "m.onnx").graph.initializer
+    assert tensor.raw_data == (blobs / "bbb").read_bytes()

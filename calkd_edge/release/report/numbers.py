@@ -6,6 +6,9 @@ from calkd_edge.records import Calibration, Estimate, Percentile
 
 MISSING = "–"
 
+MOST_NATS = 1e6
+"""Losses from here on are written with an exponent."""
+
 
 def percent(share: float | None) -> str:
     """A share of 0..1 in per cent, two decimals below 10 %, one above."""
@@ -16,7 +19,9 @@ def percent(share: float | None) -> str:
 
 
 def nats(value: float | None) -> str:
-    """A loss, three decimals."""
+    """A loss, three decimals; a huge one with three significant digits."""
+    if value is not None and abs(value) >= MOST_NATS:
+        return f"{value:.3g}"
     return MISSING if value is None else _no_minus_zero(f"{value:.3f}")
 
 

@@ -1,0 +1,102 @@
+"""The class names that a file tells, in the forms that exporters write them, and their comparison."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+import onnx
+
+from calkd_edge.onnx_model.graph import METADATA_PREFIX, class_names
+
+_KEYS = ("names", "id2label", "classes", "class_names", "labels", "label_names", "class_labels", "vocab")
+_INVERSE_KEYS = ("label2id", "class_to_idx")
+
+
+def told_names(model: onnx.ModelProto, count: int) -> tuple[str | None, tuple[str, ...]]:
+    """The entry of the file that names its `count` classes, and the names in order; (None, ()) without one.
+
+    Read are our own metadata, metadata as other tools write it (a list, or an object from position to name
+    or from name to position, as JSON or as Python writes it, or names on lines or between commas), and the
+    names in the last operator of classical models. An entry with another number of names is not of classes.
+
+    Raises:
+        RecipeError: our own entry is not a list of names.
+    """
+    own = class_names(model)
+    if own:
+        return f"{METADATA_PREFIX}classes", own
+    entries = {item.key.lower(): (item.key, item.value) for item in model.metadata_props}
+    for key in (*_KEYS, *_INVERSE_KEYS):
+        if key in entries:
+            names = parsed_names(entries[key][1])
+            if len(names) == count and len(set(names)) == count:
+                return entries[key][0], names
+    for node in model.graph.node:
+        for item in node.attribute:
+            if item.name == "classlabels_strings" and len(item.strings) == count:
+                return f"{node.op_type}.classlabels_strings", tuple(
+                    text.decode("utf-8", "replace") for text in item.strings
+                )
+    return None, ()
+
+
+def parsed_names(text: str) -> tuple[str, ...]:
+    """Names in order, of a list or an object as JSON or as Python writes it, of lines, or between commas."""
+    value: object = None
+    for reader in (json.loads, ast.literal_eval):
+        try:
+            value = reader(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        break
+    if isinstance(value, Mapping):
+        return _in_order(value)
+    if isinstance(value, list | tuple):
+        return tuple(str(name) for name in value)
+    separator = "\n" if "\n" in text.strip() else ","
+    return tuple(name.strip() for name in text.split(separator) if name.strip())
+
+
+def _in_order(value: Mapping[object, object]) -> tuple[str, ...]:
+    """The names of an object from position to name, or from name to position; () if it is neither."""
+    for pairs in (value.items(), ((number, name) for name, number in value.items())):
+        try:
+            by_position = {int(str(number)): str(name) for number, name in pairs}
+        except ValueError:
+            continue
+        if sorted(by_position) == list(range(len(value))):
+            return tuple(by_position[number] for number in range(len(value)))
+    return ()
+
+
+def spelling(name: str) -> str:
+    """A name without what folders cannot hold or people write differently: case, blanks and signs.
+
+    Example:
+        >>> spelling("T-shirt/top") == spelling("t_shirt top")
+        True
+    """
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return re.sub(r"[\W_]+", " ", plain).strip() or plain
+
+
+def positions_by_name(names: Sequence[str], data: Sequence[str]) -> tuple[int | None, ...]:
+    """For each name of the data its position among the model's names; None where it has none.
+
+    Names are compared as they are, then by `spelling` where that is unambiguous on both sides.
+    """
+    exact = {name: position for position, name in enumerate(names)}
+    spelled: dict[str, int | None] = {}
+    for position, name in enumerate(names):
+        spelled[spelling(name)] = None if spelling(name) in spelled else position
+    counts = [spelling(name) for name in data]
+    return tuple(
+        exact[name]
+        if name in exact
+        else (spelled.get(spelling(name)) if counts.count(spelling(name)) == 1 else None)
+        for name in data
+    )
