@@ -79,8 +79,8 @@ def build(job: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def logger_of(trt: Any) -> tuple[Any, list[tuple[int, str]]]:
-    """A logger, and the list of (severity, message) that it fills."""
+def logger_of(trt: Any, everything: bool = False) -> tuple[Any, list[tuple[int, str]]]:
+    """A logger, and the list of (severity, message) that it fills: errors and warnings, or everything."""
     messages: list[tuple[int, str]] = []
 
     class Log(trt.ILogger):  # type: ignore[misc]  # its class is known only at run time
@@ -89,7 +89,7 @@ def logger_of(trt: Any) -> tuple[Any, list[tuple[int, str]]]:
 
         def log(self, severity: Any, message: str) -> None:
             # Thousands of lines are of lower severity, and each would be kept.
-            if int(severity) <= int(trt.ILogger.Severity.WARNING):
+            if everything or int(severity) <= int(trt.ILogger.Severity.WARNING):
                 messages.append((int(severity), message))
 
     return Log(), messages

@@ -41,7 +41,7 @@ def compile_file(path: Path, capability: str = "SM86") -> Compilation:
             remedy=f"Valid capabilities: {', '.join(CAPABILITIES)}.",
         )
     trt = _compiler()
-    logger, log = engine.logger_of(trt)
+    logger, log = engine.logger_of(trt, everything=True)
     errors: tuple[str, ...] = ()
     try:
         options = all_options(
