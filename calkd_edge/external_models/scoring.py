@@ -12,7 +12,7 @@ import onnx
 from calkd_edge.errors import DeviceError, of_file
 from calkd_edge.external_models.class_order import NAME_THEM, better_order, in_model_order, read_classes
 from calkd_edge.external_models.inputs import Inputs, arrays_of, check_fit, images_of
-from calkd_edge.external_models.running import RUN_FILE, Batches, predictions_of, runnable_file
+from calkd_edge.external_models.running import RUN_FILE, Batches, first_predictions, runnable_file
 from calkd_edge.external_models.score_values import check_logits, check_probabilities
 from calkd_edge.onnx_model.adopt import Adopted
 from calkd_edge.onnx_model.classifier_output import SAVED, ClassifierOutput, find_output
@@ -79,7 +79,7 @@ def scored(
         inputs = images_of(options.data, options.root, adopted.image_shape, work, limit=limit, seed=seed)
     inputs, order, cautions = in_model_order(path, loaded, ends.classes, inputs, classes)
     try:
-        predictions, batches = predictions_of(runnable, inputs, work, threads)
+        predictions, batches = first_predictions(loaded, runnable, inputs, work, threads)
     except DeviceError as refused:
         raise of_file(refused, RUN_FILE, path) from refused
     found = [*cautions, batches.caution, _checked_values(path, ends, predictions, reading)]
