@@ -137,7 +137,7 @@ def measure(path: Path, options: BenchmarkOptions, on_process: OnProcess) -> tup
             try:
                 record, runs = timing.record(on_process, description)
             except DeviceError as refused:
-                if source.timed.kind != "file":
+                if source.origin.kind != "file":
                     raise
                 raise of_file(refused, CANONICAL, path) from refused
             if options.clean:
