@@ -86,7 +86,7 @@ def calibrate(
     check_at_least("--seed", seed, 0)
     options = RepairOptions(method, settings or {}, _thresholds(thresholds), seed=seed)
     if predictions is not None:
-        others = {"--output": output, "--data": data, "--images": images, "--root": root}
+        others: dict[str, object] = {"--output": output, "--data": data, "--images": images, "--root": root}
         others |= {"--classes": classes, "--threads": None if threads == 1 else threads}
         _refuse_with_predictions({**others, **_options_of(reading)})
         path = Path(predictions)
