@@ -72,7 +72,7 @@ REASONS = {
     "extreme": "the best temperature lies outside 1/100 to 100",
 }
 
-EXCLUDED = "in every image all classes but those with equal logits have probability 0, so a temperature has no effect"
+EXCLUDED = "all classes but those with equal logits have probability 0, so a temperature has no effect"
 """The reason where rows are flat because classes are excluded by -inf."""
 
 

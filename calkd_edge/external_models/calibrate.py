@@ -86,21 +86,9 @@ def calibrate(
     check_at_least("--seed", seed, 0)
     options = RepairOptions(method, settings or {}, _thresholds(thresholds), seed=seed)
     if predictions is not None:
-        ignored = {
-            "--output": output,
-            "--data": data,
-            "--images": images,
-            "--root": root,
-            "--classes": classes,
-            "--threads": None if threads == 1 else threads,
-            **_options_of(reading),
-        }
-        for option, value in ignored.items():
-            if value is not None:
-                raise RecipeError(
-                    f"{option}: predictions are complete, and no model is run",
-                    remedy=f"Leave {option} out, or give --model and --data instead of --predictions.",
-                )
+        others: dict[str, object] = {"--output": output, "--data": data, "--images": images, "--root": root}
+        others |= {"--classes": classes, "--threads": None if threads == 1 else threads}
+        _refuse_with_predictions({**others, **_options_of(reading)})
         path = Path(predictions)
         return measure(read_predictions(path), options, source=path.name)
     if data is None or model is None:
@@ -123,6 +111,16 @@ def report_location(output: str | Path) -> tuple[Path, str]:
     """Folder and stem of the report beside a calibrated file."""
     target = Path(output)
     return target.parent, f"{target.stem}.calibration"
+
+
+def _refuse_with_predictions(options: Mapping[str, object]) -> None:
+    """Refuse options of a model that were given beside predictions; None where they were not."""
+    for option, value in options.items():
+        if value is not None:
+            raise RecipeError(
+                f"{option}: predictions are complete, and no model is run",
+                remedy=f"Leave {option} out, or give --model and --data instead of --predictions.",
+            )
 
 
 def _options_of(reading: Reading) -> dict[str, object]:

@@ -32,6 +32,7 @@ from calkd_edge.onnx_model.classifier_output import ClassifierOutput, find_outpu
 from calkd_edge.onnx_model.fold import Folded, LogitsValue, fold_at
 from calkd_edge.onnx_model.graph import copy_of
 from calkd_edge.onnx_model.logit_readers import computes_label_separately, refuse_other_readers
+from calkd_edge.onnx_model.outputs import single_input
 from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.onnx_model.reading import Reading
 from calkd_edge.onnx_model.standard_form import standard_form
@@ -109,6 +110,8 @@ def repair(
         work = Path(folder)
         result = scored(model, loaded, data, reading, work, threads)
         raw, inputs, at_once = result.predictions, result.inputs, result.batches.images_per_run
+        batch, found = (single_input(file.graph).type.tensor_type.shape.dim for file in (given, loaded))
+        batch[0].CopyFrom(found[0])  # a number that the file fixes inside was found by running it
         classes = inputs.classes
         fit = _scored(raw.logits, inputs.labels, classes, options, model.name)
         folded, how = folded_copy(loaded, ends, fit.fitted.affine)

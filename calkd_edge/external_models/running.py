@@ -12,8 +12,9 @@ from calkd_edge.devices.session import Session, open_session
 from calkd_edge.errors import DeviceError
 from calkd_edge.external_models.inputs import Inputs
 from calkd_edge.onnx_model.adopt import Adopted, adopt
+from calkd_edge.onnx_model.graph import GraphView
 from calkd_edge.onnx_model.image_input import adopt_inputs
-from calkd_edge.onnx_model.outputs import adopt_outputs, with_tensors_only
+from calkd_edge.onnx_model.outputs import adopt_outputs, single_input, with_tensors_only
 from calkd_edge.onnx_model.reading import Reading
 from calkd_edge.onnx_model.sizes import images_at_once
 from calkd_edge.records import FloatArray, Predictions
@@ -24,6 +25,12 @@ COMPARED = 16
 
 SAME = 1e-3
 """Of logits, relative above 1: larger differences between batch sizes are more than rounding."""
+
+
+LARGEST_INSIDE = 256
+"""Images: larger first sizes of a Reshape are no batches."""
+
+TRIED_INSIDE = 3
 
 
 class Batches(NamedTuple):
@@ -82,6 +89,45 @@ def predictions_of(
     labels = inputs.labels if inputs.labels is not None else np.zeros(count, dtype=np.int64)
     probabilities = np.asarray(outputs["probabilities"], dtype=np.float32)
     return Predictions(logits, labels, np.arange(count, dtype=np.int64), probabilities), batches
+
+
+def first_predictions(
+    loaded: onnx.ModelProto, runnable: onnx.ModelProto, inputs: Inputs, work: Path, threads: int
+) -> tuple[Predictions, Batches]:
+    """`predictions_of`, also of a file that declares an open number of inputs and takes a fixed one.
+
+    Such a number stands in the stored shape of a Reshape; both models declare it if the file runs with it.
+
+    Raises:
+        DeviceError: the runtime refuses the file with any number.
+    """
+    try:
+        return predictions_of(runnable, inputs, work, threads)
+    except DeviceError as refused:
+        for size in _sizes_inside(runnable):
+            for model in (loaded, runnable):
+                single_input(model.graph).type.tensor_type.shape.dim[0].dim_value = size
+            try:
+                predictions, batches = predictions_of(runnable, inputs, work, threads)
+            except DeviceError:
+                continue
+            why = f"{size} images at a time: a Reshape inside the file fixes that number"
+            return predictions, batches._replace(description=why)
+        raise refused
+
+
+def _sizes_inside(model: onnx.ModelProto) -> list[int]:
+    """Numbers of inputs that a Reshape may fix in a file whose input leaves it open; a few at most."""
+    view = GraphView.of(model)
+    if single_input(model.graph).type.tensor_type.shape.dim[0].dim_value:
+        return []
+    shapes = [
+        view.array(node.input[1]).reshape(-1)
+        for node in model.graph.node
+        if node.op_type == "Reshape" and node.input[1] in view.initializers
+    ]
+    firsts = [int(shape[0]) for shape in shapes if len(shape) and 1 < shape[0] <= LARGEST_INSIDE]
+    return list(dict.fromkeys(firsts))[:TRIED_INSIDE]
 
 
 def run_file(

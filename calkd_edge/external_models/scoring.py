@@ -12,12 +12,16 @@ import onnx
 from calkd_edge.errors import DeviceError, of_file
 from calkd_edge.external_models.class_order import NAME_THEM, better_order, in_model_order, read_classes
 from calkd_edge.external_models.inputs import Inputs, arrays_of, check_fit, images_of
-from calkd_edge.external_models.running import RUN_FILE, Batches, predictions_of, runnable_file
+from calkd_edge.external_models.running import RUN_FILE, Batches, first_predictions, runnable_file
 from calkd_edge.external_models.score_values import check_logits, check_probabilities
 from calkd_edge.onnx_model.adopt import Adopted
 from calkd_edge.onnx_model.classifier_output import SAVED, ClassifierOutput, find_output
+from calkd_edge.onnx_model.image_input import rescaling
 from calkd_edge.onnx_model.reading import Reading
 from calkd_edge.records import Predictions
+
+IN_255 = 0.05
+"""A standard deviation below it, in fractions of 255, leaves pixels in about 0..255."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,15 @@ def scored(
         inputs = images_of(options.data, options.root, adopted.image_shape, work, limit=limit, seed=seed)
     inputs, order, cautions = in_model_order(path, loaded, ends.classes, inputs, classes)
     try:
-        predictions, batches = predictions_of(runnable, inputs, work, threads)
+        predictions, batches = first_predictions(loaded, runnable, inputs, work, threads)
     except DeviceError as refused:
         raise of_file(refused, RUN_FILE, path) from refused
-    found = [*cautions, batches.caution, _checked_values(path, ends, predictions, reading)]
+    found = [
+        *cautions,
+        _normalised_twice(loaded, adopted),
+        batches.caution,
+        _checked_values(path, ends, predictions, reading),
+    ]
     logits, labels = predictions.logits, inputs.labels
     if labels is not None and 0 <= labels.min() <= labels.max() < ends.classes and not np.isnan(logits).any():
         other = better_order(logits, labels, inputs.classes)
@@ -99,6 +108,19 @@ def scored(
         "images": inputs.part + (f"; left out: {inputs.left_out}" if inputs.left_out else ""),
     }
     return Scored(predictions, inputs, batches, assumed, tuple(filter(None, found)))
+
+
+def _normalised_twice(loaded: onnx.ModelProto, adopted: Adopted | None) -> str | None:
+    """A caution where a file that takes float pixels in 0..255 gets smaller ones."""
+    if adopted is None or adopted.std is None or min(adopted.std) < IN_255:
+        return None
+    first = rescaling(loaded)
+    if first is None:
+        return None
+    return (
+        f"the file begins with a {first}, as if it took pixels in 0..255 and normalised them itself. If so, "
+        "use --mean 0,0,0 --std 0.00392157,0.00392157,0.00392157"
+    )
 
 
 def _checked_values(

@@ -15,7 +15,7 @@ from onnx import TensorProto
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.onnx_model.graph import GraphView, attribute
-from calkd_edge.onnx_model.last_layer import LINEAR
+from calkd_edge.onnx_model.refused_ends import refuse_end_without_confidence, refuse_unknown_end
 from calkd_edge.onnx_model.softmax import AFTERWARDS, MOVES, behind, softmax_source
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
@@ -26,28 +26,6 @@ LEAST_PROBABILITY = 1e-30
 """Replaces a probability of 0 where its logarithm is taken."""
 
 RETURN_PROBABILITIES = frozenset({"LinearClassifier", "TreeEnsembleClassifier", "SVMClassifier"})
-_SOFTMAX_LIKE = frozenset(
-    {"Softmax", "LogSoftmax", "Exp", "ReduceLogSumExp", "Sigmoid", "If", "Loop", "Scan"}
-)
-"""Where these follow the last layer in an unknown form, the scores may not be logits."""
-
-_LAST_LAYERS = LINEAR | {
-    "ConvInteger",
-    "DynamicQuantizeLinear",
-    "DynamicQuantizeMatMul",
-    "Einsum",
-    "FusedConv",
-    "FusedGemm",
-    "FusedMatMul",
-    "MatMulInteger",
-    "MatMulIntegerToFloat",
-    "MatMulNBits",
-    "QGemm",
-    "QLinearConv",
-    "QLinearMatMul",
-}
-"""Operators that make logits, or the integers for them; what stands before says nothing about the scores."""
-
 SAVED = "save probabilities [N, C] with labels: calkd-edge calibrate --predictions FILE.npz"
 """The way for a file whose scores are not read from the file itself."""
 
@@ -118,6 +96,7 @@ def find_output(
     logits, softmaxes = first, 0
     source = softmax_source(view, end)
     node = view.producer.get(end)
+    refuse_end_without_confidence(view, node, chosen.name)
     of_log = behind(view, node.input[0], MOVES) if node is not None and node.op_type == "Log" else None
     if source is not None:
         kind, logits, softmaxes = "softmax", source, 1
@@ -129,40 +108,18 @@ def find_output(
         kind, logits, softmaxes = "log_softmax", node.input[0], 1
     elif of_log is not None and (inside := softmax_source(view, of_log)) is not None:
         kind, logits, softmaxes = "log_softmax", inside, 1
-    elif node is not None and node.op_type == "Sigmoid":
-        raise RecipeError(
-            f"the output '{chosen.name}' holds a sigmoid for each class, not one softmax over them",
-            remedy="Use a classifier with a softmax: models with several labels per image are not supported.",
-        )
-    elif node is not None and _is_clipped_softmax(view, node):
-        raise RecipeError(
-            f"the output '{chosen.name}' is a softmax that is clipped, so its rows do not sum to 1",
-            remedy="Export the classifier without that Clip.",
-        )
-    elif node is not None and node.op_type == "Hardmax":
-        raise RecipeError(
-            f"the output '{chosen.name}' is a Hardmax: 1 for the predicted class, 0 for the others, and no "
-            "confidence",
-            remedy="Export the classifier without the Hardmax, or with a softmax in its place.",
-        )
     elif scores is None and _makes_probabilities(view, end):
         kind = "probabilities"
     elif scores is not None:
         kind = scores
     else:
-        _refuse_unknown_end(view, first, chosen.name)
+        refuse_unknown_end(view, first, chosen.name)
     trailing_axes = _trailing_axes(model, logits)
     if node is not None and node.op_type in ("Softmax", "LogSoftmax"):
         _check_axis(model, node, trailing_axes)
     half = _is_half(model, logits, chosen)
     rounds = kind == "softmax" and _rounds(view, first, end)
     return ClassifierOutput(logits, first, kind, softmaxes, classes, half, trailing_axes, rounds)
-
-
-def _is_clipped_softmax(view: GraphView, node: onnx.NodeProto) -> bool:
-    return (
-        node.op_type == "Clip" and softmax_source(view, behind(view, node.input[0], AFTERWARDS)) is not None
-    )
 
 
 def _rounds(view: GraphView, value: str, end: str) -> bool:
@@ -199,28 +156,6 @@ def _makes_probabilities(view: GraphView, value: str) -> bool:
     if node.op_type == "TreeEnsembleClassifier":
         return attribute(node, "post_transform", b"NONE") in (b"NONE", b"SOFTMAX")
     return node.op_type in RETURN_PROBABILITIES and attribute(node, "post_transform", b"NONE") == b"SOFTMAX"
-
-
-def _refuse_unknown_end(view: GraphView, first: str, output: str) -> None:
-    """Refuse to assume logits where an unknown form of softmax may follow the last layer.
-
-    Raises:
-        RecipeError: naming the operator, with the option that says what the scores are.
-    """
-    pending, visited = [first], {first}
-    while pending:
-        node = view.producer.get(pending.pop())
-        if node is None or node.op_type in _LAST_LAYERS:
-            continue
-        if node.op_type in _SOFTMAX_LIKE:
-            raise RecipeError(
-                f"the output '{output}' is computed with a {node.op_type} in an unknown form: the graph does "
-                "not tell whether it returns logits",
-                remedy="Add --scores probabilities or --scores logits.",
-            )
-        unvisited = [name for name in node.input if name not in visited]
-        pending += unvisited
-        visited.update(unvisited)
 
 
 def _is_half(model: onnx.ModelProto, value: str, output: onnx.ValueInfoProto) -> bool:

@@ -52,6 +52,16 @@ class GraphView:
         """A stored tensor's values, a copy."""
         return np.array(numpy_helper.to_array(self.initializers[name]))
 
+    def constant(self, name: str) -> np.ndarray | None:
+        """The values of a stored tensor or of a Constant node; None if they are computed."""
+        if name in self.initializers:
+            return self.array(name)
+        maker = self.producer.get(name)
+        stored = (
+            attribute(maker, "value", None) if maker is not None and maker.op_type == "Constant" else None
+        )
+        return np.array(numpy_helper.to_array(stored)) if isinstance(stored, onnx.TensorProto) else None
+
     def is_output(self, name: str) -> bool:
         """Whether the graph returns this value."""
         return any(output.name == name for output in self.graph.output)

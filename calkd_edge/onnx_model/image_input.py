@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -9,13 +10,16 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.onnx_model.graph import copy_of
+from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.onnx_model.names import INPUT
 from calkd_edge.onnx_model.outputs import single_input
 from calkd_edge.onnx_model.reading import Reading
 
 _FLOATS = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
 _CHANNELS = (1, 3)
+_BEFORE_RESCALING = frozenset({"Cast", "Identity", "Transpose"})
+_RESCALES = {"Sub": (10, 255), "Add": (10, 255), "Div": (40, 256), "Mul": (1 / 256, 1 / 40)}
+"""Operator -> the range of numbers that only pixels in 0..255 need, such as 127.5, 57.4 and 1 / 255."""
 GREY_WEIGHTS = (19595, 38470, 7471)
 """Of red, green and blue, in 65536ths: ITU-R BT.601 luma, as image libraries round it."""
 
@@ -213,3 +217,21 @@ def _normalisation(reading: Reading, channels: int) -> tuple[np.ndarray, np.ndar
         for triple in (mean, std)
     )
     return first, second
+
+
+def rescaling(model: onnx.ModelProto) -> str | None:
+    """The first operator of a float file that computes with pixels as if they were in 0..255, described.
+
+    Such a file normalises images itself: it subtracts or divides by numbers that only pixels in 0..255 need.
+    """
+    view = GraphView.of(model)
+    value = single_input(model.graph).name
+    while len(view.consumers[value]) == 1 and view.consumers[value][0].op_type in _BEFORE_RESCALING:
+        value = view.consumers[value][0].output[0]
+    for node in view.consumers[value]:
+        low, high = _RESCALES.get(node.op_type, (math.inf, -math.inf))
+        for stored in filter(lambda array: array is not None, map(view.constant, node.input)):
+            numbers = np.abs(np.asarray(stored, dtype=np.float64)).reshape(-1)
+            if numbers.size <= max(_CHANNELS) and low <= numbers.max() <= high:
+                return f"{node.op_type} with {', '.join(f'{number:.6g}' for number in numbers)}"
+    return None

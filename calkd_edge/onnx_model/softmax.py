@@ -75,11 +75,6 @@ def cuts_confidences(view: GraphView, clip: onnx.NodeProto) -> bool:
 
 
 def _bound(view: GraphView, name: str, otherwise: object) -> float:
-    """A stored or constant number; an attribute or a default otherwise."""
-    if name in view.initializers:
-        return float(view.array(name).reshape(-1)[0])
-    maker = view.producer.get(name)
-    constant = attribute(maker, "value", None) if maker is not None and maker.op_type == "Constant" else None
-    if isinstance(constant, onnx.TensorProto):
-        return float(onnx.numpy_helper.to_array(constant).reshape(-1)[0])
-    return float(otherwise)  # type: ignore[arg-type]  # a number
+    """A stored number; an attribute or a default otherwise."""
+    stored = view.constant(name)
+    return float(otherwise) if stored is None else float(stored.reshape(-1)[0])  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ def standard_form(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy that returns the same values.
 
     Functions of the model are replaced by their nodes, nodes are sorted, stored tensors are not listed among
-    the inputs, and ONNX Runtime's own softmaxes are written with the operators of ONNX.
+    the inputs, and ONNX Runtime's quantized softmax is written with the operators of ONNX.
 
     Raises:
         RecipeError: the nodes form a cycle, or a function cannot be replaced.
@@ -83,21 +83,14 @@ def sort_nodes(model: onnx.ModelProto) -> None:
 
 
 def _with_onnx_softmax(node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """The node, or the nodes of ONNX that compute the same as a softmax of ONNX Runtime.
+    """The node, or the nodes of ONNX that compute the same as ONNX Runtime's quantized softmax.
 
     QLinearSoftmax returns integers: a softmax of its dequantized input, quantized; `opset` of the node gives
-    the meaning of its axis. BiasSoftmax adds its second input first.
+    the meaning of its axis.
     """
-    if node.domain != CONTRIBUTED or node.op_type not in ("QLinearSoftmax", "BiasSoftmax"):
+    if node.domain != CONTRIBUTED or node.op_type != "QLinearSoftmax":
         return [node]
     result, name = node.output[0], node.name or node.output[0]
-    if node.op_type == "BiasSoftmax":
-        total = f"{result}_sum"
-        axis = int(attribute(node, "axis", 1))  # type: ignore[call-overload]  # an int
-        return [
-            helper.make_node("Add", list(node.input), [total], f"{name}_add"),
-            helper.make_node("Softmax", [total], [result], name, axis=axis),
-        ]
     value, scale, zero, out_scale, *out_zero = node.input
     values, shares = f"{result}_scores", f"{result}_shares"
     axis = int(attribute(node, "axis", -1))  # type: ignore[call-overload]  # an int

@@ -26,6 +26,7 @@ INPUTS = np.random.default_rng(2).normal(size=(400, 6)).astype(np.float32)
 LOGITS = INPUTS.astype(float) @ WEIGHT
 LABELS = (LOGITS / 1.7 + np.random.default_rng(3).gumbel(size=LOGITS.shape)).argmax(axis=1)
 LINEAR = NODE("MatMul", ["x", "w"], ["z"])
+SOFTMAX_OF_Z = NODE("Softmax", ["z"], ["p"])
 SCORES = (TensorProto.FLOAT, ["batch", 3])
 
 
@@ -160,6 +161,16 @@ def test_a_fixed_batch_of_one_is_asked_one_by_one(shop):
     np.testing.assert_allclose(
         shop.run(shop.output)["p"], softmax(LOGITS[:1] / found.calibration.temperature), atol=1e-5
     )
+
+
+def test_a_number_of_inputs_that_a_reshape_fixes_inside_is_found(shop):
+    """The input is declared open; 400 inputs are no multiple of 7."""
+    nodes = [NODE("Reshape", ["x", "shape"], ["r"]), NODE("MatMul", ["r", "w"], ["z"]), SOFTMAX_OF_Z]
+    found = shop.repair(model(nodes, {"p": SCORES}, {"shape": np.array([7, 6])}))
+    assert found.images == 400
+    assert found.assumed["batch"].startswith("7 images at a time")
+    t = found.calibration.temperature
+    np.testing.assert_allclose(shop.run(shop.output, INPUTS[:7])["p"], softmax(LOGITS[:7] / t), atol=1e-5)
 
 
 def test_a_size_below_zero_is_an_open_one_and_an_output_may_have_any_name(shop):

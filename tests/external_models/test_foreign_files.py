@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -10,7 +11,6 @@ import onnx
 import onnxruntime
 import pytest
 from foreign_files import (
-    BIAS,
     BODY,
     CLASSES,
     FLOAT,
@@ -19,14 +19,13 @@ from foreign_files import (
     SCORES,
     SOFTMAX,
     STD,
-    WEIGHT,
     file,
     forms,
     pixels_of,
     softmax,
     write_images,
 )
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from scipy import optimize
 from tiny_run import command
 
@@ -100,10 +99,11 @@ def test_a_file_of_any_form_is_scored_as_by_hand(name, images, tmp_path):
     for entry, words in form.says.items():
         assert words in found.assumed[entry]
     assert not found.cautions
-    # What was written is the same file, calibrated: read again, there is nothing left to do.
-    again = calibrate(tmp_path / "out.onnx", images, **{**NORMALISED, **form.options})
-    assert again.before.top1.value == pytest.approx(top1, abs=1e-12)
-    assert again.calibration.temperature == pytest.approx(1, abs=0.02)
+    if form.extra is None:  # the written file needs no further temperature
+        written = dataclasses.replace(form, model=onnx.load(tmp_path / "out.onnx"))
+        after = figures(*by_hand(written, images))
+        assert after[0] == pytest.approx(top1, abs=1e-12)
+        assert after[3] == pytest.approx(1, abs=0.02)
 
 
 def test_links_of_a_cache_of_downloads_are_followed(images, tmp_path):
@@ -112,7 +112,7 @@ def test_links_of_a_cache_of_downloads_are_followed(images, tmp_path):
     blobs.mkdir()
     snapshot.mkdir(parents=True)
     onnx.save(
-        FORMS["a softmax at its end"].model,
+        forms()["a softmax at its end"].model,
         blobs / "aaa",
         save_as_external_data=True,
         location="model.onnx.data",
@@ -130,7 +130,7 @@ def test_links_of_a_cache_of_downloads_are_followed(images, tmp_path):
 def test_a_link_out_of_the_folder_is_refused(tmp_path):
     (tmp_path / "model").mkdir()
     onnx.save(
-        FORMS["logits"].model,
+        forms()["logits"].model,
         tmp_path / "model" / "m.onnx",
         save_as_external_data=True,
         location="m.data",
@@ -246,7 +246,7 @@ def test_per_cents_a_hardmax_and_a_single_score_are_refused_with_a_way(images, t
         with pytest.raises(RecipeError, match=message) as refused:
             evaluate(tmp_path / "given.onnx", images, **NORMALISED)
     onnx.save(PER_CENT, tmp_path / "given.onnx")
-    with pytest.raises(RecipeError, match="row .* sums to 100, not to 1"):
+    with pytest.raises(RecipeError, match="every row sums to 100: these are per cents"):
         evaluate(tmp_path / "given.onnx", images, scores="probabilities", **NORMALISED)
     # The way that the last refusal names.
     assert "calibrate --predictions" in refused.value.remedy
@@ -266,8 +266,7 @@ def test_a_file_for_a_newer_onnx_is_refused_and_its_remedy_works(images, tmp_pat
     loaded = onnx.load(tmp_path / "given.onnx")
     loaded.ir_version = int(re.search(r"ir_version to (\d+)", refused.value.remedy)[1])
     onnx.save(loaded, tmp_path / "given.onnx")
-    with pytest.raises(CalkdError, match=r"given\.onnx"):  # this ONNX Runtime is older than this onnx
-        evaluate(tmp_path / "given.onnx", images, **NORMALISED)
+    assert evaluate(tmp_path / "given.onnx", images, **NORMALISED).images == 60
 
 
 def test_scores_that_are_not_numbers_are_refused_by_both_commands(images, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -98,3 +99,31 @@ def test_a_file_is_judged_without_torch(classifier, images, command, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def beginnings(found):
+    return [caution for caution in found.cautions if "the file begins with" in caution]
+
+
+@pytest.mark.parametrize(("operator", "number"), [("Div", 255.0), ("Mul", 1 / 255), ("Sub", 127.5)])
+def test_a_file_that_normalises_pixels_itself_is_pointed_out_and_the_remedy_works(
+    classifier, operator, number, tmp_path
+):
+    file = onnx.load(classifier)
+    file.graph.node[0].input[0] = "scaled"
+    constant = helper.make_node("Constant", [], ["number"], value=numpy_helper.from_array(np.float32(number)))
+    file.graph.node.insert(0, helper.make_node(operator, ["pixels", "number"], ["scaled"]))
+    file.graph.node.insert(0, constant)
+    onnx.save(file, tmp_path / "own.onnx")
+    folder = class_folders(tmp_path / "own", 10, 1)
+    (caution,) = beginnings(evaluate(tmp_path / "own.onnx", folder, **NORMALISATION))
+    mean, std = (
+        tuple(map(float, re.search(f"{option} ([0-9.,]+[0-9])", caution)[1].split(",")))
+        for option in ("--mean", "--std")
+    )
+    found = evaluate(tmp_path / "own.onnx", folder, mean=mean, std=std)
+    assert beginnings(found) == []
+    assert f"{operator} with {number:.6g}" in caution
+    if operator != "Sub":
+        plain = evaluate(classifier, folder, mean=(0, 0, 0), std=(1, 1, 1))
+        assert found.nll.value == pytest.approx(plain.nll.value, rel=1e-4)

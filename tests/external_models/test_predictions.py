@@ -67,9 +67,9 @@ def test_a_csv_of_probabilities(tmp_path):
         ("label,cat,dog\n0,1,2\n", "the header is label,cat,dog"),
         ("label,logit:cat,probability:dog\n0,1,2\n", "the header is"),
         ("logit:cat,logit:dog\n1,2\n", "the header is"),
-        ("", "the header is"),
-        ("label,logit:cat,logit:dog\n0,1,x\n", "line 2: 0,1,x"),
-        ("label,logit:cat,logit:dog\nbird,1,2\n", "line 2: bird,1,2"),
+        ("", "it is empty"),
+        ("label,logit:cat,logit:dog\n0,1,x\n", "line 2: 'x' in column logit:dog is not a number"),
+        ("label,logit:cat,logit:dog\nbird,1,2\n", "line 2: the label 'bird' is none of the 2 classes"),
         ("label,logit:cat,logit:dog\n0,1,2\n1,3\n", "line 3 has 1 numbers for 2 classes"),
     ],
 )
@@ -172,3 +172,32 @@ def test_labels_that_are_no_classes_are_refused_by_the_name_of_the_file(tmp_path
     answers = read_predictions(saved(tmp_path, logits=LOGITS, labels=LABELS + 1))
     with pytest.raises(RecipeError, match=r"told.npz: labels span 1..3"):
         measure(answers, RepairOptions(), source="told.npz")
+
+
+def test_a_csv_as_spreadsheets_write_it_is_read(tmp_path):
+    """A blank last line, semicolons, commas for points, rounded numbers, whole numbers as 1.0."""
+    found = read_predictions(csv(tmp_path, "label;probability:a;probability:b\n1.0;0,2501;0,7494\n;;\n\n"))
+    np.testing.assert_allclose(np.exp(found.logits).sum(axis=1), 1)
+    assert found.labels.tolist() == [1]
+    assert "divided by its sum" in found.caution
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"logits": np.full((12, 4), 0.25)}, "sums to 1: these are probabilities, not logits"),
+        ({"logits": np.full((12, 4), 25.0)}, "sums to 100: these are per cents"),
+        ({"probabilities": np.full((12, 4), 25.0)}, "sums to 100: these are per cents"),
+        ({"logits": np.eye(4)[np.arange(12) % 4] * 5, "classes": list("abca")}, "the class 'a' twice"),
+    ],
+)
+def test_values_that_contradict_their_name_are_refused(tmp_path, arrays, message):
+    with pytest.raises(RecipeError, match=message):
+        read_predictions(saved(tmp_path, labels=np.arange(12) % 4, **arrays))
+
+
+def test_certain_and_right_predictions_get_the_true_reason(tmp_path):
+    certain = np.eye(4)[np.arange(40) % 4]
+    path = saved(tmp_path, probabilities=certain, labels=np.arange(40) % 4)
+    found = measure(read_predictions(path), RepairOptions(), source="x")
+    assert "have probability 0" in found.calibration.warnings[0]

@@ -1,7 +1,7 @@
 """One classifier in the many forms in which others ship it, and images that it classifies.
 
-The classifier averages each channel and compares the mean colour with that of each class. Every form is made by
-hand with onnx, and states how numpy gets class probabilities out of what the file itself returns.
+The classifier averages each channel and compares the mean colour with that of each class. Every form is made
+by hand with onnx, and states how numpy gets class probabilities out of what the file itself returns.
 """
 
 from __future__ import annotations
@@ -241,11 +241,6 @@ def forms() -> dict[str, Form]:
     named, names = _named()
     half_nodes, half_stored = _half()
     inner = [*BODY[:1], NODE("Reshape", ["pooled", "one"], ["flat"]), BODY[2], SOFTMAX]
-    biased = [
-        *BODY[:2],
-        NODE("MatMul", ["flat", "w"], ["m"]),
-        NODE("BiasSoftmax", ["m", "bb"], ["p"], domain="com.microsoft", axis=1, is_inner_broadcast=0),
-    ]
     return {
         "a softmax at its end": Form(file(plain, {"p": SCORES}), says={"scores": "is the softmax of"}),
         "logits": Form(file(BODY, logits), _logits, says={"scores": "read as logits"}),
@@ -256,10 +251,6 @@ def forms() -> dict[str, Form]:
             _quantized_softmax(),
             lambda out: softmax((out["q"].astype(np.float64) - 128) * 0.5),
             extra=("q", TensorProto.UINT8),
-            says={"scores": "is the softmax of"},
-        ),
-        "a softmax with a bias": Form(
-            file(biased, {"p": SCORES}, stored={"bb": BIAS[None]}, domains=("com.microsoft",)),
             says={"scores": "is the softmax of"},
         ),
         "half precision inside": Form(
