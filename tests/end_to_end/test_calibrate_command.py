@@ -206,7 +206,7 @@ def test_predictions_alone_are_measured_for_people_and_as_json(perceptron, tmp_p
         ((), "give --predictions FILE or --model FILE"),
         (("--predictions", "a.npz", "--model", "m.onnx"), "give --predictions FILE or --model FILE"),
         (("--model", "m.onnx"), "--model needs --data"),
-        (("--predictions", "a.npz", "--output", "b.onnx"), "predictions hold no file"),
+        (("--predictions", "a.npz", "--output", "b.onnx"), "predictions are complete"),
         (("--predictions", "a.npz", "--scores", "odds"), "--scores odds: not known"),
         (("--predictions", "a.npz", "--threshold", "1.5"), "not between 0 and 1"),
         (("--predictions", "absent.npz"), "there is no file absent.npz"),

@@ -109,7 +109,7 @@ def test_file_can_teach_live_where_images_are_mixed(tmp_path, teachers):
         ),
         ({"trained_on": None}, "must say which images it has seen", ""),
         ({"trained_on": "all_train"}, "has seen the images that calibration would use", ""),
-        ({"mean": None, "std": None}, "takes float images", "--mean"),
+        ({"mean": None, "std": None}, "takes float images", "teacher.mean"),
         (
             {"name": "resnet8", "mean": None, "std": None},
             "is an ONNX file, but torch builds the model 'resnet8'",
