@@ -42,6 +42,14 @@ def cpu_name(machine: Machine, keys: Sequence[str] = CPU_KEYS) -> str:
     return platform.processor() or machine.architecture
 
 
+def core_kinds(machine: Machine) -> dict[str, int]:
+    """How many cores of each part number /proc/cpuinfo lists, in its order; empty where it lists none."""
+    kinds: dict[str, int] = {}
+    for part in re.findall(r"^CPU part\s*:\s*(\S+)", machine.read("/proc/cpuinfo"), re.M):
+        kinds[part] = kinds.get(part, 0) + 1
+    return kinds
+
+
 def isa(machine: Machine) -> list[str]:
     """The names of ISA_FLAGS that the processor has, in that order."""
     listed = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", machine.read("/proc/cpuinfo"), re.M)

@@ -18,10 +18,27 @@ from calkd_edge.records import ClockFacts, DoctorReport, Interpreter, MachineFac
 KINDS = {"missing": "bold red", "trap": "yellow", "warning": "yellow"}
 PRECISIONS = ("fp32", "fp16", "int8", "int8_fp16")
 CORES = {
+    "0xd03": "Cortex-A53",
+    "0xd04": "Cortex-A35",
+    "0xd05": "Cortex-A55",
     "0xd07": "Cortex-A57",
     "0xd08": "Cortex-A72",
+    "0xd09": "Cortex-A73",
+    "0xd0a": "Cortex-A75",
     "0xd0b": "Cortex-A76",
+    "0xd0c": "Neoverse N1",
+    "0xd0d": "Cortex-A77",
+    "0xd40": "Neoverse V1",
+    "0xd41": "Cortex-A78",
     "0xd42": "Cortex-A78AE",
+    "0xd44": "Cortex-X1",
+    "0xd46": "Cortex-A510",
+    "0xd47": "Cortex-A710",
+    "0xd48": "Cortex-X2",
+    "0xd49": "Neoverse N2",
+    "0xd4d": "Cortex-A715",
+    "0xd4e": "Cortex-X3",
+    "0xd4f": "Neoverse V2",
     "0xd83": "Neoverse V3AE",
 }
 """Names of ARM cores by part number, where /proc/cpuinfo has no name."""
@@ -54,6 +71,14 @@ def show(report: DoctorReport, console: Console | None = None) -> None:
             console.print(remedy, style="dim", highlight=False, soft_wrap=True)
 
 
+def _processor(facts: MachineFacts) -> str:
+    """Its name, or those of its kinds of cores; of an emulated one, what it stands for."""
+    if len(facts.core_kinds) > 1:
+        return ", ".join(f"{count} x {CORES.get(kind, kind)}" for kind, count in facts.core_kinds.items())
+    name = CORES.get(facts.cpu, facts.cpu)
+    return f"emulated {facts.machine} (on {name})" if facts.emulated else name
+
+
 def _rows(report: DoctorReport) -> Iterable[tuple[str, str]]:
     facts, jetson = report.facts, report.jetson
     yield "device", f"{report.device}: {facts.board}{', emulated' if facts.emulated else ''}"
@@ -61,8 +86,8 @@ def _rows(report: DoctorReport) -> Iterable[tuple[str, str]]:
         release = f"JetPack {jetson.jetpack or 'not known'} (L4T {facts.l4t or 'not known'})"
         yield "jetson", f"{release}, {jetson.chip}, {jetson.capability or 'GPU not known'}, {jetson.dla}"
     yield "system", f"{facts.system}, {facts.machine}{', in a container' if facts.container else ''}"
-    cpu = CORES.get(facts.cpu, facts.cpu)
-    yield "processor", f"{cpu}, {facts.cores} cores; {' '.join(facts.isa) or 'no flags that matter'}"
+    flags = " ".join(facts.isa) or "no flags that matter"
+    yield "processor", f"{_processor(facts)}, {facts.cores} cores; {flags}"
     memory, swap = facts.memory, "no swap"
     if memory.swap_total_bytes:
         swap = f"swap {_size(memory.swap_free_bytes)} free of {_size(memory.swap_total_bytes)}"

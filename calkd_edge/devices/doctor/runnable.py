@@ -57,7 +57,7 @@ def _onnxruntime(facts: MachineFacts) -> list[Expectation]:
         why = small if pays is None else "this processor has no VNNI: exact, but not faster than fp32"
     else:
         pays = bool(ARM_DOT_PRODUCTS & set(facts.isa))
-        why = "" if pays else "this processor has no dot products (asimddp, i8mm): slow"
+        why = "" if pays or facts.emulated else "this processor has no dot products (asimddp, i8mm): slow"
     half = "most layers are cast to float32"
     return [(None, ""), (False, half), (None if facts.emulated else pays, why)]
 

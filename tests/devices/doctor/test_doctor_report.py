@@ -12,6 +12,7 @@ from jetson_roots import MACHINES, command, orin_nano, plant
 from rich.console import Console
 
 from calkd_edge.agent import doctor
+from calkd_edge.agent.board import core_kinds
 from calkd_edge.agent.interpreters import interpreters
 from calkd_edge.agent.machine import Machine
 from calkd_edge.cli.doctor_screen import show
@@ -610,3 +611,24 @@ def test_empty_machine_is_a_report_too(tmp_path):
 def test_container_is_noticed(tmp_path):
     plant(tmp_path, {"/.dockerenv": ""})
     assert facts_of(Machine(str(tmp_path)), tmp_path).container
+
+
+def test_cores_of_two_kinds_are_both_named(machine_facts, tmp_path):
+    """A Rockchip 3588: four small and four large cores."""
+    parts = ["0xd05"] * 4 + ["0xd0b"] * 4
+    cpuinfo = "".join(f"processor\t: {n}\nCPU part\t: {part}\n\n" for n, part in enumerate(parts))
+    plant(tmp_path, {"/proc/cpuinfo": cpuinfo})
+    kinds = core_kinds(Machine(str(tmp_path), "aarch64"))
+    assert kinds == {"0xd05": 4, "0xd0b": 4}
+    shown = io.StringIO()
+    diagnosis = examine("board", changed(machine_facts("laptop"), core_kinds=kinds, machine="aarch64"))
+    show(diagnosis, Console(file=shown, width=160))
+    assert "4 x Cortex-A55, 4 x Cortex-A76" in shown.getvalue()
+
+
+def test_emulated_processor_is_told_apart_from_the_one_that_emulates_it(machine_facts):
+    shown = io.StringIO()
+    facts = changed(machine_facts("laptop"), machine="aarch64", emulated=True, cpu="Intel Xeon", isa=())
+    show(examine("board", facts), Console(file=shown, width=160))
+    assert "emulated aarch64 (on Intel Xeon)" in shown.getvalue()
+    assert ": slow" not in shown.getvalue()
