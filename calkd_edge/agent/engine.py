@@ -29,6 +29,11 @@ DEFAULTS: dict[str, Any] = {
 }
 """max_images: in one run; dla_core: experimental; capability: only for TensorRT for RTX, such as SM86."""
 
+NO_ACCESS = (
+    "Is the GPU accessible to this user? Compare `id` with `ls -l /dev/nv*`; on a Jetson add it to its "
+    "groups: sudo usermod -aG video,render $USER, then log in again. In a container use --runtime nvidia."
+)
+
 
 def load(name: str) -> Any:
     """Import the module, in a version that takes explicit quantization and strong types.
@@ -117,11 +122,20 @@ def created(trt: Any, name: str, messages: list[tuple[int, str]], create: Callab
     if result is None:
         raise AgentProblem(
             f"TensorRT {trt.__version__} cannot create its {name}: {last_error(trt, messages)}",
-            "Is the GPU accessible to this user? Compare `id` with `ls -l /dev/nv*`; on a Jetson add it "
-            "to its groups: sudo usermod -aG video,render $USER, then log in again. In a container use "
-            "--runtime nvidia.",
+            NO_ACCESS,
         )
     return result
+
+
+def check_access(module: str) -> None:
+    """Check that TensorRT can use the GPU.
+
+    Raises:
+        AgentProblem: it cannot, in its own words.
+    """
+    trt = importlib.import_module(module)
+    logger, messages = logger_of(trt)
+    created(trt, "Builder", messages, lambda: trt.Builder(logger))
 
 
 def plan_of(

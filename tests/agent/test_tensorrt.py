@@ -140,7 +140,7 @@ def test_missing_libcudart_names_the_package(monkeypatch):
     monkeypatch.setenv("CALKD_CUDART", "/nowhere/libcudart.so")
     with pytest.raises(AgentProblem, match="libcudart cannot be loaded") as refused:
         Cudart()
-    assert "CALKD_CUDART" in refused.value.remedy
+    assert "nvidia-cuda-runtime-cu12" in refused.value.remedy
 
 
 def test_unknown_options_are_refused():
