@@ -40,8 +40,8 @@ def interpreters(machine: Machine, timeout_s: float = TIMEOUT_S) -> list[dict[st
     """Every Python 3 in the command folders, once each, the one that runs the agent first.
 
     Each has path, running, version, bits, prefix, venv, managed, packages, broken and problem. Where a Python
-    does not answer in `timeout_s` seconds, all but path and running are None, and `problem` is the reason. In a folder
-    that stands for a machine, its python3 counts as the one that runs the agent.
+    does not answer in `timeout_s` seconds, all but path and running are None, and `problem` is the reason. In
+    a folder that stands for a machine, its python3 counts as the one that runs the agent.
     """
     paths, records = _paths(machine), []
     if not machine.root:
