@@ -7,12 +7,13 @@ import platform
 import re
 from typing import Sequence
 
+from calkd_edge.agent import cudart
 from calkd_edge.agent.isa import ARM, ISA_FLAGS, X86
-from calkd_edge.agent.machine import Machine
+from calkd_edge.agent.machine import FOLDERS, Machine
+from calkd_edge.agent.problem import AgentProblem
 
 CPU_KEYS = ("model name", "Model", "CPU part", "Hardware")
 LIBRARIES = ("libnvinfer", "libcudart", "libnvdla_compiler")
-FOLDERS = ("/usr/lib/*", "/usr/lib/*/*", "/usr/local/cuda*/lib*", "/usr/local/cuda*/targets/*/lib")
 
 
 def model(machine: Machine) -> str:
@@ -133,13 +134,23 @@ def load_1min(machine: Machine) -> float | None:
 
 
 def libraries(machine: Machine) -> dict[str, str]:
-    """NVIDIA's libraries on the machine, with the version from the file name, which may be empty."""
+    """NVIDIA's libraries on the machine, with the version from the file name, which may be empty.
+
+    libcudart counts where the agent can load it. A file without content is none: a container without its
+    runtime has such files in place of the host's libraries.
+    """
     installed = {}
     for name in LIBRARIES:
         paths = machine.find(*[f"{folder}/{name}.so*" for folder in FOLDERS])
-        versions = [path.partition(".so")[2].lstrip(".") for path in paths]
+        versions = [path.partition(".so")[2].lstrip(".") for path in paths if machine.size(path)]
         if versions:
             installed[name] = max(versions, key=len)
+    if not machine.root:
+        try:
+            loaded = cudart.load()._name
+            installed.setdefault("libcudart", loaded.partition(".so")[2].lstrip("."))
+        except AgentProblem:
+            installed.pop("libcudart", None)
     return installed
 
 

@@ -8,12 +8,14 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Callable
 
+from calkd_edge.agent.machine import FOLDERS
 from calkd_edge.agent.problem import AgentProblem
 
 if TYPE_CHECKING:
     import numpy as np
 
 NAMES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12")
+OF_PIP = ("cuda_runtime/lib", "cu*/lib")
 TO_DEVICE, TO_HOST = 1, 2
 CAPTURE_THREAD_LOCAL = 1
 
@@ -22,14 +24,14 @@ class Cudart:
     """A loaded libcudart and one stream of it.
 
     Args:
-        name: of the library; by default CALKD_CUDART, then the usual names.
+        name: of the library; by default the first of `candidates` that can be loaded.
 
     Raises:
         AgentProblem: the library is missing, or its driver reports an error.
     """
 
     def __init__(self, name: str | None = None) -> None:
-        self._library: Any = _load(name)
+        self._library: Any = load(name)
         self._library.cudaGetErrorString.restype = ctypes.c_char_p
         self._memory: list[int] = []
         self.stream = self._handle(self._library.cudaStreamCreate)
@@ -118,22 +120,34 @@ class Cudart:
             )
 
 
-def _installed_by_pip() -> list[str]:
-    """Paths of libcudart below nvidia/ on sys.path, where pip puts it and the loader does not search."""
-    folders = ("nvidia/cuda_runtime/lib", "nvidia/cu*/lib")
-    patterns = [os.path.join(glob.escape(root), folder) for root in sys.path for folder in folders]
-    return [path for pattern in patterns for path in sorted(glob.glob(pattern + "/libcudart.so*"))]
+def candidates() -> list[str]:
+    """What may be libcudart: for the loader to find, where pip puts it, and where CUDA's packages do."""
+    requested = os.environ.get("CALKD_CUDART")
+    if requested:
+        return [requested]
+    of_pip = [os.path.join(glob.escape(root), "nvidia", folder) for root in sys.path for folder in OF_PIP]
+    paths = [path for folder in (*of_pip, *FOLDERS) for path in sorted(glob.glob(folder + "/libcudart.so*"))]
+    return [*NAMES, *paths]
 
 
-def _load(name: str | None) -> ctypes.CDLL:
-    requested = name or os.environ.get("CALKD_CUDART")
+def load(name: str | None = None) -> ctypes.CDLL:
+    """The loaded library.
+
+    Args:
+        name: of the library; by default the first of `candidates` that can be loaded.
+
+    Raises:
+        AgentProblem: none can.
+    """
     reasons = []
-    for candidate in (requested,) if requested else (*NAMES, *_installed_by_pip()):
+    for candidate in [name] if name else candidates():
         try:
             return ctypes.CDLL(candidate)
         except OSError as missing:
             reasons.append(str(missing))
     raise AgentProblem(
         "libcudart cannot be loaded: {}".format("; ".join(reasons)),
-        "Install CUDA's runtime (JetPack 6: sudo apt install cuda-cudart-12-6), or name it in CALKD_CUDART.",
+        "Install CUDA's runtime (JetPack 6: sudo apt install cuda-cudart-12-6; a PC: python3 -m pip install "
+        "nvidia-cuda-runtime-cu12). Where it is elsewhere, add its folder to /etc/ld.so.conf.d and run "
+        "sudo ldconfig.",
     )

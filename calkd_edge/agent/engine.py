@@ -18,7 +18,7 @@ from calkd_edge.agent.runtimes import all_options
 OLDEST = 10
 DEFAULTS: dict[str, Any] = {
     "module": "tensorrt",
-    "max_images": 100,
+    "max_images": 1,
     "workspace_mib": 1024,
     "optimization_level": None,
     "timing_cache": None,
@@ -27,7 +27,13 @@ DEFAULTS: dict[str, Any] = {
     "sha256": None,
     "capability": None,
 }
-"""max_images: in one run; dla_core: experimental; capability: only for TensorRT for RTX, such as SM86."""
+"""max_images: in one run, by default one, as a camera sends them; dla_core: experimental, with exactly
+max_images in a run; capability: only for TensorRT for RTX, such as SM86."""
+
+NO_ACCESS = (
+    "Is the GPU accessible to this user? Compare `id` with `ls -l /dev/nv*`; on a Jetson add it to its "
+    "groups: sudo usermod -aG video,render $USER, then log in again. In a container use --runtime nvidia."
+)
 
 
 def load(name: str) -> Any:
@@ -117,11 +123,20 @@ def created(trt: Any, name: str, messages: list[tuple[int, str]], create: Callab
     if result is None:
         raise AgentProblem(
             f"TensorRT {trt.__version__} cannot create its {name}: {last_error(trt, messages)}",
-            "Is the GPU accessible to this user? Compare `id` with `ls -l /dev/nv*`; on a Jetson add it "
-            "to its groups: sudo usermod -aG video,render $USER, then log in again. In a container use "
-            "--runtime nvidia.",
+            NO_ACCESS,
         )
     return result
+
+
+def check_access(module: str) -> None:
+    """Check that TensorRT can use the GPU.
+
+    Raises:
+        AgentProblem: it cannot, in its own words.
+    """
+    trt = importlib.import_module(module)
+    logger, messages = logger_of(trt)
+    created(trt, "Builder", messages, lambda: trt.Builder(logger))
 
 
 def plan_of(
@@ -153,7 +168,7 @@ def plan_of(
     if plan is None:
         raise AgentProblem(
             f"TensorRT {trt.__version__} cannot build {model}: {last_error(trt, messages)}",
-            "Free memory on the device, or lower max_images.",
+            "Free memory on the device, or change devices.options.workspace_mib.",
         )
     if cached:
         _replace(options["timing_cache"], bytes(settings.get_timing_cache().serialize()))
@@ -175,8 +190,9 @@ def _settings(
         value = network.get_input(number)
         sizes = tuple(value.shape)
         most = int(options["max_images"])
-        # Tuned for one image a run, as a camera sends them.
-        least, usual, largest = (tuple(n if size < 0 else size for size in sizes) for n in (1, 1, most))
+        # Tuned for one image a run; a DLA takes one shape alone.
+        counts = (1, 1, most) if options["dla_core"] is None else (most, most, most)
+        least, usual, largest = (tuple(n if size < 0 else size for size in sizes) for n in counts)
         profile.set_shape(value.name, least, usual, largest)
     settings.add_optimization_profile(profile)
     if options["dla_core"] is not None:

@@ -13,7 +13,7 @@ from calkd_edge.agent import packages
 from calkd_edge.agent.machine import Machine, output_of
 
 NAMES = ("python3",) + tuple(f"python3.{minor}" for minor in range(8, 14))
-TIMEOUT_S = 20.0
+TIMEOUT_S = 45.0
 HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 """The zip or folder that this file was imported from."""
 
@@ -25,15 +25,23 @@ else:
     from calkd_edge.agent import packages
     packages.print_facts()
 """
-FACT_TYPES = {"version": str, "prefix": str, "venv": bool, "managed": bool, "packages": dict, "broken": dict}
+FACT_TYPES = {
+    "version": str,
+    "bits": int,
+    "prefix": str,
+    "venv": bool,
+    "managed": bool,
+    "packages": dict,
+    "broken": dict,
+}
 
 
 def interpreters(machine: Machine, timeout_s: float = TIMEOUT_S) -> list[dict[str, object]]:
     """Every Python 3 in the command folders, once each, the one that runs the agent first.
 
-    Each has path, running, version, prefix, venv, managed, packages and problem. Where a Python does not
-    answer in `timeout_s` seconds, all but path and running are None, and `problem` is the reason. In a folder
-    that stands for a machine, its python3 counts as the one that runs the agent.
+    Each has path, running, version, bits, prefix, venv, managed, packages, broken and problem. Where a Python
+    does not answer in `timeout_s` seconds, all but path and running are None, and `problem` is the reason. In
+    a folder that stands for a machine, its python3 counts as the one that runs the agent.
     """
     paths, records = _paths(machine), []
     if not machine.root:

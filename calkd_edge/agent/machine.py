@@ -11,6 +11,9 @@ import subprocess
 from typing import Sequence
 
 COMMAND_FOLDERS = ("/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/bin", "/sbin")
+FOLDERS = ("/usr/lib/*", "/usr/lib/*/*", "/usr/local/cuda*/lib*", "/usr/local/cuda*/targets/*/lib")
+"""Where packages put libraries."""
+
 MAX_BYTES = 1 << 20
 
 
@@ -38,6 +41,13 @@ class Machine:
                 return (handle.read(MAX_BYTES) or b"").decode("utf-8", "replace")
         except OSError:
             return ""
+
+    def size(self, name: str) -> int:
+        """Bytes of a file, behind links; 0 when it cannot be inspected."""
+        try:
+            return os.path.getsize(self.real_path(name))
+        except OSError:
+            return 0
 
     def line(self, name: str) -> str:
         """A file's text without spaces, line ends and zero bytes around it."""

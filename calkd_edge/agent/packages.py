@@ -1,4 +1,4 @@
-"""What a Python can import: runtimes and numpy with their versions, without importing them.
+"""What a Python can import: runtimes and numpy with their versions, each imported in a process of its own.
 
 It runs in the agent itself; `interpreters` runs it in every other Python of the machine.
 """
@@ -10,18 +10,23 @@ import importlib.util
 import json
 import os
 import platform
+import struct
 import sys
 import sysconfig
+from functools import partial
 from importlib import metadata
 from typing import Sequence
 
+from calkd_edge.agent import engine
+from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.agent.runtimes import RUNTIMES
+from calkd_edge.agent.trial import Trial
 
 UNKNOWN = "unknown"
 
 
 def runtimes() -> dict[str, str]:
-    """Runtimes that this Python can import, with their versions."""
+    """Runtimes that this Python has, with their versions; none is imported."""
     installed = {}
     for name, info in RUNTIMES.items():
         version = _version(info.import_name, info.distributions)
@@ -37,26 +42,54 @@ def facts() -> dict[str, object]:
     others = {"numpy": ("numpy",), "pip": ("pip",), "ensurepip": ()}
     versions = {name: _version(name, distributions) for name, distributions in others.items()}
     installed = {name: version for name, version in versions.items() if version is not None}
-    broken = {} if "numpy" not in installed else import_problem("numpy")
-    for name in broken:
-        del installed[name]
+    packages = dict(runtimes(), **installed)
+    broken = problems([name for name in packages if name not in ("pip", "ensurepip")])
     return {
         "version": platform.python_version(),
+        "bits": 8 * struct.calcsize("P"),
         "prefix": sys.prefix,
         "venv": venv,
         "managed": not venv and os.path.exists(managed),
-        "packages": dict(runtimes(), **installed),
+        "packages": {name: version for name, version in packages.items() if name not in broken},
         "broken": broken,
     }
 
 
-def import_problem(module: str) -> dict[str, str]:
-    """A module that is there and cannot be imported, with the reason and where it is; empty if it can be."""
+def problems(names: Sequence[str]) -> dict[str, str]:
+    """Which of these runtimes (or numpy) cannot be imported and used here, with the reason."""
+    trials = {name: Trial(partial(import_problem, name)) for name in names}
+    reasons = {name: trial.result() for name, trial in trials.items()}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def check_runtimes(names: Sequence[str]) -> None:
+    """Refuse runtimes that this Python has and cannot import or use.
+
+    Raises:
+        AgentProblem: with the reason of the first.
+    """
+    present = runtimes()
+    for name, reason in problems([name for name in names if name in present]).items():
+        raise AgentProblem(
+            f"{name} is there and does not work: {reason}",
+            "calkd-edge doctor --device DEVICE lists what works there and how to repair the rest.",
+        )
+
+
+def import_problem(name: str) -> str:
+    """Why a runtime (or numpy) cannot be imported, or an engine's runtime not be used; empty if it can."""
+    info = RUNTIMES.get(name)
+    module = info.import_name if info else name
     try:
         importlib.import_module(module)
     except Exception as wrong:  # whatever the package raises
-        return {module: reason_of(wrong, module)}
-    return {}
+        return f"it cannot be imported: {reason_of(wrong, module)}"
+    if info is not None and info.is_compiled:
+        try:
+            engine.check_access(module)
+        except AgentProblem as problem:
+            return problem.message
+    return ""
 
 
 def reason_of(wrong: BaseException, module: str) -> str:

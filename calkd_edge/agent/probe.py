@@ -13,8 +13,15 @@ from calkd_edge.agent.machine import Machine
 
 
 def run(job: dict[str, Any]) -> dict[str, object]:
-    """Facts that do not change between two runs on the same machine."""
+    """Facts that do not change between two runs on the same machine.
+
+    The job may hold `runtimes`, the names of those that must work.
+
+    Raises:
+        AgentProblem: one of them is there and cannot be imported or used.
+    """
     machine = Machine()
+    packages.check_runtimes(job.get("runtimes", ()))
     return {
         "board": board.model(machine),
         "machine": machine.architecture,

@@ -178,7 +178,7 @@ class _Timing:
 
     def record(self, on_process: OnProcess, images: str) -> tuple[Benchmark, Runs]:
         """Time all files and describe the result."""
-        options, facts = self.options, self.session.probe()
+        options, facts = self.options, self.session.probe([self.options.runtime])
         check_runtime(options.device, options.runtime, facts)
         version = facts.runtimes[options.runtime]
         compiled = RUNTIMES[options.runtime].is_compiled

@@ -26,7 +26,7 @@ def doctor(
     from calkd_edge.devices.targets import without_runtime
 
     if clean:
-        _clean(without_runtime(device))
+        _clean(without_runtime(device), as_json)
         return
     from calkd_edge.cli.doctor_screen import show
     from calkd_edge.devices.doctor.diagnosis import check_usable
@@ -40,14 +40,21 @@ def doctor(
     check_usable(report)
 
 
-def _clean(name: str) -> None:
+def _clean(name: str, as_json: bool) -> None:
     """Remove the files of all sessions from a device."""
+    import json
+
     from calkd_edge.cli.console import say
     from calkd_edge.devices.inventory import device_at, location_of
 
     device = device_at(name, location_of(name))
-    if device.clean():
+    try:
+        keeps_files = device.clean()
+    finally:
+        device.close()
+    if as_json:
+        print(json.dumps({"device": name, "removed": keeps_files}))
+    elif keeps_files:
         say("  {}: what was sent there is removed", name)
     else:
         say("  {}: nothing is kept on this machine", name)
-    device.close()

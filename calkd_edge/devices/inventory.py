@@ -169,17 +169,43 @@ def location_of(
             f"{name}: port {location['port']} needs a host, and none is named",
             remedy=f"Name it, in the recipe or in {inventory_path()}:\n{_example(name)}",
         )
-    if name in DEVICES:
+    if name in DEVICES and name not in _kinds_with_keys():
         _check_settings(name, name, location)
         return location
     if location or entry is not None:
         return location
-    known = [*DEVICES.names(), *inventory(), *PROFILES]
-    raise RecipeError(
-        f"no device is named '{name}'",
-        remedy=f"{did_you_mean(name, known)}Known: {', '.join(dict.fromkeys(known))}. A board is USER@HOST, "
-        f"or an entry of {inventory_path()}:\n{_example(name)}",
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> RecipeError:
+    """The error that no device has that name, with the names that exist."""
+    kinds = _kinds_with_keys()
+    known = dict.fromkeys([*DEVICES.names(), *inventory(), *PROFILES])
+    devices = [device for device in known if device not in kinds]
+    what = f"no device is named '{name}'"
+    if name in kinds:
+        what = f"'{name}' is a kind of device, and no device"
+    elif not name.strip():
+        what = "the name of the device is empty"
+    elif "@" in name:
+        what = f"'{name}' is no address of a board"
+    entry = name if re.fullmatch(r"[\w.-]+", name) and name not in kinds else "board"
+    return RecipeError(
+        what,
+        remedy=f"{did_you_mean(name, devices)}Known: {', '.join(devices)}. A board is USER@HOST, "
+        f"or an entry of {inventory_path()}:\n{_example(entry)}",
     )
+
+
+def _kinds_with_keys() -> list[str]:
+    """The kinds that need a key, so that their name alone is no device."""
+    kinds = []
+    for kind in DEVICES.names():
+        try:
+            DEVICES.settings(kind, {}, where=kind)
+        except RecipeError:
+            kinds.append(kind)
+    return kinds
 
 
 def device_at(name: str, location: Mapping[str, object]) -> Device:

@@ -88,13 +88,16 @@ class Session:
         self.device.close()
         self._scratch.cleanup()
 
-    def probe(self) -> DeviceFacts:
+    def probe(self, runtimes: Sequence[str] = ()) -> DeviceFacts:
         """The machine's facts that do not change between two runs.
 
+        Args:
+            runtimes: that must work there, if the machine has them.
+
         Raises:
-            DeviceError: it does not answer, or not in this protocol.
+            DeviceError: it does not answer, or not in this protocol; one of the runtimes is there and broken.
         """
-        return self._facts("probe", {}, DeviceFacts, PROBE_TIMEOUT_S)
+        return self._facts("probe", {"runtimes": list(runtimes)}, DeviceFacts, PROBE_TIMEOUT_S)
 
     def doctor(self, folder: str = ".") -> MachineFacts:
         """Every fact that the machine reports; `folder` is where free disk space is measured.

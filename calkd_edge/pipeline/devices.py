@@ -42,8 +42,9 @@ def probe(
     """
     facts = {}
     for name in dict.fromkeys(device.name for device in recipe.devices if device.name not in skipped):
+        runtimes = [device.runtime for device in recipe.devices if device.name == name]
         with open_session(name, locations[name]) as session:
-            facts[name] = session.probe()
+            facts[name] = session.probe(runtimes)
     for device in recipe.devices:
         if device.name in facts:
             check_runtime(device.name, device.runtime, facts[device.name])

@@ -188,7 +188,7 @@ def _build_notes(executed: Mapping[str, Any]) -> tuple[str, ...]:
         notes.append(f"made from the ONNX file: {_agreement(converted)}")
     if built is not None:
         warnings = f", with {len(built['warnings'])} warnings" if built["warnings"] else ""
-        how = f"by TensorRT {built['tensorrt']} in {built['seconds']:.0f} s{warnings}"
+        how = f"by TensorRT {built['tensorrt']} in {built['seconds']:.0f} s, TF32 off{warnings}"
         notes.append(f"built on the device {how}")
     if simulated is not None:
         notes.append(f"executed on the device, and simulated as written: {_agreement(simulated)}")

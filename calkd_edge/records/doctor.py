@@ -49,16 +49,26 @@ class Interpreter(Record):
     path: str
     running: bool = Field(description="whether it runs the agent")
     version: str | None
+    bits: int | None = Field(None, description="32 or 64: of the Python, not of the kernel")
     prefix: str | None
     venv: bool | None
     managed: bool | None = Field(description="whether its system forbids pip outside of a venv")
     packages: dict[str, str] | None = Field(description="importable package -> version")
-    broken: dict[str, str] | None = Field(None, description="package that cannot be imported -> reason")
+    broken: dict[str, str] | None = Field(
+        None, description="package that is there and cannot be used -> reason"
+    )
     problem: str | None
 
     def has(self, package: str) -> bool:
         """Whether it can import a package."""
         return package in (self.packages or {})
+
+    def cannot_import(self, package: str) -> str:
+        """A sentence that it lacks a package, or why the package there does not work."""
+        reason = (self.broken or {}).get(package)
+        if reason is not None:
+            return f"{self.path}: {package}: {reason}"
+        return f"{self.path} has no numpy" if package == "numpy" else f"{self.path} cannot import {package}"
 
 
 class MachineFacts(Record):

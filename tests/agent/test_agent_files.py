@@ -215,3 +215,17 @@ def test_package_that_cannot_be_imported_is_named_in_one_sentence(tmp_path):
     )
     assert str(tmp_path / "numpy" / "__init__.py") in reply["error"]
     assert "PYTHONPATH there is" in reply["remedy"]
+
+
+def test_probe_refuses_a_runtime_that_cannot_be_imported(pyz):
+    (pyz.parent / "onnxruntime").mkdir()
+    (pyz.parent / "onnxruntime" / "__init__.py").write_text("raise ImportError('built for another numpy')")
+    job = {"protocol": PROTOCOL, "runtimes": ["onnxruntime"]}
+    (pyz.parent / "job.json").write_text(json.dumps(job))
+    line = [sys.executable, str(pyz), "probe", "job.json", "reply.json"]
+    environment = {**os.environ, "PYTHONPATH": str(pyz.parent)}
+    assert subprocess.run(line, cwd=pyz.parent, env=environment, check=False).returncode == 1
+    reply = json.loads((pyz.parent / "reply.json").read_text())
+    assert reply["error"].startswith(
+        "onnxruntime is there and does not work: it cannot be imported: built for"
+    )

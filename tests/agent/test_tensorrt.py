@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import enum
 import hashlib
 import importlib
 import shutil
@@ -54,7 +55,7 @@ def board(stub, monkeypatch):
 
 
 def engine_of(classifier: Path, folder: Path) -> tuple[str, dict[str, object]]:
-    plan = played_tensorrt.MAGIC + classifier.read_bytes()
+    plan = played_tensorrt.plan(classifier.read_bytes())
     (folder / "model.engine").write_bytes(plan)
     options = {"sha256": hashlib.sha256(plan).hexdigest(), "max_images": played_tensorrt.MOST}
     return str(folder / "model.engine"), options
@@ -140,7 +141,7 @@ def test_missing_libcudart_names_the_package(monkeypatch):
     monkeypatch.setenv("CALKD_CUDART", "/nowhere/libcudart.so")
     with pytest.raises(AgentProblem, match="libcudart cannot be loaded") as refused:
         Cudart()
-    assert "CALKD_CUDART" in refused.value.remedy
+    assert "nvidia-cuda-runtime-cu12" in refused.value.remedy
 
 
 def test_unknown_options_are_refused():
@@ -347,7 +348,7 @@ def test_fp32_is_built_without_tf32(board, classifier, tmp_path, monkeypatch):
 
     def build(self, network, settings):
         seen.append(set(self.flags))
-        return played_tensorrt.MAGIC + network.model
+        return played_tensorrt.plan(network.model)
 
     monkeypatch.setattr(played_tensorrt.Builder, "build_serialized_network", build)
     engine.build({"model": str(classifier), "engine": str(tmp_path / "e"), "options": {}})
@@ -362,3 +363,30 @@ def test_libcudart_of_pip_is_loaded(stub, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("calkd_edge.agent.cudart.NAMES", ())
     Cudart().close()
+
+
+def test_engine_that_is_timed_with_one_image_is_built_for_one(board, classifier, tmp_path):
+    job = {"model": str(classifier), "engine": str(tmp_path / "e"), "options": {}}
+    sha256 = engine.build(job)["sha256"]
+    with open_runtime("tensorrt", str(tmp_path / "e"), {"sha256": sha256}) as runtime:
+        assert runtime.fixed == 1
+        assert runtime._sizes["images"] == 3 * 8 * 8, "memory for more images than one"
+
+
+def test_dla_gets_one_shape(board, classifier, tmp_path, monkeypatch):
+    monkeypatch.setattr(played_tensorrt.Builder, "num_DLA_cores", 2)
+    monkeypatch.setattr(played_tensorrt, "DeviceType", enum.Enum("DeviceType", "GPU DLA"), raising=False)
+    options = {"dla_core": 1, "max_images": 8}
+    engine.build({"model": str(classifier), "engine": str(tmp_path / "e"), "options": options})
+    assert (tmp_path / "e").read_bytes().startswith(played_tensorrt.MAGIC + b"00080008")
+
+
+def test_timed_runs_of_one_shape_prepare_nothing(board, classifier, tmp_path, monkeypatch):
+    path, options = engine_of(classifier, tmp_path)
+    with open_runtime("tensorrt", path, options) as runtime:
+        runtime.infer(images(1))
+        for name in ("set_input_shape", "infer_shapes", "get_tensor_shape"):
+            monkeypatch.setattr(runtime.context, name, None)
+        monkeypatch.setattr(runtime.context, "_run", lambda: None)
+        monkeypatch.setattr(runtime.cuda, "marked_ms", None)
+        runtime.infer(images(1))

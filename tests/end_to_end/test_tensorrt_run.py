@@ -91,7 +91,7 @@ def test_each_precision_runs_the_engine_that_was_built_for_it(run):
 
 def test_it_is_the_canonical_calibrated_file_that_was_built(run):
     canonical = (run / "out" / "models" / "student.int8.onnx").read_bytes()
-    assert (run / "out" / "models" / "student.int8.local.engine").read_bytes() == b"ptrt" + canonical
+    assert (run / "out" / "models" / "student.int8.local.engine").read_bytes() == b"ptrt00010032" + canonical
 
 
 def test_engines_answer_as_the_other_runtime_does(run):

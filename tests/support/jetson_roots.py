@@ -28,6 +28,15 @@ if sys.argv[5] == "-c":
     code, sys.argv = sys.argv[6], ["-c", *sys.argv[7:]]
     exec(code)
 """
+TENSORRT = """
+class ILogger:
+    class Severity:
+        ERROR, WARNING = 1, 2
+class Builder:
+    def __init__(self, logger):
+        pass
+"""
+"""What doctor asks of TensorRT: whether it can be imported and its Builder created."""
 
 
 def plant(root: Path, files: Mapping[str, str]) -> None:
@@ -55,7 +64,7 @@ def python(
     """A Python of the machine in /usr/bin, with these packages in these versions, and pip."""
     site = root / "usr" / "lib" / name / "dist-packages"
     for package, number in {"pip": "24.0", **packages}.items():
-        plant(site, {f"{package}/__init__.py": ""})
+        plant(site, {f"{package}/__init__.py": TENSORRT if package == "tensorrt" else ""})
         fields = f"Metadata-Version: 2.1\nName: {package}\nVersion: {number}\n"
         plant(site, {f"{package}-{number}.dist-info/METADATA": fields})
     if managed:
@@ -157,7 +166,7 @@ def libraries(tensorrt: str, cuda: str, *more: str) -> dict[str, str]:
     toolkit = f"/usr/local/cuda-{'.'.join(cuda.split('.')[:2])}/targets/aarch64-linux/lib"
     names = [f"{folder}/libnvinfer.so.10", f"{folder}/libnvinfer.so.{tensorrt}"]
     names += [f"{toolkit}/libcudart.so.{cuda}", *(f"{folder}/{name}" for name in more)]
-    return dict.fromkeys(names, "")
+    return dict.fromkeys(names, "\x7fELF")
 
 
 def orin_nano(root: Path) -> Machine:

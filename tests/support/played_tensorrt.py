@@ -50,6 +50,19 @@ class BuilderFlag(enum.IntEnum):
     TF32 = 0
 
 
+def plan(model: bytes, most: int = MOST, least: int = 1) -> bytes:
+    """An engine for `least` to `most` images a run."""
+    return MAGIC + f"{least:04d}{most:04d}".encode() + model
+
+
+class Profile:
+    def __init__(self) -> None:
+        self.shapes: dict[str, Any] = {}
+
+    def set_shape(self, name: str, least: Any, usual: Any, most: Any) -> None:
+        self.shapes[name] = (least, usual, most)
+
+
 class Builder:
     num_DLA_cores = 0
 
@@ -61,17 +74,21 @@ class Builder:
         return SimpleNamespace(model=b"", num_inputs=1, get_input=lambda number: self.input)
 
     def create_builder_config(self) -> Any:
-        nothing = lambda *given: None  # noqa: E731
-        self.flags = {BuilderFlag.TF32}
+        self.flags, profiles = {BuilderFlag.TF32}, []
         return SimpleNamespace(
-            set_memory_pool_limit=nothing, add_optimization_profile=nothing, clear_flag=self.flags.discard
+            set_memory_pool_limit=lambda pool, size: None,
+            add_optimization_profile=profiles.append,
+            profiles=profiles,
+            clear_flag=self.flags.discard,
         )
 
     def create_optimization_profile(self) -> Any:
-        return SimpleNamespace(set_shape=lambda name, least, usual, most: None)
+        return Profile()
 
     def build_serialized_network(self, network: Any, settings: Any) -> bytes:
-        return MAGIC + network.model
+        (profile,) = settings.profiles
+        least, _, most = profile.shapes[self.input.name]
+        return plan(network.model, most[0], least[0])
 
     @property
     def input(self) -> Any:
@@ -101,13 +118,15 @@ class Runtime:
         if not plan.startswith(MAGIC):
             self.logger.log(ILogger.Severity.ERROR, "Serialization assertion failed: magicTag")
             return None
-        return Engine(plan[len(MAGIC) :])
+        counts, model = plan[len(MAGIC) : len(MAGIC) + 8], plan[len(MAGIC) + 8 :]
+        return Engine(model, int(counts[:4]), int(counts[4:]))
 
 
 class Engine:
     types = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, least: int, most: int) -> None:
+        self._counts = (least, least, most)
         self.session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         self.tensors = [*self.session.get_inputs(), *self.session.get_outputs()]
         self.num_io_tensors = len(self.tensors)
@@ -127,7 +146,7 @@ class Engine:
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
         rest = tuple(self._of(name).shape[1:])
-        return [(1, *rest), (1, *rest), (MOST, *rest)]
+        return [(count, *rest) for count in self._counts]
 
     def create_execution_context(self) -> Context:
         return Context(self)

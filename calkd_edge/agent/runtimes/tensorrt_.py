@@ -57,7 +57,7 @@ class TensorRT:
         self._open_tensors()
         least, _, most = self.engine.get_tensor_profile_shape(self.input, 0)
         self.fixed = int(most[0]) if least[0] == most[0] else None
-        self.device_ms = 0.0
+        self._has_run = False
         self._captured: int | None = None
         return self
 
@@ -68,15 +68,9 @@ class TensorRT:
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Every output by name for uint8 images [N, 3, H, W]."""
         feed = np.ascontiguousarray(images, dtype=self._types[self.input])
-        if feed.nbytes > self._sizes[self.input] or not self._set_shape(feed.shape):
-            raise AgentProblem(
-                f"the engine was not built for images of shape {list(feed.shape)}",
-                "Request at most {} images a run.".format(self.options["max_images"]),
-            )
-        outputs = {}
-        for name in self.outputs:
-            shape = tuple(self.context.get_tensor_shape(name))
-            outputs[name] = np.empty(shape, self._types[name])
+        if feed.shape != self._shape:
+            self._set_shape(feed)
+        outputs = {name: np.empty(shape, self._types[name]) for name, shape in self._shapes.items()}
         self.cuda.to_device(self._addresses[self.input], feed)
         self.cuda.mark(0)
         self._execute(len(feed))
@@ -84,8 +78,13 @@ class TensorRT:
         for name, values in outputs.items():
             self.cuda.to_host(values, self._addresses[name])
         self.cuda.wait()
-        self.device_ms = self.cuda.marked_ms()
+        self._has_run = True
         return outputs
+
+    @property
+    def device_ms(self) -> float:
+        """Milliseconds of the last run by the device's clock, without the copies; 0 before any."""
+        return self.cuda.marked_ms() if self._has_run else 0.0
 
     def session_options(self) -> dict[str, object]:
         """What the engine was opened with."""
@@ -99,6 +98,8 @@ class TensorRT:
         self._types = {name: np.dtype(self.trt.nptype(self.engine.get_tensor_dtype(name))) for name in names}
         largest = tuple(self.engine.get_tensor_profile_shape(self.input, 0)[2])
         self._sizes, self._addresses = {}, {}
+        self._shape: tuple[int, ...] | None = None
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self.context.set_input_shape(self.input, largest)
         for name in names:
             count = int(np.prod(tuple(self.context.get_tensor_shape(name)), dtype=np.int64))
@@ -106,8 +107,23 @@ class TensorRT:
             self._addresses[name] = self.cuda.memory(max(1, self._sizes[name]))
             self.context.set_tensor_address(name, self._addresses[name])
 
-    def _set_shape(self, shape: tuple[int, ...]) -> bool:
-        return bool(self.context.set_input_shape(self.input, shape)) and not self.context.infer_shapes()
+    def _set_shape(self, feed: np.ndarray) -> None:
+        """Prepare the context for images of another shape; runs of the same shape need nothing of it.
+
+        Raises:
+            AgentProblem: the engine was not built for that shape.
+        """
+        self._shape = None
+        fits = feed.nbytes <= self._sizes[self.input] and self.context.set_input_shape(self.input, feed.shape)
+        if not fits or self.context.infer_shapes():
+            raise AgentProblem(
+                f"the engine was not built for images of shape {list(feed.shape)}",
+                "It takes at most {} images a run: devices.options.max_images.".format(
+                    self.options["max_images"]
+                ),
+            )
+        self._shapes = {name: tuple(self.context.get_tensor_shape(name)) for name in self.outputs}
+        self._shape = feed.shape
 
     def _execute(self, count: int) -> None:
         if self.options["cuda_graph"] and self._captured == count:

@@ -25,13 +25,37 @@ def pip_install(python: Interpreter, packages: str) -> str:
     return f"{pip}{path} -m pip install --user {packages}"
 
 
+def repair(python: Interpreter, runtime: str, package: str) -> str:
+    """The command that installs a package, or again where it is there and does not work.
+
+    Args:
+        python: that lacks it.
+        runtime: the name in its `packages` or `broken`.
+        package: the name for pip.
+    """
+    reason = (python.broken or {}).get(runtime)
+    if reason is None:
+        return pip_install(python, package)
+    if "multiarray" in reason or "_ARRAY_API" in reason:
+        newer, older = pip_install(python, f"-U {package}"), pip_install(python, "'numpy<2'")
+        return f"It was built for another numpy. Take a newer one: {newer}; or an older numpy: {older}"
+    if "SIGILL" in reason:
+        return (
+            f"Install an older version, which suits older processors: {pip_install(python, package)}==VERSION"
+        )
+    return pip_install(python, f"--force-reinstall {package}")
+
+
 def cudart_install(jetson: Jetson | None) -> str:
     """The command that installs CUDA's runtime library."""
     if jetson is not None and jetson.cuda:
         return f"sudo apt install cuda-cudart-{jetson.cuda.replace('.', '-')}"
     if jetson is not None:
         return "sudo apt install nvidia-jetpack"
-    return "Install CUDA's runtime 12 or 13, or name its libcudart.so in CALKD_CUDART."
+    return (
+        "python3 -m pip install nvidia-cuda-runtime-cu12 (13: nvidia-cuda-runtime); where it is elsewhere, "
+        "add its folder to /etc/ld.so.conf.d and run sudo ldconfig"
+    )
 
 
 def other_python(pythons: tuple[Interpreter, ...], package: str) -> Interpreter | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calkd_edge.devices.doctor.commands import other_python, pip_install
+from calkd_edge.devices.doctor.commands import other_python, repair
 from calkd_edge.devices.doctor.jetsons import jetson_of
 from calkd_edge.devices.doctor.runnable import runnable
 from calkd_edge.devices.doctor.symptoms import missing, without_numpy
@@ -34,7 +34,8 @@ def _missing(device: str, facts: MachineFacts, jetson: Jetson | None) -> list[Sy
     if python is None:
         return [missing("no Python answered there", "Install Python 3.8 or later, with numpy.")]
     symptoms = [] if python.has("numpy") else [without_numpy(python)]
-    expects_tensorrt = jetson is not None or (facts.nvidia_gpu and python.has("tensorrt"))
+    there = python.has("tensorrt") or "tensorrt" in (python.broken or {})
+    expects_tensorrt = jetson is not None or (facts.nvidia_gpu and there)
     for runtime, reasons in (
         ("tensorrt", why_not(facts, jetson) if expects_tensorrt else []),
         ("onnxruntime", _no_onnxruntime(facts)),
@@ -52,4 +53,8 @@ def _no_onnxruntime(facts: MachineFacts) -> list[Symptom]:
     python = facts.python
     if python is None or python.has("onnxruntime"):
         return []
-    return [missing(f"{python.path} cannot import onnxruntime", pip_install(python, "onnxruntime"))]
+    what, remedy = python.cannot_import("onnxruntime"), repair(python, "onnxruntime", "onnxruntime")
+    if python.bits == 32:
+        what += "; this Python is of 32 bits, for which there are no builds"
+        remedy = "Install a 64-bit system there."
+    return [missing(what, remedy)]

@@ -94,8 +94,8 @@ def _absent(facts: MachineFacts, runtime: str) -> tuple[str, str | None]:
         return "no Python answered", None
     version = (python.packages or {}).get(runtime)
     if version is None:
-        return f"{python.path} cannot import {runtime}", None
-    return ("" if python.has("numpy") else f"{python.path} has no numpy"), version
+        return python.cannot_import(runtime), None
+    return ("" if python.has("numpy") else python.cannot_import("numpy")), version
 
 
 def _line(

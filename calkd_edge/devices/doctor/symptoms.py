@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calkd_edge.devices.doctor.commands import pip_install
+from calkd_edge.devices.doctor.commands import repair
 from calkd_edge.records import Interpreter, Symptom
 
 
@@ -23,8 +23,4 @@ def warning(what: str, remedy: str) -> Symptom:
 
 def without_numpy(python: Interpreter) -> Symptom:
     """The agent needs numpy for all verbs but `doctor`."""
-    reason = (python.broken or {}).get("numpy")
-    what = f"{python.path} has no numpy"
-    if reason is not None:
-        what = f"{python.path}: its numpy cannot be imported: {reason}"
-    return missing(what, pip_install(python, "numpy"))
+    return missing(python.cannot_import("numpy"), repair(python, "numpy", "numpy"))

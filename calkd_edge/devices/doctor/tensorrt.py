@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from calkd_edge.devices.doctor.commands import cudart_install, pip_install
+from calkd_edge.agent.engine import NO_ACCESS
+from calkd_edge.devices.doctor.commands import cudart_install, repair
 from calkd_edge.devices.doctor.symptoms import missing, trap, without_numpy
 from calkd_edge.devices.doctor.versions import tensorrt_of, version_of
 from calkd_edge.records import Jetson, MachineFacts, Symptom
@@ -38,11 +39,15 @@ def why_not(facts: MachineFacts, jetson: Jetson | None) -> list[Symptom]:
 def _not_importable(facts: MachineFacts, jetson: Jetson | None) -> Symptom:
     if facts.python is None:
         return missing("no Python answered", "Install Python 3.8 or later.")
-    what = f"{facts.python.path} cannot import tensorrt"
+    what = facts.python.cannot_import("tensorrt")
     if not facts.nvidia_gpu:
         return missing(f"{what}, and there is no NVIDIA GPU", "")
+    if "cannot create" in what:
+        return missing(what, NO_ACCESS)
+    if jetson is not None and "libnvdla_compiler" in what:
+        return _dla_library(jetson)
     if jetson is None:
-        return missing(what, pip_install(facts.python, "tensorrt"))
+        return missing(what, repair(facts.python, "tensorrt", "tensorrt"))
     if facts.python.venv:
         remedy = (
             "Only the system's Python has JetPack's TensorRT: make the venv with "

@@ -60,6 +60,8 @@ def test_a_runtime_behind_the_name_is_taken_as_everywhere(device):
     done = command("doctor", "--device", device, "--clean")
     assert done.code == 0, done.err
     assert "local: nothing is kept on this machine" in done.out + done.err
+    done = command("doctor", "--device", device, "--clean", "--json")
+    assert json.loads(done.out) == {"device": "local", "removed": False}
 
 
 def test_a_runtime_that_is_none_is_a_usage_error():

@@ -31,14 +31,19 @@ def test_example_of_its_docstring_runs():
     ("device", "error", "message"),
     [
         ("locla", RecipeError, "no device is named 'locla'"),
+        ("ssh", RecipeError, "'ssh' is a kind of device, and no device"),
+        ("user@", RecipeError, "'user@' is no address of a board"),
+        ("", RecipeError, "the name of the device is empty"),
         ("local:openvno", RecipeError, "no runtime is named 'openvno'"),
         ("jetson", DeviceError, "this machine is not a Jetson"),
     ],
 )
 def test_unknown_names_raise_what_the_command_prints(device, error, message, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as refused:
         doctor(device)
+    assert f"{device}:\n" not in refused.value.remedy or device in ("locla", "jetson")
+    assert "Known: local, ssh" not in refused.value.remedy
 
 
 def test_device_that_can_run_nothing_is_reported_and_refused_on_request(device, tmp_path):

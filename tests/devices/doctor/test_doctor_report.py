@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from jetson_roots import MACHINES, command, orin_nano, plant
+from jetson_roots import MACHINES, TENSORRT, command, orin_nano, plant, python
 from rich.console import Console
 
 from calkd_edge.agent import doctor
@@ -478,7 +478,7 @@ def test_workstation_with_a_gpu_and_tensorrt_runs_it(machine_facts):
     assert all(runs(examine("board", facts), "tensorrt").values())
     without = examine("board", changed(facts, libraries={}))
     assert not any(runs(without, "tensorrt").values())
-    assert "CALKD_CUDART" in remedy(without, "libcudart.so is not found")
+    assert "nvidia-cuda-runtime-cu12" in remedy(without, "libcudart.so is not found")
 
 
 def test_tensorrt_without_a_gpu_does_not_run(machine_facts):
@@ -632,3 +632,53 @@ def test_emulated_processor_is_told_apart_from_the_one_that_emulates_it(machine_
     show(examine("board", facts), Console(file=shown, width=160))
     assert "emulated aarch64 (on Intel Xeon)" in shown.getvalue()
     assert ": slow" not in shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "content", "reason", "fix"),
+    [
+        (
+            "onnxruntime", "onnxruntime", "raise ImportError('numpy.core.multiarray failed to import')",
+            "numpy.core.multiarray failed to import", "'numpy<2'",
+        ),
+        (
+            "onnxruntime", "onnxruntime", "import os, signal; os.kill(os.getpid(), signal.SIGILL)",
+            "SIGILL: it uses instructions that this processor lacks", "older version",
+        ),
+        (
+            "tensorrt", "tensorrt", "raise ImportError('libnvinfer.so.10: file too short')",
+            "libnvinfer.so.10: file too short", "python3-libnvinfer",
+        ),
+        (
+            "tensorrt", "tensorrt",
+            TENSORRT + "        logger.log(1, 'CUDA initialization failure with error: 35')\n"
+            "        raise TypeError('pybind11::init(): factory function returned nullptr')\n"
+            "__version__ = '10.3.0'\n",
+            "CUDA initialization failure with error: 35", "usermod -aG video,render",
+        ),
+    ],
+    ids=["another numpy", "SIGILL", "empty library", "no access to the GPU"],
+)  # fmt: skip
+def test_package_that_is_there_and_does_not_work_does_not_count_as_running(
+    tmp_path, package, module, content, reason, fix
+):
+    machine = orin_nano(tmp_path)
+    python(tmp_path, "python3", "3.10.12", {"numpy": "1.26.4", "tensorrt": "10.3.0", package: "1.2.3"})
+    plant(tmp_path / "usr/lib/python3/dist-packages", {f"{module}/__init__.py": content})
+    diagnosis = examine("board", facts_of(machine, tmp_path))
+    assert not any(runs(diagnosis, package).values())
+    assert fix in remedy(diagnosis, reason)
+
+
+def test_library_without_content_is_none(machine_facts, tmp_path):
+    machine = orin_nano(tmp_path)
+    for path in tmp_path.glob("usr/lib/aarch64-linux-gnu/libnvinfer*"):
+        path.write_bytes(b"")
+    assert "libnvinfer" not in facts_of(machine, tmp_path).libraries
+
+
+def test_python_of_32_bits_is_told_to_have_no_builds(machine_facts):
+    facts = with_packages(machine_facts("raspberry_pi"), onnxruntime=None)
+    running, *others = facts.interpreters
+    facts = changed(facts, interpreters=(running.model_copy(update={"bits": 32}), *others))
+    assert remedy(examine("board", facts), "of 32 bits") == "Install a 64-bit system there."
