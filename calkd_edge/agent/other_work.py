@@ -22,11 +22,11 @@ class OtherWork:
 
     def cores(self) -> float | None:
         """Cores that other work used on average since the start; None where the system does not tell."""
-        busy, own, clock = self._now()
-        busy_then, own_then, clock_then = self._start
+        busy, used_here, clock = self._now()
+        busy_then, used_then, clock_then = self._start
         if busy is None or busy_then is None or clock <= clock_then:
             return None
-        return max(0.0, ((busy - busy_then) - (own - own_then)) / (clock - clock_then))
+        return max(0.0, ((busy - busy_then) - (used_here - used_then)) / (clock - clock_then))
 
     def _now(self) -> tuple[float | None, float, float]:
         """Busy seconds of all processors, those of this process, and the clock."""

@@ -96,8 +96,8 @@ def reason_of(wrong: BaseException, module: str) -> str:
     """The first sentence of why a module cannot be imported, and the file that was tried."""
     lines = [line.strip() for line in str(wrong).splitlines() if line.strip()]
     spec = importlib.util.find_spec(module)
-    place = f" ({spec.origin})" if spec is not None and spec.origin else ""
-    return (lines[0] if lines else type(wrong).__name__)[:200] + place
+    origin = f" ({spec.origin})" if spec is not None and spec.origin else ""
+    return (lines[0] if lines else type(wrong).__name__)[:200] + origin
 
 
 def print_facts() -> None:

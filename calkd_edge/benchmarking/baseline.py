@@ -86,9 +86,9 @@ def read_baseline(path: Path) -> Baseline:
         ) from None
     except ValidationError as wrong:
         first = wrong.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        key = ".".join(map(str, first["loc"]))
         raise RecipeError(
-            f"--baseline {path} is not a benchmark: {f'{place}: ' if place else ''}{first['msg']}",
+            f"--baseline {path} is not a benchmark: {f'{key}: ' if key else ''}{first['msg']}",
             remedy="Name the benchmark.json that this calkd-edge benchmark wrote.",
         ) from None
 

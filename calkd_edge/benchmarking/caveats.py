@@ -32,8 +32,8 @@ def doubts(runs: Mapping[str, Sequence[TimedRun]]) -> tuple[str, ...]:
 
 def others_cores(runs: Mapping[str, Sequence[TimedRun]]) -> float | None:
     """Cores that other work used during the busiest process; None where no device told."""
-    told = [run.reply.get("others_cores") for processes in runs.values() for run in processes]
-    known = [float(cores) for cores in told if cores is not None]
+    replies = [run.reply.get("others_cores") for processes in runs.values() for run in processes]
+    known = [float(cores) for cores in replies if cores is not None]
     return max(known, default=None)
 
 

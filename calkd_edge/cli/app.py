@@ -18,7 +18,7 @@ import typer
 from calkd_edge.cli.benchmark import benchmark
 from calkd_edge.cli.calibrate import calibrate
 from calkd_edge.cli.compress import compress
-from calkd_edge.cli.console import Ended, end_in_order, log_problem, print_error, show_warnings
+from calkd_edge.cli.console import Ended, ended_by_signals, log_problem, print_error, show_warnings
 from calkd_edge.cli.doctor import doctor
 from calkd_edge.cli.evaluate import evaluate
 from calkd_edge.cli.help import CONTEXT, PROGRAM, Command, Group
@@ -92,10 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     gc.set_threshold(GC_THRESHOLD)
     show_warnings()
-    end_in_order()
     try:
-        code = int(app(words, prog_name=PROGRAM, standalone_mode=False) or 0)
-        sys.stdout.flush()
+        with ended_by_signals():
+            code = int(app(words, prog_name=PROGRAM, standalone_mode=False) or 0)
+            sys.stdout.flush()
         if code == EXIT_INTERRUPTED:  # the parser's answer to Ctrl-C
             raise KeyboardInterrupt
         return code
@@ -110,11 +110,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print_error("interrupted", _after_an_end(words))
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
+    except BrokenPipeError:
+        return _broken_pipe()
+    except SystemExit as ended:  # the parser's answer to a closed pipe
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        return _broken_pipe()
     except Exception as problem:
         return _usage_or_bug(problem, words)
+
+
+def _broken_pipe() -> int:
+    """The exit code where the reader, such as `head`, has seen enough; what is left goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return EXIT_BROKEN_PIPE
 
 
 def _named_command(words: Sequence[str]) -> str:
@@ -126,7 +135,7 @@ def _after_an_end(words: Sequence[str]) -> str:
     """What an ended command left: only a run of a recipe keeps what it has done."""
     if words[:1] == ["compress"]:
         return "Run the same line again to continue from the last finished step."
-    return "Nothing was written. Run the same line again to begin again."
+    return "Run the same line again: it starts from the beginning."
 
 
 def _usage_or_bug(problem: Exception, words: Sequence[str]) -> int:

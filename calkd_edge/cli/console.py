@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -70,16 +73,23 @@ class Ended(BaseException):
         self.signal = signal.Signals(number)
 
 
-def end_in_order() -> None:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does; outside of the main thread nothing changes."""
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Within it SIGTERM and SIGHUP raise `Ended`; outside of the main thread nothing changes."""
 
     def raise_ended(number: int, frame: object) -> None:
         raise Ended(number)
 
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
-                signal.signal(number, raise_ended)
+    numbers = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]  # nohup ignores one
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    for number in numbers:
+        signal.signal(number, raise_ended)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def log_to(path: Path) -> None:

@@ -65,9 +65,9 @@ def part_of(name: str) -> Part | None:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     words = re.split(r"[^a-z]+", spaced.casefold())
     words = [re.sub(r"^(\w+?)(?:sets?|data|images?)$", r"\1", word) for word in words]
-    found = {PART_NAMES[word] for word in words if word in PART_NAMES}
+    parts = {PART_NAMES[word] for word in words if word in PART_NAMES}
     others = {word for word in words if word not in PART_NAMES}
-    return found.pop() if len(found) == 1 and others <= _ADDED else None
+    return parts.pop() if len(parts) == 1 and others <= _ADDED else None
 
 
 def layout_of(root: Path) -> Layout:
@@ -149,17 +149,17 @@ def _classes_hold_parts(folders: Sequence[Path], root: Path) -> bool:
 def _parts_in_classes(
     folders: Sequence[Path], root: Path
 ) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]], str]:
-    places: dict[Part, list[tuple[str, Path]]] = {"train": [], "validation": [], "test": []}
+    folders_of: dict[Part, list[tuple[str, Path]]] = {"train": [], "validation": [], "test": []}
     for folder in folders:
         for entry in _folders(folder, root):
             part = part_of(entry.name)
             if part is not None:
-                places[part].append((folder.name, entry))
-    train, test = places["train"], places["test"]
+                folders_of[part].append((folder.name, entry))
+    train, test = folders_of["train"], folders_of["test"]
     if test:
-        train = train + places["validation"]
+        train = train + folders_of["validation"]
     else:
-        test = places["validation"]
+        test = folders_of["validation"]
     return train, test, "train and test folders inside each class folder"
 
 
@@ -199,7 +199,7 @@ def _refuse_alike(folders: Sequence[Path], root: Path) -> None:
 
 def _folders(folder: Path, root: Path, skipped: list[tuple[str, str]] | None = None) -> list[Path]:
     """Folders inside, sorted, without links that lead back into `root`."""
-    found = []
+    folders = []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS or not entry.is_dir():
             continue
@@ -208,8 +208,8 @@ def _folders(folder: Path, root: Path, skipped: list[tuple[str, str]] | None = N
             if skipped is not None:
                 skipped.append((_relative(path, root), LEADS_BACK))
             continue
-        found.append(path)
-    return found
+        folders.append(path)
+    return folders
 
 
 LEADS_BACK = "a link to a folder of the same data set, not followed"

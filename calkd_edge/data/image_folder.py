@@ -232,8 +232,8 @@ def _check_names(classes: tuple[str, ...], layout: Layout) -> None:
 def _unreadable(folder: Path, root: Path, skipped: list[tuple[str, str]]) -> str:
     below = f"{folder.relative_to(root).as_posix()}/"
     suffixes = Counter(Path(name).suffix.lower() for name, _ in skipped if name.startswith(below))
-    found = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in suffixes.most_common(3))
-    return f" that can be read (files there: {found})" if found else ""
+    counts = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in suffixes.most_common(3))
+    return f" that can be read (files there: {counts})" if counts else ""
 
 
 def _image_files(root: Path, folder: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, int]]:

@@ -124,7 +124,7 @@ def resized(image: Image.Image, size: int | tuple[int, int], how: Resize) -> Ima
 def _check_range(image: Image.Image) -> None:
     """Refuse an image of 16 bits that uses the lowest of them only: it would be nearly black.
 
-    Cameras and scanners write 10, 12 or 14 bits into such files without stretching them.
+    Cameras and scanners write 10 or 12 bits into such files without stretching them.
     """
     _, highest = zip(*image.getextrema(), strict=True)
     if 0 < max(highest) < USED_OF_255:

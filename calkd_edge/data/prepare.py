@@ -208,18 +208,19 @@ def _splits(
         "test": test,
         "test_part": "official" if official else "split off here",
         "duplicates": duplicates,
-        "classes_absent_from_calibration": _absent(labels[rows["calibration"]], source.classes),
-        "classes_absent_from_test": _absent(labels[np.array(test, dtype=np.int64)], source.classes),
+        "classes_absent_from_calibration": absent_classes(labels[rows["calibration"]], source.classes),
+        "classes_absent_from_test": absent_classes(labels[np.array(test, dtype=np.int64)], source.classes),
     }
 
 
-def _absent(labels: IntArray, classes: tuple[str, ...]) -> list[str]:
+def absent_classes(labels: IntArray, classes: tuple[str, ...]) -> list[str]:
+    """Names of the classes that no label stands for."""
     present = set(labels.tolist())
     return [name for label, name in enumerate(classes) if label not in present]
 
 
 def _check_classes(train: IntArray, labels: IntArray, classes: tuple[str, ...]) -> None:
-    absent = _absent(labels[train], classes)
+    absent = absent_classes(labels[train], classes)
     if absent:
         raise StageFailed(
             f"{len(absent)} of {len(classes)} classes have no training image: {', '.join(absent[:_SHOWN])}",

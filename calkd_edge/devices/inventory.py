@@ -61,10 +61,10 @@ class DeviceEntry(Record):
     @field_validator("host")
     @classmethod
     def _without_port(cls, value: str | None) -> str | None:
-        found = re.fullmatch(r"((?:ssh://)?[^\s:\[\]]+):(\d+)/?", value or "")
-        if found:
-            host = found[1].removeprefix("ssh://")
-            raise ValueError(f"a port stands on a line of its own: host: {host} and port: {found[2]}")
+        with_port = re.fullmatch(r"((?:ssh://)?[^\s:\[\]]+):(\d+)/?", value or "")
+        if with_port:
+            host = with_port[1].removeprefix("ssh://")
+            raise ValueError(f"a port stands on a line of its own: host: {host} and port: {with_port[2]}")
         return value
 
     @field_validator("runtime")

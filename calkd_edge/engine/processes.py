@@ -56,13 +56,17 @@ def run_in_processes(stage: Stage, job: Job, processes: int) -> None:
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
     ) as launcher:
         assert launcher.stdout is not None  # a pipe
-        for line in launcher.stdout:
-            if line.startswith(PROGRESS_MARK):
-                done, total = map(int, line.removeprefix(PROGRESS_MARK).split())
-                job.progress(done, total)
-                continue
-            log.info("%s: %s", stage.name, line.rstrip())
-            last = line.strip(" =-\n") or last
+        try:
+            for line in launcher.stdout:
+                if line.startswith(PROGRESS_MARK):
+                    done, total = map(int, line.removeprefix(PROGRESS_MARK).split())
+                    job.progress(done, total)
+                    continue
+                log.info("%s: %s", stage.name, line.rstrip())
+                last = line.strip(" =-\n") or last
+        except BaseException:
+            launcher.terminate()  # else leaving the block would wait until the training is done
+            raise
     if launcher.returncode == 0:
         return
     if error_file.is_file():

@@ -13,7 +13,7 @@ from calkd_edge.errors import RecipeError
 from calkd_edge.external_models.inputs import Inputs
 from calkd_edge.files.recognised import recognised
 from calkd_edge.metrics import per_image as scores
-from calkd_edge.onnx_model.class_names import parsed_names, positions_by_name, told_names
+from calkd_edge.onnx_model.class_names import names_in_file, parsed_names, positions_by_name
 from calkd_edge.onnx_model.graph import METADATA_PREFIX
 from calkd_edge.records import FloatArray, IntArray
 
@@ -70,7 +70,7 @@ def in_model_order(
     Raises:
         RecipeError: the classes do not fit.
     """
-    source, names = ("--classes", classes) if classes is not None else told_names(model, count)
+    source, names = ("--classes", classes) if classes is not None else names_in_file(model, count)
     if classes is not None and len(classes) != count:
         raise RecipeError(
             f"--classes has {len(classes)} names, {path} has {count} classes",
@@ -78,8 +78,8 @@ def in_model_order(
         )
     data = inputs.classes
     if not data:
-        own = names or tuple(str(number) for number in range(count))
-        return replace(inputs, classes=own), "the labels are positions, 0 is the first class", ()
+        numbered = names or tuple(str(number) for number in range(count))
+        return replace(inputs, classes=numbered), "the labels are positions, 0 is the first class", ()
     if names:
         positions = positions_by_name(names, data)
         known = [position for position in positions if position is not None]

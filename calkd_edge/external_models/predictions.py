@@ -84,7 +84,8 @@ def _of_npz(path: Path) -> SavedPredictions:
 def _of_csv(path: Path) -> SavedPredictions:
     try:
         text = path.read_text(encoding="utf-8-sig")
-        rows = list(csv.reader(text.splitlines(), delimiter=_delimiter(text)))
+        delimiter = _delimiter(text)
+        rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
     except (UnicodeDecodeError, csv.Error) as broken:
         raise RecipeError(f"{path} cannot be read: {broken}", remedy="Save it as UTF-8.") from None
     head = [cell.strip() for cell in rows[0]] if rows else []
@@ -112,14 +113,18 @@ def _of_csv(path: Path) -> SavedPredictions:
             )
         labels.append(_label(path, line, row[label_column].strip(), classes))
         scores.append(
-            [_number(path, line, head[at], row[at]) for at in range(len(row)) if at != label_column]
+            [
+                _number(path, line, head[at], row[at], point="." if delimiter == "," else ",")
+                for at in range(len(row))
+                if at != label_column
+            ]
         )
     kind = "logits" if kinds == {"logit"} else "probabilities"
     return _checked(path, kind, np.array(scores, dtype=np.float64), np.array(labels), classes)
 
 
 def _delimiter(text: str) -> str:
-    """The sign between cells: that which the header holds most often."""
+    """The character that separates cells: that which the header holds most often."""
     head = text.partition("\n")[0]
     return max(",;\t", key=head.count)
 
@@ -142,10 +147,10 @@ def _label(path: Path, line: int, text: str, classes: tuple[str, ...]) -> int:
     return position
 
 
-def _number(path: Path, line: int, column: str, text: str) -> float:
-    """A number, also with a comma for its point where cells are parted by another sign."""
+def _number(path: Path, line: int, column: str, text: str, *, point: str) -> float:
+    """A number; `point` may stand for its decimal point: a comma, where no comma separates the cells."""
     try:
-        return float(text.strip().replace(",", "."))
+        return float(text.strip().replace(point, "."))
     except ValueError:
         raise RecipeError(
             f"{path}, line {line}: '{text}' in column {column} is not a number",

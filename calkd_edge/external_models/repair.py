@@ -110,8 +110,8 @@ def repair(
         work = Path(folder)
         result = scored(model, loaded, data, reading, work, threads)
         raw, inputs, at_once = result.predictions, result.inputs, result.batches.images_per_run
-        batch, found = (single_input(file.graph).type.tensor_type.shape.dim for file in (given, loaded))
-        batch[0].CopyFrom(found[0])  # a number that the file fixes inside was found by running it
+        batch, run_with = (single_input(file.graph).type.tensor_type.shape.dim for file in (given, loaded))
+        batch[0].CopyFrom(run_with[0])  # a number that the file fixes inside was found by running it
         classes = inputs.classes
         fit = _scored(raw.logits, inputs.labels, classes, options, model.name)
         folded, how = folded_copy(loaded, ends, fit.fitted.affine)

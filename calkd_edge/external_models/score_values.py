@@ -38,10 +38,10 @@ def check_logits(values: FloatArray, where: str, *, insisted: bool, remedy: str,
         RecipeError: they are probabilities or per cents.
     """
     if rows_sum_to(values, 1.0):
-        found = f"{where}: every row lies in 0..1 and sums to 1: these are probabilities, not logits"
+        message = f"{where}: every row lies in 0..1 and sums to 1: these are probabilities, not logits"
         if not insisted:
-            raise RecipeError(found, remedy=remedy)
-        return f"{found}, but they are read as logits, as --scores says"
+            raise RecipeError(message, remedy=remedy)
+        return f"{message}, but they are read as logits, as --scores says"
     if rows_sum_to(values, 100.0) and not insisted:
         raise RecipeError(
             f"{where}: every row lies in 0..100 and sums to 100: these are per cents, not logits",

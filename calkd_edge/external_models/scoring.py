@@ -86,7 +86,7 @@ def scored(
         predictions, batches = first_predictions(loaded, runnable, inputs, work, threads)
     except DeviceError as refused:
         raise of_file(refused, RUN_FILE, path) from refused
-    found = [
+    all_cautions = [
         *cautions,
         _normalised_twice(loaded, adopted),
         batches.caution,
@@ -95,9 +95,9 @@ def scored(
     logits, labels = predictions.logits, inputs.labels
     if labels is not None and 0 <= labels.min() <= labels.max() < ends.classes and not np.isnan(logits).any():
         other = better_order(logits, labels, inputs.classes)
-        found.append(other and f"{other}. If the order is wrong, {NAME_THEM}")
+        all_cautions.append(other and f"{other}. If the order is wrong, {NAME_THEM}")
     if ends.softmaxes > 1:
-        found.append(
+        all_cautions.append(
             f"the file takes softmax {ends.softmaxes} times, which squeezes its confidences together"
         )
     assumed = {
@@ -107,7 +107,7 @@ def scored(
         "batch": batches.description,
         "images": inputs.part + (f"; left out: {inputs.left_out}" if inputs.left_out else ""),
     }
-    return Scored(predictions, inputs, batches, assumed, tuple(filter(None, found)))
+    return Scored(predictions, inputs, batches, assumed, tuple(filter(None, all_cautions)))
 
 
 def _normalised_twice(loaded: onnx.ModelProto, adopted: Adopted | None) -> str | None:

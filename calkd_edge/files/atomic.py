@@ -46,6 +46,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def nearest_existing(folder: Path) -> Path:
+    """The folder itself if it exists, else the nearest of its parents that does."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
 def check_folder(folder: Path, option: str) -> None:
     """Refuse a folder for results that cannot be made or written, before the work that fills it.
 
@@ -54,11 +59,11 @@ def check_folder(folder: Path, option: str) -> None:
         option: that names it, for the message.
 
     Raises:
-        RecipeError: a file is in the way, or the place is read-only.
+        RecipeError: a file is in the way, or the folder is read-only.
     """
     remedy = f"Name another folder: {option} DIR"
     try:
-        existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        existing = nearest_existing(folder)
     except OSError as wrong:
         raise RecipeError(f"{option} {folder}: {wrong.strerror or wrong}", remedy=remedy) from wrong
     if not existing.is_dir():

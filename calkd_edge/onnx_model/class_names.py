@@ -1,4 +1,4 @@
-"""The class names that a file tells, in the forms that exporters write them, and their comparison."""
+"""The class names that a file holds, in the forms that exporters write them, and their comparison."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KEYS = ("names", "id2label", "classes", "class_names", "labels", "label_names",
 _INVERSE_KEYS = ("label2id", "class_to_idx")
 
 
-def told_names(model: onnx.ModelProto, count: int) -> tuple[str | None, tuple[str, ...]]:
+def names_in_file(model: onnx.ModelProto, count: int) -> tuple[str | None, tuple[str, ...]]:
     """The entry of the file that names its `count` classes, and the names in order; (None, ()) without one.
 
     Read are our own metadata, metadata as other tools write it (a list, or an object from position to name
@@ -26,9 +26,9 @@ def told_names(model: onnx.ModelProto, count: int) -> tuple[str | None, tuple[st
     Raises:
         RecipeError: our own entry is not a list of names.
     """
-    own = class_names(model)
-    if own:
-        return f"{METADATA_PREFIX}classes", own
+    ours = class_names(model)
+    if ours:
+        return f"{METADATA_PREFIX}classes", ours
     entries = {item.key.lower(): (item.key, item.value) for item in model.metadata_props}
     for key in (*_KEYS, *_INVERSE_KEYS):
         if key in entries:

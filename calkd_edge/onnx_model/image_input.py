@@ -95,7 +95,7 @@ def _size(shape: list[int], layout: str, requested: tuple[int, int] | None) -> t
                 remedy="Add --image-size 224, or the size that it was trained for.",
             )
         return fixed
-    if any(own not in (0, other) for own, other in zip(fixed, requested, strict=True)):
+    if any(size not in (0, other) for size, other in zip(fixed, requested, strict=True)):
         raise RecipeError(
             f"--image-size {requested[0]}x{requested[1]}: the model fixes {fixed[0]}x{fixed[1]}",
             remedy="Leave --image-size out.",

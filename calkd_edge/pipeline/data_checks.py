@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from calkd_edge.data import DATASETS
-from calkd_edge.data.prepare import FEWEST, choose_splits
+from calkd_edge.data.prepare import FEWEST, absent_classes, choose_splits
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.data.source import Outline, Outlined
 from calkd_edge.errors import CalkdError, RecipeError
+from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.options import Options
 from calkd_edge.recipe.schema import Recipe
 from calkd_edge.records import IntArray
@@ -23,7 +23,7 @@ from calkd_edge.release.gates.metrics import METRICS
 from calkd_edge.release.gates.sample_size import fewest_images
 
 FEW_PER_CLASS = 10
-"""Test images of a class below which its accuracy is hardly known; said, not refused."""
+"""Test images of a class below which its accuracy is hardly known; shown, not refused."""
 
 WARNING = "WARNING: "
 """Begins a sentence that asks the reader to act."""
@@ -31,23 +31,7 @@ WARNING = "WARNING: "
 _SHOWN = 5
 
 
-class HasData(Protocol):
-    """A checked recipe, as far as it concerns the images."""
-
-    @property
-    def recipe(self) -> Recipe:
-        """As read."""
-
-    @property
-    def where(self) -> str:
-        """Its file, for messages."""
-
-    @property
-    def dataset(self) -> object:
-        """Not opened yet."""
-
-
-def outline_of(checked: HasData) -> Outline | None:
+def outline_of(checked: CheckedRecipe) -> Outline | None:
     """The labels of the recipe's data set; None where they are known only after a download or by decoding."""
     return checked.dataset.outline() if isinstance(checked.dataset, Outlined) else None
 
@@ -62,7 +46,7 @@ def known_images(recipe: Recipe) -> int | None:
         return None  # the check that follows says what is wrong
 
 
-def check_counts(checked: HasData, options: Options) -> None:
+def check_counts(checked: CheckedRecipe, options: Options) -> None:
     """Refuse a recipe whose data cannot serve it.
 
     Raises:
@@ -70,22 +54,26 @@ def check_counts(checked: HasData, options: Options) -> None:
             cannot pass on so few test images (a smoke run and `--allow-undecided` take such gates).
     """
     outline = outline_of(checked)
-    if outline is None:
-        return
-    splits = _splits(checked.recipe, outline)
-    tested = _tested(checked.recipe, splits)
+    if outline is not None:
+        takes_gates = options.smoke or options.allow_undecided
+        _check_recipe(checked.recipe, outline, checked.where, gates=not takes_gates)
+
+
+def _check_recipe(recipe: Recipe, outline: Outline, where: str, *, gates: bool) -> None:
+    splits = _splits(recipe, outline)
+    tested = _tested(recipe, splits)
     if tested < FEWEST:
         raise RecipeError(
-            f"{checked.where}: {tested} test image(s) would be scored; figures have bounds from {FEWEST} on",
+            f"{where}: {tested} test image(s) would be scored; figures have bounds from {FEWEST} on",
             remedy="Raise data.test_images or evaluate.images, or add images.",
         )
-    if checked.recipe.data.test_images is None:
-        _check_classes_tested(outline, splits, checked.where)
-    if not options.smoke and not options.allow_undecided:
-        _check_gates(checked.recipe, tested, checked.where)
+    if recipe.data.test_images is None:
+        _check_classes_tested(outline, splits, where)
+    if gates:
+        _check_gates(recipe, tested, where)
 
 
-def remarks(checked: HasData, full: Recipe | None) -> list[str]:
+def remarks(checked: CheckedRecipe, full: Recipe | None) -> list[str]:
     """Sentences about the images that a reader should know before anything trains.
 
     Args:
@@ -96,22 +84,22 @@ def remarks(checked: HasData, full: Recipe | None) -> list[str]:
     if outline is None:
         return []
     splits = _splits(checked.recipe, outline)
-    said = [*outline.remarks, *(f"{WARNING}{warning}" for warning in outline.warnings)]
+    texts = [*outline.remarks, *(f"{WARNING}{warning}" for warning in outline.warnings)]
     for name in ("calibration", "test"):
-        absent = _absent(outline, splits[name])
+        absent = absent_classes(outline.labels[splits[name]], outline.classes)
         if absent:
-            said.append(f"{WARNING}these classes have no {name} image: {_few(absent)}")
+            texts.append(f"{WARNING}these classes have no {name} image: {_few(absent)}")
     counts = np.bincount(outline.labels[splits["test"]], minlength=len(outline.classes))
     rare = {outline.classes[k]: int(n) for k, n in enumerate(counts) if 0 < n < FEW_PER_CLASS}
     if rare and full is None:
         shown = _few([f"{name} ({count})" for name, count in rare.items()])
-        said.append(f"These classes have fewer than {FEW_PER_CLASS} test images: {shown}.")
+        texts.append(f"These classes have fewer than {FEW_PER_CLASS} test images: {shown}.")
     if full is not None:
         try:
-            _check_gates(full, _tested(full, _splits(full, outline)), full.name)
+            _check_recipe(full, outline, full.name, gates=True)
         except CalkdError as refused:
-            said.append(f"{WARNING}without --smoke it would be refused: {refused.message}. {refused.remedy}")
-    return said
+            texts.append(f"{WARNING}without --smoke it would be refused: {refused.message}. {refused.remedy}")
+    return texts
 
 
 def _splits(recipe: Recipe, outline: Outline) -> Mapping[str, IntArray]:
@@ -132,7 +120,7 @@ def _tested(recipe: Recipe, splits: Mapping[str, IntArray]) -> int:
 
 
 def _check_classes_tested(outline: Outline, splits: Mapping[str, IntArray], where: str) -> None:
-    absent = _absent(outline, splits["test"])
+    absent = absent_classes(outline.labels[splits["test"]], outline.classes)
     if absent:
         raise RecipeError(
             f"{where}: data: {len(absent)} of {len(outline.classes)} classes would have no test image, so "
@@ -154,11 +142,6 @@ def _check_gates(recipe: Recipe, tested: int, where: str) -> None:
             )
 
 
-def _absent(outline: Outline, split: IntArray) -> list[str]:
-    present = set(outline.labels[split].tolist())
-    return [name for label, name in enumerate(outline.classes) if label not in present]
-
-
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
@@ -172,21 +155,21 @@ def findings(folder: Path) -> list[str]:
     prepared = Prepared.open(folder)
     copies = prepared.splits["duplicates"]
     tested, in_train = len(prepared.splits["test"]), copies["test_in_train_count"]
-    said = []
+    texts = []
     if copies["dropped_from_test"]:
-        said.append(f"{copies['dropped_from_test']:,} test images are copies of training images: dropped")
+        texts.append(f"{copies['dropped_from_test']:,} test images are copies of training images: dropped")
     elif in_train:
-        said.append(
+        texts.append(
             f"{WARNING}{in_train:,} of {tested:,} test images are pixel for pixel in the training or "
             "calibration images, so the measured accuracy is too high. data.drop_duplicates: true drops them"
         )
     if copies["conflicting_labels"]:
-        said.append(
+        texts.append(
             f"{WARNING}{copies['conflicting_labels']:,} pictures stand under two labels or more, so no model "
             "can be right on all of them"
         )
     for name in ("calibration", "test"):
         absent = prepared.splits[f"classes_absent_from_{name}"]
         if absent:
-            said.append(f"{WARNING}these classes have no {name} image: {_few(absent)}")
-    return said
+            texts.append(f"{WARNING}these classes have no {name} image: {_few(absent)}")
+    return texts

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from calkd_edge.data.prepare import TEST_SHARE, needed_bytes
 from calkd_edge.errors import EnvironmentProblem
+from calkd_edge.files import nearest_existing
 from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.data_checks import outline_of
 from calkd_edge.pipeline.planned import Plan
@@ -22,7 +23,7 @@ FORWARD_SHARE = 1 / 3
 """Of a training step: its backward pass costs twice its forward pass."""
 
 OTHER_STAGE_S = 2.0
-"""Of a stage that exports, predicts or times a small network; those are not timed beforehand."""
+"""Of a stage that exports, predicts or times: the mean of the quickstart's 34. Not timed beforehand."""
 
 
 def training_seconds(plan: Plan, reused: Collection[str], accelerator: str) -> float:
@@ -90,7 +91,7 @@ def sentence(plan: Plan, reused: Collection[str], accelerator: str) -> str:
 
 
 def check_disk(plan: Plan, folder: Path, reused: Collection[str]) -> None:
-    """Check the disk space for the prepared images and the soft labels.
+    """Check the disk space for the prepared images, and for the soft labels where the outline is known.
 
     Args:
         plan: of the run.
@@ -109,8 +110,7 @@ def check_disk(plan: Plan, folder: Path, reused: Collection[str]) -> None:
     if outline is not None and any(stage.fingerprint not in reused for stage in stored):
         numbers = train_images(checked) * len(outline.classes)
         needed += 2 * checked.recipe.distill.views * numbers * BYTES_PER_LOGIT
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(nearest_existing(folder)).free
     if needed and needed + MARGIN_BYTES > free:
         raise EnvironmentProblem(
             f"the store {folder} may need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",

@@ -45,11 +45,11 @@ def _refusal(name: str, wrong: Exception) -> RecipeError:
             remedy="Install it, or put its folder on PYTHONPATH.",
         )
     if isinstance(wrong, SyntaxError):
-        reason, place = wrong.msg, f"{wrong.filename}, line {wrong.lineno}"
+        reason, location = wrong.msg, f"{wrong.filename}, line {wrong.lineno}"
     else:
         frame = traceback.extract_tb(wrong.__traceback__)[-1]
-        reason, place = str(wrong), f"{frame.filename}, line {frame.lineno}"
+        reason, location = str(wrong), f"{frame.filename}, line {frame.lineno}"
     return RecipeError(
-        f"--plugin {name}: importing it raised {type(wrong).__name__}: {reason} ({place})",
+        f"--plugin {name}: importing it raised {type(wrong).__name__}: {reason} ({location})",
         remedy=f"Correct the plugin; this command must end without an error: python -c 'import {name}'",
     )

@@ -11,7 +11,7 @@ COPIES_OF_WEIGHTS = 3
 """The weights, their gradients and the optimizer's momentum."""
 
 CERTAIN_SHARE = 0.75
-"""Of the computed memory: seven networks on a CPU took between 0.82 and 1.18 of it."""
+"""Of the computed memory: seven networks on a CPU took 0.95 to 1.22 of it (benchmarks/training)."""
 
 
 def training_bytes(model: nn.Module, image_shape: tuple[int, int, int], images_per_step: int) -> int:

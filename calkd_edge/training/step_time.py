@@ -16,17 +16,22 @@ FEW_IMAGES, PATIENCE_S = 8, 0.5
 
 
 def seconds_per_step(
-    model: nn.Module, image_shape: tuple[int, int, int], images_per_step: int, device: torch.device
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
+    images_per_step: int,
+    device: torch.device,
+    *,
+    patience_s: float = PATIENCE_S,
 ) -> float:
     """Seconds of one forward, backward and optimizer step on blank images; the step changes the model.
 
-    Where a whole step takes long, its time is that of a few images, in proportion.
+    Where a whole step takes longer than `patience_s`, its time is that of a few images, in proportion.
     """
     few = min(FEW_IMAGES, images_per_step)
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub
     with quick_convolutions(model):
         scaled = _timed(model, image_shape, few, device, steps=1) * images_per_step / few
-        if scaled > PATIENCE_S or few == images_per_step:
+        if scaled > patience_s or few == images_per_step:
             return scaled
         return _timed(model, image_shape, images_per_step, device, steps=TIMED_STEPS)
 

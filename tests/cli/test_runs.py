@@ -209,22 +209,30 @@ def test_damaged_store_exits_6_with_the_command_that_fixes_it(tmp_path):
 
 
 @pytest.mark.serial
-def test_interrupt_exits_130_and_keeps_the_checkpoint(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "message"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM")],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_signal_ends_a_run_in_order_and_keeps_the_checkpoint(tmp_path, number, code, message):
     tree = recipe_with(teacher_training={**RECIPE["teacher_training"], "epochs": 2000})
     recipe, store = written(tmp_path, tree), tmp_path / "store"
     line = [sys.executable, "-m", "calkd_edge", "compress", "--recipe", str(recipe)]
     line += ["--store", str(store), "--out", str(tmp_path / "out")]
     # Tests in the background of a shell ignore SIGINT, and so do their child processes.
     default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    (tmp_path / "temporary").mkdir()
     session = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True, "preexec_fn": default}
+    session["env"] = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
     with subprocess.Popen(line, **session) as process:
         deadline = time.monotonic() + 100
         while not list(store.glob("work/*/scratch/last.ckpt")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         _, messages = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "error: interrupted\nfix: Run the same line again" in messages
+    assert process.returncode == code
+    assert f"error: {message}\nfix: Run the same line again" in messages
+    assert not list((tmp_path / "temporary").glob("calkd-*"))
     assert "Traceback" not in messages
     assert [path.name for path in store.glob("work/*/scratch/last.ckpt")] == ["last.ckpt"]
     assert command("store", "check", "--store", store).code == 0
@@ -282,9 +290,11 @@ def test_precision_of_a_plugin_that_rounds_is_simulated_and_must_say_that_it_rou
     assert "simulate-student-mine" in planned.stages
 
 
-def test_reader_that_has_seen_enough_ends_a_command_quietly():
+@pytest.mark.parametrize("unbuffered", ["1", ""], ids=["while printing", "at the end"])
+def test_reader_that_has_seen_enough_ends_a_command_quietly(unbuffered):
     line = f"{sys.executable} -m calkd_edge list losses | head -1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    world = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env=world)
     assert done.returncode in (0, 141)
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 1

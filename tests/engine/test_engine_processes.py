@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import pytest
 from chain_stages import STEPS, chain
 from tiny_run import journal
 
+from calkd_edge.engine.processes import run_in_processes
+from calkd_edge.engine.stage import Job, Stage
 from calkd_edge.engine.store import Store
 
 SCRIPT = Path(chain_stages.__file__)
@@ -120,3 +123,35 @@ def test_a_rank_knows_the_names_that_plugins_register(tmp_path):
     command = [sys.executable, "-m", "calkd_edge.stages", str(tmp_path / "job.json")]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True)
     assert "own" in (tmp_path / "names").read_text().split()
+
+
+class Ended(BaseException):
+    """What a signal raises in a command."""
+
+
+def test_stage_in_processes_ends_with_its_run(tmp_path, monkeypatch):
+    """Leaving the block that waits for the processes must not wait until they are done."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    stage = Stage("endless", "chain_stages:endless", 1, {}, {})
+    job = Job({}, {}, {}, tmp_path, tmp_path, lambda done, total: None)
+
+    def end(number: int, frame: object) -> None:
+        raise Ended
+
+    previous = signal.signal(signal.SIGUSR1, end)
+    watcher = threading.Thread(target=_signal_when, args=(tmp_path / "0", signal.SIGUSR1))
+    watcher.start()
+    try:
+        with pytest.raises(Ended):
+            run_in_processes(stage, job, 2)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+        watcher.join()
+    assert not Path("/proc", (tmp_path / "0").read_text()).exists()
+
+
+def _signal_when(path: Path, number: int) -> None:
+    """Send a signal to this process once a file stands there."""
+    while not (path.exists() and path.read_text()):
+        time.sleep(0.05)
+    os.kill(os.getpid(), number)

@@ -99,36 +99,43 @@ def test_a_smoke_run_fits_a_small_folder_and_warns_of_the_whole_run(tmp_path):
     assert "WARNING: without --smoke it would be refused: data.calibration_images: 500 requested" in told
 
 
+def state(classes: int, width: float) -> dict[str, torch.Tensor]:
+    return MODELS.load("resnet8")(classes, (3, 32, 32), width=width).state_dict()
+
+
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("role", "content", "message"),
     [
-        ("wide.pth", lambda: MODELS.load("resnet8")(10, (3, 32, 32), width=1.0).state_dict(), "does not fit"),
-        (
-            "classes.pth",
-            lambda: MODELS.load("resnet8")(7, (3, 32, 32), width=0.5).state_dict(),
-            "does not fit",
-        ),
-        ("nothing.pth", dict, "contains no state dict"),
+        ("teacher", lambda: state(10, 1.0), "does not fit"),
+        ("teacher", lambda: state(7, 0.5), "does not fit"),
+        ("teacher", dict, "contains no state dict"),
+        ("student", lambda: state(10, 1.0), "does not fit"),
+        ("student", dict, "contains no state dict"),
     ],
 )
-@pytest.mark.parametrize("role", ["teacher", "student"])
-def test_weights_are_opened_and_fitted(tmp_path, name, content, message, role):
-    torch.save(content(), tmp_path / name)
+def test_weights_are_opened_and_fitted(tmp_path, role, content, message):
+    path = tmp_path / "weights.pth"
+    torch.save(content(), path)
     if role == "teacher":
-        changes = {"teacher": {**WEIGHTS, "weights": str(tmp_path / name)}, "teacher_training": None}
-    elif name == "classes.pth":
-        pytest.skip("a pretrained student gets a new head")
+        changes = {"teacher": {**WEIGHTS, "weights": str(path)}, "teacher_training": None}
     else:
-        changes = {"student": {**WEIGHTS, "pretrained": str(tmp_path / name)}}
+        changes = {"student": {**WEIGHTS, "pretrained": str(path)}}
     error = refused(tmp_path, **changes)
     assert message in error
-    assert role in error
+    assert f"{role}." in error
+
+
+def test_pretrained_weights_of_other_classes_fit_a_student(tmp_path):
+    torch.save(state(7, 0.5), tmp_path / "weights.pth")
+    planned(tmp_path, student={**WEIGHTS, "pretrained": str(tmp_path / "weights.pth")})
 
 
 def test_an_onnx_teacher_is_opened(tmp_path):
     (tmp_path / "teacher.onnx").write_bytes(b"version https://git-lfs.github.com/spec/v1\nsize 12\n")
     teacher = {"name": "onnx", "weights": str(tmp_path / "teacher.onnx"), "trained_on": "other"}
-    assert "teacher.onnx" in refused(tmp_path, teacher=teacher, teacher_training=None)
+    error = refused(tmp_path, teacher=teacher, teacher_training=None)
+    assert "teacher.onnx" in error
+    assert "Git LFS" in error
 
 
 def test_published_weights_must_be_reachable(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ python chain_stages.py STORE [SECONDS_A_STEP]
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -31,6 +32,12 @@ def count(job):
     (job.out / "steps.txt").write_text("".join([*above, *lines]))
     (job.out / "deep").mkdir()
     (job.out / "deep" / "attempts.txt").write_text((job.scratch / "attempts").read_text())
+
+
+def endless(job):
+    """Not done for ten minutes; each process of it writes its number down."""
+    (job.scratch / os.environ["RANK"]).write_text(str(os.getpid()))
+    time.sleep(600)
 
 
 class Silent:

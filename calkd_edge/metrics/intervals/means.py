@@ -43,13 +43,13 @@ def mean_bounds(values: ArrayLike, *, seed: int, level: float = LEVEL) -> list[B
         raise ValueError(f"a mean needs at least 2 finite values, got {n}")
     keys: list[_Key] = [(hashlib.sha256(row.tobytes()).digest(), seed, level) for row in rows]
     new = [index for index, key in enumerate(keys) if key not in _recent]
-    found = {key: _recent[key] for key in keys if key in _recent}
+    bounds = {key: _recent[key] for key in keys if key in _recent}
     if new:
-        found |= zip([keys[index] for index in new], _bootstrap(rows[new], seed, level), strict=True)
-    _recent.update(found)
+        bounds |= zip([keys[index] for index in new], _bootstrap(rows[new], seed, level), strict=True)
+    _recent.update(bounds)
     for oldest in list(_recent)[:-KEPT]:
         del _recent[oldest]
-    return [found[key] for key in keys]
+    return [bounds[key] for key in keys]
 
 
 def _bootstrap(rows: Floats, seed: int, level: float) -> list[Bounds]:

@@ -35,26 +35,26 @@ def drift(evidence: Sequence[Evidence], thresholds: Iterable[float]) -> tuple[Dr
     levels = tuple(thresholds)
     names = labels_of([item.measurement for item in evidence])
     pairs = {
-        name: found
+        name: named
         for item, name in zip(evidence, names, strict=True)
-        if _drifts(item) and (found := _pairs(item, evidence))
+        if _drifts(item) and (named := _pairs(item, evidence))
     }
-    rises = {(name, how): _nll_rise(pair) for name, found in pairs.items() for how, pair in found.items()}
+    rises = {(name, how): _nll_rise(pair) for name, named in pairs.items() for how, pair in named.items()}
     bounds = _bounds_of_means(rises)
     return tuple(
         Drift(
             measurement=name,
-            images=len(found["own"].labels),
+            images=len(named["own"].labels),
             shifts=tuple(
                 Shift(
                     calibration=how,
                     nll=Estimate(**bounds[name, how]._asdict()),
                     thresholds=tuple(_threshold_shift(pair, level) for level in levels),
                 )
-                for how, pair in found.items()
+                for how, pair in named.items()
             ),
         )
-        for name, found in pairs.items()
+        for name, named in pairs.items()
     )
 
 
