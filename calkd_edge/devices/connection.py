@@ -135,6 +135,20 @@ class Connection:
             raise self._lost(error_output or output)
         return process.returncode, output if process.returncode == 0 else output + error_output
 
+    def hold(self, script: str) -> subprocess.Popen[bytes]:
+        """Start a script there that runs until its standard input ends: by `end`, or with the connection.
+
+        Raises:
+            DeviceError: the board cannot be reached.
+        """
+        return subprocess.Popen(
+            [*self._ssh("-S", str(self._socket())), "sh", "-c", shlex.quote(script)],
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def close(self) -> None:
         """Close the connection; a command after it opens a new one."""
         folder, self._folder = self._folder, None
@@ -281,6 +295,15 @@ def _read(
 def _environment() -> dict[str, str]:
     """This process' environment, with ssh's messages in the language in which they are recognised."""
     return {**os.environ, "LC_ALL": "C", "LANGUAGE": "C"}
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a script that `Connection.hold` started; what it still does there goes on without us."""
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    process.kill()
+    process.wait()
 
 
 def _feed(process: subprocess.Popen[bytes], source: IO[bytes] | None) -> None:

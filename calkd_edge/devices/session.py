@@ -18,11 +18,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from calkd_edge.agent import PROTOCOL
+from calkd_edge.agent.board_lock import WAITING
 from calkd_edge.agent.progress import PREFIX
 from calkd_edge.devices.agent_start import check_start
 from calkd_edge.devices.agent_zip import agent_name, agent_zip
 from calkd_edge.devices.base import Device
 from calkd_edge.devices.inventory import device_at, location_of
+from calkd_edge.devices.owner import owner
 from calkd_edge.errors import DeviceError
 from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json, MachineFacts, Record
 
@@ -196,6 +198,7 @@ class Session:
         self.device.put(model, model.name)
         self.device.put(images, "images.npy")
         job: dict[str, Any] = {"model": model.name, "images": "images.npy", "samples": "samples.npy"}
+        job["owner"] = owner()
         job.update(load, runtime=runtime, options=dict(options))
         if trace:
             job["trace"] = TRACE
@@ -229,6 +232,9 @@ class Session:
             nonlocal last_line
             last_line = line.strip() or last_line
             words = line.split()
+            if words[:1] == [WAITING]:
+                other = "".join(letter for letter in " ".join(words[1:]) if letter.isprintable())
+                log.warning("%s: waits for the measurement of %s", self.device.name, other)
             if len(words) == 3 and words[0] == PREFIX:
                 with suppress(ValueError, OverflowError):  # an incomplete line is ignored
                     progress(round(1000 * float(words[1])), round(1000 * float(words[2])))

@@ -11,8 +11,11 @@ from calkd_edge.errors import DeviceError
 GREETING, ANSWER = "echo calkd-edge $((6 * 7))", b"calkd-edge 42"
 """The first command of a session, and what a POSIX shell makes of it; nothing is sent before."""
 
-ENDED, ENDED_MINUTES = "ended", 10
-"""A file in the folder of a session whose connection ended in the middle; it may come back for so long."""
+ENDED, ENDED_S = "ended", 20
+"""A file in the folder of a session whose connection ended; it may return for so many seconds."""
+
+STALE_MINUTES = 10
+"""A session's folder without a guard, as after a loss of power, is removed after that time."""
 
 
 def path_there(path: str) -> str:
@@ -53,6 +56,39 @@ def no_shell(name: str, text: str, by_hand: str) -> DeviceError:
         f"{name}: its shell does not run commands: {text or 'no output'}",
         remedy=f"This must print 42: {by_hand} 'echo $((6 * 7))'. A start-up file there that starts another "
         "shell or reads standard input prevents it.",
+    )
+
+
+def guard(work: str, owner: str) -> str:
+    """A script that lives as long as a session: it says whose it is, and removes the folder after it.
+
+    Its standard input ends with the session, with the process that opened it, and with the connection.
+
+    Args:
+        work: the session's folder, as the shell expands it.
+        owner: the user and the machine that the session belongs to.
+    """
+    return (
+        f"cd {work} && echo {shlex.quote(owner)} > owner && rm -f {ENDED} && echo $$ > guard && "
+        f"cat > /dev/null; [ -d {work} ] || exit 0; touch {ENDED}; "
+        f'[ ! -f pid ] || kill "$(cat pid)"; sleep {ENDED_S}; [ ! -f {ENDED} ] || rm -rf {work}'
+    )
+
+
+def for_each_session(root: str, live: str, dead: str) -> str:
+    """A script that does one thing for each session whose guard runs, and another for the rest.
+
+    Args:
+        root: of the cache, as the shell expands it.
+        live: a script; "$session" is the folder.
+        dead: the same.
+    """
+    # A process number may be another program's by now: the guard's command line names its folder.
+    return (
+        f'for session in {root}/sessions/*; do [ -d "$session" ] || continue; '
+        'guard=$(cat "$session/guard" 2> /dev/null); '
+        'if [ -n "$guard" ] && grep -qs "${session##*/}" "/proc/$guard/cmdline"; '
+        f"then {live}; else {dead}; fi; done"
     )
 
 

@@ -15,19 +15,22 @@ import os
 import re
 import secrets
 import shlex
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from calkd_edge.devices.connection import Address, connection_to
+from calkd_edge.devices.connection import Address, connection_to, end
+from calkd_edge.devices.owner import owner
 from calkd_edge.devices.shell import (
     ANSWER,
-    ENDED,
-    ENDED_MINUTES,
     GREETING,
+    STALE_MINUTES,
     claim_part,
+    for_each_session,
+    guard,
     guarded,
     has_content,
     keep_last,
@@ -37,8 +40,8 @@ from calkd_edge.devices.shell import (
 from calkd_edge.errors import CalkdError, DeviceError
 from calkd_edge.files import sha256_of
 
-UNUSED_DAYS, STALE_MINUTES = 30, 24 * 60
-"""Unused files, and folders of sessions that did not close, are removed after that time."""
+UNUSED_DAYS = 30
+"""Unused files are removed after that time."""
 
 SMALL_BYTES = 8192
 """Files up to this size do not go into the cache."""
@@ -68,7 +71,7 @@ class Ssh:
         self.name, self.python = name, python
         self._connection = connection_to(name, Address(host, port))
         self._session = secrets.token_hex(8)
-        self._started = False
+        self._guard: subprocess.Popen[bytes] | None = None
         self.output = ""
 
     def put(self, source: Path, target: str) -> None:
@@ -148,11 +151,12 @@ class Ssh:
 
     def close(self) -> None:
         """Remove the session's folder there; the cache stays."""
-        if not self._started:
+        guard, self._guard = self._guard, None
+        if guard is None:
             return
-        self._started = False
         with contextlib.suppress(CalkdError):  # the board may be gone
             self._connection.run(f"rm -rf {self._work}")
+        end(guard)
 
     def clean(self) -> bool:
         """Remove the cache, with every file that any session sent.
@@ -160,15 +164,14 @@ class Ssh:
         Raises:
             DeviceError: the board cannot be reached.
         """
-        _, output = self._connection.run(
-            f"{GREETING}; for pid in {ROOT}/sessions/*/pid; do "
-            f'[ -f "$pid" ] && kill -0 "$(cat "$pid")" 2> /dev/null && echo busy && exit 0; done; '
-            f"rm -rf {ROOT}"
-        )
+        stop = for_each_session(ROOT, live='echo "busy $(cat "$session/owner")"; exit 0', dead=":")
+        _, output = self._connection.run(f"{GREETING}; {stop}; rm -rf {ROOT}")
         self._check_shell(output)
-        if output.rstrip().endswith(b"busy"):
+        busy, _, other = _text(output).rpartition("\n")[2].partition(" ")
+        if busy == "busy":
+            other = "".join(letter for letter in other if letter.isprintable())
             raise DeviceError(
-                f"{self.name}: another session runs there, so nothing was removed",
+                f"{self.name}: a session of {other or 'someone'} runs there, so nothing was removed",
                 remedy="Wait until it has ended, then run this again.",
             )
         return True
@@ -179,14 +182,15 @@ class Ssh:
 
     def _start(self) -> None:
         """Make the session's folder, and remove old files."""
-        if self._started:
-            return
+        if self._guard is not None:
+            if self._guard.poll() is None:
+                return
+            end(self._guard)  # its connection was lost
+        old = f'find "$session" -maxdepth 0 -mmin +{STALE_MINUTES} -exec rm -rf {{}} +'
         script = (
             f"{GREETING}; umask 077; mkdir -p {ROOT}/files {self._work} && "
             f"find {ROOT}/files -mindepth 1 -mtime +{UNUSED_DAYS} -exec rm -f {{}} + && "
-            f"find {ROOT}/sessions -mindepth 1 -maxdepth 1 -mmin +{STALE_MINUTES} -exec rm -rf {{}} + && "
-            f"find {ROOT}/sessions -mindepth 2 -maxdepth 2 -name {ENDED} -mmin +{ENDED_MINUTES} "
-            '| while read -r mark; do rm -rf "${mark%/*}"; done'
+            f"{{ {for_each_session(ROOT, live=':', dead=old)}; }}"
         )
         status, output = self._connection.run(script)
         self._check_shell(output)
@@ -195,7 +199,7 @@ class Ssh:
                 f"{self.name}: its cache folder cannot be made: {_text(output)}",
                 remedy="Free space there, or make sure that ~/.cache belongs to you.",
             )
-        self._started = True
+        self._guard = self._connection.hold(guard(self._work, owner()))
 
     def _check_shell(self, output: bytes) -> None:
         if ANSWER not in output:

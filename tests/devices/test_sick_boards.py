@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from calkd_edge.devices.inventory import DeviceEntry, location_of
+from calkd_edge.devices.owner import owner
 from calkd_edge.devices.session import open_session
 from calkd_edge.devices.shell import path_there
 from calkd_edge.devices.ssh import Ssh
@@ -54,6 +54,14 @@ def refusal() -> DeviceError:
     with pytest.raises(DeviceError) as refused, open_session("jetson", PLACE) as session:
         session.probe()
     return refused.value
+
+
+def until(true) -> None:
+    for _ in range(100):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not happen within ten seconds")
 
 
 def nothing_left(board) -> bool:
@@ -191,23 +199,34 @@ def test_two_senders_of_the_same_file_do_not_meet(board, big):
 
 def test_cache_is_not_removed_beside_a_running_session(board):
     measuring, other = (Ssh(name, host=board.host) for name in ("measuring", "other"))
-    job = threading.Thread(
-        target=lambda: measuring.run(["sleep", "3"], timeout_s=60, on_line=lambda line: None)
-    )
-    job.start()
-    while not list(board.cache.glob("sessions/*/pid")):
-        time.sleep(0.05)
-    with pytest.raises(DeviceError, match="another session runs there"):
+    measuring.run(["true"], timeout_s=60, on_line=lambda line: None)
+    until(lambda: list(board.cache.glob("sessions/*/guard")))
+    with pytest.raises(DeviceError, match=f"a session of {owner()} runs there"):
         other.clean()
-    job.join()
+    measuring.close()
     assert other.clean()
     assert not board.cache.exists()
-    measuring.close()
+
+
+def test_folder_of_a_session_that_runs_is_not_old_whatever_the_clock_says(board):
+    """A board without a battery for its clock starts in 1970, and is put right in the middle of a session."""
+    running, other = (Ssh(name, host=board.host) for name in ("running", "other"))
+    running.run(["true"], timeout_s=60, on_line=lambda line: None)
+    until(lambda: list(board.cache.glob("sessions/*/guard")))
+    (folder,) = board.cache.glob("sessions/*")
+    os.utime(folder, (0, 0))
+    other.run(["true"], timeout_s=60, on_line=lambda line: None)
+    other.close()
+    assert folder.exists()
+    running.close()
+    assert nothing_left(board)
 
 
 SLEEPER = """
 import sys
+from calkd_edge.devices import shell
 from calkd_edge.devices.ssh import Ssh
+shell.ENDED_S = 1
 Ssh("jetson", host="board").run(["sh", "-c", "echo $$ > {mark}; sleep 60"], timeout_s=90, on_line=print)
 """
 
@@ -222,19 +241,8 @@ def test_end_of_the_client_ends_the_command_there(board, tmp_path, number):
     running = int(mark.read_text())
     client.send_signal(number)
     client.wait()
-    for _ in range(100):
-        if not Path(f"/proc/{running}").exists() or b"sleep" not in _command_line(running):
-            break
-        time.sleep(0.1)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(running, signal.SIGKILL)
-        raise AssertionError("the command outlived its client")
-    (session,) = board.cache.glob("sessions/*")
-    long_ago = time.time() - 3600
-    os.utime(session / "ended", (long_ago, long_ago))
-    with open_session("jetson", PLACE) as next_one:
-        next_one.probe()
-    assert nothing_left(board)
+    until(lambda: b"sleep" not in _command_line(running))
+    until(lambda: nothing_left(board))
 
 
 def _command_line(pid: int) -> bytes:

@@ -43,7 +43,7 @@ def test_what_was_put_is_there_and_what_is_there_can_be_fetched(ssh_device, big,
         on_line=lines.append,
     )
     assert status == 0
-    assert set(ast.literal_eval(lines[0])) - {"pid"} == {"a picture's.npy", "job.json"}
+    assert set(ast.literal_eval(lines[0])) - {"pid", "guard", "owner"} == {"a picture's.npy", "job.json"}
     assert len(lines) == 1
     ssh_device.get("out", tmp_path / "fetched")
     assert (tmp_path / "fetched").read_bytes() == b"\0\n1"

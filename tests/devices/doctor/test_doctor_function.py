@@ -42,7 +42,7 @@ def test_unknown_names_raise_what_the_command_prints(device, error, message, mon
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     with pytest.raises(error, match=message) as refused:
         doctor(device)
-    assert f"{device}:\n" not in refused.value.remedy or device in ("locla", "jetson")
+    assert f"  {device}:\n" not in refused.value.remedy or device in ("locla", "jetson")
     assert "Known: local, ssh" not in refused.value.remedy
 
 
