@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from calkd_edge.agent import probe, sensors
-from calkd_edge.agent.arrays import write_arrays
 from calkd_edge.agent.board_lock import BoardLock
 from calkd_edge.agent.machine import Machine
 from calkd_edge.agent.other_work import OtherWork
@@ -101,7 +100,8 @@ def _run(job: dict[str, Any]) -> dict[str, object]:
         trace: dict[str, Any] = dict(sampler.arrays() if sampler else {}, samples_ns=samples)
         trace.update(starts_ns=np.frombuffer(series.starts, np.int64))
         trace.update(late_ns=np.array(series.delays, np.int64), device_ms=np.array(series.device_ms))
-        write_arrays(job["trace"], trace.items())
+        with open(job["trace"], "wb") as handle:
+            np.savez(handle, **trace)
     return {
         "session_options": settings,
         "load_ms": (loaded - start) / 1e6,

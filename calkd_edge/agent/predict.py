@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import zipfile
 from typing import Any, Iterator
 
 import numpy as np
 
-from calkd_edge.agent.arrays import write_arrays
 from calkd_edge.agent.problem import AgentProblem
 from calkd_edge.agent.progress import Progress
 from calkd_edge.agent.runtimes import open_runtime
@@ -47,5 +47,9 @@ def run(job: dict[str, Any]) -> dict[str, object]:
                 parts.setdefault(name, []).append(values[:count] if filled else values)
             progress.report(start + count, len(images))
         settings = runtime.session_options()
-    write_arrays(job["outputs"], ((name, np.concatenate(arrays)) for name, arrays in parts.items()))
+    # numpy.savez takes names as arguments, and an output may have the name of one of its parameters.
+    with zipfile.ZipFile(job["outputs"], "w") as archive:
+        for name, arrays in parts.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as handle:
+                np.lib.format.write_array(handle, np.concatenate(arrays), allow_pickle=False)
     return {"images": len(images), "session_options": settings}
