@@ -25,7 +25,7 @@ def facts(machine: Machine, folder: str) -> dict[str, object]:
         "machine": machine.architecture,
         "system": board.system(machine),
         "l4t": board.l4t(machine),
-        "cpu": board.cpu_name(machine, ("model name", "CPU part")),
+        "cpu": board.cores_by_kind(machine),
         "isa": board.isa(machine),
         "cores": len(machine.find("/sys/devices/system/cpu/cpu[0-9]*")),
         "emulated": board.is_emulated(machine),

@@ -18,10 +18,31 @@ from calkd_edge.records import ClockFacts, DoctorReport, Interpreter, MachineFac
 KINDS = {"missing": "bold red", "trap": "yellow", "warning": "yellow"}
 PRECISIONS = ("fp32", "fp16", "int8", "int8_fp16")
 CORES = {
+    "0xc07": "Cortex-A7",
+    "0xc0f": "Cortex-A15",
+    "0xd03": "Cortex-A53",
+    "0xd04": "Cortex-A35",
+    "0xd05": "Cortex-A55",
     "0xd07": "Cortex-A57",
     "0xd08": "Cortex-A72",
+    "0xd09": "Cortex-A73",
+    "0xd0a": "Cortex-A75",
     "0xd0b": "Cortex-A76",
+    "0xd0c": "Neoverse N1",
+    "0xd0d": "Cortex-A77",
+    "0xd40": "Neoverse V1",
+    "0xd41": "Cortex-A78",
     "0xd42": "Cortex-A78AE",
+    "0xd44": "Cortex-X1",
+    "0xd46": "Cortex-A510",
+    "0xd47": "Cortex-A710",
+    "0xd48": "Cortex-X2",
+    "0xd49": "Neoverse N2",
+    "0xd4b": "Cortex-A78C",
+    "0xd4d": "Cortex-A715",
+    "0xd4f": "Neoverse V2",
+    "0xd80": "Cortex-A520",
+    "0xd81": "Cortex-A720",
     "0xd83": "Neoverse V3AE",
 }
 """Names of ARM cores by part number, where /proc/cpuinfo has no name."""
@@ -61,7 +82,8 @@ def _rows(report: DoctorReport) -> Iterable[tuple[str, str]]:
         release = f"JetPack {jetson.jetpack or 'not known'} (L4T {facts.l4t or 'not known'})"
         yield "jetson", f"{release}, {jetson.chip}, {jetson.capability or 'GPU not known'}, {jetson.dla}"
     yield "system", f"{facts.system}, {facts.machine}{', in a container' if facts.container else ''}"
-    cpu = CORES.get(facts.cpu, facts.cpu)
+    parts = facts.cpu.split() if facts.cpu.startswith("0x") else [facts.cpu]
+    cpu = " and ".join(CORES.get(part, part) for part in parts)
     yield "processor", f"{cpu}, {facts.cores} cores; {' '.join(facts.isa) or 'no flags that matter'}"
     memory, swap = facts.memory, "no swap"
     if memory.swap_total_bytes:

@@ -660,3 +660,10 @@ def test_python_of_32_bits_is_told_to_have_no_builds(machine_facts):
     running, *others = facts.interpreters
     facts = changed(facts, interpreters=(running.model_copy(update={"bits": 32}), *others))
     assert remedy(examine("board", facts), "of 32 bits") == "Install a 64-bit system there."
+
+
+def test_processor_with_two_kinds_of_cores_names_both(tmp_path):
+    plant(tmp_path, {"/proc/cpuinfo": "CPU part\t: 0xd05\n\nCPU part\t: 0xd05\n\nCPU part\t: 0xd0b\n"})
+    machine, out = Machine(str(tmp_path), "aarch64"), io.StringIO()
+    show(examine("board", facts_of(machine, tmp_path)), Console(file=out, width=200))
+    assert "Cortex-A55 and Cortex-A76" in out.getvalue()
