@@ -14,3 +14,8 @@ def owner() -> str:
     except (KeyError, OSError):  # a user without a name, as in a container
         user = "someone"
     return re.sub(r"[^A-Za-z0-9_.@-]", "_", f"{user}@{socket.gethostname()}")[:100]
+
+
+def printable(text: str) -> str:
+    """A board's text without what a terminal would obey."""
+    return "".join(letter for letter in text if letter.isprintable())

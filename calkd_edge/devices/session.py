@@ -24,7 +24,7 @@ from calkd_edge.devices.agent_start import check_start
 from calkd_edge.devices.agent_zip import agent_name, agent_zip
 from calkd_edge.devices.base import Device
 from calkd_edge.devices.inventory import device_at, location_of
-from calkd_edge.devices.owner import owner
+from calkd_edge.devices.owner import owner, printable
 from calkd_edge.errors import DeviceError
 from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json, MachineFacts, Record
 
@@ -233,7 +233,7 @@ class Session:
             last_line = line.strip() or last_line
             words = line.split()
             if words[:1] == [WAITING]:
-                other = "".join(letter for letter in " ".join(words[1:]) if letter.isprintable())
+                other = printable(" ".join(words[1:]))
                 log.warning("%s: waits for the measurement of %s", self.device.name, other)
             if len(words) == 3 and words[0] == PREFIX:
                 with suppress(ValueError, OverflowError):  # an incomplete line is ignored

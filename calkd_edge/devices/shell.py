@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from calkd_edge.errors import DeviceError
 
 GREETING, ANSWER = "echo calkd-edge $((6 * 7))", b"calkd-edge 42"
 """The first command of a session, and what a POSIX shell makes of it; nothing is sent before."""
+
+ENGLISH = "export LC_ALL=C"
+"""Before commands whose messages are recognised: the board may speak another language."""
 
 ENDED, ENDED_S = "ended", 20
 """A file in the folder of a session whose connection ended; it may return for so many seconds."""
@@ -28,16 +32,21 @@ def path_there(path: str) -> str:
     return shlex.quote(path)
 
 
-def no_shell(name: str, text: str, by_hand: str) -> DeviceError:
+WHICH_SYSTEM = "echo %OS% $env:OS"
+"""What Windows answers with its name in any language: cmd.exe replaces the first, PowerShell the second."""
+
+
+def no_shell(name: str, text: str, by_hand: str, system: str) -> DeviceError:
     """Why a board runs no command, from what it answers instead.
 
     Args:
         name: of the device.
         text: what came back.
         by_hand: the ssh command line that reaches the board.
+        system: the answer to WHICH_SYSTEM.
     """
     lower = text.lower()
-    if "not recognized as" in lower or "commandnotfoundexception" in lower:
+    if "Windows_NT" in system or "not recognized as" in lower or "commandnotfoundexception" in lower:
         return DeviceError(
             f"{name}: a shell of Windows answers there, which is no POSIX shell",
             remedy="Use a board with Linux; on a PC with Windows, the ssh server of its WSL.",
@@ -145,3 +154,23 @@ def keep_last(path: Path, size: int) -> None:
             file.seek(position)
             file.write(piece)
         file.truncate(size)
+
+
+def last_line(name: str, pattern: bytes, output: bytes) -> list[str]:
+    """The groups of a pattern in the last line of an output, after any greeting of the shell.
+
+    Raises:
+        DeviceError: the last line does not match.
+    """
+    match = re.search(rb"^\s*" + pattern + rb"\s*\Z", output, re.M)
+    if match is None:
+        raise DeviceError(
+            f"{name}: the output of its shell is not understood: {text_of(output)!r}",
+            remedy="Let ~/.bashrc, ~/.profile and the like print nothing in a shell without a terminal.",
+        )
+    return [group.decode() for group in match.groups()]
+
+
+def text_of(output: bytes) -> str:
+    """The end of an output, for a message."""
+    return output.decode("utf-8", "replace").strip()[-500:]

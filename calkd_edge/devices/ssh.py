@@ -11,34 +11,42 @@ shell there may print a greeting: the result of a command is the last thing that
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import re
 import secrets
 import shlex
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from calkd_edge.devices.connection import Address, connection_to, end
-from calkd_edge.devices.owner import owner
+from calkd_edge.devices.address import Address
+from calkd_edge.devices.connection import SLOW_S, connection_to, end
+from calkd_edge.devices.owner import owner, printable
 from calkd_edge.devices.shell import (
     ANSWER,
+    ENGLISH,
     GREETING,
     STALE_MINUTES,
+    WHICH_SYSTEM,
     claim_part,
     for_each_session,
     guard,
     guarded,
     has_content,
     keep_last,
+    last_line,
     no_shell,
     path_there,
+    text_of,
 )
 from calkd_edge.errors import CalkdError, DeviceError
 from calkd_edge.files import sha256_of
+
+log = logging.getLogger(__name__)
 
 UNUSED_DAYS = 30
 """Unused files are removed after that time."""
@@ -127,11 +135,11 @@ class Ssh:
         path = f"{self._work}/{shlex.quote(source)}"
         status, listed = self._connection.run(f"echo; sha256sum < {path} && wc -c < {path}")
         if status != 0:
-            reason = self.output[-2000:].strip() or _text(listed)
+            reason = self.output[-2000:].strip() or text_of(listed)
             full = "No space left" in reason
             remedy = self._free_space() if full else "See the output of the agent in the log."
             raise DeviceError(f"{self.name}: the agent left no {source}: {reason}", remedy=remedy)
-        name, digits = self._last_line(rb"([0-9a-f]{64})\s+-?\s+([0-9]+)", listed)
+        name, digits = last_line(self.name, rb"([0-9a-f]{64})\s+-?\s+([0-9]+)", listed)
         size = int(digits)
         partial = target.with_name(f".{target.name}.{os.getpid()}")
         try:
@@ -167,9 +175,9 @@ class Ssh:
         stop = for_each_session(ROOT, live='echo "busy $(cat "$session/owner")"; exit 0', dead=":")
         _, output = self._connection.run(f"{GREETING}; {stop}; rm -rf {ROOT}")
         self._check_shell(output)
-        busy, _, other = _text(output).rpartition("\n")[2].partition(" ")
+        busy, _, other = text_of(output).rpartition("\n")[2].partition(" ")
         if busy == "busy":
-            other = "".join(letter for letter in other if letter.isprintable())
+            other = printable(other)
             raise DeviceError(
                 f"{self.name}: a session of {other or 'someone'} runs there, so nothing was removed",
                 remedy="Wait until it has ended, then run this again.",
@@ -188,22 +196,31 @@ class Ssh:
             end(self._guard)  # its connection was lost
         old = f'find "$session" -maxdepth 0 -mmin +{STALE_MINUTES} -exec rm -rf {{}} +'
         script = (
-            f"{GREETING}; umask 077; mkdir -p {ROOT}/files {self._work} && "
+            f"{GREETING}; {ENGLISH}; umask 077; mkdir -p {ROOT}/files {self._work} && "
             f"find {ROOT}/files -mindepth 1 -mtime +{UNUSED_DAYS} -exec rm -f {{}} + && "
             f"{{ {for_each_session(ROOT, live=':', dead=old)}; }}"
         )
+        began = time.monotonic()
         status, output = self._connection.run(script)
         self._check_shell(output)
+        took = time.monotonic() - began
+        if took > SLOW_S:
+            log.warning(
+                "%s: the connection is slow: %.0f s for a command; a job takes some ten", self.name, took
+            )
         if status != 0:
             raise DeviceError(
-                f"{self.name}: its cache folder cannot be made: {_text(output)}",
+                f"{self.name}: its cache folder cannot be made: {text_of(output)}",
                 remedy="Free space there, or make sure that ~/.cache belongs to you.",
             )
         self._guard = self._connection.hold(guard(self._work, owner()))
 
     def _check_shell(self, output: bytes) -> None:
         if ANSWER not in output:
-            raise no_shell(self.name, _text(output), self._connection.by_hand())
+            system = b""
+            with contextlib.suppress(CalkdError):
+                _, system = self._connection.run(WHICH_SYSTEM, timeout_s=10, as_is=True)
+            raise no_shell(self.name, text_of(output), self._connection.address.by_hand(), text_of(system))
 
     def _link(self, name: str, target: str, size: int) -> bool:
         """Link a file of the cache into the session's folder; returns whether the cache has it.
@@ -225,7 +242,7 @@ class Ssh:
         """Send what the board lacks of a file, and give it its name when it is complete."""
         part, sender = (f"{ROOT}/files/{name}.{self._session}.{kind}" for kind in ("part", "pid"))
         status, output = self._connection.run(claim_part(ROOT, name, part))
-        offset = int(self._last_line(rb"([0-9]+)", output)[0]) if status == 0 else 0
+        offset = int(last_line(self.name, rb"([0-9]+)", output)[0]) if status == 0 else 0
         if offset >= size:
             offset = 0
             self._connection.run(f"rm -f {part}")
@@ -234,7 +251,7 @@ class Ssh:
             status, output = self._connection.run(
                 # Without sync a name may survive a power loss that its content does not. An old sync takes no
                 # files and writes everything.
-                f"echo $$ > {sender}; cat >> {part} && {has_content(part, name)} && "
+                f"{ENGLISH}; echo $$ > {sender}; cat >> {part} && {has_content(part, name)} && "
                 f"{{ sync {part} || sync; }} "
                 f"&& mv -f {part} {ROOT}/files/{name} && rm -f {sender}",
                 timeout_s=_transfer_timeout_s(size - offset),
@@ -253,7 +270,7 @@ class Ssh:
             self._send(source, size, name)
             return
         raise DeviceError(
-            f"{self.name}: {source.name} arrived damaged: {_text(output) or 'its content differs'}",
+            f"{self.name}: {source.name} arrived damaged: {text_of(output) or 'its content differs'}",
             remedy="Run again; if it happens again, check the connection and the disk there.",
         )
 
@@ -261,27 +278,13 @@ class Ssh:
         """Write a file into the session's folder, without the cache."""
         path = f"{self._work}/{shlex.quote(target)}"
         with source.open("rb") as handle:
-            status, output = self._connection.run(f"rm -f {path} && cat > {path}", send=handle)
+            status, output = self._connection.run(f"{ENGLISH}; rm -f {path} && cat > {path}", send=handle)
         if status != 0:
             full = b"No space left" in output
             raise DeviceError(
-                f"{self.name}: {target} cannot be written there: {_text(output)}",
+                f"{self.name}: {target} cannot be written there: {text_of(output)}",
                 remedy=self._free_space() if full else "Make sure that ~/.cache there belongs to you.",
             )
-
-    def _last_line(self, pattern: bytes, output: bytes) -> list[str]:
-        """The groups of a pattern in the last line of an output, after any greeting of the shell.
-
-        Raises:
-            DeviceError: the last line does not match.
-        """
-        match = re.search(rb"^\s*" + pattern + rb"\s*\Z", output, re.M)
-        if match is None:
-            raise DeviceError(
-                f"{self.name}: the output of its shell is not understood: {_text(output)!r}",
-                remedy="Let ~/.bashrc, ~/.profile and the like print nothing in a shell without a terminal.",
-            )
-        return [group.decode() for group in match.groups()]
 
     def _free_space(self) -> str:
         return (
@@ -298,7 +301,3 @@ class Ssh:
 def _transfer_timeout_s(size: int) -> float:
     """Seconds that a transfer may take."""
     return 60.0 + size / SLOWEST_BYTES_PER_S
-
-
-def _text(output: bytes) -> str:
-    return output.decode("utf-8", "replace").strip()[-500:]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,8 +14,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import loopback_board
 import pytest
 
+from calkd_edge.devices import connection, ssh
 from calkd_edge.devices.inventory import DeviceEntry, location_of
 from calkd_edge.devices.owner import owner
 from calkd_edge.devices.session import open_session
@@ -78,6 +82,12 @@ def nothing_left(board) -> bool:
             "Linux",
         ),
         (
+            'case "$ASKED" in sh*) echo Der Befehl \\"sh\\" konnte nicht gefunden werden. >&2; exit 1;; '
+            "*) echo 'Windows_NT $env:OS';; esac",
+            "shell of Windows",
+            "WSL",
+        ),
+        (
             "echo \"sh : The term 'sh' is not recognized as the name of a cmdlet\" >&2; exit 1",
             "shell of Windows",
             "Linux",
@@ -90,7 +100,15 @@ def nothing_left(board) -> bool:
         ("exec cat", "does not run commands", "starts another shell or reads standard input"),
         ("exec /bin/true", "does not run commands: no output", "must print 42: ssh board"),
     ],
-    ids=["nologin", "cmd.exe", "PowerShell", "expired password", "reads standard input", "execs another"],
+    ids=[
+        "nologin",
+        "cmd.exe",
+        "German cmd.exe",
+        "PowerShell",
+        "expired password",
+        "reads standard input",
+        "execs another",
+    ],
 )
 def test_answer_that_is_no_posix_shell_is_told_and_nothing_is_sent(board, script, message, fix):
     with shell(board, script):
@@ -122,10 +140,16 @@ def test_login_shell_of_any_kind_serves(board, name):
             'runpy.run_path(sys.argv[1], run_name="__main__")\' "$@"',
             "Python 3.6 (python3) is too old",
         ),
+        (
+            f"exec {sys.executable} -c 'import sys, runpy; sys.version_info = (3, 7, 17); "
+            'runpy.run_path(sys.argv[1], run_name="__main__")\' "$@"',
+            "Python 3.7 (python3) is too old",
+        ),
+        ("echo 'sh: 1: python3: Befehl nicht gefunden' >&2; exit 127", "there is no Python 'python3'"),
         ("kill -9 $$", "the system killed the agent"),
         ("kill -ILL $$", "instructions that its processor lacks"),
     ],
-    ids=["none", "3.6", "killed", "SIGILL"],
+    ids=["none", "3.6", "3.7", "none, in German", "killed", "SIGILL"],
 )
 def test_python_that_cannot_run_the_agent_is_named(board, script, message):
     with python(board, script):
@@ -153,13 +177,13 @@ def test_changed_host_key_is_told_apart_from_an_unknown_one(board):
     try:
         hosts.write_text(text.split()[0] + " " + another.with_suffix(".pub").read_text())
         changed = refusal()
-        hosts.write_text("")
+        (forget,) = re.findall(r"ssh-keygen -R .*? -f \S+", changed.remedy)
+        subprocess.run(shlex.split(forget), check=True, capture_output=True)
         unknown = refusal()
     finally:
         hosts.write_text(text)
         another.unlink()
     assert "has changed" in changed.message
-    assert "ssh-keygen -R board" in changed.remedy
     assert "do not connect" in changed.remedy
     assert "is not known here" in unknown.message
 
@@ -271,3 +295,74 @@ def test_addresses_of_every_form_are_understood(text, place, runtime):
 def test_port_in_a_host_line_is_pointed_out():
     with pytest.raises(ValueError, match=r"host: 10\.0\.0\.5 and port: 2222"):
         DeviceEntry(host="10.0.0.5:2222")
+
+
+def test_key_with_a_passphrase_that_no_agent_holds_is_told(board, monkeypatch):
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    key = board.folder / "user_key"
+    plain = key.read_bytes()
+    try:
+        subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(key)], check=True)
+        error = refusal()
+    finally:
+        key.write_bytes(plain)
+    assert "accepts none of your keys" in error.message
+    assert "passphrase" in error.remedy
+    assert "ssh-add" in error.remedy
+    assert error.exit_code == 5
+
+
+def test_server_that_shows_a_banner_serves(tmp_path, monkeypatch):
+    """Its text comes before each command's output, on standard error."""
+    (tmp_path / "banner").write_text("Authorised use only.\n" * 20)
+    for name, listen in (("banner", "127.0.0.1"), ("six", "::1")):
+        folder = tmp_path / f"board-{name}"
+        folder.mkdir()
+        try:
+            sick = loopback_board.start(folder, listen=listen, more=f"Banner {tmp_path}/banner\n")
+        except RuntimeError as refused:
+            if listen == "::1":
+                pytest.skip(f"this machine has no IPv6: {refused}")
+            raise
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", f"{sick.client}:{os.environ['PATH']}")
+            try:
+                with open_session("jetson", PLACE) as session:
+                    assert session.probe().runtimes["onnxruntime"]
+                with (
+                    pytest.raises(DeviceError, match="there is no Python '/nowhere/python'"),
+                    open_session("jetson", {**PLACE, "python": "/nowhere/python"}) as session,
+                ):
+                    session.probe()
+                assert nothing_left(sick)
+            finally:
+                connection.disconnect()
+                sick.stop()
+
+
+def test_slow_connection_says_what_is_going_on(board, caplog, monkeypatch):
+    monkeypatch.setattr(connection, "SLOW_S", 0.01)
+    monkeypatch.setattr(ssh, "SLOW_S", 0.01)
+    with open_session("jetson", PLACE):
+        pass
+    assert "jetson: connecting to board takes long" in caplog.text
+    assert "jetson: the connection is slow" in caplog.text
+
+
+def test_full_disk_is_recognised_in_any_language(board, big):
+    """The board speaks as the session's environment asks it to."""
+    for path in board.cache.glob("files/*"):
+        path.unlink()
+    cat = board.folder / "bin" / "cat"
+    cat.write_text(
+        '#!/bin/sh\ncase "$(readlink /proc/self/fd/1)" in *.part) ;; *) exec /bin/cat "$@";; esac\n'
+        'case "$LC_ALL" in C) echo No space left on device;; *) echo Kein Platz mehr;; esac >&2\nexit 1\n'
+    )
+    cat.chmod(0o755)
+    try:
+        device = Ssh("jetson", host=board.host)
+        with pytest.raises(DeviceError, match="disk is full"):
+            device.put(big, "images.npy")
+        device.close()
+    finally:
+        cat.unlink()

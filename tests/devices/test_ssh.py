@@ -15,7 +15,8 @@ import pytest
 from loopback_board import children
 
 from calkd_edge.devices import ssh as ssh_module
-from calkd_edge.devices.connection import Address, Connection
+from calkd_edge.devices.address import Address
+from calkd_edge.devices.connection import Connection
 from calkd_edge.devices.session import open_session
 from calkd_edge.devices.ssh import Ssh
 from calkd_edge.errors import DeviceError
