@@ -355,7 +355,7 @@ def test_full_disk_is_recognised_in_any_language(board, big):
         path.unlink()
     cat = board.folder / "bin" / "cat"
     cat.write_text(
-        '#!/bin/sh\ncase "$(readlink /proc/self/fd/1)" in *.part) ;; *) exec /bin/cat "$@";; esac\n'
+        '#!/bin/sh\ncase "$(readlink /proc/$$/fd/1)" in *.part) ;; *) exec /bin/cat "$@";; esac\n'
         'case "$LC_ALL" in C) echo No space left on device;; *) echo Kein Platz mehr;; esac >&2\nexit 1\n'
     )
     cat.chmod(0o755)
