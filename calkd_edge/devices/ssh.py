@@ -177,9 +177,8 @@ class Ssh:
         self._check_shell(output)
         busy, _, other = text_of(output).rpartition("\n")[2].partition(" ")
         if busy == "busy":
-            other = printable(other)
             raise DeviceError(
-                f"{self.name}: a session of {other or 'someone'} runs there, so nothing was removed",
+                f"{self.name}: a session of {printable(other) or 'someone'} runs there, so nothing was removed",
                 remedy="Wait until it has ended, then run this again.",
             )
         return True
@@ -203,8 +202,7 @@ class Ssh:
         began = time.monotonic()
         status, output = self._connection.run(script)
         self._check_shell(output)
-        took = time.monotonic() - began
-        if took > SLOW_S:
+        if (took := time.monotonic() - began) > SLOW_S:
             log.warning(
                 "%s: the connection is slow: %.0f s for a command; a job takes some ten", self.name, took
             )
@@ -293,7 +291,6 @@ class Ssh:
         )
 
     def _stop_command(self) -> None:
-        """Stop the running command."""
         with contextlib.suppress(CalkdError):
             self._connection.run(f"kill $(cat {self._work}/pid) 2>/dev/null; true", timeout_s=15)
 
