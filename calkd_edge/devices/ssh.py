@@ -175,10 +175,10 @@ class Ssh:
         stop = for_each_session(ROOT, live='echo "busy $(cat "$session/owner")"; exit 0', dead=":")
         _, output = self._connection.run(f"{GREETING}; {stop}; rm -rf {ROOT}")
         self._check_shell(output)
-        busy, _, other = text_of(output).rpartition("\n")[2].partition(" ")
+        busy, _, other = printable(text_of(output).rpartition("\n")[2]).partition(" ")
         if busy == "busy":
             raise DeviceError(
-                f"{self.name}: a session of {printable(other) or 'someone'} runs there, so nothing was removed",
+                f"{self.name}: a session of {other or 'someone'} runs there, so nothing was removed",
                 remedy="Wait until it has ended, then run this again.",
             )
         return True
@@ -203,9 +203,7 @@ class Ssh:
         status, output = self._connection.run(script)
         self._check_shell(output)
         if (took := time.monotonic() - began) > SLOW_S:
-            log.warning(
-                "%s: the connection is slow: %.0f s for a command; a job takes some ten", self.name, took
-            )
+            log.warning("%s: the connection is slow: %.0f s a command, some ten for a job", self.name, took)
         if status != 0:
             raise DeviceError(
                 f"{self.name}: its cache folder cannot be made: {text_of(output)}",
