@@ -170,13 +170,14 @@ class Ssh:
         """Remove the cache, with every file that any session sent.
 
         Raises:
-            DeviceError: the board cannot be reached.
+            DeviceError: the board cannot be reached, or another session runs there.
         """
-        stop = for_each_session(ROOT, live='echo "busy $(cat "$session/owner")"; exit 0', dead=":")
+        busy = f'[ "${{session##*/}}" = {self._session} ] || {{ echo "busy $(cat "$session/owner")"; exit; }}'
+        stop = for_each_session(ROOT, live=busy, dead=":")
         _, output = self._connection.run(f"{GREETING}; {stop}; rm -rf {ROOT}")
         self._check_shell(output)
-        busy, _, other = printable(text_of(output).rpartition("\n")[2]).partition(" ")
-        if busy == "busy":
+        word, _, other = printable(text_of(output).rpartition("\n")[2]).partition(" ")
+        if word == "busy":
             raise DeviceError(
                 f"{self.name}: a session of {other or 'someone'} runs there, so nothing was removed",
                 remedy="Wait until it has ended, then run this again.",
