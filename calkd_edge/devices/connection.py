@@ -200,6 +200,7 @@ class Connection:
             "ServerAliveInterval": str(ALIVE_S),
             "ServerAliveCountMax": str(ALIVE_COUNT),
             "RemoteCommand": "none",  # the user's config may start tmux there
+            "LogLevel": "INFO",  # or be quiet about the reason of a failure
         }
         flags = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
         return ["ssh", "-T", *flags, *port, *options, self.address.host]

@@ -196,6 +196,11 @@ def test_settings_of_the_users_ssh_do_no_harm(board, monkeypatch):
     try:
         with open_session("jetson", PLACE) as session:
             assert session.probe().runtimes["onnxruntime"]
+        connection.disconnect()
+        config.write_text(
+            f"LogLevel QUIET\n{text} UserKnownHostsFile /dev/null\n".replace("known_hosts", "none")
+        )
+        assert "is not known here" in refusal().message
     finally:
         config.write_text(text)
 
