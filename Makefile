@@ -7,6 +7,9 @@ QUICK := not slow and not gpu and not jetson and not documentation
 # Pins what CI ran with; pyproject.toml asks for ranges.
 CONSTRAINTS ?= constraints.txt
 
+# Bytecode is kept even where the environment forbids it: the tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: quickstart install dev lint test test-all clean
 
 quickstart: $(VENV)/.installed

@@ -45,11 +45,12 @@ def cpu_name(machine: Machine, keys: Sequence[str] = CPU_KEYS) -> str:
     return platform.processor() or machine.architecture
 
 
-def cores_by_kind(machine: Machine) -> str:
-    """The processor's name, or the part numbers of its kinds of cores, such as "0xd05 0xd0b"."""
-    name = cpu_name(machine, ("model name", "CPU part"))
-    parts = re.findall(r"^CPU part\s*:\s*(\S+)$", machine.read("/proc/cpuinfo"), re.M)
-    return " ".join(dict.fromkeys(parts)) if name in parts else name
+def core_kinds(machine: Machine) -> dict[str, int]:
+    """How many cores of each part number /proc/cpuinfo lists, in its order; empty where it lists none."""
+    kinds: dict[str, int] = {}
+    for part in re.findall(r"^CPU part\s*:\s*(\S+)", machine.read("/proc/cpuinfo"), re.M):
+        kinds[part] = kinds.get(part, 0) + 1
+    return kinds
 
 
 def isa(machine: Machine) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
+import tempfile
 import time
 from typing import Callable
 
@@ -22,6 +24,7 @@ class Trial:
 
     def __init__(self, function: Callable[[], str], limit_s: float = TRIAL_S) -> None:
         self.until = time.monotonic() + limit_s
+        self.home = tempfile.mkdtemp(prefix="calkd-trial-")
         self.reader, writer = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -29,6 +32,7 @@ class Trial:
                 nothing = os.open(os.devnull, os.O_RDWR)
                 for stream in (0, 1, 2):
                     os.dup2(nothing, stream)
+                os.environ.update(HOME=self.home, XDG_CACHE_HOME=self.home)  # an import may leave files
                 os.write(writer, function().encode("utf-8", "replace")[:MAX_BYTES])
             except BaseException as wrong:  # nothing of the copy may go on
                 os.write(writer, f"{type(wrong).__name__}: {wrong}".encode("utf-8", "replace")[:MAX_BYTES])
@@ -44,6 +48,7 @@ class Trial:
         if not ready:
             os.kill(self.pid, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
+        shutil.rmtree(self.home, ignore_errors=True)
         if not ready:
             return "it does not answer in time"
         if os.WIFSIGNALED(status):

@@ -18,8 +18,6 @@ from calkd_edge.records import ClockFacts, DoctorReport, Interpreter, MachineFac
 KINDS = {"missing": "bold red", "trap": "yellow", "warning": "yellow"}
 PRECISIONS = ("fp32", "fp16", "int8", "int8_fp16")
 CORES = {
-    "0xc07": "Cortex-A7",
-    "0xc0f": "Cortex-A15",
     "0xd03": "Cortex-A53",
     "0xd04": "Cortex-A35",
     "0xd05": "Cortex-A55",
@@ -38,11 +36,9 @@ CORES = {
     "0xd47": "Cortex-A710",
     "0xd48": "Cortex-X2",
     "0xd49": "Neoverse N2",
-    "0xd4b": "Cortex-A78C",
     "0xd4d": "Cortex-A715",
+    "0xd4e": "Cortex-X3",
     "0xd4f": "Neoverse V2",
-    "0xd80": "Cortex-A520",
-    "0xd81": "Cortex-A720",
     "0xd83": "Neoverse V3AE",
 }
 """Names of ARM cores by part number, where /proc/cpuinfo has no name."""
@@ -75,6 +71,14 @@ def show(report: DoctorReport, console: Console | None = None) -> None:
             console.print(remedy, style="dim", highlight=False, soft_wrap=True)
 
 
+def _processor(facts: MachineFacts) -> str:
+    """Its name, or those of its kinds of cores; of an emulated one, what it stands for."""
+    if len(facts.core_kinds) > 1:
+        return ", ".join(f"{count} x {CORES.get(kind, kind)}" for kind, count in facts.core_kinds.items())
+    name = CORES.get(facts.cpu, facts.cpu)
+    return f"emulated {facts.machine} (on {name})" if facts.emulated else name
+
+
 def _rows(report: DoctorReport) -> Iterable[tuple[str, str]]:
     facts, jetson = report.facts, report.jetson
     yield "device", f"{report.device}: {facts.board}{', emulated' if facts.emulated else ''}"
@@ -82,9 +86,8 @@ def _rows(report: DoctorReport) -> Iterable[tuple[str, str]]:
         release = f"JetPack {jetson.jetpack or 'not known'} (L4T {facts.l4t or 'not known'})"
         yield "jetson", f"{release}, {jetson.chip}, {jetson.capability or 'GPU not known'}, {jetson.dla}"
     yield "system", f"{facts.system}, {facts.machine}{', in a container' if facts.container else ''}"
-    parts = facts.cpu.split() if facts.cpu.startswith("0x") else [facts.cpu]
-    cpu = " and ".join(CORES.get(part, part) for part in parts)
-    yield "processor", f"{cpu}, {facts.cores} cores; {' '.join(facts.isa) or 'no flags that matter'}"
+    flags = " ".join(facts.isa) or "no flags that matter"
+    yield "processor", f"{_processor(facts)}, {facts.cores} cores; {flags}"
     memory, swap = facts.memory, "no swap"
     if memory.swap_total_bytes:
         swap = f"swap {_size(memory.swap_free_bytes)} free of {_size(memory.swap_total_bytes)}"

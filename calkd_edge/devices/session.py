@@ -287,11 +287,7 @@ class Session:
 
 
 def open_session(name: str, location: Mapping[str, object] | None = None) -> Session:
-    """A session on the device of that name.
-
-    Args:
-        name: as `inventory.location_of` takes it.
-        location: that `location_of` returned; by default it is looked up.
+    """A session on the device that `inventory.location_of` knows by that name; a location may be given.
 
     Raises:
         RecipeError: no device has that name.

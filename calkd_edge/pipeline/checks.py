@@ -34,7 +34,7 @@ from calkd_edge.stages.params import TeacherMode
 
 _A_TEMPERATURE = Affine(scale=(1 / 1.5,))
 _BY_CLASS = Affine(scale=(0.5, 0.8), bias=(0.1, -0.1))
-"""Calibrations that change something: examples with which losses are asked whether they feel one."""
+"""Calibrations that change something: examples for which losses say what they do to them."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _compared_component(choice: Choice, where: str) -> Component:
 
 
 def _built(loss: LossComponent, where: str) -> Loss:
-    """A loss of no particular size: enough to learn what it reads and what it feels."""
+    """A loss of no particular size: enough to learn what it reads and what acts on it."""
 
     def shape(path: str) -> tuple[int, ...]:
         return (1, 1, 1)

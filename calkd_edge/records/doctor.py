@@ -93,6 +93,7 @@ class MachineFacts(Record):
     load_1min: float | None
     clocks: tuple[ClockFacts, ...]
     temperatures_c: dict[str, float]
+    core_kinds: dict[str, int] = Field({}, description="cores of each ARM part number, where they are listed")
     power: Power
     events: dict[str, float] = Field(description="over-current and throttling, counted since the start")
     throttled: dict[str, float] = Field(description="cooling devices that slow a component down; 0: not now")

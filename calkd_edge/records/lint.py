@@ -15,7 +15,7 @@ Target = Literal["tensorrt", "onnxruntime"]
 class Finding(Record):
     """A problem of a file, or a fact that its user should know."""
 
-    rule: str = Field(description="as listed by calkd-edge list lint-rules")
+    rule: str = Field(description="name of a rule; docs/export.md lists them")
     severity: Severity
     node: str = Field(description="the first node with it; empty where it concerns the file as a whole")
     message: str = Field(description="what is wrong, and why it matters")

@@ -1,5 +1,5 @@
-"""One function a file: read folders, call a workshop, write a folder.
+"""One function a file: read folders, call the package that does the work, write a folder.
 
-In scope: turning params and folders into a workshop's arguments. Out of scope: other stages, the store,
+In scope: turning params and folders into arguments. Out of scope: other stages, the store,
 printing.
 """

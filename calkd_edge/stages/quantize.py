@@ -42,7 +42,7 @@ def run(job: Job) -> None:
     quantizer = QUANTIZERS.load(params.precision)
     source = Images(training, judging)
     quantized: onnx.ModelProto = quantizer(model, source, job.progress, **params.settings)
-    if "QuantizeLinear" in {node.op_type for node in quantized.graph.node}:
+    if _rounds(quantized) and not _rounds(model):  # a teacher's file may do so as it came
         _check_declared(params.precision)
     set_metadata(quantized, {"precision": params.precision})
     onnx.save(quantized, job.out / CANONICAL)
@@ -50,6 +50,10 @@ def run(job: Job) -> None:
         onnx.save(derive_for_cpu(quantized), job.out / FOR_CPU)
     coverage = {**dict(Counter(node.op_type for node in quantized.graph.node)), **_weights(quantized)}
     (job.out / "coverage.json").write_text(json.dumps(coverage, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _rounds(model: onnx.ModelProto) -> bool:
+    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 
 def _check_declared(precision: str) -> None:

@@ -280,3 +280,11 @@ def test_precision_of_a_plugin_that_rounds_is_simulated_and_must_say_that_it_rou
     assert refused.code == 2
     assert "precision mine: its file rounds to integers" in refused.err
     assert "simulate-student-mine" in planned.stages
+
+
+def test_reader_that_has_seen_enough_ends_a_command_quietly():
+    line = f"{sys.executable} -m calkd_edge list losses | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 141)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1

@@ -50,8 +50,6 @@ def _on_cpu(facts: MachineFacts, runtime: str) -> list[Runnable]:
 
 
 def _onnxruntime(facts: MachineFacts) -> list[Expectation]:
-    if facts.emulated:
-        return [(None, "")] * len(CPU_PRECISIONS)
     if facts.machine in X86:
         # With VNNI and AMX, the quickstart's student took 1.4 of fp32's time (benchmarks/benchmarking).
         pays = None if VNNI & set(facts.isa) else False
@@ -59,9 +57,9 @@ def _onnxruntime(facts: MachineFacts) -> list[Expectation]:
         why = small if pays is None else "this processor has no VNNI: exact, but not faster than fp32"
     else:
         pays = bool(ARM_DOT_PRODUCTS & set(facts.isa))
-        why = "" if pays else "this processor has no dot products (asimddp, i8mm): slow"
+        why = "" if pays or facts.emulated else "this processor has no dot products (asimddp, i8mm): slow"
     half = "most layers are cast to float32"
-    return [(None, ""), (False, half), (pays, why)]
+    return [(None, ""), (False, half), (None if facts.emulated else pays, why)]
 
 
 def _openvino(facts: MachineFacts) -> list[Expectation]:

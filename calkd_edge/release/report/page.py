@@ -21,6 +21,8 @@ LEADS = {
     "smoke": "A smoke run with tiny numbers: every stage ran, and its measurements mean nothing.",
 }
 
+NO_GATES = "Nothing was judged: the recipe sets no gates."
+
 _UNIT = re.compile(r"(\d) (%|ms|kB|MB|GB|bytes|±)")
 
 
@@ -30,7 +32,7 @@ def render_html(report: Report) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         style=stylesheet(),
-        lead=LEADS[report.verdict],
+        lead=LEADS[report.verdict] if report.gates else NO_GATES,
         summary=summary(report),
         sections=list(_sections(report, environment)),
     )

@@ -156,7 +156,7 @@ def test_emulated_machine_is_marked(arm64):
     assert report.facts.emulated
     assert "Intel" not in report.facts.cpu
     assert "AMD" not in report.facts.cpu
-    assert {item.why for item in report.runnable if item.runtime == "onnxruntime"} == {""}
+    assert not [item for item in report.runnable if "slow" in item.why]
     assert [item for item in report.symptoms if item.what.startswith("this machine is emulated")]
     assert report.facts.python.has("onnxruntime")
     assert all(item.runs for item in report.runnable if item.runtime == "onnxruntime")

@@ -12,6 +12,7 @@ from jetson_roots import MACHINES, TENSORRT, command, orin_nano, plant, python
 from rich.console import Console
 
 from calkd_edge.agent import doctor
+from calkd_edge.agent.board import core_kinds
 from calkd_edge.agent.interpreters import interpreters
 from calkd_edge.agent.machine import Machine
 from calkd_edge.cli.doctor_screen import show
@@ -612,6 +613,27 @@ def test_container_is_noticed(tmp_path):
     assert facts_of(Machine(str(tmp_path)), tmp_path).container
 
 
+def test_cores_of_two_kinds_are_both_named(machine_facts, tmp_path):
+    """A Rockchip 3588: four small and four large cores."""
+    parts = ["0xd05"] * 4 + ["0xd0b"] * 4
+    cpuinfo = "".join(f"processor\t: {n}\nCPU part\t: {part}\n\n" for n, part in enumerate(parts))
+    plant(tmp_path, {"/proc/cpuinfo": cpuinfo})
+    kinds = core_kinds(Machine(str(tmp_path), "aarch64"))
+    assert kinds == {"0xd05": 4, "0xd0b": 4}
+    shown = io.StringIO()
+    diagnosis = examine("board", changed(machine_facts("laptop"), core_kinds=kinds, machine="aarch64"))
+    show(diagnosis, Console(file=shown, width=160))
+    assert "4 x Cortex-A55, 4 x Cortex-A76" in shown.getvalue()
+
+
+def test_emulated_processor_is_told_apart_from_the_one_that_emulates_it(machine_facts):
+    shown = io.StringIO()
+    facts = changed(machine_facts("laptop"), machine="aarch64", emulated=True, cpu="Intel Xeon", isa=())
+    show(examine("board", facts), Console(file=shown, width=160))
+    assert "emulated aarch64 (on Intel Xeon)" in shown.getvalue()
+    assert ": slow" not in shown.getvalue()
+
+
 @pytest.mark.parametrize(
     ("package", "module", "content", "reason", "fix"),
     [
@@ -660,10 +682,3 @@ def test_python_of_32_bits_is_told_to_have_no_builds(machine_facts):
     running, *others = facts.interpreters
     facts = changed(facts, interpreters=(running.model_copy(update={"bits": 32}), *others))
     assert remedy(examine("board", facts), "of 32 bits") == "Install a 64-bit system there."
-
-
-def test_processor_with_two_kinds_of_cores_names_both(tmp_path):
-    plant(tmp_path, {"/proc/cpuinfo": "CPU part\t: 0xd05\n\nCPU part\t: 0xd05\n\nCPU part\t: 0xd0b\n"})
-    machine, out = Machine(str(tmp_path), "aarch64"), io.StringIO()
-    show(examine("board", facts_of(machine, tmp_path)), Console(file=out, width=200))
-    assert "Cortex-A55 and Cortex-A76" in out.getvalue()

@@ -1,0 +1,49 @@
+"""The expected time counts what is trained: training images, epochs, and passes of a live teacher."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_run import recipe_with, written
+
+from calkd_edge.pipeline import estimate
+from calkd_edge.pipeline.preparation import make_plan, prepare_run
+
+SECONDS_PER_IMAGE = 0.001
+
+
+@pytest.fixture(autouse=True)
+def same_speed(monkeypatch):
+    """Every network takes a millisecond for an image, forward and backward."""
+    monkeypatch.setattr(estimate, "_seconds_per_image", lambda *network: SECONDS_PER_IMAGE)
+
+
+def planned(tmp_path, **changes):
+    tree = recipe_with(**changes)
+    return make_plan(prepare_run(written(tmp_path, tree), store=tmp_path / "store", out=tmp_path / "out"))[0]
+
+
+def seconds(plan) -> float:
+    return estimate.training_seconds(plan, set(), "cpu")
+
+
+def distill(**changes):
+    return {**recipe_with()["distill"], **changes}
+
+
+def test_only_training_images_count(tmp_path):
+    """600 training images, of which 120 calibrate; 300 test images. Two epochs each, one stored view."""
+    plan = planned(tmp_path)
+    assert estimate.train_images(plan.checked) == 480
+    assert seconds(plan) == pytest.approx(SECONDS_PER_IMAGE * 480 * (2 + 2 + 1 / 3))
+
+
+def test_teacher_that_runs_in_every_step_counts_for_every_epoch(tmp_path):
+    plan = planned(tmp_path, distill=distill(epochs=9, soft_labels={"live": True}))
+    assert seconds(plan) == pytest.approx(SECONDS_PER_IMAGE * 480 * (2 + 9 + 9 / 3))
+
+
+def test_finished_stages_cost_nothing_and_long_ones_are_told_in_hours(tmp_path):
+    plan = planned(tmp_path, distill=distill(epochs=20_000))
+    done = {stage.fingerprint for stage in plan.stages}
+    assert estimate.training_seconds(plan, done, "cpu") == 0
+    assert "about 2 h" in estimate.sentence(plan, {plan.teacher.fingerprint}, "cpu")
