@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,12 @@ from calkd_edge.export.torch_export import export_onnx, reference_logits
 hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis_settings.register_profile("fresh", deadline=None)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+# Measurements on one machine wait for each other; those of two test processes must not.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    tempfile.tempdir = str(Path(tempfile.gettempdir()) / os.environ["PYTEST_XDIST_WORKER"])
+    Path(tempfile.tempdir).mkdir(exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir
 
 
 @pytest.fixture(scope="session")

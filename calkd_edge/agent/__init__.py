@@ -9,6 +9,9 @@ import os
 PROTOCOL = 1
 """Version of the jobs and replies between host and board."""
 
+WATCH_INPUT = "CALKD_EDGE_WATCH_INPUT"
+"""A variable that is set where the end of standard input ends the agent."""
+
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 """From 1.32 on, ONNX Runtime otherwise leaves an identifier in the home folder, and sends its counts from the
 process that is timed (microsoft/onnxruntime#27379). It reads the variable once, when it is loaded."""

@@ -9,10 +9,11 @@ import importlib
 import json
 import os
 import sys
+import threading
 import traceback
 from typing import Any
 
-from calkd_edge.agent import PROTOCOL
+from calkd_edge.agent import PROTOCOL, WATCH_INPUT
 from calkd_edge.agent.packages import reason_of
 from calkd_edge.agent.problem import AgentProblem
 
@@ -27,6 +28,20 @@ VERBS = {
 
 UNEXPECTED = "This is unexpected; the log holds the board's traceback."
 REMEDY = f"{sys.executable} lacks it. calkd-edge doctor --device DEVICE prints the command that installs it."
+
+
+def end_with_input() -> None:
+    """End this process when its standard input ends: the host that started it is gone."""
+
+    def watch() -> None:
+        try:
+            while os.read(0, 1):
+                pass
+        except OSError:
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def main(argv: list[str]) -> int:
@@ -95,4 +110,6 @@ def _raised_in(problem: BaseException) -> str:
 
 
 if __name__ == "__main__":
+    if os.environ.get(WATCH_INPUT):
+        end_with_input()
     sys.exit(main(sys.argv[1:]))

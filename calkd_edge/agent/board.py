@@ -36,6 +36,8 @@ def system(machine: Machine) -> str:
 
 def cpu_name(machine: Machine, keys: Sequence[str] = CPU_KEYS) -> str:
     """The processor's name: the value in /proc/cpuinfo of the first of `keys` that it has."""
+    if _is_of_another_kind(machine):
+        return machine.architecture
     for key in keys:
         match = re.search(rf"^{key}\s*:\s*(.*)$", machine.read("/proc/cpuinfo"), re.M)
         if match:
@@ -53,6 +55,8 @@ def core_kinds(machine: Machine) -> dict[str, int]:
 
 def isa(machine: Machine) -> list[str]:
     """The names of ISA_FLAGS that the processor has, in that order."""
+    if _is_of_another_kind(machine):
+        return []
     listed = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", machine.read("/proc/cpuinfo"), re.M)
     flags = set(listed.group(1).split()) if listed else set()
     return [name for name in ISA_FLAGS if name in flags]
@@ -60,10 +64,17 @@ def isa(machine: Machine) -> list[str]:
 
 def is_emulated(machine: Machine) -> bool:
     """Whether the processor is emulated: /proc/cpuinfo describes another kind, or qemu runs this process."""
+    if _is_of_another_kind(machine):
+        return True
+    return machine.architecture in ARM and not machine.root and _runs_under_qemu()
+
+
+def _is_of_another_kind(machine: Machine) -> bool:
+    """Whether /proc/cpuinfo describes x86 on ARM, or ARM on x86: the processor under an emulator."""
     text = machine.read("/proc/cpuinfo")
     x86, arm = (re.search(rf"^{key}\s*:", text, re.M) is not None for key in ("vendor_id", "CPU implementer"))
     if machine.architecture in ARM:
-        return x86 or (not machine.root and _runs_under_qemu())
+        return x86
     return machine.architecture in X86 and arm and not x86
 
 

@@ -44,7 +44,7 @@ def load(name: str) -> Any:
     """
     try:
         trt = importlib.import_module(name)
-    except ImportError as missing:
+    except (ImportError, OSError) as missing:
         raise AgentProblem(
             f"{name} cannot be imported by this Python: {missing}",
             "On a Jetson it comes with JetPack (sudo apt install python3-libnvinfer); in a venv use "
@@ -194,7 +194,12 @@ def _settings(
         counts = (1, 1, most) if options["dla_core"] is None else (most, most, most)
         least, usual, largest = (tuple(n if size < 0 else size for size in sizes) for n in counts)
         profile.set_shape(value.name, least, usual, largest)
-    settings.add_optimization_profile(profile)
+    if settings.add_optimization_profile(profile) < 0:
+        raise AgentProblem(
+            f"TensorRT {trt.__version__} refuses {options['max_images']} images a run: "
+            f"{last_error(trt, messages)}",
+            "Change devices.options.max_images.",
+        )
     if options["dla_core"] is not None:
         _use_dla(trt, builder, settings, int(options["dla_core"]))
     if options["capability"] is not None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from calkd_edge.agent import probe, sensors
+from calkd_edge.agent.board_lock import BoardLock
 from calkd_edge.agent.machine import Machine
 from calkd_edge.agent.other_work import OtherWork
 from calkd_edge.agent.problem import AgentProblem
@@ -58,8 +59,14 @@ def run(job: dict[str, Any]) -> dict[str, object]:
     The job holds: model, images, runtime, options, min_runs, min_seconds, warmup_min_runs,
     warmup_min_seconds, warmup_max_seconds, warmup_window_seconds, samples. It may hold: rate_hz; trace, an
     .npz for samples_ns, starts_ns, late_ns, device_ms of each run and, with telemetry, the sampler's arrays;
-    idle_seconds, of rest before and after where power can be read; root, a folder that stands for "/".
+    idle_seconds, of rest before and after where power can be read; owner, whom others wait for; root, a
+    folder that stands for "/".
     """
+    with BoardLock(str(job.get("owner", "another user"))):
+        return _run(job)
+
+
+def _run(job: dict[str, Any]) -> dict[str, object]:
     machine = Machine(job.get("root", "/"))
     images = np.load(job["images"], allow_pickle=False)
     feeds = [np.ascontiguousarray(images[i : i + 1]) for i in range(len(images))]

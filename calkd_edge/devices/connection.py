@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import shlex
 import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from calkd_edge.devices.address import Address, unreachable
 from calkd_edge.errors import DeviceError, EnvironmentProblem
+
+log = logging.getLogger(__name__)
 
 CONNECT_S, ALIVE_S, ALIVE_COUNT = 10, 5, 3
 """A board that is silent for ALIVE_S x ALIVE_COUNT seconds counts as lost."""
@@ -27,24 +30,11 @@ CONNECT_S, ALIVE_S, ALIVE_COUNT = 10, 5, 3
 IDLE_S = 120
 SSH_FAILED = 255
 COMMAND_S = 60.0
+SLOW_S = 3.0
+"""A connection that takes longer to open, or longer for a command without work, is slow."""
+
 PIECE = 1 << 18
 SOCKET, LOG = "s", "log"
-
-
-@dataclass(frozen=True)
-class Address:
-    """The address of a board for ssh.
-
-    Attributes:
-        host: [user@]host, or a name of the user's ssh config.
-        port: None for the default of ssh.
-    """
-
-    host: str
-    port: int | None = None
-
-    def __str__(self) -> str:
-        return self.host if self.port is None else f"{self.host}:{self.port}"
 
 
 class Connection:
@@ -78,7 +68,7 @@ class Connection:
         send: IO[bytes] | None = None,
         receive: IO[bytes] | None = None,
         on_line: Callable[[bytes], None] | None = None,
-        hold: bool = False,
+        as_is: bool = False,
     ) -> tuple[int, bytes]:
         """Run a shell script there; returns its exit status and its output.
 
@@ -88,17 +78,18 @@ class Connection:
             send: its standard input.
             receive: gets its standard output, which is then not returned.
             on_line: gets each line of output and errors as it comes; they are then not returned.
-            hold: whether standard input stays open until the script ends: it then notices a lost connection.
+            as_is: whether the script goes to whatever answers there, without `sh`.
 
         Raises:
             DeviceError: the board cannot be reached, the connection broke, or the time ran out.
         """
-        command = [*self._ssh("-S", str(self._socket())), "sh", "-c", shlex.quote(script)]
+        words = [script] if as_is else ["sh", "-c", shlex.quote(script)]
+        command = [*self._ssh("-S", str(self._socket())), *words]
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
                 command,
                 env=_environment(),
-                stdin=subprocess.PIPE if send is not None or hold else subprocess.DEVNULL,
+                stdin=subprocess.PIPE if send is not None else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors if on_line is None else subprocess.STDOUT,
             )
@@ -135,6 +126,20 @@ class Connection:
             raise self._lost(error_output or output)
         return process.returncode, output if process.returncode == 0 else output + error_output
 
+    def hold(self, script: str) -> subprocess.Popen[bytes]:
+        """Start a script there that runs until its standard input ends: by `end`, or with the connection.
+
+        Raises:
+            DeviceError: the board cannot be reached.
+        """
+        return subprocess.Popen(
+            [*self._ssh("-S", str(self._socket())), "sh", "-c", shlex.quote(script)],
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def close(self) -> None:
         """Close the connection; a command after it opens a new one."""
         folder, self._folder = self._folder, None
@@ -157,9 +162,14 @@ class Connection:
         # A short path: the path of a socket is limited to about a hundred characters.
         self._folder = Path(tempfile.mkdtemp(prefix="calkd-"))
         socket = self._folder / SOCKET
-        log = ("-E", str(self._folder / LOG))  # in the background ssh writes messages nowhere else
-        with tempfile.TemporaryFile() as messages:
-            command = self._ssh("-M", "-N", "-f", "-S", str(socket), *log, "-o", f"ControlPersist={IDLE_S}")
+        messages_to = ("-E", str(self._folder / LOG))  # in the background ssh writes messages nowhere else
+        with (
+            tempfile.TemporaryFile() as messages,
+            _warned_when_slow(f"{self.name}: connecting to {self.address}"),
+        ):
+            command = self._ssh(
+                "-M", "-N", "-f", "-S", str(socket), *messages_to, "-o", f"ControlPersist={IDLE_S}"
+            )
             try:
                 status = subprocess.run(
                     command,
@@ -175,7 +185,7 @@ class Connection:
             messages.seek(0)
             text = f"{messages.read().decode('utf-8', 'replace')}\n{self._logged()}".strip()
         if status != 0:
-            raise self._unreachable(text)
+            raise unreachable(self.name, self.address, text)
         (self._folder / LOG).write_bytes(b"")  # a greeting is no reason for a later failure
         return socket
 
@@ -188,35 +198,10 @@ class Connection:
             "ServerAliveInterval": str(ALIVE_S),
             "ServerAliveCountMax": str(ALIVE_COUNT),
             "RemoteCommand": "none",  # the user's config may start tmux there
+            "LogLevel": "INFO",  # or be quiet about the reason of a failure
         }
         flags = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
         return ["ssh", "-T", *flags, *port, *options, self.address.host]
-
-    def _unreachable(self, text: str) -> DeviceError:
-        last = text.splitlines()[-1] if text else "no answer"
-        if "HOST IDENTIFICATION HAS CHANGED" in text:
-            forget = f"ssh-keygen -R {self._known_as()}"
-            return DeviceError(
-                f"{self.name}: the host key of {self.address} has changed",
-                remedy="If the board was flashed or replaced, compare the new key on the board itself, then "
-                f"forget the old one: {forget} and accept the new one once: {self.by_hand()}. Otherwise "
-                "something else may answer under this address: do not connect.",
-            )
-        if "Host key verification failed" in text or "No matching host key" in text:
-            return DeviceError(
-                f"{self.name}: the host key of {self.address} is not known here",
-                remedy=f"Compare it on the board, then accept it once by hand: {self.by_hand()}",
-            )
-        if "Permission denied" in text:
-            return DeviceError(
-                f"{self.name}: {self.address} accepts none of your keys ({last})",
-                remedy=f"Copy your key there: ssh-copy-id {self.by_hand().removeprefix('ssh ')}. If it has a "
-                "passphrase, load it into the agent first: ssh-add",
-            )
-        return DeviceError(
-            f"{self.name}: {self.address} cannot be reached: {last}",
-            remedy=f"Check that it is on and that this works: {self.by_hand()} true",
-        )
 
     def _logged(self) -> str:
         """The messages of the shared connection."""
@@ -233,16 +218,6 @@ class Connection:
             f"{self.name}: the connection to {self.address} broke: {lines[-1] if lines else 'closed'}",
             remedy="Check cable and board, then run again: finished work is kept, and no file is sent twice.",
         )
-
-    def _known_as(self) -> str:
-        """The address as ssh's file of known hosts writes it."""
-        host = self.address.host.rpartition("@")[2]
-        return host if self.address.port is None else f"'[{host}]:{self.address.port}'"
-
-    def by_hand(self) -> str:
-        """The command line that reaches the board."""
-        port = "" if self.address.port is None else f"-p {self.address.port} "
-        return f"ssh {port}{self.address.host}"
 
 
 _OPEN: dict[Address, Connection] = {}
@@ -281,6 +256,27 @@ def _read(
 def _environment() -> dict[str, str]:
     """This process' environment, with ssh's messages in the language in which they are recognised."""
     return {**os.environ, "LC_ALL": "C", "LANGUAGE": "C"}
+
+
+@contextlib.contextmanager
+def _warned_when_slow(work: str) -> Iterator[None]:
+    """Warn that some work takes long, after SLOW_S seconds of it."""
+    alarm = threading.Timer(SLOW_S, lambda: log.warning("%s takes long", work))
+    alarm.daemon = True
+    alarm.start()
+    try:
+        yield
+    finally:
+        alarm.cancel()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a script that `Connection.hold` started; what it still does there goes on without us."""
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    process.kill()
+    process.wait()
 
 
 def _feed(process: subprocess.Popen[bytes], source: IO[bytes] | None) -> None:

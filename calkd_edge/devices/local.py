@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from calkd_edge.agent import WATCH_INPUT
 from calkd_edge.errors import DeviceError
 
 _REMOVED = ("PYTHONPATH", "OMP_NUM_THREADS")
@@ -48,12 +49,13 @@ class Local:
             DeviceError: it cannot start, or exceeds `timeout_s` seconds.
         """
         environment = {key: value for key, value in os.environ.items() if key not in _REMOVED}
+        environment[WATCH_INPUT] = "1"  # the agent ends with this process, however this one ends
         try:
             process = subprocess.Popen(
                 list(argv),
                 cwd=self._folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )

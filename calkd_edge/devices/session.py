@@ -8,7 +8,6 @@ import logging
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,11 +17,12 @@ import numpy as np
 from pydantic import ValidationError
 
 from calkd_edge.agent import PROTOCOL
-from calkd_edge.agent.progress import PREFIX
+from calkd_edge.devices.agent_lines import pass_on
 from calkd_edge.devices.agent_start import check_start
 from calkd_edge.devices.agent_zip import agent_name, agent_zip
 from calkd_edge.devices.base import Device
 from calkd_edge.devices.inventory import device_at, location_of
+from calkd_edge.devices.owner import owner
 from calkd_edge.errors import DeviceError
 from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json, MachineFacts, Record
 
@@ -196,6 +196,7 @@ class Session:
         self.device.put(model, model.name)
         self.device.put(images, "images.npy")
         job: dict[str, Any] = {"model": model.name, "images": "images.npy", "samples": "samples.npy"}
+        job["owner"] = owner()
         job.update(load, runtime=runtime, options=dict(options))
         if trace:
             job["trace"] = TRACE
@@ -228,10 +229,7 @@ class Session:
         def on_line(line: str) -> None:
             nonlocal last_line
             last_line = line.strip() or last_line
-            words = line.split()
-            if len(words) == 3 and words[0] == PREFIX:
-                with suppress(ValueError, OverflowError):  # an incomplete line is ignored
-                    progress(round(1000 * float(words[1])), round(1000 * float(words[2])))
+            pass_on(self.device.name, line, progress)
 
         status = self.device.run(command, timeout_s=timeout_s, on_line=on_line)
         check_start(self.device.name, self.device.python, status, last_line)

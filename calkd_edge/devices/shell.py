@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -11,8 +12,17 @@ from calkd_edge.errors import DeviceError
 GREETING, ANSWER = "echo calkd-edge $((6 * 7))", b"calkd-edge 42"
 """The first command of a session, and what a POSIX shell makes of it; nothing is sent before."""
 
-ENDED, ENDED_MINUTES = "ended", 10
-"""A file in the folder of a session whose connection ended in the middle; it may come back for so long."""
+ENGLISH = "export LC_ALL=C"
+"""Before commands whose messages are recognised: the board may speak another language."""
+
+ENDED_S = 20
+"""A session whose connection ended may return for so many seconds."""
+
+STOP_JOB = '[ ! -f pid ] || kill "$(cat pid)" 2> /dev/null'
+"""In a session's folder: end the job there, if there is one."""
+
+STALE_MINUTES = 10
+"""A session's folder without a guard, as after a loss of power, is removed after that time."""
 
 
 def path_there(path: str) -> str:
@@ -25,16 +35,21 @@ def path_there(path: str) -> str:
     return shlex.quote(path)
 
 
-def no_shell(name: str, text: str, by_hand: str) -> DeviceError:
+WHICH_SYSTEM = "echo %OS% $env:OS"
+"""What Windows answers with its name in any language: cmd.exe replaces the first, PowerShell the second."""
+
+
+def no_shell(name: str, text: str, by_hand: str, system: str) -> DeviceError:
     """Why a board runs no command, from what it answers instead.
 
     Args:
         name: of the device.
         text: what came back.
         by_hand: the ssh command line that reaches the board.
+        system: the answer to WHICH_SYSTEM.
     """
     lower = text.lower()
-    if "not recognized as" in lower or "commandnotfoundexception" in lower:
+    if "Windows_NT" in system or "not recognized as" in lower or "commandnotfoundexception" in lower:
         return DeviceError(
             f"{name}: a shell of Windows answers there, which is no POSIX shell",
             remedy="Use a board with Linux; on a PC with Windows, the ssh server of its WSL.",
@@ -56,10 +71,41 @@ def no_shell(name: str, text: str, by_hand: str) -> DeviceError:
     )
 
 
-def guarded(work: str, command: str) -> str:
-    """A script that runs a command in a session's folder and ends it with the connection.
+def guard(work: str, owner: str) -> str:
+    """A script that lives as long as a session: it says whose it is, and removes the folder after it.
 
-    The process is noted in `pid`; standard input must stay open until the command is done.
+    Its standard input ends with the session, with the process that opened it, and with the connection.
+
+    Args:
+        work: the session's folder, as the shell expands it.
+        owner: the user and the machine that the session belongs to.
+    """
+    mine = '[ "$(cat guard)" = $$ ]'  # a session that returned has another guard
+    return (
+        f"cd {work} && echo {shlex.quote(owner)} > owner && echo $$ > guard && cat > /dev/null; "
+        f"{mine} || exit 0; {STOP_JOB}; sleep {ENDED_S}; {mine} && rm -rf {work}"
+    )
+
+
+def for_each_session(root: str, live: str, dead: str) -> str:
+    """A script that does one thing for each session whose guard runs, and another for the rest.
+
+    Args:
+        root: of the cache, as the shell expands it.
+        live: a script; "$session" is the folder.
+        dead: the same.
+    """
+    # A process number may be another program's by now: the guard's command line names its folder.
+    return (
+        f'for session in {root}/sessions/*; do [ -d "$session" ] || continue; '
+        'guard=$(cat "$session/guard" 2> /dev/null); '
+        'if [ -n "$guard" ] && grep -qs "${session##*/}" "/proc/$guard/cmdline"; '
+        f"then {live}; else {dead}; fi; done"
+    )
+
+
+def job(work: str, command: str) -> str:
+    """A script that runs a command in a session's folder; `pid` there holds its process until it ends.
 
     Args:
         work: the folder, as the shell expands it.
@@ -67,9 +113,8 @@ def guarded(work: str, command: str) -> str:
     """
     # No exec: a command that a signal ends would look like a broken connection.
     return (
-        f"cd {work} && rm -f {ENDED} && {{ exec 3<&0; {command} < /dev/null 3<&- & job=$!; echo $job > pid; "
-        f"{{ cat <&3; touch {ENDED}; kill $job; }} > /dev/null 2>&1 & guard=$!; "
-        f"wait $job; status=$?; rm -f pid; kill $guard 2> /dev/null; exit $status; }}"
+        f"cd {work} && {{ {command} < /dev/null & job=$!; echo $job > pid; "
+        "wait $job; status=$?; rm -f pid; exit $status; }"
     )
 
 
@@ -109,3 +154,23 @@ def keep_last(path: Path, size: int) -> None:
             file.seek(position)
             file.write(piece)
         file.truncate(size)
+
+
+def last_line(name: str, pattern: bytes, output: bytes) -> list[str]:
+    """The groups of a pattern in the last line of an output, after any greeting of the shell.
+
+    Raises:
+        DeviceError: the last line does not match.
+    """
+    match = re.search(rb"^\s*" + pattern + rb"\s*\Z", output, re.M)
+    if match is None:
+        raise DeviceError(
+            f"{name}: the output of its shell is not understood: {text_of(output)!r}",
+            remedy="Let ~/.bashrc, ~/.profile and the like print nothing in a shell without a terminal.",
+        )
+    return [group.decode() for group in match.groups()]
+
+
+def text_of(output: bytes) -> str:
+    """The end of an output, for a message."""
+    return output.decode("utf-8", "replace").strip()[-500:]

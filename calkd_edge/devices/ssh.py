@@ -11,34 +11,29 @@ shell there may print a greeting: the result of a command is the last thing that
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import re
 import secrets
 import shlex
+import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from calkd_edge.devices.connection import Address, connection_to
-from calkd_edge.devices.shell import (
-    ANSWER,
-    ENDED,
-    ENDED_MINUTES,
-    GREETING,
-    claim_part,
-    guarded,
-    has_content,
-    keep_last,
-    no_shell,
-    path_there,
-)
+from calkd_edge.devices import shell
+from calkd_edge.devices.address import Address
+from calkd_edge.devices.connection import SLOW_S, connection_to, end
+from calkd_edge.devices.owner import owner, printable
 from calkd_edge.errors import CalkdError, DeviceError
 from calkd_edge.files import sha256_of
 
-UNUSED_DAYS, STALE_MINUTES = 30, 24 * 60
-"""Unused files, and folders of sessions that did not close, are removed after that time."""
+log = logging.getLogger(__name__)
+
+UNUSED_DAYS = 30
+"""Unused files are removed after that time."""
 
 SMALL_BYTES = 8192
 """Files up to this size do not go into the cache."""
@@ -68,7 +63,7 @@ class Ssh:
         self.name, self.python = name, python
         self._connection = connection_to(name, Address(host, port))
         self._session = secrets.token_hex(8)
-        self._started = False
+        self._guard: subprocess.Popen[bytes] | None = None
         self.output = ""
 
     def put(self, source: Path, target: str) -> None:
@@ -104,9 +99,9 @@ class Ssh:
             lines.append(line.decode("utf-8", "replace"))
             on_line(lines[-1])
 
-        command = guarded(self._work, " ".join([path_there(argv[0]), *map(shlex.quote, argv[1:])]))
+        command = shell.job(self._work, " ".join([shell.path_there(argv[0]), *map(shlex.quote, argv[1:])]))
         try:
-            status, _ = self._connection.run(command, timeout_s=timeout_s, on_line=listen, hold=True)
+            status, _ = self._connection.run(command, timeout_s=timeout_s, on_line=listen)
         except BaseException:
             self._stop_command()
             raise
@@ -124,11 +119,11 @@ class Ssh:
         path = f"{self._work}/{shlex.quote(source)}"
         status, listed = self._connection.run(f"echo; sha256sum < {path} && wc -c < {path}")
         if status != 0:
-            reason = self.output[-2000:].strip() or _text(listed)
+            reason = self.output[-2000:].strip() or shell.text_of(listed)
             full = "No space left" in reason
             remedy = self._free_space() if full else "See the output of the agent in the log."
             raise DeviceError(f"{self.name}: the agent left no {source}: {reason}", remedy=remedy)
-        name, digits = self._last_line(rb"([0-9a-f]{64})\s+-?\s+([0-9]+)", listed)
+        name, digits = shell.last_line(self.name, rb"([0-9a-f]{64})\s+-?\s+([0-9]+)", listed)
         size = int(digits)
         partial = target.with_name(f".{target.name}.{os.getpid()}")
         try:
@@ -136,7 +131,7 @@ class Ssh:
                 status, _ = self._connection.run(
                     f"cat {path}", timeout_s=_transfer_timeout_s(size), receive=handle
                 )
-            keep_last(partial, size)
+            shell.keep_last(partial, size)
             if status != 0 or sha256_of(partial) != name:
                 raise DeviceError(
                     f"{self.name}: {source} arrived changed",
@@ -148,27 +143,27 @@ class Ssh:
 
     def close(self) -> None:
         """Remove the session's folder there; the cache stays."""
-        if not self._started:
+        guard, self._guard = self._guard, None
+        if guard is None:
             return
-        self._started = False
         with contextlib.suppress(CalkdError):  # the board may be gone
             self._connection.run(f"rm -rf {self._work}")
+        end(guard)
 
     def clean(self) -> bool:
         """Remove the cache, with every file that any session sent.
 
         Raises:
-            DeviceError: the board cannot be reached.
+            DeviceError: the board cannot be reached, or another session runs there.
         """
-        _, output = self._connection.run(
-            f"{GREETING}; for pid in {ROOT}/sessions/*/pid; do "
-            f'[ -f "$pid" ] && kill -0 "$(cat "$pid")" 2> /dev/null && echo busy && exit 0; done; '
-            f"rm -rf {ROOT}"
-        )
+        busy = f'[ "${{session##*/}}" = {self._session} ] || {{ echo "busy $(cat "$session/owner")"; exit; }}'
+        stop = shell.for_each_session(ROOT, live=busy, dead=":")
+        _, output = self._connection.run(f"{shell.GREETING}; {stop}; rm -rf {ROOT}")
         self._check_shell(output)
-        if output.rstrip().endswith(b"busy"):
+        word, _, other = printable(shell.text_of(output).rpartition("\n")[2]).partition(" ")
+        if word == "busy":
             raise DeviceError(
-                f"{self.name}: another session runs there, so nothing was removed",
+                f"{self.name}: a session of {other or 'someone'} runs there, so nothing was removed",
                 remedy="Wait until it has ended, then run this again.",
             )
         return True
@@ -179,27 +174,37 @@ class Ssh:
 
     def _start(self) -> None:
         """Make the session's folder, and remove old files."""
-        if self._started:
-            return
+        if self._guard is not None:
+            if self._guard.poll() is None:
+                return
+            end(self._guard)  # its connection was lost
+        old = f'find "$session" -maxdepth 0 -mmin +{shell.STALE_MINUTES} -exec rm -rf {{}} +'
         script = (
-            f"{GREETING}; umask 077; mkdir -p {ROOT}/files {self._work} && "
+            f"{shell.GREETING}; {shell.ENGLISH}; umask 077; mkdir -p {ROOT}/files {self._work} && "
+            f"(cd {self._work} && {shell.STOP_JOB}; true) && "
             f"find {ROOT}/files -mindepth 1 -mtime +{UNUSED_DAYS} -exec rm -f {{}} + && "
-            f"find {ROOT}/sessions -mindepth 1 -maxdepth 1 -mmin +{STALE_MINUTES} -exec rm -rf {{}} + && "
-            f"find {ROOT}/sessions -mindepth 2 -maxdepth 2 -name {ENDED} -mmin +{ENDED_MINUTES} "
-            '| while read -r mark; do rm -rf "${mark%/*}"; done'
+            f"{{ {shell.for_each_session(ROOT, live=':', dead=old)}; }}"
         )
+        began = time.monotonic()
         status, output = self._connection.run(script)
         self._check_shell(output)
+        if (took := time.monotonic() - began) > SLOW_S:
+            log.warning("%s: the connection is slow: %.0f s a command, some ten for a job", self.name, took)
         if status != 0:
             raise DeviceError(
-                f"{self.name}: its cache folder cannot be made: {_text(output)}",
+                f"{self.name}: its cache folder cannot be made: {shell.text_of(output)}",
                 remedy="Free space there, or make sure that ~/.cache belongs to you.",
             )
-        self._started = True
+        self._guard = self._connection.hold(shell.guard(self._work, owner()))
 
     def _check_shell(self, output: bytes) -> None:
-        if ANSWER not in output:
-            raise no_shell(self.name, _text(output), self._connection.by_hand())
+        if shell.ANSWER not in output:
+            system = b""
+            with contextlib.suppress(CalkdError):
+                _, system = self._connection.run(shell.WHICH_SYSTEM, timeout_s=10, as_is=True)
+            raise shell.no_shell(
+                self.name, shell.text_of(output), self._connection.address.by_hand(), shell.text_of(system)
+            )
 
     def _link(self, name: str, target: str, size: int) -> bool:
         """Link a file of the cache into the session's folder; returns whether the cache has it.
@@ -207,7 +212,7 @@ class Ssh:
         A file whose content does not match its name is removed. A run checks a file's content once.
         """
         stored, path = f"{ROOT}/files/{name}", f"{self._work}/{shlex.quote(target)}"
-        check = f"{{ {has_content(stored, name)} || {{ rm -f {stored}; false; }}; }} && "
+        check = f"{{ {shell.has_content(stored, name)} || {{ rm -f {stored}; false; }}; }} && "
         status, _ = self._connection.run(
             f"[ -f {stored} ] && {'' if name in self._connection.verified_files else check}"
             f"touch {stored} && (ln -f {stored} {path} || cp {stored} {path})",
@@ -220,8 +225,8 @@ class Ssh:
     def _send(self, source: Path, size: int, name: str) -> None:
         """Send what the board lacks of a file, and give it its name when it is complete."""
         part, sender = (f"{ROOT}/files/{name}.{self._session}.{kind}" for kind in ("part", "pid"))
-        status, output = self._connection.run(claim_part(ROOT, name, part))
-        offset = int(self._last_line(rb"([0-9]+)", output)[0]) if status == 0 else 0
+        status, output = self._connection.run(shell.claim_part(ROOT, name, part))
+        offset = int(shell.last_line(self.name, rb"([0-9]+)", output)[0]) if status == 0 else 0
         if offset >= size:
             offset = 0
             self._connection.run(f"rm -f {part}")
@@ -230,7 +235,7 @@ class Ssh:
             status, output = self._connection.run(
                 # Without sync a name may survive a power loss that its content does not. An old sync takes no
                 # files and writes everything.
-                f"echo $$ > {sender}; cat >> {part} && {has_content(part, name)} && "
+                f"{shell.ENGLISH}; echo $$ > {sender}; cat >> {part} && {shell.has_content(part, name)} && "
                 f"{{ sync {part} || sync; }} "
                 f"&& mv -f {part} {ROOT}/files/{name} && rm -f {sender}",
                 timeout_s=_transfer_timeout_s(size - offset),
@@ -249,7 +254,7 @@ class Ssh:
             self._send(source, size, name)
             return
         raise DeviceError(
-            f"{self.name}: {source.name} arrived damaged: {_text(output) or 'its content differs'}",
+            f"{self.name}: {source.name} arrived damaged: {shell.text_of(output) or 'its content differs'}",
             remedy="Run again; if it happens again, check the connection and the disk there.",
         )
 
@@ -257,27 +262,15 @@ class Ssh:
         """Write a file into the session's folder, without the cache."""
         path = f"{self._work}/{shlex.quote(target)}"
         with source.open("rb") as handle:
-            status, output = self._connection.run(f"rm -f {path} && cat > {path}", send=handle)
+            status, output = self._connection.run(
+                f"{shell.ENGLISH}; rm -f {path} && cat > {path}", send=handle
+            )
         if status != 0:
             full = b"No space left" in output
             raise DeviceError(
-                f"{self.name}: {target} cannot be written there: {_text(output)}",
+                f"{self.name}: {target} cannot be written there: {shell.text_of(output)}",
                 remedy=self._free_space() if full else "Make sure that ~/.cache there belongs to you.",
             )
-
-    def _last_line(self, pattern: bytes, output: bytes) -> list[str]:
-        """The groups of a pattern in the last line of an output, after any greeting of the shell.
-
-        Raises:
-            DeviceError: the last line does not match.
-        """
-        match = re.search(rb"^\s*" + pattern + rb"\s*\Z", output, re.M)
-        if match is None:
-            raise DeviceError(
-                f"{self.name}: the output of its shell is not understood: {_text(output)!r}",
-                remedy="Let ~/.bashrc, ~/.profile and the like print nothing in a shell without a terminal.",
-            )
-        return [group.decode() for group in match.groups()]
 
     def _free_space(self) -> str:
         return (
@@ -286,15 +279,10 @@ class Ssh:
         )
 
     def _stop_command(self) -> None:
-        """Stop the running command."""
         with contextlib.suppress(CalkdError):
-            self._connection.run(f"kill $(cat {self._work}/pid) 2>/dev/null; true", timeout_s=15)
+            self._connection.run(f"cd {self._work} && {shell.STOP_JOB}; true", timeout_s=15)
 
 
 def _transfer_timeout_s(size: int) -> float:
     """Seconds that a transfer may take."""
     return 60.0 + size / SLOWEST_BYTES_PER_S
-
-
-def _text(output: bytes) -> str:
-    return output.decode("utf-8", "replace").strip()[-500:]

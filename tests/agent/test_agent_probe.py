@@ -116,10 +116,13 @@ def test_emulator_that_writes_the_processors_facts_itself_is_noticed(arm64):
     assert json.loads(done.stdout) == ["aarch64", False, True]
 
 
-@pytest.mark.parametrize(("cpuinfo", "wanted"), [(X86, "AMD EPYC"), (ORIN, "0xd42")])
-def test_processor_is_named(tmp_path, cpuinfo, wanted):
+@pytest.mark.parametrize(
+    ("machine", "cpuinfo", "wanted"),
+    [("x86_64", X86, "AMD EPYC"), ("aarch64", ORIN, "0xd42"), ("aarch64", X86, "aarch64")],
+)
+def test_processor_is_named(tmp_path, machine, cpuinfo, wanted):
     plant(tmp_path, {"/proc/cpuinfo": cpuinfo})
-    assert board.cpu_name(Machine(str(tmp_path))) == wanted
+    assert board.cpu_name(Machine(str(tmp_path), machine)) == wanted
 
 
 def test_facts_of_this_machine_are_a_valid_record():

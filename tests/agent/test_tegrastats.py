@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import string
+import time
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,10 @@ def test_command_is_heard_and_ended_with_all_that_it_started(tmp_path):
     assert passed == ["--interval", "50"]
     assert stats._process.returncode is not None
     assert not stats._thread.is_alive()
+    for _ in range(100):  # a killed process is gone a moment after the signal
+        if not is_alive(int(child)):
+            break
+        time.sleep(0.05)
     assert not is_alive(int(child))
 
 

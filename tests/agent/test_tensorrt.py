@@ -247,6 +247,7 @@ BUILD = {
         "profiling_verbosity",
         "builder_optimization_level",
         "add_optimization_profile",
+        "clear_flag",
         "default_device_type",
         "DLA_core",
         "create_timing_cache",
@@ -257,6 +258,7 @@ BUILD = {
     "MemoryPoolType": ("WORKSPACE",),
     "ProfilingVerbosity": ("DETAILED",),
     "DeviceType": ("DLA",),
+    "BuilderFlag": ("TF32",),
 }
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from loopback_board import children
 
 from calkd_edge.agent import PROTOCOL
 from calkd_edge.devices import DEVICES
@@ -298,3 +303,33 @@ def test_every_device_is_documented(name):
 
 def test_host_and_agent_share_the_protocol_number():
     assert isinstance(PROTOCOL, int)
+
+
+CLIENT = """
+import sys
+import time
+from pathlib import Path
+from calkd_edge.devices.session import open_session
+load = {"min_runs": 1, "min_seconds": 60, "warmup_min_runs": 1, "warmup_min_seconds": 0}
+load.update(warmup_max_seconds=0.1, warmup_window_seconds=0.1)
+with open_session("local") as session:
+    session.time(Path(sys.argv[1]), Path(sys.argv[2]), runtime="onnxruntime", options={}, load=load,
+                 progress=lambda done, total: print("timing", flush=True))
+"""
+
+
+def test_agent_ends_with_the_process_that_started_it(net, images):
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(net.path), str(images)], stdout=subprocess.PIPE, text=True
+    )
+    assert client.stdout.readline() == "timing\n"
+    (agent,) = children(client.pid)
+    client.kill()
+    client.communicate()
+    for _ in range(100):
+        if not Path(f"/proc/{agent}").exists():
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(agent, signal.SIGKILL)
+        raise AssertionError("the agent went on")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import loopback_board
 import pytest
 
+from calkd_edge.devices import connection, ssh
 from calkd_edge.devices.inventory import DeviceEntry, location_of
+from calkd_edge.devices.owner import owner
 from calkd_edge.devices.session import open_session
 from calkd_edge.devices.shell import path_there
 from calkd_edge.devices.ssh import Ssh
@@ -36,6 +40,9 @@ def shell(board, script: str) -> Iterator[None]:
         yield
     finally:
         path.write_text(text)
+        for own in board.home.iterdir():
+            if own.name != ".cache":  # settings that a shell makes for itself
+                shutil.rmtree(own)
 
 
 @contextlib.contextmanager
@@ -56,6 +63,14 @@ def refusal() -> DeviceError:
     return refused.value
 
 
+def until(true) -> None:
+    for _ in range(100):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not happen within ten seconds")
+
+
 def nothing_left(board) -> bool:
     return not list(board.cache.glob("sessions/*"))
 
@@ -70,6 +85,12 @@ def nothing_left(board) -> bool:
             "Linux",
         ),
         (
+            'case "$ASKED" in sh*) echo Der Befehl \\"sh\\" konnte nicht gefunden werden. >&2; exit 1;; '
+            "*) echo 'Windows_NT $env:OS';; esac",
+            "shell of Windows",
+            "WSL",
+        ),
+        (
             "echo \"sh : The term 'sh' is not recognized as the name of a cmdlet\" >&2; exit 1",
             "shell of Windows",
             "Linux",
@@ -82,7 +103,15 @@ def nothing_left(board) -> bool:
         ("exec cat", "does not run commands", "starts another shell or reads standard input"),
         ("exec /bin/true", "does not run commands: no output", "must print 42: ssh board"),
     ],
-    ids=["nologin", "cmd.exe", "PowerShell", "expired password", "reads standard input", "execs another"],
+    ids=[
+        "nologin",
+        "cmd.exe",
+        "German cmd.exe",
+        "PowerShell",
+        "expired password",
+        "reads standard input",
+        "execs another",
+    ],
 )
 def test_answer_that_is_no_posix_shell_is_told_and_nothing_is_sent(board, script, message, fix):
     with shell(board, script):
@@ -114,10 +143,16 @@ def test_login_shell_of_any_kind_serves(board, name):
             'runpy.run_path(sys.argv[1], run_name="__main__")\' "$@"',
             "Python 3.6 (python3) is too old",
         ),
+        (
+            f"exec {sys.executable} -c 'import sys, runpy; sys.version_info = (3, 7, 17); "
+            'runpy.run_path(sys.argv[1], run_name="__main__")\' "$@"',
+            "Python 3.7 (python3) is too old",
+        ),
+        ("echo 'sh: 1: python3: Befehl nicht gefunden' >&2; exit 127", "there is no Python 'python3'"),
         ("kill -9 $$", "the system killed the agent"),
         ("kill -ILL $$", "instructions that its processor lacks"),
     ],
-    ids=["none", "3.6", "killed", "SIGILL"],
+    ids=["none", "3.6", "3.7", "none, in German", "killed", "SIGILL"],
 )
 def test_python_that_cannot_run_the_agent_is_named(board, script, message):
     with python(board, script):
@@ -145,13 +180,13 @@ def test_changed_host_key_is_told_apart_from_an_unknown_one(board):
     try:
         hosts.write_text(text.split()[0] + " " + another.with_suffix(".pub").read_text())
         changed = refusal()
-        hosts.write_text("")
+        (forget,) = re.findall(r"ssh-keygen -R .*? -f \S+", changed.remedy)
+        subprocess.run(shlex.split(forget), check=True, capture_output=True)
         unknown = refusal()
     finally:
         hosts.write_text(text)
         another.unlink()
     assert "has changed" in changed.message
-    assert "ssh-keygen -R board" in changed.remedy
     assert "do not connect" in changed.remedy
     assert "is not known here" in unknown.message
 
@@ -164,6 +199,11 @@ def test_settings_of_the_users_ssh_do_no_harm(board, monkeypatch):
     try:
         with open_session("jetson", PLACE) as session:
             assert session.probe().runtimes["onnxruntime"]
+        connection.disconnect()
+        config.write_text(
+            f"LogLevel QUIET\n{text} UserKnownHostsFile /dev/null\n".replace("known_hosts", "none")
+        )
+        assert "is not known here" in refusal().message
     finally:
         config.write_text(text)
 
@@ -191,23 +231,34 @@ def test_two_senders_of_the_same_file_do_not_meet(board, big):
 
 def test_cache_is_not_removed_beside_a_running_session(board):
     measuring, other = (Ssh(name, host=board.host) for name in ("measuring", "other"))
-    job = threading.Thread(
-        target=lambda: measuring.run(["sleep", "3"], timeout_s=60, on_line=lambda line: None)
-    )
-    job.start()
-    while not list(board.cache.glob("sessions/*/pid")):
-        time.sleep(0.05)
-    with pytest.raises(DeviceError, match="another session runs there"):
+    measuring.run(["true"], timeout_s=60, on_line=lambda line: None)
+    until(lambda: list(board.cache.glob("sessions/*/guard")))
+    with pytest.raises(DeviceError, match=f"a session of {owner()} runs there"):
         other.clean()
-    job.join()
+    measuring.close()
     assert other.clean()
     assert not board.cache.exists()
-    measuring.close()
+
+
+def test_folder_of_a_session_that_runs_is_not_old_whatever_the_clock_says(board):
+    """A board without a battery for its clock starts in 1970, and is put right in the middle of a session."""
+    running, other = (Ssh(name, host=board.host) for name in ("running", "other"))
+    running.run(["true"], timeout_s=60, on_line=lambda line: None)
+    until(lambda: list(board.cache.glob("sessions/*/guard")))
+    (folder,) = board.cache.glob("sessions/*")
+    os.utime(folder, (0, 0))
+    other.run(["true"], timeout_s=60, on_line=lambda line: None)
+    other.close()
+    assert folder.exists()
+    running.close()
+    assert nothing_left(board)
 
 
 SLEEPER = """
 import sys
+from calkd_edge.devices import shell
 from calkd_edge.devices.ssh import Ssh
+shell.ENDED_S = 1
 Ssh("jetson", host="board").run(["sh", "-c", "echo $$ > {mark}; sleep 60"], timeout_s=90, on_line=print)
 """
 
@@ -222,19 +273,8 @@ def test_end_of_the_client_ends_the_command_there(board, tmp_path, number):
     running = int(mark.read_text())
     client.send_signal(number)
     client.wait()
-    for _ in range(100):
-        if not Path(f"/proc/{running}").exists() or b"sleep" not in _command_line(running):
-            break
-        time.sleep(0.1)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(running, signal.SIGKILL)
-        raise AssertionError("the command outlived its client")
-    (session,) = board.cache.glob("sessions/*")
-    long_ago = time.time() - 3600
-    os.utime(session / "ended", (long_ago, long_ago))
-    with open_session("jetson", PLACE) as next_one:
-        next_one.probe()
-    assert nothing_left(board)
+    until(lambda: b"sleep" not in _command_line(running))
+    until(lambda: nothing_left(board))
 
 
 def _command_line(pid: int) -> bytes:
@@ -263,3 +303,74 @@ def test_addresses_of_every_form_are_understood(text, place, runtime):
 def test_port_in_a_host_line_is_pointed_out():
     with pytest.raises(ValueError, match=r"host: 10\.0\.0\.5 and port: 2222"):
         DeviceEntry(host="10.0.0.5:2222")
+
+
+def test_key_with_a_passphrase_that_no_agent_holds_is_told(board, monkeypatch):
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    key = board.folder / "user_key"
+    plain = key.read_bytes()
+    try:
+        subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(key)], check=True)
+        error = refusal()
+    finally:
+        key.write_bytes(plain)
+    assert "accepts none of your keys" in error.message
+    assert "passphrase" in error.remedy
+    assert "ssh-add" in error.remedy
+    assert error.exit_code == 5
+
+
+def test_server_that_shows_a_banner_serves(tmp_path, monkeypatch):
+    """Its text comes before each command's output, on standard error."""
+    (tmp_path / "banner").write_text("Authorised use only.\n" * 20)
+    for name, listen in (("banner", "127.0.0.1"), ("six", "::1")):
+        folder = tmp_path / f"board-{name}"
+        folder.mkdir()
+        try:
+            sick = loopback_board.start(folder, listen=listen, more=f"Banner {tmp_path}/banner\n")
+        except RuntimeError as refused:
+            if listen == "::1":
+                pytest.skip(f"this machine has no IPv6: {refused}")
+            raise
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", f"{sick.client}:{os.environ['PATH']}")
+            try:
+                with open_session("jetson", PLACE) as session:
+                    assert session.probe().runtimes["onnxruntime"]
+                with (
+                    pytest.raises(DeviceError, match="there is no Python '/nowhere/python'"),
+                    open_session("jetson", {**PLACE, "python": "/nowhere/python"}) as session,
+                ):
+                    session.probe()
+                assert nothing_left(sick)
+            finally:
+                connection.disconnect()
+                sick.stop()
+
+
+def test_slow_connection_says_what_is_going_on(board, caplog, monkeypatch):
+    monkeypatch.setattr(connection, "SLOW_S", 0.01)
+    monkeypatch.setattr(ssh, "SLOW_S", 0.01)
+    with open_session("jetson", PLACE):
+        pass
+    assert "jetson: connecting to board takes long" in caplog.text
+    assert "jetson: the connection is slow" in caplog.text
+
+
+def test_full_disk_is_recognised_in_any_language(board, big):
+    """The board speaks as the session's environment asks it to."""
+    for path in board.cache.glob("files/*"):
+        path.unlink()
+    cat = board.folder / "bin" / "cat"
+    cat.write_text(
+        '#!/bin/sh\ncase "$(readlink /proc/$$/fd/1)" in *.part) ;; *) exec /bin/cat "$@";; esac\n'
+        'case "$LC_ALL" in C) echo No space left on device;; *) echo Kein Platz mehr;; esac >&2\nexit 1\n'
+    )
+    cat.chmod(0o755)
+    try:
+        device = Ssh("jetson", host=board.host)
+        with pytest.raises(DeviceError, match="disk is full"):
+            device.put(big, "images.npy")
+        device.close()
+    finally:
+        cat.unlink()

@@ -15,7 +15,8 @@ import pytest
 from loopback_board import children
 
 from calkd_edge.devices import ssh as ssh_module
-from calkd_edge.devices.connection import Address, Connection
+from calkd_edge.devices.address import Address
+from calkd_edge.devices.connection import Connection
 from calkd_edge.devices.session import open_session
 from calkd_edge.devices.ssh import Ssh
 from calkd_edge.errors import DeviceError
@@ -43,7 +44,7 @@ def test_what_was_put_is_there_and_what_is_there_can_be_fetched(ssh_device, big,
         on_line=lines.append,
     )
     assert status == 0
-    assert set(ast.literal_eval(lines[0])) - {"pid"} == {"a picture's.npy", "job.json"}
+    assert set(ast.literal_eval(lines[0])) - {"pid", "guard", "owner"} == {"a picture's.npy", "job.json"}
     assert len(lines) == 1
     ssh_device.get("out", tmp_path / "fetched")
     assert (tmp_path / "fetched").read_bytes() == b"\0\n1"

@@ -73,7 +73,7 @@ def test_a_run_looks_at_a_files_content_once(board, ssh_device, big, monkeypatch
         other.close()
     linked = [script for script in scripts if "ln -f" in script]
     assert ["sha256sum" in script for script in linked] == [False, True, False, False, False]
-    assert not any("cat" in script for script in scripts)
+    assert not any("cat >>" in script for script in scripts)
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name(board, ssh_device, big):

@@ -77,11 +77,13 @@ class Client:
 
     Args:
         folder: where to put it.
-        port: of the board, on 127.0.0.1.
+        port: of the board.
         accepted: the board's file of accepted keys; ours is written there.
+        address: of the board.
     """
 
-    def __init__(self, folder: Path, port: int, accepted: Path) -> None:
+    def __init__(self, folder: Path, port: int, accepted: Path, address: str = "127.0.0.1") -> None:
+        self.address = address
         self.folder, self.hosts, self.port = folder / "client", folder / "known_hosts", port
         self.folder.mkdir()
         key = folder / "user_key"
@@ -89,7 +91,7 @@ class Client:
         accepted.write_text(key.with_suffix(".pub").read_text(encoding="utf-8"), encoding="utf-8")
         config = folder / "ssh_config"
         config.write_text(
-            f"Host {Board.host}\n HostName 127.0.0.1\n Port {port}\n IdentityFile {key}\n"
+            f"Host {Board.host}\n HostName {address}\n Port {port}\n IdentityFile {key}\n"
             f" IdentitiesOnly yes\n UserKnownHostsFile {self.hosts}\n GlobalKnownHostsFile /dev/null\n",
             encoding="utf-8",
         )
@@ -97,16 +99,24 @@ class Client:
 
     def knows(self, host_key: str) -> None:
         """The board's public key, as ssh-keygen wrote it."""
-        self.hosts.write_text(f"[127.0.0.1]:{self.port} {host_key}", encoding="utf-8")
+        self.hosts.write_text(f"[{self.address}]:{self.port} {host_key}", encoding="utf-8")
 
 
-def start(folder: Path, python: Path | None = None, machine: str | None = None) -> Board:
+def start(
+    folder: Path,
+    python: Path | None = None,
+    machine: str | None = None,
+    listen: str = "127.0.0.1",
+    more: str = "",
+) -> Board:
     """A board in an empty folder.
 
     Args:
         folder: for everything of it.
         python: what its python3 is; this Python where none is given.
         machine: what its `uname -m` says, where that is another.
+        listen: its address.
+        more: lines for its sshd_config.
     """
     for name in ("home", "bin"):
         (folder / name).mkdir()
@@ -123,12 +133,12 @@ def start(folder: Path, python: Path | None = None, machine: str | None = None) 
     )
     port = free_port()
     (folder / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\n"
+        f"Port {port}\nListenAddress {listen}\n{more}HostKey {folder}/host_key\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/accepted_keys\nStrictModes no\nUsePAM no\n"
         f"PasswordAuthentication no\nKbdInteractiveAuthentication no\nForceCommand {folder}/shell\n",
         encoding="utf-8",
     )
-    client = Client(folder, port, folder / "accepted_keys")
+    client = Client(folder, port, folder / "accepted_keys", listen)
     client.knows((folder / "host_key.pub").read_text(encoding="utf-8"))
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
@@ -139,7 +149,7 @@ def start(folder: Path, python: Path | None = None, machine: str | None = None) 
             stderr=log,
         )
     board = Board(folder, port, server)
-    wait_until_it_listens(server, port, folder / "sshd.log")
+    wait_until_it_listens(server, port, folder / "sshd.log", listen)
     return board
 
 
@@ -162,15 +172,17 @@ def free_port() -> int:
         return port
 
 
-def wait_until_it_listens(server: subprocess.Popen[bytes], port: int, log: Path | None = None) -> None:
+def wait_until_it_listens(
+    server: subprocess.Popen[bytes], port: int, log: Path | None = None, address: str = "127.0.0.1"
+) -> None:
     """Until a server takes connections on loopback.
 
     Raises:
         RuntimeError: it ended, or took more than ten seconds.
     """
     for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            if probe.connect_ex((address, port)) == 0:
                 return
         if server.poll() is not None:
             break

@@ -77,7 +77,7 @@ class Builder:
         self.flags, profiles = {BuilderFlag.TF32}, []
         return SimpleNamespace(
             set_memory_pool_limit=lambda pool, size: None,
-            add_optimization_profile=profiles.append,
+            add_optimization_profile=lambda profile: profiles.append(profile) or len(profiles) - 1,
             profiles=profiles,
             clear_flag=self.flags.discard,
         )

@@ -47,7 +47,7 @@ class OnnxRuntime:
     def __enter__(self) -> OnnxRuntime:
         try:
             import onnxruntime
-        except ImportError as missing:
+        except (ImportError, OSError) as missing:
             raise AgentProblem(
                 f"onnxruntime cannot be imported by this Python: {missing}",
                 "Install it there: python3 -m pip install --user onnxruntime",

@@ -31,7 +31,7 @@ class OpenVino:
     def __enter__(self) -> OpenVino:
         try:
             import openvino
-        except ImportError as missing:
+        except (ImportError, OSError) as missing:
             raise AgentProblem(
                 f"openvino cannot be imported by this Python: {missing}",
                 "Install it there: python3 -m pip install --user openvino",

@@ -105,7 +105,12 @@ class TensorRT:
             count = int(np.prod(tuple(self.context.get_tensor_shape(name)), dtype=np.int64))
             self._sizes[name] = count * self._types[name].itemsize
             self._addresses[name] = self.cuda.memory(max(1, self._sizes[name]))
-            self.context.set_tensor_address(name, self._addresses[name])
+            if not self.context.set_tensor_address(name, self._addresses[name]):
+                raise AgentProblem(
+                    f"TensorRT {self.version} takes no memory for {name}: "
+                    f"{last_error(self.trt, self.messages)}",
+                    "Build the engine again on this device.",
+                )
 
     def _set_shape(self, feed: np.ndarray) -> None:
         """Prepare the context for images of another shape; runs of the same shape need nothing of it.

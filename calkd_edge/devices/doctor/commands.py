@@ -43,7 +43,8 @@ def repair(python: Interpreter, runtime: str, package: str) -> str:
         return (
             f"Install an older version, which suits older processors: {pip_install(python, package)}==VERSION"
         )
-    return pip_install(python, f"--force-reinstall {package}")
+    again = pip_install(python, f"--force-reinstall {package}")
+    return f"{again}; where another folder of PYTHONPATH comes first, as with ROS, take it out there"
 
 
 def cudart_install(jetson: Jetson | None) -> str:

@@ -154,6 +154,9 @@ def test_emulated_machine_is_marked(arm64):
         report = examine("emulated", session.doctor())
     assert report.facts.machine == "aarch64"
     assert report.facts.emulated
+    assert "Intel" not in report.facts.cpu
+    assert "AMD" not in report.facts.cpu
+    assert not [item for item in report.runnable if "slow" in item.why]
     assert [item for item in report.symptoms if item.what.startswith("this machine is emulated")]
     assert report.facts.python.has("onnxruntime")
     assert all(item.runs for item in report.runnable if item.runtime == "onnxruntime")
