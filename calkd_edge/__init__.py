@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from calkd_edge.records import Quality as Quality
     from calkd_edge.records import Repair as Repair
     from calkd_edge.records import Report as Report
-    from calkd_edge.release.bundle import verify as verify
+    from calkd_edge.release.verification import verify as verify
 
 _MODULES = {
     "Affine": "calkd_edge.records",
@@ -80,7 +80,7 @@ _MODULES = {
     "quality": "calkd_edge.metrics.quality",
     "schema": "calkd_edge.pipeline.listing",
     "smoke_recipe": "calkd_edge.recipe.smoke",
-    "verify": "calkd_edge.release.bundle",
+    "verify": "calkd_edge.release.verification",
 }
 """Where each public name is defined."""
 

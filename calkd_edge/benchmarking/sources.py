@@ -20,7 +20,7 @@ from calkd_edge.files import sha256_of
 from calkd_edge.onnx_model.graph import metadata
 from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.records import Measurement, Report, TimedSource
-from calkd_edge.release.bundle import verify
+from calkd_edge.release.verification import verify
 
 REPORT, MODELS, BUNDLE = "report.json", "models", "bundle.zip"
 PLAIN_NAME = re.compile(r"\w[\w .+-]{0,60}", re.ASCII)

@@ -15,7 +15,7 @@ def verify(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bund
 
     Exits with 3 if a file was altered, with 2 if there is no such bundle.
     """
-    from calkd_edge.release.bundle import verify as problems_of
+    from calkd_edge.release.verification import verify as problems_of
 
     problems = problems_of(bundle)
     for problem in problems:

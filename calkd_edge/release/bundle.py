@@ -14,7 +14,7 @@ from typing import IO, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided, RecipeError
+from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided
 from calkd_edge.files import replacing
 from calkd_edge.records import Json, Report
 from calkd_edge.release import card
@@ -90,40 +90,6 @@ def write_bundle(
     return target
 
 
-def verify(bundle: str | Path) -> list[str]:
-    """Every problem of a bundle, one sentence each; empty when each file is as it was written.
-
-    Reads every byte and reports missing, altered and surplus files, names that lead out of a folder, a
-    checksum list that disagrees with the manifest, and a newer schema. It loads no model.
-
-    Args:
-        bundle: path of a bundle.zip.
-
-    Raises:
-        RecipeError: there is no such file.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from calkd_edge.release.bundle import verify
-        >>> path = Path(tempfile.mkdtemp()) / "bundle.zip"
-        >>> _ = path.write_text("not a zip file")
-        >>> [problem.split(": ")[1] for problem in verify(path)]
-        ['not a readable bundle']
-    """
-    path = Path(bundle)
-    if not path.is_file():
-        raise RecipeError(
-            f"{path}: {'a folder, not a bundle' if path.is_dir() else 'there is no such file'}",
-            remedy="Name a bundle.zip: calkd-edge verify runs/NAME/bundle.zip",
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _problems(archive)
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
-        return [f"{path}: not a readable bundle: {error}"]
-
-
 def _check_verdict(report: Report, first_word: str) -> None:
     if report.verdict in ("failed", "smoke"):
         raise GateFailed(
@@ -182,11 +148,12 @@ def _manifest(report: Report, listed: Mapping[str, FileFacts]) -> bytes:
 def _check_names(names: list[str]) -> None:
     reserved = {MANIFEST, SUMS}
     for name in names:
-        if names.count(name) > 1 or name in reserved or not _is_safe(name):
+        if names.count(name) > 1 or name in reserved or not is_safe(name):
             raise ValueError(f"'{name}' cannot be the name of a file in a bundle")
 
 
-def _is_safe(name: str) -> bool:
+def is_safe(name: str) -> bool:
+    """Whether a name stays inside the folder that a bundle is unpacked into."""
     parts = name.split("/")
     return not set(parts) & {"", ".", ".."} and not any(char in name for char in "\\:\n\r\0")
 
@@ -211,65 +178,12 @@ def _facts_of_bytes(content: bytes) -> FileFacts:
 
 def _facts_of_file(path: Path) -> FileFacts:
     with path.open("rb") as source:
-        return {"sha256": _digest(source), "bytes": path.stat().st_size}
+        return {"sha256": digest_of(source), "bytes": path.stat().st_size}
 
 
-def _digest(source: IO[bytes]) -> str:
+def digest_of(source: IO[bytes]) -> str:
+    """Hexadecimal SHA-256 of a stream, read in pieces."""
     total = hashlib.sha256()
     while chunk := source.read(1 << 20):
         total.update(chunk)
     return total.hexdigest()
-
-
-def _problems(archive: zipfile.ZipFile) -> list[str]:
-    names = archive.namelist()
-    if MANIFEST not in names:
-        return [f"{MANIFEST} is missing: this is not a bundle"]
-    try:
-        manifest = json.loads(archive.read(MANIFEST))
-        version, listed = manifest["schema_version"], dict(manifest["files"])
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
-        return [f"{MANIFEST} is not readable as a bundle's manifest"]
-    if not isinstance(version, int) or version > BUNDLE_SCHEMA_VERSION:
-        return [
-            f"the bundle has schema version {version}, newer than {BUNDLE_SCHEMA_VERSION}: upgrade calkd-edge"
-        ]
-    problems = [f"{name} is in the bundle twice" for name in sorted({n for n in names if names.count(n) > 1})]
-    problems += [f"{name!r} cannot be the name of a file in a bundle" for name in names if not _is_safe(name)]
-    problems += [f"{name} is missing" for name in sorted({*listed, SUMS} - set(names))]
-    problems += [
-        f"{name} is surplus: the manifest does not list it" for name in sorted(_surplus(names, listed))
-    ]
-    digests = {name: _digest_of(archive, name) for name in sorted((set(listed) | {MANIFEST}) & set(names))}
-    for name, digest in digests.items():
-        if name in listed and digest != listed[name].get("sha256"):
-            problems.append(f"{name} was altered: its SHA-256 is not the manifest's")
-    if SUMS in names:
-        problems += _disagreements(archive, digests, listed)
-    return problems
-
-
-def _surplus(names: list[str], listed: Mapping[str, FileFacts]) -> set[str]:
-    return set(names) - set(listed) - {MANIFEST, SUMS}
-
-
-def _digest_of(archive: zipfile.ZipFile, name: str) -> str:
-    try:
-        with archive.open(name) as source:
-            return _digest(source)
-    except zipfile.BadZipFile:
-        return "unreadable"
-
-
-def _disagreements(
-    archive: zipfile.ZipFile, digests: Mapping[str, str], listed: Mapping[str, FileFacts]
-) -> list[str]:
-    try:
-        lines = archive.read(SUMS).decode().splitlines()
-        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    except (zipfile.BadZipFile, UnicodeDecodeError):
-        return [f"{SUMS} was altered"]
-    expected = {name: facts.get("sha256") for name, facts in listed.items()} | {
-        MANIFEST: digests.get(MANIFEST)
-    }
-    return [] if sums == expected else [f"{SUMS} and {MANIFEST} disagree: one of them was altered"]

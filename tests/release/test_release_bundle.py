@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided, RecipeError
-from calkd_edge.release.bundle import verify, write_bundle
+from calkd_edge.release.bundle import write_bundle
 from calkd_edge.release.report.page import render_html
+from calkd_edge.release.verification import verify
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ def test_the_example_of_verify_runs():
 
 def test_verifying_judging_and_reporting_import_no_training_framework():
     code = (
-        "import sys; import calkd_edge.release.bundle, calkd_edge.release.gates.verdict; "
+        "import sys; import calkd_edge.release.verification, calkd_edge.release.gates.verdict; "
         "sys.exit(bool({'torch', 'onnx'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,99 @@
+"""Reading a bundle: every file against its checksums. No model is loaded."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from calkd_edge.errors import RecipeError
+from calkd_edge.release.bundle import BUNDLE_SCHEMA_VERSION, MANIFEST, SUMS, FileFacts, digest_of, is_safe
+
+
+def verify(bundle: str | Path) -> list[str]:
+    """Every problem of a bundle, one sentence each; empty when each file is as it was written.
+
+    Reads every byte and reports missing, altered and surplus files, names that lead out of a folder, a
+    checksum list that disagrees with the manifest, and a newer schema. It loads no model.
+
+    Args:
+        bundle: path of a bundle.zip.
+
+    Raises:
+        RecipeError: there is no such file.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from calkd_edge.release.verification import verify
+        >>> path = Path(tempfile.mkdtemp()) / "bundle.zip"
+        >>> _ = path.write_text("not a zip file")
+        >>> [problem.split(": ")[1] for problem in verify(path)]
+        ['not a readable bundle']
+    """
+    path = Path(bundle)
+    if not path.is_file():
+        raise RecipeError(
+            f"{path}: {'a folder, not a bundle' if path.is_dir() else 'there is no such file'}",
+            remedy="Name a bundle.zip: calkd-edge verify runs/NAME/bundle.zip",
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _problems(archive)
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        return [f"{path}: not a readable bundle: {error}"]
+
+
+def _problems(archive: zipfile.ZipFile) -> list[str]:
+    names = archive.namelist()
+    if MANIFEST not in names:
+        return [f"{MANIFEST} is missing: this is not a bundle"]
+    try:
+        manifest = json.loads(archive.read(MANIFEST))
+        version, listed = manifest["schema_version"], dict(manifest["files"])
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return [f"{MANIFEST} is not readable as a bundle's manifest"]
+    if not isinstance(version, int) or version > BUNDLE_SCHEMA_VERSION:
+        return [
+            f"the bundle has schema version {version}, newer than {BUNDLE_SCHEMA_VERSION}: upgrade calkd-edge"
+        ]
+    problems = [f"{name} is in the bundle twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    problems += [f"{name!r} cannot be the name of a file in a bundle" for name in names if not is_safe(name)]
+    problems += [f"{name} is missing" for name in sorted({*listed, SUMS} - set(names))]
+    problems += [
+        f"{name} is surplus: the manifest does not list it" for name in sorted(_surplus(names, listed))
+    ]
+    digests = {name: _digest_of(archive, name) for name in sorted((set(listed) | {MANIFEST}) & set(names))}
+    for name, digest in digests.items():
+        if name in listed and digest != listed[name].get("sha256"):
+            problems.append(f"{name} was altered: its SHA-256 is not the manifest's")
+    if SUMS in names:
+        problems += _disagreements(archive, digests, listed)
+    return problems
+
+
+def _surplus(names: list[str], listed: Mapping[str, FileFacts]) -> set[str]:
+    return set(names) - set(listed) - {MANIFEST, SUMS}
+
+
+def _digest_of(archive: zipfile.ZipFile, name: str) -> str:
+    try:
+        with archive.open(name) as source:
+            return digest_of(source)
+    except zipfile.BadZipFile:
+        return "unreadable"
+
+
+def _disagreements(
+    archive: zipfile.ZipFile, digests: Mapping[str, str], listed: Mapping[str, FileFacts]
+) -> list[str]:
+    try:
+        lines = archive.read(SUMS).decode().splitlines()
+        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    except (zipfile.BadZipFile, UnicodeDecodeError):
+        return [f"{SUMS} was altered"]
+    expected = {name: facts.get("sha256") for name, facts in listed.items()} | {
+        MANIFEST: digests.get(MANIFEST)
+    }
+    return [] if sums == expected else [f"{SUMS} and {MANIFEST} disagree: one of them was altered"]
