@@ -114,7 +114,7 @@ Passes = Callable[[np.random.Generator, int], bool]
 
 def top1_at(limit: float, n: int) -> float:
     """Exactly how often a gate top1 >= limit passes a model whose top-1 is the limit."""
-    passing = [k for k in range(n + 1) if intervals.wilson(k, n).low >= limit]
+    passing = [k for k in range(n + 1) if intervals.clopper_pearson(k, n).low >= limit]
     return float(stats.binom.sf(passing[0] - 1, n, limit)) if passing else 0.0
 
 

@@ -12,23 +12,10 @@ import os
 import time
 from typing import Any, Callable
 
+from calkd_edge.agent.engine_options import complete, timing_cache_file
 from calkd_edge.agent.problem import AgentProblem
-from calkd_edge.agent.runtimes import all_options
 
 OLDEST = 10
-DEFAULTS: dict[str, Any] = {
-    "module": "tensorrt",
-    "max_images": 1,
-    "workspace_mib": 1024,
-    "optimization_level": None,
-    "timing_cache": None,
-    "dla_core": None,
-    "cuda_graph": False,
-    "sha256": None,
-    "capability": None,
-}
-"""max_images: in one run, by default one, as a camera sends them; dla_core: experimental, with exactly
-max_images in a run; capability: only for TensorRT for RTX, such as SM86."""
 
 NO_ACCESS = (
     "Is the GPU accessible to this user? Compare `id` with `ls -l /dev/nv*`; on a Jetson add it to its "
@@ -64,7 +51,7 @@ def build(job: dict[str, Any]) -> dict[str, object]:
     Raises:
         AgentProblem: TensorRT refuses the file, with node and reason, or cannot build it.
     """
-    options = all_options("tensorrt", DEFAULTS, job["options"])
+    options = complete(job["options"])
     trt = load(options["module"])
     start = time.perf_counter()
     logger, messages = logger_of(trt)
@@ -163,15 +150,18 @@ def plan_of(
             "Check it with: calkd-edge lint MODEL.onnx",
         )
     settings = _settings(trt, builder, network, messages, options)
-    cached = _use_timing_cache(settings, options["timing_cache"])
+    name = options["timing_cache"]
+    cache = None if name is None else timing_cache_file(name)
+    if cache is not None:
+        _use_timing_cache(settings, cache)
     plan = builder.build_serialized_network(network, settings)
     if plan is None:
         raise AgentProblem(
             f"TensorRT {trt.__version__} cannot build {model}: {last_error(trt, messages)}",
             "Free memory on the device, or change devices.options.workspace_mib.",
         )
-    if cached:
-        _replace(options["timing_cache"], bytes(settings.get_timing_cache().serialize()))
+    if cache is not None:
+        _replace(cache, bytes(settings.get_timing_cache().serialize()))
     return bytes(plan)
 
 
@@ -219,16 +209,13 @@ def _use_dla(trt: Any, builder: Any, settings: Any, core: int) -> None:
     settings.DLA_core = core
 
 
-def _use_timing_cache(settings: Any, path: str | None) -> bool:
-    if path is None:
-        return False
+def _use_timing_cache(settings: Any, path: str) -> None:
     content = b""
     if os.path.exists(path):
         with open(path, "rb") as handle:
             content = handle.read()
     cache = settings.create_timing_cache(content) or settings.create_timing_cache(b"")
     settings.set_timing_cache(cache, ignore_mismatch=False)
-    return True
 
 
 def _replace(path: str, content: bytes) -> None:

@@ -45,7 +45,7 @@ def complete(options: Mapping[str, object]) -> dict[str, Any]:
     name = every["timing_cache"]
     if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
         raise AgentProblem(
-            "tensorrt: timing_cache cannot be {!r}: it is a name, and no path".format(name),
+            f"tensorrt: timing_cache cannot be {name!r}: it is a name, and no path",
             "Write a name such as orin.cache: the file is kept in ~/.cache/calkd-edge/timing there.",
         )
     return every

@@ -1,4 +1,4 @@
-"""From a device's name to the device: by a recipe's entry, the user's inventory, USER@HOST, or a profile.
+"""From a device's name to the device: by the user's inventory, USER@HOST, or a profile.
 
 The inventory is ~/.config/calkd-edge/devices.yaml (under XDG_CONFIG_HOME where that is set):
 
@@ -129,32 +129,29 @@ PROFILES = {
 }
 
 
-def location_of(
-    name: str, settings: Mapping[str, object] | None = None, *, runtimes: Sequence[str] = ()
-) -> dict[str, Any]:
+def location_of(name: str, *, runtimes: Sequence[str] = ()) -> dict[str, Any]:
     """Where a device is, as plain values, for `device_at`.
 
     Args:
         name: of an entry of the inventory, a profile or a kind of device, or USER@HOST[:PORT].
-        settings: of the recipe: host, port, python. A host there replaces the whole entry of the inventory.
         runtimes: that must run there; by default that of the profile.
 
     Raises:
         RecipeError: no device has that name, or its entry is wrong.
         DeviceError: it is a profile's name, and neither this machine nor the inventory has such a board.
     """
-    location = {key: value for key, value in (settings or {}).items() if value is not None}
+    location: dict[str, Any] = {}
     entry = inventory().get(name)
-    if entry is not None and "host" not in location:
-        location = {**entry.model_dump(exclude_none=True, exclude={"runtime"}), **location}
+    address = HOST.fullmatch(name)
+    if entry is not None:
+        location = entry.model_dump(exclude_none=True, exclude={"runtime"})
         if isinstance(entry, KindEntry):
             _check_settings(name, entry.kind, location)
             return location
-    address = HOST.fullmatch(name)
-    if address and entry is None and "host" not in location:
+    elif address:
         port = address["port"] or address["port6"]
         host = f"{address['user']}@{address['host'] or address['boxed'] or address['bare']}"
-        location = {"host": host, **({} if port is None else {"port": int(port)}), **location}
+        location = {"host": host, **({} if port is None else {"port": int(port)})}
     if "host" in location:
         return {**_profile_python(name), **location}
     if name in PROFILES:
@@ -167,13 +164,12 @@ def location_of(
     if "port" in location:
         raise RecipeError(
             f"{name}: port {location['port']} needs a host, and none is named",
-            remedy=f"Name it, in the recipe or in {inventory_path()}:\n{_example(name)}",
+            remedy=f"Name it in {inventory_path()}:\n{_example(name)}",
         )
+    if entry is not None:
+        return location
     if name in DEVICES and name not in _kinds_with_keys():
-        _check_settings(name, name, location)
-        return location
-    if location or entry is not None:
-        return location
+        return {}
     raise _unknown(name)
 
 

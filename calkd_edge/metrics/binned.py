@@ -137,7 +137,7 @@ def noise_floor(confidence: ArrayLike, *, bins: int = BINS) -> float:
 def reliability_bins(
     confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS
 ) -> tuple[ReliabilityBin, ...]:
-    """The bins of a reliability diagram, equal width, with Wilson bounds on their accuracy."""
+    """The bins of a reliability diagram, equal width, with exact bounds on their accuracy."""
     values, outcomes = checked_pairs(confidence, correct)
     bin_of = equal_width_bins(values, bins)
     edges = np.linspace(0.0, 1.0, bins + 1)
@@ -145,7 +145,7 @@ def reliability_bins(
     for number in range(bins):
         inside = bin_of == number
         images = int(inside.sum())
-        accuracy = intervals.wilson(int(outcomes[inside].sum()), images) if images else None
+        accuracy = intervals.clopper_pearson(int(outcomes[inside].sum()), images) if images else None
         rows.append(
             ReliabilityBin(
                 low_edge=float(edges[number]),

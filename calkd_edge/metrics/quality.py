@@ -63,7 +63,7 @@ def quality(
     counts = np.bincount(equal_width_bins(confidence, HISTOGRAM_BINS), minlength=HISTOGRAM_BINS)
     return Quality(
         images=len(answers),
-        top1=_estimate(intervals.wilson(int(hit.sum()), len(hit))),
+        top1=_estimate(intervals.clopper_pearson(int(hit.sum()), len(hit))),
         top5=_top5(rank, classes=values.shape[1]),
         nll=_estimate(means[0], least=0.0),
         brier=_estimate(means[1], least=0.0, most=2.0),
@@ -173,7 +173,7 @@ def _error_estimate(
 def _top5(rank: Ints, *, classes: int) -> Estimate:
     if classes <= 5:
         return Estimate(value=1.0, low=1.0, high=1.0)
-    return _estimate(intervals.wilson(int((rank < 5).sum()), len(rank)))
+    return _estimate(intervals.clopper_pearson(int((rank < 5).sum()), len(rank)))
 
 
 def _estimate(bounds: Bounds, *, least: float | None = None, most: float | None = None) -> Estimate:

@@ -44,7 +44,7 @@ def area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> float
 def at_threshold(confidence: ArrayLike, correct: ArrayLike, threshold: float) -> AtThreshold:
     """The share of predictions at or above a threshold (coverage), and the share of those that is right.
 
-    Bounds: Wilson's score interval. The precision is None when nothing reaches the threshold.
+    Bounds: exact ones (Clopper and Pearson). The precision is None when nothing reaches the threshold.
 
     Raises:
         ValueError: see `inputs.checked_pairs`; also a threshold outside 0..1.
@@ -54,8 +54,8 @@ def at_threshold(confidence: ArrayLike, correct: ArrayLike, threshold: float) ->
         raise ValueError(f"a threshold on confidence must lie in 0..1, got {threshold}")
     taken = values >= threshold
     count = int(taken.sum())
-    coverage = intervals.wilson(count, len(values))
-    precision = intervals.wilson(int(outcomes[taken].sum()), count) if count else None
+    coverage = intervals.clopper_pearson(count, len(values))
+    precision = intervals.clopper_pearson(int(outcomes[taken].sum()), count) if count else None
     return AtThreshold(
         threshold=threshold,
         taken=count,

@@ -5,7 +5,8 @@ In scope: what can be known without reaching a device. Out of scope: reaching on
 
 from __future__ import annotations
 
-from calkd_edge.agent.runtimes import RUNTIMES, known_options
+from calkd_edge.agent.problem import AgentProblem
+from calkd_edge.agent.runtimes import RUNTIMES, check_options, known_options
 from calkd_edge.devices.inventory import location_of
 from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
 from calkd_edge.recipe.schema import DeviceSection, Recipe
@@ -50,12 +51,16 @@ def _check_device(device: DeviceSection, where: str) -> None:
                 f"{where}.options: {device.runtime} has no option '{key}'",
                 remedy=f"{did_you_mean(key, valid)}Valid: {', '.join(valid)}.",
             )
+    try:
+        check_options(device.runtime, device.options)
+    except AgentProblem as wrong:
+        raise RecipeError(f"{where}.options: {wrong}", remedy=wrong.remedy) from None
 
 
 def _check_name(device: DeviceSection, where: str) -> None:
     """Refuse a device that nothing knows; a known kind of board without an address is asked for later."""
     try:
-        location_of(device.name, device.location)
+        location_of(device.name)
     except RecipeError as unknown:
         raise RecipeError(f"{where}: {unknown.message}", remedy=unknown.remedy) from unknown
     except DeviceError:

@@ -26,7 +26,7 @@ def located(recipe: Recipe, skipped: Sequence[str] = ()) -> dict[str, dict[str, 
     for device in recipe.devices:
         runtimes.setdefault(device.name, []).append(device.runtime)
     return {
-        device.name: location_of(device.name, device.location, runtimes=runtimes[device.name])
+        device.name: location_of(device.name, runtimes=runtimes[device.name])
         for device in recipe.devices
         if device.name not in skipped
     }

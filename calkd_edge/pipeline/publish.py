@@ -1,13 +1,11 @@
 """From finished stages to the release: the verdict, report.html, report.json, models/ and bundle.zip.
 
-In scope: assembling and writing. Out of scope: running stages, measuring, the terminal.
+In scope: assembling and writing; what ships is what was measured. Out of scope: running stages, the terminal.
 """
 
 from __future__ import annotations
 
-import os
 import platform
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -17,8 +15,8 @@ import numpy as np
 
 from calkd_edge.engine.runner import PublishedStage
 from calkd_edge.engine.stage import Stage
-from calkd_edge.engine.store import Store
-from calkd_edge.errors import CalkdError
+from calkd_edge.engine.store import Store, published_sha256
+from calkd_edge.errors import CalkdError, StoreError
 from calkd_edge.export.artifacts import CANONICAL
 from calkd_edge.models.image_model import WEIGHTS
 from calkd_edge.pipeline import results
@@ -27,7 +25,9 @@ from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.planned import MeasuredRow, Plan
 from calkd_edge.records import DeviceFacts, Json, PlannedStage, Report
 from calkd_edge.release.bundle import write_bundle
+from calkd_edge.release.folder import BUNDLE, MODELS, ReleaseFolder, copy_measured
 from calkd_edge.release.gates.evidence import Evidence, labels_of
+from calkd_edge.release.gates.learnt import NOTHING
 from calkd_edge.release.gates.verdict import judge
 from calkd_edge.release.report.conclusions import conclusions
 from calkd_edge.release.report.drift import drift
@@ -52,8 +52,39 @@ def write_release(
     finished: Mapping[str, PublishedStage],
     errors: Mapping[str, CalkdError],
     options: Options,
+    target: ReleaseFolder,
+) -> tuple[Report, Path | None]:
+    """Judge, and replace the release in the run's folder; returns the report and the bundle's path.
+
+    There is a bundle only of a passed release, or of an undecided one if allowed.
+
+    Raises:
+        StoreError: a model file is not the one that was measured; nothing is released then.
+    """
+    report = make_report(plan, facts, store, finished, errors, options)
+    folders = {fingerprint: result.folder for fingerprint, result in finished.items()}
+    store.note("started", "report")
+    with target.staged() as staged:
+        _copy_models(plan.rows, folders, report, staged / MODELS)
+        write_report(report, staged)
+        undecided = report.verdict == "undecided" and options.allow_undecided
+        is_bundled = report.verdict == "passed" or undecided
+        if is_bundled:
+            _write_bundle(plan, report, folders, staged)
+        target.publish(staged)
+    store.note("published", "report")
+    return report, target.path / BUNDLE if is_bundled else None
+
+
+def make_report(
+    plan: Plan,
+    facts: Mapping[str, DeviceFacts],
+    store: Store,
+    finished: Mapping[str, PublishedStage],
+    errors: Mapping[str, CalkdError],
+    options: Options,
 ) -> Report:
-    """Judge, and write report.html, report.json and models/ into the run's folder."""
+    """Everything that was measured, judged."""
     folders = {fingerprint: result.folder for fingerprint, result in finished.items()}
     evidence, scored = _evidence(plan, folders, facts, errors, options)
     recipe = plan.checked.recipe
@@ -64,13 +95,14 @@ def write_release(
     verdict = judge(recipe.gates, evidence, smoke=options.smoke, target_devices=options.target_devices)
     data = folders[plan.data.fingerprint]
     fitted = results.fitted_calibration(folders[plan.rows[0].calibrate.fingerprint])
-    report = Report(
+    return Report(
         name=recipe.name,
         verdict=verdict.verdict,
         gates=verdict.gates,
         measurements=tuple(item.measurement for item in evidence),
         devices=dict(facts),
         conclusions=(
+            *(f"{gate.sentence}." for gate in verdict.gates if gate.sentence.startswith(NOTHING)),
             *(text.removeprefix(WARNING) + "." for text in findings(data)),
             *conclusions(evidence, devices=facts),
             *(str(error) for error in errors.values()),
@@ -89,12 +121,6 @@ def write_release(
         environment=environment(options),
         recipe=recipe.model_dump(mode="json"),
     )
-    options.out.mkdir(parents=True, exist_ok=True)
-    store.note("started", "report")
-    publish_models(plan.rows, folders, options.out / "models")
-    write_report(report, options.out)
-    store.note("published", "report")
-    return report
 
 
 def _evidence(
@@ -138,43 +164,37 @@ def _model_facts(stage: Stage, store: Store, folders: Mapping[str, Path]) -> Jso
     return results.model_facts(folder, sha256)
 
 
-def publish_models(rows: Sequence[MeasuredRow], folders: Mapping[str, Path], target: Path) -> None:
-    """Copy the calibrated files of every precision into the run's folder."""
-    target.mkdir(parents=True, exist_ok=True)
+def _copy_models(
+    rows: Sequence[MeasuredRow], folders: Mapping[str, Path], report: Report, target: Path
+) -> None:
+    """Copy the calibrated files of every precision, each with the SHA-256 of its measurement."""
+    measured = {row.file: row.sha256 for row in report.measurements if row.quality is not None}
     files: dict[str, Path] = {}
     for row in rows:
         if (
             row.calibrate.fingerprint in folders and row.model != "control"
         ):  # the control serves comparison only
             files.update(results.model_files(row, folders))
-    for stale in (path for kind in ("onnx", "engine", "tflite") for path in target.glob(f"*.{kind}")):
-        if stale.name not in files:
-            stale.unlink()
     for name, source in files.items():
-        temporary = target / f".{name}.{os.getpid()}"
-        shutil.copyfile(source, temporary)
-        os.replace(temporary, target / name)
+        published = published_sha256(source)
+        if measured.get(name, published) != published:
+            raise StoreError(
+                f"{source} is not the file that was measured as {name}, so nothing is released",
+                remedy=f"Remove its folder and run again: rm -r {source.parent}",
+            )
+        copy_measured(source, target / name, published)
 
 
-def write_bundle_if_allowed(
-    plan: Plan, report: Report, finished: Mapping[str, PublishedStage], options: Options
-) -> Path | None:
-    """Write the bundle of a passed release, or of an undecided one if allowed; else remove an old bundle."""
-    target = options.out / "bundle.zip"
-    undecided = report.verdict == "undecided" and options.allow_undecided
-    if report.verdict != "passed" and not undecided:
-        target.unlink(missing_ok=True)
-        return None
-    folders = {fingerprint: result.folder for fingerprint, result in finished.items()}
+def _write_bundle(plan: Plan, report: Report, folders: Mapping[str, Path], staged: Path) -> None:
     files: dict[str, Path] = {}
     golden: dict[str, np.ndarray] = {}
     for row in plan.rows:
         if row.model == "student" and row.evaluate.fingerprint in folders:
-            files.update(results.model_files(row, folders))
+            files.update((name, staged / MODELS / name) for name in results.model_files(row, folders))
             golden.update(results.golden(row, folders, folders[plan.data.fingerprint]))
-    page = (options.out / HTML_NAME).read_text(encoding="utf-8")
-    return write_bundle(
-        target, report=report, page=page, files=files, golden=golden, card_first_word=report.verdict
+    page = (staged / HTML_NAME).read_text(encoding="utf-8")
+    write_bundle(
+        staged / BUNDLE, report=report, page=page, files=files, golden=golden, card_first_word=report.verdict
     )
 
 

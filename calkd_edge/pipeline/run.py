@@ -26,8 +26,9 @@ from calkd_edge.pipeline.notices import notices
 from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.planned import Plan
 from calkd_edge.pipeline.preparation import Run, expectation, make_plan, named_fresh
-from calkd_edge.pipeline.publish import manifest_facts, write_bundle_if_allowed, write_release
+from calkd_edge.pipeline.publish import manifest_facts, write_release
 from calkd_edge.records import Report
+from calkd_edge.release.folder import ReleaseFolder
 from calkd_edge.stages.params import ParityParams
 
 log = logging.getLogger(__name__)
@@ -82,16 +83,18 @@ def run_plan(
     Raises:
         CalkdError: a stage refused, a device is unreachable at the start, or the environment lacks something.
     """
-    plan, facts = make_plan(run)
-    on_plan(plan)
-    options, store = run.options, Store(run.options.store)
-    renew(plan, store, options)
-    for sentence in (*notices(plan.checked, options, run.rehearsed), *expectation(plan, options)):
-        on_message(sentence)
-    runner = Runner(store, watcher or _Unwatched(), manifest_facts, options.processes)
-    results, errors = run_stages(plan, runner, on_message)
-    report = write_release(plan, facts, store, results, errors, options)
-    bundle = write_bundle_if_allowed(plan, report, results, options)
+    folder = ReleaseFolder(run.options.out)
+    with folder.held():
+        folder.withdraw_other(run.recipe.model_dump(mode="json"))
+        plan, facts = make_plan(run)
+        on_plan(plan)
+        options, store = run.options, Store(run.options.store)
+        renew(plan, store, options)
+        for sentence in (*notices(plan.checked, options, run.rehearsed), *expectation(plan, options)):
+            on_message(sentence)
+        runner = Runner(store, watcher or _Unwatched(), manifest_facts, options.processes)
+        results, errors = run_stages(plan, runner, on_message)
+        report, bundle = write_release(plan, facts, store, results, errors, options, folder)
     return Release(report, options.out, bundle, errors)
 
 

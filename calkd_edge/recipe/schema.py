@@ -71,20 +71,12 @@ class BenchmarkSection(Section):
 class DeviceSection(Section):
     """A device by name, the runtime to use on it, and the options of that runtime.
 
-    `host` (as for ssh), `port` and `python` locate it; they override the user's inventory.
+    Where it is, and which program runs there, stands in the user's inventory: a recipe is data.
     """
 
     name: str
     runtime: str = "onnxruntime"
     options: dict[str, Json] = Field(default_factory=dict)
-    host: str | None = None
-    port: int | None = Field(None, ge=1, le=65535)
-    python: str | None = None
-
-    @property
-    def location(self) -> dict[str, Json]:
-        """The recipe's entries that locate the device."""
-        return self.model_dump(include={"host", "port", "python"}, exclude_none=True)
 
     @property
     def label(self) -> str:
@@ -187,6 +179,7 @@ def parse(tree: dict[str, Json], *, where: str) -> Recipe:
         RecipeError: with `where`, the dotted path, the value and the fix.
     """
     source.check_version(tree, RECIPE_VERSION, where=where)
+    source.check_places(tree, where=where)
     try:
         return Recipe.model_validate(tree)
     except ValidationError as wrong:

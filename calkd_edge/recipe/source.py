@@ -9,6 +9,7 @@ import re
 from collections.abc import Hashable
 from importlib import resources
 from pathlib import Path
+from textwrap import indent
 
 import yaml
 from pydantic import JsonValue
@@ -20,6 +21,10 @@ PATH_KEYS = (
     *((section, key) for section in ("teacher", "student") for key in ("weights", "pretrained")),
 )
 """Keys that hold a path, where they hold a string."""
+
+
+PLACE_KEYS = ("host", "port", "python")
+INVENTORY = "~/.config/calkd-edge/devices.yaml"
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -114,6 +119,29 @@ def check_version(tree: dict[str, JsonValue], supported: int, *, where: str) -> 
             f"{where}: version: this recipe is of version {version}, this calkd-edge reads up to {supported}",
             remedy="Upgrade it: pip install --upgrade calkd-edge",
         )
+
+
+def check_places(tree: dict[str, JsonValue], *, where: str) -> None:
+    """Refuse a recipe that says where a device is, or which program runs there: that is the user's to say.
+
+    Raises:
+        RecipeError: with the lines for the inventory.
+    """
+    devices = tree.get("devices")
+    for index, device in enumerate(devices if isinstance(devices, list) else ()):
+        if not isinstance(device, dict):
+            continue
+        place, name = {key: device[key] for key in PLACE_KEYS if key in device}, device.get("name")
+        if isinstance(name, str) and "@" in name:
+            place, name = {"host": name.removeprefix("ssh://"), **place}, "board"
+        if place:
+            entry = yaml.safe_dump({name: place}, allow_unicode=True, sort_keys=False)
+            raise RecipeError(
+                f"{where}: devices[{index}]: "
+                f"a recipe names a device, and no {' or '.join(place)}",
+                remedy=f"Put these lines into {INVENTORY}, if you trust them, and leave only the name in the "
+                f"recipe (or give --device USER@HOST):\n{indent(entry, '  ').rstrip()}",
+            )
 
 
 def anchor_paths(tree: dict[str, JsonValue], folder: Path) -> None:

@@ -17,7 +17,7 @@ class Estimate(Record):
 
 
 class ReliabilityBin(Record):
-    """One bin of a reliability diagram, (low_edge, high_edge], with Wilson bounds on its accuracy."""
+    """One bin of a reliability diagram, (low_edge, high_edge], with exact bounds on its accuracy."""
 
     low_edge: float
     high_edge: float

@@ -106,6 +106,9 @@ class GateResult(Record):
     low: float | None
     high: float | None
     level: float
+    images: int | None = Field(
+        None, description="behind the value; None where it is not over images, and in older files"
+    )
     result: GateOutcome
     sentence: str
     needed: str | None = None

@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TypedDict
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided
 from calkd_edge.files import replacing
-from calkd_edge.records import Json, Report
+from calkd_edge.records import Json, Measurement, Report
 from calkd_edge.release import card
 from calkd_edge.release.report.report import HTML_NAME, JSON_NAME, render_json
 
@@ -60,7 +60,7 @@ def write_bundle(
     Raises:
         GateFailed: the report failed, or is a smoke run.
         GateUndecided: the report is undecided and the card does not begin with that word.
-        EnvironmentProblem: a file is missing.
+        EnvironmentProblem: a file is missing, or is not the one that was measured.
         ValueError: golden arrays and file names do not match.
     """
     _check_verdict(report, card_first_word)
@@ -80,6 +80,7 @@ def write_bundle(
     _check_names([*files, *texts])
     listed = {name: _facts_of_bytes(text) for name, text in texts.items()}
     listed.update({name: _facts_of_file(path) for name, path in files.items()})
+    _check_measured(report, listed)
     texts[MANIFEST] = _manifest(report, listed)
     sums = {name: facts["sha256"] for name, facts in listed.items()}
     sums[MANIFEST] = hashlib.sha256(texts[MANIFEST]).hexdigest()
@@ -87,6 +88,8 @@ def write_bundle(
     with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted([*texts, *files]):
             _add(archive, name, files[name] if name in files else texts[name])
+            if name in files and _facts_of_file(files[name]) != listed[name]:
+                raise EnvironmentProblem(f"{files[name]} changed while it was bundled", remedy="Run again.")
     return target
 
 
@@ -101,6 +104,23 @@ def _check_verdict(report: Report, first_word: str) -> None:
             f"{report.name}: the card of an undecided release must begin with the word undecided",
             remedy="Pass --allow-undecided, or collect the evidence that the report names.",
         )
+
+
+def measured_files(report: Report) -> Iterator[Measurement]:
+    """The measurements of a report that a bundle's files stand behind: the student's, as shipped."""
+    for row in report.measurements:
+        if row.model == "student" and row.calibrated and row.quality is not None:
+            yield row
+
+
+def _check_measured(report: Report, listed: Mapping[str, FileFacts]) -> None:
+    for row in measured_files(report):
+        if row.file in listed and listed[row.file]["sha256"] != row.sha256:
+            raise EnvironmentProblem(
+                f"{row.file} is not the file that was measured: its SHA-256 is "
+                f"{listed[row.file]['sha256'][:16]}, {row.sha256[:16]} was measured",
+                remedy="Run the recipe again.",
+            )
 
 
 def _golden_files(golden: Arrays, files: Mapping[str, Path]) -> dict[str, bytes]:
@@ -139,6 +159,11 @@ def _manifest(report: Report, listed: Mapping[str, FileFacts]) -> bytes:
             name: {"sha256": facts["sha256"], "bytes": facts["bytes"]}
             for name, facts in sorted(listed.items())
         },
+        "measured": [
+            row.model_dump(include={"file", "sha256", "precision", "device", "runtime"})
+            for row in measured_files(report)
+            if row.file in listed
+        ],
         "provenance": [stage.model_dump(include={"stage", "fingerprint"}) for stage in report.plan],
         "environment": report.environment,
     }

@@ -68,9 +68,21 @@ def _problems(archive: zipfile.ZipFile) -> list[str]:
     for name, digest in digests.items():
         if name in listed and digest != listed[name].get("sha256"):
             problems.append(f"{name} was altered: its SHA-256 is not the manifest's")
+    problems += _unmeasured(manifest.get("measured", []), digests)
     if SUMS in names:
         problems += _disagreements(archive, digests, listed)
     return problems
+
+
+def _unmeasured(measured: object, digests: Mapping[str, str]) -> list[str]:
+    """Files that are not the ones whose measurements the manifest names; older bundles name none."""
+    if not isinstance(measured, list) or not all(isinstance(row, dict) for row in measured):
+        return [f"{MANIFEST} is not readable as a bundle's manifest"]
+    return [
+        f"{row.get('file')} is not the file that was measured on {row.get('device')}"
+        for row in measured
+        if digests.get(str(row.get("file"))) != row.get("sha256")
+    ]
 
 
 def _surplus(names: list[str], listed: Mapping[str, FileFacts]) -> set[str]:

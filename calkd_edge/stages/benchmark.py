@@ -36,6 +36,7 @@ def run(job: Job) -> None:
                 progress=partial(_advance, job, number, params.processes),
             )
         runs.append(timed)
+    executable.check()
     summary = summarise(runs, threads=params.threads, profile=params.profile)
     samples = {f"process_{number}": timed.samples_ns for number, timed in enumerate(runs)}
     np.savez(job.out / "samples.npz", **samples)  # type: ignore[arg-type]  # numpy's stub

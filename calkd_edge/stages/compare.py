@@ -58,7 +58,7 @@ def _of_logits(
         ships=True,
         images=len(hit),
         nll=Estimate(**nll._asdict()),
-        top1=Estimate(**intervals.wilson(int(hit.sum()), len(hit))._asdict()),
+        top1=Estimate(**intervals.clopper_pearson(int(hit.sum()), len(hit))._asdict()),
         **_of_confidence(confidence, hit, params),
     )
 
@@ -74,7 +74,7 @@ def _of_table(name: str, table: Any, predictions: Predictions, params: ComparePa
         ships=False,
         images=len(hit),
         nll=None,
-        top1=Estimate(**intervals.wilson(int(hit.sum()), len(hit))._asdict()),
+        top1=Estimate(**intervals.clopper_pearson(int(hit.sum()), len(hit))._asdict()),
         **_of_confidence(mapped, hit, params),
     )
 

@@ -10,7 +10,6 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.artifacts import EXECUTED
-from calkd_edge.files import sha256_of
 from calkd_edge.records import Predictions
 from calkd_edge.stages.executed import executable_of, outputs_of
 from calkd_edge.stages.params import PredictParams
@@ -41,7 +40,7 @@ def run(job: Job) -> None:
         predictions.save(job.out / f"{name}.npz")
     facts = {
         "file": executable.path.name,
-        "sha256": sha256_of(executable.path),
+        "sha256": executable.sha256,
         "size_bytes": executable.path.stat().st_size,
         "session_options": options,
     }

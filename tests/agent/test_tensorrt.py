@@ -163,14 +163,24 @@ def built(model: Path, folder: Path, **options: object) -> dict[str, object]:
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning"
 )  # the compiler for RTX keeps the timing cache as a no-op
-def test_build_writes_the_file_whose_sha256_it_returns(rtx, classifier, tmp_path):
-    reply = built(classifier, tmp_path, timing_cache=str(tmp_path / "timing.cache"))
+def test_build_writes_the_file_whose_sha256_it_returns(rtx, classifier, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    reply = built(classifier, tmp_path, timing_cache="orin.cache")
     plan = (tmp_path / "model.engine").read_bytes()
     assert reply["sha256"] == hashlib.sha256(plan).hexdigest()
     assert reply["size_bytes"] == len(plan) > 1000
     assert reply["tensorrt"] == rtx.__version__
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.engine", "timing.cache"]
-    assert built(classifier, tmp_path, timing_cache=str(tmp_path / "timing.cache"))["seconds"] > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "model.engine"]
+    assert [path.name for path in tmp_path.rglob("*.cache")] == ["orin.cache"]
+    assert built(classifier, tmp_path, timing_cache="orin.cache")["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    "options", [{"module": "antigravity"}, {"timing_cache": "../.bashrc"}, {"timing_cache": 7}]
+)
+def test_options_name_no_program_and_no_place(tmp_path, options):
+    with pytest.raises(AgentProblem, match=f"{[*options][0]} cannot be"):
+        engine.build({"model": "absent", "engine": str(tmp_path / "model.engine"), "options": options})
 
 
 def test_file_that_the_parser_refuses_names_the_node(rtx, tmp_path):

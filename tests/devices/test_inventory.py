@@ -13,7 +13,6 @@ from calkd_edge.devices.ssh import Ssh
 from calkd_edge.devices.targets import split_runtime
 from calkd_edge.errors import DeviceError, RecipeError
 from calkd_edge.pipeline.listing import list_names
-from calkd_edge.recipe.schema import DeviceSection
 
 
 @pytest.fixture(autouse=True)
@@ -35,15 +34,9 @@ def test_the_inventory_says_where_a_board_is():
     assert (device.name, device.python) == ("board", "/opt/python3")
 
 
-def test_a_recipe_stands_above_the_inventory_and_the_inventory_above_a_profile():
+def test_the_inventory_stands_above_a_profile():
     written("jetson:\n  host: user@inventory\n")
     assert location_of("jetson") == {"host": "user@inventory", "python": "/usr/bin/python3"}
-    assert location_of("jetson", {"host": "user@recipe", "python": None}) == {
-        "host": "user@recipe",
-        "python": "/usr/bin/python3",
-    }
-    section = DeviceSection(name="jetson", host="user@recipe", python="py")
-    assert location_of("jetson", section.location) == {"host": "user@recipe", "python": "py"}
 
 
 def test_an_inventory_that_changes_is_read_anew():
@@ -97,34 +90,23 @@ def test_on_a_jetson_tensorrt_is_sought_where_jetpack_puts_it(tmp_path, monkeypa
     monkeypatch.setattr(inventory.shutil, "which", lambda name: name)
     assert location_of("jetson") == {"python": "/usr/bin/python3"}
     assert location_of("jetson", runtimes=["tensorrt", "onnxruntime"]) == {"python": "/usr/bin/python3"}
-    assert location_of("jetson", {"python": "/opt/py"}) == {"python": "/opt/py"}
     assert location_of("jetson", runtimes=["onnxruntime"]) == {}
     monkeypatch.setattr(inventory.packages, "runtimes", lambda: {"tensorrt": "10.3.0"})
     assert location_of("jetson") == {}
 
 
-@pytest.mark.parametrize("settings", [{"python": "/opt/py"}, {"port": 22}])
-def test_a_board_without_an_address_is_never_this_machine_in_silence(settings):
+@pytest.mark.parametrize("entry", ["{port: 22}", "{runtime: onnxruntime, python: /usr/bin/python3}"])
+def test_a_board_without_an_address_is_never_this_machine_in_silence(entry):
+    written(f"jetson: {entry}\n")
     with pytest.raises(DeviceError, match="not a Jetson"):
-        location_of("jetson", settings)
-    written("jetson: {runtime: onnxruntime, python: /usr/bin/python3}\n")
-    with pytest.raises(DeviceError, match="not a Jetson"):
-        location_of("jetson", settings)
-    with pytest.raises(DeviceError, match="the inventory has no entry 'jetson'"):
         location_of("jetson")
 
 
-def test_what_a_recipe_leaves_out_the_inventory_says():
-    written("board: {host: a@b, port: 2222, python: /usr/bin/python3}\n")
-    assert location_of("board", {"python": "/opt/py"}) == {"host": "a@b", "port": 2222, "python": "/opt/py"}
-    assert location_of("board", {"host": "c@d"}) == {"host": "c@d"}, "its port is of another machine"
-    assert location_of("c@d", {"python": "/opt/py"}) == {"host": "c@d", "python": "/opt/py"}
-
-
 def test_entry_with_only_a_python_is_this_machine():
-    assert location_of("second", {"python": "/opt/py"}) == {"python": "/opt/py"}
+    written("second: {python: /opt/py}\nthird: {port: 2222}\nlocal: {python: /opt/py}\n")
+    assert location_of("second") == location_of("local") == {"python": "/opt/py"}
     with pytest.raises(RecipeError, match="port 2222 needs a host"):
-        location_of("second", {"port": 2222})
+        location_of("third")
 
 
 def test_an_arm_machine_is_no_jetson(monkeypatch):

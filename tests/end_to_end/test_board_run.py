@@ -178,9 +178,9 @@ def test_doctor_whose_cable_is_cut_says_so(board, inventory):
     assert command("doctor", "--device", "board").code == 0
 
 
-def test_a_recipe_may_name_the_board_itself_and_calibrate_on_it(tiny, board, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    changes = {"devices": [{"name": "lab", "host": board.host}], "calibrate": {"on": "lab"}}
+def test_a_recipe_may_name_a_device_of_the_inventory_and_calibrate_on_it(tiny, board, inventory, tmp_path):
+    inventory.write_text(f"lab: {{host: {board.host}}}\n", encoding="utf-8")
+    changes = {"devices": [{"name": "lab"}], "calibrate": {"on": "lab"}}
     changes["evaluate"] = {"corruptions": []}
     recipe = written(tmp_path, recipe_with(**changes))
     done = command("compress", "--recipe", recipe, "--store", tiny.store, "--out", tmp_path / "out")

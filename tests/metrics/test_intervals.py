@@ -11,19 +11,29 @@ from scipy import optimize, stats
 from calkd_edge.metrics import intervals as iv
 
 
-@given(st.integers(1, 500), st.data())
-def test_wilson_is_the_set_of_proportions_that_the_score_test_accepts(n, data):
+@pytest.mark.parametrize(("bounds_of", "method"), [(iv.clopper_pearson, "exact"), (iv.wilson, "wilson")])
+@given(n=st.integers(1, 500), data=st.data())
+def test_bounds_of_a_proportion_are_those_of_scipy(bounds_of, method, n, data):
     k = data.draw(st.integers(0, n))
-    bounds = iv.wilson(k, n)
-    theirs = stats.binomtest(k, n).proportion_ci(confidence_level=0.90, method="wilson")
-    assert bounds.low == pytest.approx(theirs.low, abs=1e-12)
-    assert bounds.high == pytest.approx(theirs.high, abs=1e-12)
+    bounds = bounds_of(k, n)
+    theirs = stats.binomtest(k, n).proportion_ci(confidence_level=0.90, method=method)
+    assert bounds.low == pytest.approx(theirs.low, abs=1e-11)
+    assert bounds.high == pytest.approx(theirs.high, abs=1e-11)
+
+
+@pytest.mark.parametrize("limit", [0.1, 0.5, 0.9, 0.99])
+def test_exact_bounds_keep_their_level_at_every_number_of_images(limit):
+    """How often a gate on top-1 passes a model whose top-1 is the limit: summed, not drawn."""
+    for n in (1, 2, 3, 5, 10, 29, 30, 100, 300):
+        passing = [k for k in range(n + 1) if iv.clopper_pearson(k, n).low >= limit]
+        assert not passing or stats.binom.sf(passing[0] - 1, n, limit) <= 0.05 + 1e-9
 
 
 @pytest.mark.parametrize(("k", "n"), [(1, 0), (-1, 5), (6, 5)])
-def test_wilson_refuses_counts_that_are_no_proportion(k, n):
-    with pytest.raises(ValueError, match="not a proportion"):
-        iv.wilson(k, n)
+def test_counts_that_are_no_proportion_are_refused(k, n):
+    for bounds_of in (iv.clopper_pearson, iv.wilson):
+        with pytest.raises(ValueError, match="not a proportion"):
+            bounds_of(k, n)
 
 
 def score_by_maximum_likelihood(b: int, c: int, n: int, difference: float) -> float:

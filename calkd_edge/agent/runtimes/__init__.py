@@ -2,6 +2,7 @@
 
 A runtime is one module and one line in RUNTIMES. The module has
     DEFAULTS            the options of the runtime at their defaults
+    check_options       if values can be checked without the library
     a class             made with (path of the model file, options); a context manager with the methods of
                         Runtime
 It imports its library when it opens a file, and not before: the host reads DEFAULTS without that library.
@@ -108,6 +109,17 @@ class Runtime(Protocol):
 def known_options(name: str) -> dict[str, object]:
     """The options of a runtime at their defaults, without importing its library."""
     return dict(import_module(RUNTIMES[name].module).DEFAULTS)
+
+
+def check_options(name: str, options: Mapping[str, object]) -> None:
+    """Check the values of options where the runtime's adapter can, without importing its library.
+
+    Raises:
+        AgentProblem: a value that an option cannot have.
+    """
+    check = getattr(import_module(RUNTIMES[name].module), "check_options", None)
+    if check is not None:
+        check(options)
 
 
 def open_runtime(name: str, model: str, options: Mapping[str, object]) -> Runtime:

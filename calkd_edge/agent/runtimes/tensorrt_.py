@@ -11,9 +11,13 @@ from typing import Mapping
 import numpy as np
 
 from calkd_edge.agent.cudart import Cudart
-from calkd_edge.agent.engine import DEFAULTS, created, last_error, load, logger_of
+from calkd_edge.agent.engine import created, last_error, load, logger_of
+from calkd_edge.agent.engine_options import DEFAULTS, complete
 from calkd_edge.agent.problem import AgentProblem
-from calkd_edge.agent.runtimes import all_options
+
+__all__ = ["DEFAULTS", "TensorRT", "check_options"]
+
+check_options = complete
 
 
 class TensorRT:
@@ -26,7 +30,7 @@ class TensorRT:
 
     def __init__(self, model: str, options: Mapping[str, object]) -> None:
         self.model = model
-        self.options = all_options("tensorrt", DEFAULTS, options)
+        self.options = complete(options)
         self.fixed: int | None = None
 
     def __enter__(self) -> TensorRT:

@@ -20,6 +20,7 @@ from calkd_edge.metrics.intervals.bounds import (
 )
 from calkd_edge.metrics.intervals.means import mean_bounds
 from calkd_edge.metrics.intervals.proportions import (
+    clopper_pearson,
     images_to_decide_zero_disagreements,
     share_shift,
     tango,
@@ -41,6 +42,7 @@ __all__ = [
     "QuantileBounds",
     "binned_error",
     "calibration_error_bounds",
+    "clopper_pearson",
     "effective_size",
     "images_to_decide_ece",
     "images_to_decide_zero_disagreements",

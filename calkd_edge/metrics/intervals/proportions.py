@@ -8,24 +8,46 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calkd_edge.metrics.intervals.beta import beta_quantile
 from calkd_edge.metrics.intervals.bounds import LEVEL, Bounds, normal_quantile
 
 
+def clopper_pearson(successes: int, trials: int, *, level: float = LEVEL) -> Bounds:
+    """A proportion with exact bounds: each keeps its level at any number of trials.
+
+    Raises:
+        ValueError: no trials, or successes outside 0..trials.
+
+    Source: Clopper and Pearson, Biometrika 26 (1934), 404-413.
+    """
+    _check(successes, trials)
+    k, n = successes, trials
+    low = 0.0 if k == 0 else beta_quantile(k, n - k + 1, 1.0 - level)
+    high = 1.0 if k == n else beta_quantile(k + 1, n - k, level)
+    return Bounds(k / n, low, high)
+
+
 def wilson(successes: int, trials: int, *, level: float = LEVEL) -> Bounds:
-    """A proportion with Wilson's score bounds.
+    """A proportion with Wilson's score bounds, for methods that are built on them.
+
+    They miss their level by up to some per cent where nearly all trials succeed or fail.
 
     Raises:
         ValueError: no trials, or successes outside 0..trials.
 
     Source: Wilson, JASA 1927.
     """
-    if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes in {trials} trials is not a proportion")
+    _check(successes, trials)
     z2 = normal_quantile(level) ** 2
     p = successes / trials
     centre = (p + z2 / (2 * trials)) / (1 + z2 / trials)
     half = math.sqrt(z2) * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials**2)) / (1 + z2 / trials)
     return Bounds(p, 0.0 if successes == 0 else centre - half, 1.0 if successes == trials else centre + half)
+
+
+def _check(successes: int, trials: int) -> None:
+    if trials < 1 or not 0 <= successes <= trials:
+        raise ValueError(f"{successes} successes in {trials} trials is not a proportion")
 
 
 def tango(only_first: int, only_second: int, images: int, *, level: float = LEVEL) -> Bounds:

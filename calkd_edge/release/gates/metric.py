@@ -70,3 +70,8 @@ class Metric:
     threshold: bool = False
     kind: Literal["mean", "pair", "ece", "runs", "exact"] = "mean"
     fewest: int = 0
+
+    @property
+    def counts_images(self) -> bool:
+        """Whether its sample are images, whose answers it judges: not runs, and no exact figure."""
+        return self.kind not in ("exact", "runs")

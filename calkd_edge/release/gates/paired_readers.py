@@ -66,7 +66,7 @@ def top1_drop(pair: PairedPredictions, gate: GateSection) -> Reading:
 def agreement(pair: PairedPredictions, gate: GateSection) -> Reading:
     """Share of images with the same predicted class."""
     same = scores.top1(pair.candidate) == scores.top1(pair.reference)
-    bounds = intervals.wilson(int(same.sum()), len(same))
+    bounds = intervals.clopper_pearson(int(same.sum()), len(same))
     return Reading(bounds.value, bounds.low, bounds.high, len(same))
 
 
@@ -84,7 +84,10 @@ def brier_rise(pair: PairedPredictions, gate: GateSection) -> Reading:
 
 def coverage_shift(pair: PairedPredictions, gate: GateSection) -> Reading:
     """Share of images that reach the gate's threshold: candidate minus reference."""
-    return _difference_of_shares(*images_above(pair, gate.threshold or 0.0))
+    candidate, reference = images_above(pair, gate.threshold or 0.0)
+    if not (candidate.any() or reference.any()):
+        return _none_above(gate)
+    return _difference_of_shares(candidate, reference)
 
 
 def precision_shift(pair: PairedPredictions, gate: GateSection) -> Reading:
@@ -93,10 +96,13 @@ def precision_shift(pair: PairedPredictions, gate: GateSection) -> Reading:
     right = [scores.top1(logits) == pair.labels for logits in (pair.reference, pair.candidate)]
     bounds = intervals.share_shift((reference, candidate), (right[0], right[1]))
     if bounds is None:
-        why = f"no image reaches confidence {gate.threshold:g}"
-        return Reading(0.0, None, None, 0, why, decides=False)
+        return _none_above(gate)
     sample = min(int(candidate.sum()), int(reference.sum()))
     return Reading(bounds.value, bounds.low, bounds.high, sample)
+
+
+def _none_above(gate: GateSection) -> Reading:
+    return Reading(0.0, None, None, 0, f"no image reaches confidence {gate.threshold:g}", decides=False)
 
 
 def _difference_of_shares(first: BoolArray, second: BoolArray) -> Reading:

@@ -20,14 +20,15 @@ SHARES = ("top1", "top5", "agreement")
 def fewest_images(gate: GateSection, metric: Metric) -> int:
     """Images below which a gate cannot pass whatever is measured: all right, or no disagreement.
 
-    With no event in n images, Wilson's and Tango's one-sided bounds are z^2 / (n + z^2).
+    Where all n are right, the exact lower bound is (1 - level)^(1/n); without a disagreement, Tango's upper
+    bound is z^2 / (n + z^2).
     """
-    limit = gate.max if gate.max is not None else gate.within
     if gate.metric in SHARES and gate.min is not None:
-        limit = 1.0 - gate.min
-    elif metric.kind != "pair":
-        return metric.fewest
-    if limit is None or not 0 < limit < 1:
+        if not 0 < gate.min < 1:
+            return metric.fewest
+        return max(metric.fewest, math.ceil(math.log(1.0 - intervals.LEVEL) / math.log(gate.min)))
+    limit = gate.max if gate.max is not None else gate.within
+    if metric.kind != "pair" or limit is None or not 0 < limit < 1:
         return metric.fewest
     z = intervals.normal_quantile(intervals.LEVEL)
     return max(metric.fewest, math.ceil(z**2 * (1 / limit - 1)))

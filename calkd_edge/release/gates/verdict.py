@@ -12,6 +12,7 @@ from calkd_edge.metrics import intervals
 from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import GateOutcome, GateResult, Verdict
 from calkd_edge.release.gates.evidence import Evidence, labels_of
+from calkd_edge.release.gates.learnt import shown_nothing, unjudged
 from calkd_edge.release.gates.metric import Metric, Reading, bound_of
 from calkd_edge.release.gates.metrics import METRICS
 from calkd_edge.release.gates.sample_size import required_sample
@@ -28,7 +29,8 @@ def judge(
 ) -> Verdict:
     """The outcome of every gate on every measurement it applies to, and the verdict over all of them.
 
-    A measurement that ships without a fitted temperature is undecided even when no gate names it.
+    A measurement that ships without a fitted temperature is undecided even when no gate names it. So is a
+    student that is not surely better than naming one class, and a release whose gates judged no answer of it.
 
     Args:
         gates: of the recipe.
@@ -48,9 +50,18 @@ def judge(
         results += [_judge_measurement(gate, item, evidence, names[id(item)]) for item in matching]
         results += [_unmeasured(gate, device) for device in _missing(gate, matching, target_devices)]
     results += _failed_fits(gates, evidence, names)
+    results += shown_nothing(evidence, names)
+    if not any(_judges_answers(result) for result in results):
+        results.append(unjudged(gates))
     return Verdict(
         verdict="smoke" if smoke else _worst(result.result for result in results), gates=tuple(results)
     )
+
+
+def _judges_answers(result: GateResult) -> bool:
+    """Whether it was decided by answers of the student, or could not be for a reason that it names."""
+    metric = METRICS[result.metric]
+    return metric.counts_images and result.measurement.startswith("student")
 
 
 def _applies(gate: GateSection, item: Evidence, target_devices: Sequence[str]) -> bool:
@@ -107,6 +118,7 @@ def _result(
     title = gate.metric if gate.threshold is None else f"{gate.metric} at confidence {gate.threshold:g}"
     limit = _limit(gate, metric)
     value = _value(reading, metric, outcome)
+    over = f" over {reading.sample:,.0f} images" if metric.counts_images and outcome != "unmeasured" else ""
     reasons = "; ".join(reason for reason in (reading.why, needed) if reason)
     return GateResult(
         metric=gate.metric,
@@ -117,8 +129,10 @@ def _result(
         low=reading.low,
         high=reading.high,
         level=intervals.LEVEL,
+        images=int(reading.sample) if metric.counts_images else None,
         result=outcome,
-        sentence=f"{title} of {name}: {value}, limit {limit}: {outcome}{f' ({reasons})' if reasons else ''}",
+        sentence=f"{title} of {name}: {value}{over}, limit {limit}: {outcome}"
+        f"{f' ({reasons})' if reasons else ''}",
         needed=needed,
     )
 

@@ -47,7 +47,7 @@ def _is_local_peer(peer: Measurement, m: Measurement) -> bool:
 def _comparison(pair: PairedPredictions) -> str:
     guesses = [scores.top1(logits) for logits in (pair.candidate, pair.reference)]
     same = int((guesses[0] == guesses[1]).sum())
-    share = intervals.wilson(same, len(pair.labels))
+    share = intervals.clopper_pearson(same, len(pair.labels))
     device, local = (guess == pair.labels for guess in guesses)
     top1 = intervals.tango(int((device & ~local).sum()), int((local & ~device).sum()), len(pair.labels))
     gap = float(np.abs(pair.candidate.astype(np.float64) - pair.reference.astype(np.float64)).max())

@@ -1,0 +1,82 @@
+"""Whether a student has learnt anything: its top-1 against always naming the largest class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from calkd_edge.metrics import intervals
+from calkd_edge.metrics import per_image as scores
+from calkd_edge.recipe.schema import GateSection
+from calkd_edge.records import GateResult, Predictions
+from calkd_edge.release.gates.evidence import Evidence
+from calkd_edge.release.report.numbers import in_unit
+
+NOTHING = "Nothing was shown"
+
+
+def shown_nothing(evidence: Sequence[Evidence], names: dict[int, str]) -> Iterator[GateResult]:
+    """An undecided result for each shipped file that is not surely better than naming one class.
+
+    The largest class of the test images is named, which no guess at random beats.
+
+    Args:
+        evidence: all measurements.
+        names: of the measurements, by the identity of their evidence.
+    """
+    for item in evidence:
+        m = item.measurement
+        if m.model != "student" or not m.calibrated or item.predictions is None:
+            continue
+        share, top1 = largest_class(item.predictions), top1_of(item.predictions)
+        if top1.low > share:
+            continue
+        images = len(item.predictions.labels)
+        figures = f"{in_unit(top1.value, 'share')} of {images:,} images, at least {in_unit(top1.low, 'share')}"
+        sentence = (
+            f"{NOTHING} by {names[id(item)]}: it is right on {figures}, and always naming the largest class "
+            f"is right on {in_unit(share, 'share')}: undecided"
+        )
+        yield GateResult(
+            metric="top1",
+            measurement=names[id(item)],
+            limit=f"above {in_unit(share, 'share')}, the largest class",
+            bound={"min": share},
+            value=top1.value,
+            low=top1.low,
+            high=top1.high,
+            level=intervals.LEVEL,
+            images=images,
+            result="undecided",
+            sentence=sentence,
+        )
+
+
+def unjudged(gates: Sequence[GateSection]) -> GateResult:
+    """The result where no gate judged the student's predictions."""
+    asked = ", ".join(dict.fromkeys(gate.metric for gate in gates)) or "there are no gates"
+    return GateResult(
+        metric="top1",
+        measurement="student",
+        limit="none",
+        value=None,
+        low=None,
+        high=None,
+        level=intervals.LEVEL,
+        images=0,
+        result="undecided",
+        sentence=f"{NOTHING}: no gate has judged the student's answers ({asked}): undecided",
+        needed="a gate such as {metric: top1, min: 0.8} or {metric: top1_drop, max: 0.02}",
+    )
+
+
+def largest_class(predictions: Predictions) -> float:
+    """The share of the largest class among the images' labels."""
+    return float(np.bincount(predictions.labels).max() / len(predictions.labels))
+
+
+def top1_of(predictions: Predictions) -> intervals.Bounds:
+    """Top-1 with its exact bounds."""
+    right = scores.top1(predictions.logits) == predictions.labels
+    return intervals.clopper_pearson(int(right.sum()), len(right))
