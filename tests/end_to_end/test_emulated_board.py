@@ -15,7 +15,7 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.devices import connection
 from calkd_edge.records import Predictions
 
-IMAGES = 300
+IMAGES = 100
 CHANGES = {
     "data": {"name": "synthetic", "calibration_images": 120, "test_images_per_class": IMAGES // 10},
     "student": {"name": "mobilenet_v2", "width": 0.25},

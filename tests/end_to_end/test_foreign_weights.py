@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_run import RECIPE, command, recipe_with, written
+from tiny_run import RECIPE, TinyRun, command, recipe_with, written
 
 from calkd_edge.models import MODELS
 
@@ -21,12 +21,12 @@ def stage_folder(store: Path, name: str) -> Path:
     raise AssertionError(f"no stage {name} in {store}")
 
 
-def run(folder, *more, **changes):
+def run(folder, *more, store=None, **changes):
     """The shortest run that trains a student: nothing is quantized or drawn otherwise."""
     short = {"precisions": [{"name": "fp32"}], "evaluate": {"corruptions": []}}
     recipe = written(folder, recipe_with(**{**short, **changes}))
     return command(
-        "compress", "--recipe", recipe, "--store", folder / "store", "--out", folder / "out", *more
+        "compress", "--recipe", recipe, "--store", store or folder / "store", "--out", folder / "out", *more
     )
 
 
@@ -60,7 +60,7 @@ def test_a_checkpoint_of_another_project_is_the_same_teacher(tiny, tmp_path, tau
 
 
 @pytest.mark.parametrize("role", ["teacher", "student"])
-def test_a_pretrained_body_stays_while_it_is_frozen_and_the_head_is_new(tmp_path, role):
+def test_a_pretrained_body_stays_while_it_is_frozen_and_the_head_is_new(tiny, tmp_path, role):
     path, before = other_net(tmp_path, classes=7)
     given = {**RECIPE[role], "pretrained": str(path), "trained_on": "other"}
     stage = {"teacher": "teacher", "student": "distill"}[role]
@@ -68,10 +68,11 @@ def test_a_pretrained_body_stays_while_it_is_frozen_and_the_head_is_new(tmp_path
     for frozen in (2, 1):
         folder = tmp_path / str(frozen)
         folder.mkdir()
-        done = run(folder, **{role: {**given, "freeze_epochs": frozen}})
+        done = run(folder, store=tiny.store, **{role: {**given, "freeze_epochs": frozen}})
         assert done.code == 0, done.err
-        weights[frozen] = load_file(stage_folder(folder / "store", stage) / "weights.safetensors")
-        described = json.loads((stage_folder(folder / "store", stage) / "model.json").read_text())
+        published = TinyRun(tiny.recipe, tiny.store, folder / "out", done).stage_folder(stage)
+        weights[frozen] = load_file(published / "weights.safetensors")
+        described = json.loads((published / "model.json").read_text())
         assert described["trained_on"] == "train"
     body = [name for name in before if not name.startswith("fc.")]
     assert all(torch.equal(weights[2][name], before[name]) for name in body)

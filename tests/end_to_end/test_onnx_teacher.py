@@ -68,6 +68,7 @@ def teachers(tiny, tmp_path_factory):
 
 
 def run(tmp_path, teacher, *more, **changes):
+    changes = {"precisions": [{"name": "fp32"}], "evaluate": {"corruptions": []}, **changes}
     recipe = written(tmp_path, recipe_with(teacher=teacher, teacher_training=None, **changes))
     return command(
         "compress", "--recipe", recipe, "--store", tmp_path / "store", "--out", tmp_path / "out", *more

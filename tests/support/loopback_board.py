@@ -135,7 +135,8 @@ def start(
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress {listen}\n{more}HostKey {folder}/host_key\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/accepted_keys\nStrictModes no\nUsePAM no\n"
-        f"PasswordAuthentication no\nKbdInteractiveAuthentication no\nForceCommand {folder}/shell\n",
+        f"PasswordAuthentication no\nKbdInteractiveAuthentication no\nForceCommand {folder}/shell\n"
+        "SetEnv SHLVL=9\n",  # else bash reads the start-up file of whoever runs the tests
         encoding="utf-8",
     )
     client = Client(folder, port, folder / "accepted_keys", listen)
