@@ -137,8 +137,7 @@ def check_places(tree: dict[str, JsonValue], *, where: str) -> None:
         if place:
             entry = yaml.safe_dump({name: place}, allow_unicode=True, sort_keys=False)
             raise RecipeError(
-                f"{where}: devices[{index}]: "
-                f"a recipe names a device, and no {' or '.join(place)}",
+                f"{where}: devices[{index}]: a recipe names a device, and no {' or '.join(place)}",
                 remedy=f"Put these lines into {INVENTORY}, if you trust them, and leave only the name in the "
                 f"recipe (or give --device USER@HOST):\n{indent(entry, '  ').rstrip()}",
             )

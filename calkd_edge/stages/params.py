@@ -236,14 +236,14 @@ class ScoreParams(StageParams):
 class EvaluateParams(ScoreParams):
     """Figures of the test split."""
 
-    function, version = "calkd_edge.stages.evaluate:run", 3
+    function, version = "calkd_edge.stages.evaluate:run", 4
     thresholds: tuple[float, ...]
 
 
 class EvaluateCorruptedParams(ScoreParams):
     """Figures of corrupted test images."""
 
-    function, version = "calkd_edge.stages.evaluate_corrupted:run", 1
+    function, version = "calkd_edge.stages.evaluate_corrupted:run", 2
     thresholds: tuple[float, ...]
     corruptions: tuple[str, ...]
 
@@ -251,7 +251,7 @@ class EvaluateCorruptedParams(ScoreParams):
 class CompareParams(ScoreParams):
     """Other maps for the same predictions; `held_out` fits on the half that no quantizer has chosen by."""
 
-    function, version = "calkd_edge.stages.compare:run", 1
+    function, version = "calkd_edge.stages.compare:run", 2
     left_out_at_default = StageParams.left_out_at_default | {"held_out"}
     methods: tuple[Component, ...]
     held_out: bool = False

@@ -23,7 +23,7 @@ CHANGES = {
     "precisions": [{"name": "fp32"}, {"name": "int8", "images": 32, "scales": "dyadic"}],
     "benchmark": {"min_runs": 64, "min_seconds": 0.1},
 }
-SIZE = [{"metric": "size_bytes", "max": 9_000_000, "device": "target"}]
+SIZE = [{"metric": "size_bytes", "max": 9_000_000, "device": "target"}, {"metric": "agreement", "min": 0.5}]
 LATENCY = [{"metric": "latency_p95_ms", "max": 1000.0, "device": "target"}]
 
 

@@ -51,7 +51,6 @@ EVERY_STAGE = {
     "devices": [
         {"name": "local", "runtime": "onnxruntime"},
         {"name": "local", "runtime": "litert"},
-        {"name": "someone@a-board", "runtime": "tensorrt"},
     ],
 }
 LIVE = {
@@ -98,5 +97,6 @@ def test_packaged_recipe_keeps_its_fingerprints(name, smoke, fixed_world, tmp_pa
     ],
 )
 def test_every_kind_of_stage_keeps_its_fingerprint(key, tree, options, fixed_world, tmp_path):
-    run = pipeline.Run(parse(tree, where="a recipe"), "a recipe", Options(tmp_path, tmp_path, **options))
+    recipe = pipeline.run_devices.with_devices(parse(tree, where="a recipe"), ["someone@a-board:tensorrt"])
+    run = pipeline.Run(recipe, "a recipe", Options(tmp_path, tmp_path, **options))
     assert lines(run) == GOLDEN[key]

@@ -54,6 +54,26 @@ WRONG = {
         "data.rooot",
         "Did you mean 'root'?",
     ),
+    "a program": (
+        {"devices": [{"name": "local", "python": "/tmp/evil.sh"}]},
+        "devices[0]",
+        "local:\n    python: /tmp/evil.sh",
+    ),
+    "an address": (
+        {"devices": [{"name": "local"}, {"name": "ssh://me@10.0.0.5:22"}]},
+        "devices[1]",
+        "board:\n    host: me@10.0.0.5:22",
+    ),
+    "a module of the runtime": (
+        {"devices": [{"name": "local", "runtime": "tensorrt", "options": {"module": "antigravity"}}]},
+        "devices[0].options",
+        "Use tensorrt or tensorrt_rtx",
+    ),
+    "a file on the device": (
+        {"devices": [{"name": "local", "runtime": "tensorrt", "options": {"timing_cache": "/root/.bashrc"}}]},
+        "devices[0].options",
+        "Write a name such as orin.cache",
+    ),
     "missing section": ({"distill": None}, "distill", "this key is missing"),
     "wrong type": ({"distill": {**DISTILL, "epochs": "many"}}, "distill.epochs", "'many'"),
     "a section that is a number": ({"distill": 3}, "distill", "(got 3)"),
@@ -238,7 +258,7 @@ def test_missing_recipe_is_answered_with_the_nearest_name():
     [
         ("distil.epochs=1", "Did you mean 'distill'?"),
         ("distill.epoch=1", "Did you mean 'epochs'?"),
-        ("gates[9].max=1", "there is no '9' in a list of 1"),
+        ("gates[9].max=1", "there is no '9' in a list of 2"),
         ("teacher.name.deep=1", "there is no 'deep' in 'resnet8'"),
         ("distill.epochs", "not an assignment"),
         ("distill.epochs=[", "the value is not YAML"),

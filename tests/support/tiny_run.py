@@ -35,7 +35,7 @@ RECIPE: dict[str, Any] = {
     },
     "precisions": [{"name": "fp32"}, {"name": "int8", "images": 32}],
     "benchmark": {"min_runs": 20, "min_seconds": 0.1},
-    "gates": [{"metric": "size_bytes", "max": 4_000_000}],
+    "gates": [{"metric": "size_bytes", "max": 4_000_000}, {"metric": "top1", "min": 0.15}],
 }
 
 

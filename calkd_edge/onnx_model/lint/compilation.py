@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 
 from calkd_edge.agent import engine
+from calkd_edge.agent.engine_options import complete
 from calkd_edge.agent.problem import AgentProblem
-from calkd_edge.agent.runtimes import all_options
 from calkd_edge.errors import EnvironmentProblem, RecipeError
 from calkd_edge.records import Compilation
 
@@ -44,9 +44,7 @@ def compile_file(path: Path, capability: str = "SM86") -> Compilation:
     logger, log = engine.logger_of(trt, everything=True)
     errors: tuple[str, ...] = ()
     try:
-        options = all_options(
-            "tensorrt", engine.DEFAULTS, {"capability": capability, "max_images": MOST_IMAGES}
-        )
+        options = complete({"capability": capability, "max_images": MOST_IMAGES})
         engine.plan_of(trt, logger, log, str(path), options)
     except AgentProblem as refused:
         errors = (refused.message,)

@@ -33,7 +33,9 @@ def shown_nothing(evidence: Sequence[Evidence], names: dict[int, str]) -> Iterat
         if top1.low > share:
             continue
         images = len(item.predictions.labels)
-        figures = f"{in_unit(top1.value, 'share')} of {images:,} images, at least {in_unit(top1.low, 'share')}"
+        figures = (
+            f"{in_unit(top1.value, 'share')} of {images:,} images, at least {in_unit(top1.low, 'share')}"
+        )
         sentence = (
             f"{NOTHING} by {names[id(item)]}: it is right on {figures}, and always naming the largest class "
             f"is right on {in_unit(share, 'share')}: undecided"

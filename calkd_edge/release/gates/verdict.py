@@ -51,7 +51,7 @@ def judge(
         results += [_unmeasured(gate, device) for device in _missing(gate, matching, target_devices)]
     results += _failed_fits(gates, evidence, names)
     results += shown_nothing(evidence, names)
-    if not any(_judges_answers(result) for result in results):
+    if _worst(result.result for result in results) == "passed" and not any(map(_judges_answers, results)):
         results.append(unjudged(gates))
     return Verdict(
         verdict="smoke" if smoke else _worst(result.result for result in results), gates=tuple(results)
@@ -59,7 +59,7 @@ def judge(
 
 
 def _judges_answers(result: GateResult) -> bool:
-    """Whether it was decided by answers of the student, or could not be for a reason that it names."""
+    """Whether it is about answers of the student to test images."""
     metric = METRICS[result.metric]
     return metric.counts_images and result.measurement.startswith("student")
 

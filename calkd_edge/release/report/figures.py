@@ -17,7 +17,7 @@ LEFT, TOP, RIGHT, BOTTOM = 40, 12, 10, 34
 
 
 def reliability(quality: Quality, *, title: str) -> str:
-    """A reliability diagram as SVG: accuracy against confidence per bin, bars of the exact bounds, images per bin.
+    """A reliability diagram as SVG: accuracy against confidence per bin, exact bounds, images per bin.
 
     Args:
         quality: its bins are drawn; faint strokes mark bins of fewer than 1 % of the images.

@@ -57,7 +57,10 @@ def test_an_interval_inside_the_limit_passes_outside_fails_and_across_is_undecid
 
 def test_a_sentence_says_metric_measurement_interval_limit_and_outcome(maker):
     sentence = only(judge([gate("top1_drop", max=0.01)], alike(maker, 1000))).sentence
-    expected = "top1_drop of student int8 on local: 0.00 % [-0.27 %, 0.27 %], limit at most 1 %: passed"
+    expected = (
+        "top1_drop of student int8 on local: 0.00 % [-0.27 %, 0.27 %] over 1,000 images, "
+        "limit at most 1 %: passed"
+    )
     assert sentence == expected
 
 
@@ -133,8 +136,8 @@ def test_a_gate_without_any_measurement_is_unmeasured(maker):
 
 def test_target_gates_apply_to_the_devices_of_the_run_and_to_none_without_them(maker):
     both = [maker.evidence(maker.predictions(images=300), device=d) for d in ("local", "jetson")]
-    gates = [gate("size_bytes", max=1e9, device="target")]
-    assert judge(gates, both).gates == ()
+    gates = [gate("top1", min=0.2, device="target")]
+    assert only(judge(gates, both)).limit == "none"
     assert "on jetson" in only(judge(gates, both, target_devices=["jetson"])).measurement
     skipped = judge(gates, both, target_devices=["orin:tensorrt"])
     assert (only(skipped).result, skipped.verdict) == ("unmeasured", "failed")
@@ -143,7 +146,7 @@ def test_target_gates_apply_to_the_devices_of_the_run_and_to_none_without_them(m
 def test_a_target_gate_judges_only_the_runtime_of_its_device(maker):
     p = maker.predictions(images=300)
     rows = [maker.evidence(p, runtime=runtime) for runtime in ("onnxruntime", "openvino")]
-    gates = [gate("size_bytes", max=1e9, device="target")]
+    gates = [gate("top1", min=0.2, device="target")]
     judged = only(judge(gates, rows, target_devices=["local:openvino"]))
     assert judged.measurement == "student fp32 on local:openvino"
 
@@ -192,7 +195,9 @@ def test_uncalibrated_rows_and_the_teacher_are_judged_only_where_a_gate_names_th
     p = maker.predictions(images=300)
     rows = [maker.evidence(p, calibrated=False), maker.evidence(p, model="teacher"), maker.evidence(p)]
     assert only(judge([gate("top1", min=0.1)], rows)).measurement == "student fp32 on local"
-    assert only(judge([gate("top1", min=0.1, model="teacher")], rows)).measurement == "teacher fp32 on local"
+    of_teacher, unjudged = judge([gate("top1", min=0.1, model="teacher")], rows).gates
+    assert of_teacher.measurement == "teacher fp32 on local"
+    assert unjudged.result == "undecided"
 
 
 def test_drops_skip_fp32_but_not_against_the_teacher(maker):
@@ -242,7 +247,8 @@ def test_a_failed_fit_is_undecided_even_without_a_gate_on_it(maker):
     assert "separable" in only(verdict).sentence
     assert verdict.verdict == "undecided"
     assert len(judge([gate("temperature_status", max=0)], [bad]).gates) == 1
-    assert judge([], [maker.evidence(maker.predictions(images=300), status="constant")]).gates == ()
+    constant = judge([], [maker.evidence(maker.predictions(images=300), status="constant")])
+    assert only(constant).metric == "top1"
 
 
 def test_equivalence_passes_only_with_the_whole_interval_on_both_sides(maker):
@@ -267,15 +273,16 @@ def test_thresholds_read_the_probabilities_that_the_file_returned(maker):
     assert result.value == pytest.approx(-float((scores.confidence(p.logits) >= 0.8).mean()))
 
 
-def test_no_image_above_the_threshold_is_undecided(maker):
+@pytest.mark.parametrize("metric", ["precision_shift", "coverage_shift"])
+def test_no_image_above_the_threshold_is_undecided(maker, metric):
     flat = replace(maker.predictions(images=400), probabilities=np.full((400, 10), 0.1))
     rows = [maker.evidence(flat), maker.evidence(flat, precision="int8")]
-    result = only(judge([gate("precision_shift", within=0.01, threshold=0.8)], rows))
-    assert result.result == "undecided"
+    result = only(judge([gate(metric, within=0.01, threshold=0.8)], rows))
+    assert (result.result, result.images) == ("undecided", 0)
     assert "no image reaches confidence 0.8" in result.sentence
 
 
-def test_agreement_with_fp32_has_wilson_bounds(maker):
+def test_agreement_with_fp32_has_exact_bounds(maker):
     base = maker.predictions()
     result = only(
         judge([gate("agreement", min=0.9)], alike(maker, 4000, predictions=flipped(base, list(range(40)))))
@@ -285,7 +292,7 @@ def test_agreement_with_fp32_has_wilson_bounds(maker):
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "expected"), [("fup", "failed"), ("up", "undecided"), ("p", "passed"), ("", "passed")]
+    ("outcomes", "expected"), [("fup", "failed"), ("up", "undecided"), ("p", "passed"), ("", "undecided")]
 )
 def test_failed_beats_undecided_beats_passed(maker, outcomes, expected):
     fp32 = maker.evidence(maker.predictions(images=500))
@@ -294,6 +301,43 @@ def test_failed_beats_undecided_beats_passed(maker, outcomes, expected):
     gates = [gate("top1", min=limits[o]) for o in outcomes]
     assert judge(gates, [fp32]).verdict == expected
     assert judge(gates, [fp32], smoke=True).verdict == "smoke"
+
+
+def guessing(maker, images: int, share: float) -> Predictions:
+    """A model that always names class 0, on images of which a share is of class 0."""
+    labels = np.where(np.arange(images) < share * images, 0, 1 + np.arange(images) % 9)
+    logits = np.tile(np.linspace(1.0, 0.0, 10, dtype=np.float32), (images, 1))
+    return replace(maker.predictions(images=images), logits=logits, labels=labels)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.98])
+@pytest.mark.parametrize(
+    "gates",
+    [
+        [],
+        [gate("size_bytes", max=1e9)],
+        [gate("top1_drop", max=0.02), gate("top1_drop_from_teacher", max=0.05), gate("nll_rise", max=0.05)],
+        [gate("coverage_shift", within=0.01, threshold=0.9)],
+        [gate("top1", min=0.05), gate("agreement", min=0.9)],
+    ],
+    ids=["none", "size", "relative", "threshold that nobody reaches", "low floor"],
+)
+def test_student_that_names_one_class_never_passes(maker, share, gates):
+    p = guessing(maker, 1000, share)
+    rows = [maker.evidence(p, model="teacher"), maker.evidence(p), maker.evidence(p, precision="int8")]
+    verdict = judge(gates, rows)
+    assert verdict.verdict in ("undecided", "failed")
+    told = [result.sentence for result in verdict.gates if result.sentence.startswith("Nothing was shown by")]
+    assert len(told) == 2
+    assert f"always naming the largest class is right on {share:.1%}".replace("%", " %") in told[0]
+
+
+def test_gates_that_ask_for_no_answer_of_a_good_student_show_nothing(maker):
+    good = [maker.evidence(maker.predictions(images=500))]
+    for gates in ([], [gate("size_bytes", max=1e9)]):
+        verdict = judge(gates, good)
+        assert verdict.verdict == "undecided"
+        assert "no gate has judged the student's answers" in verdict.gates[-1].sentence
 
 
 def test_two_runtimes_on_one_device_get_different_names(maker):
@@ -331,6 +375,8 @@ def test_every_metric_is_measured_in_a_complete_run(world, name):
     metric = METRICS[name]
     limit = {metric.limits[0]: 0.5} | ({"threshold": 0.8} if metric.threshold else {})
     results = judge([gate(name, **limit)], world).gates
-    assert results
-    assert all(result.result != "unmeasured" and result.value is not None for result in results)
+    asked = [result for result in results if result.limit != "none"]
+    assert all(result.result != "unmeasured" and result.value is not None for result in asked)
+    assert asked
+    assert all((result.images or 0) > 0 for result in asked if metric.counts_images)
     assert metric.meaning
