@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from calkd_edge.pipeline.listing import schema as schema
     from calkd_edge.pipeline.planned import Plan as Plan
     from calkd_edge.pipeline.run import Release as Release
+    from calkd_edge.pipeline.verify import verify as verify
     from calkd_edge.recipe.schema import Recipe as Recipe
     from calkd_edge.recipe.schema import load_recipe as load_recipe
     from calkd_edge.recipe.smoke import smoke_recipe as smoke_recipe
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from calkd_edge.records import Quality as Quality
     from calkd_edge.records import Repair as Repair
     from calkd_edge.records import Report as Report
-    from calkd_edge.release.verification import verify as verify
 
 _MODULES = {
     "Affine": "calkd_edge.records",
@@ -80,7 +80,7 @@ _MODULES = {
     "quality": "calkd_edge.metrics.quality",
     "schema": "calkd_edge.pipeline.listing",
     "smoke_recipe": "calkd_edge.recipe.smoke",
-    "verify": "calkd_edge.release.verification",
+    "verify": "calkd_edge.pipeline.verify",
 }
 """Where each public name is defined."""
 

@@ -20,7 +20,7 @@ from calkd_edge.files import sha256_of
 from calkd_edge.onnx_model.graph import metadata
 from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.records import Measurement, Report, TimedSource
-from calkd_edge.release.verification import verify
+from calkd_edge.release.verification import problems_of
 
 REPORT, MODELS, BUNDLE = "report.json", "models", "bundle.zip"
 PLAIN_NAME = re.compile(r"\w[\w .+-]{0,60}", re.ASCII)
@@ -137,7 +137,7 @@ def _run(path: Path, work: Path, precisions: Sequence[str]) -> Source:
 
 
 def _bundle(path: Path, work: Path, precisions: Sequence[str]) -> Source:
-    problems = verify(path)
+    problems = problems_of(path)
     if problems:
         raise EnvironmentProblem(
             f"{path} is damaged: {problems[0]}", remedy="Fetch it again, or make it again."

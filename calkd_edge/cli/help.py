@@ -45,7 +45,7 @@ EXAMPLES = {
     "doctor": ("calkd-edge doctor", "calkd-edge doctor --device user@10.0.0.5"),
     "list": ("calkd-edge list", "calkd-edge list losses"),
     "schema": ("calkd-edge schema recipe",),
-    "verify": ("calkd-edge verify runs/quickstart/bundle.zip",),
+    "verify": ("calkd-edge verify runs/quickstart/bundle.zip --run",),
     "store": ("calkd-edge store check", "calkd-edge store gc --keep quickstart"),
     "store check": ("calkd-edge store check --store .calkd",),
     "store gc": ("calkd-edge store gc --keep quickstart --keep own_images --set data.root=DIR",),

@@ -1,4 +1,4 @@
-"""calkd-edge verify: compare the files of a bundle with its checksums."""
+"""calkd-edge verify: compare a release with its checksums, and its models with their golden outputs."""
 
 from __future__ import annotations
 
@@ -7,22 +7,43 @@ from typing import Annotated
 
 import typer
 
+from calkd_edge.cli.console import say
 from calkd_edge.errors import GateFailed
 
+RunOption = Annotated[
+    bool,
+    typer.Option("--run", help="Execute the models, and compare their answers with the golden outputs."),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="NAME", help="Where --run executes them: of your inventory, or user@host."
+    ),
+]
 
-def verify(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle.zip.")]) -> None:
-    """Compare every file of a bundle with its checksum.
 
-    Exits with 3 if a file was altered, with 2 if there is no such bundle.
+def verify(
+    release: Annotated[
+        Path, typer.Argument(metavar="RELEASE", help="A bundle.zip, or the folder of a finished run.")
+    ],
+    run: RunOption = False,
+    device: DeviceOption = "local",
+) -> None:
+    """Compare every file of a release with its checksum.
+
+    With --run, its models answer the golden inputs again. Exits with 3 if a file was altered or a model
+    answers differently, with 2 if there is no such release.
     """
-    from calkd_edge.release.verification import verify as problems_of
+    from calkd_edge.pipeline.verify import verify as problems_of
 
-    problems = problems_of(bundle)
+    problems = problems_of(release, run=run, device=device, on_message=lambda text: say("  {}", text))
     for problem in problems:
         print(problem)
     if problems:
         raise GateFailed(
-            f"{bundle} differs from its checksums",
+            f"{release} is not as it was released",
             remedy="Download it again, or run compress again to write a new one.",
         )
-    print(f"{bundle}: every file matches its checksum")
+    print(
+        f"{release}: every file matches its checksum{', and every model its golden outputs' if run else ''}"
+    )

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from calkd_edge.engine.published import published_sha256
 from calkd_edge.engine.runner import PublishedStage
 from calkd_edge.engine.stage import Stage
-from calkd_edge.engine.store import Store, published_sha256
+from calkd_edge.engine.store import Store
 from calkd_edge.errors import CalkdError, StoreError
 from calkd_edge.export.artifacts import CANONICAL
 from calkd_edge.models.image_model import WEIGHTS

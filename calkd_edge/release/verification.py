@@ -11,26 +11,11 @@ from calkd_edge.errors import RecipeError
 from calkd_edge.release.bundle import BUNDLE_SCHEMA_VERSION, MANIFEST, SUMS, FileFacts, digest_of, is_safe
 
 
-def verify(bundle: str | Path) -> list[str]:
+def problems_of(bundle: str | Path) -> list[str]:
     """Every problem of a bundle, one sentence each; empty when each file is as it was written.
-
-    Reads every byte and reports missing, altered and surplus files, names that lead out of a folder, a
-    checksum list that disagrees with the manifest, and a newer schema. It loads no model.
-
-    Args:
-        bundle: path of a bundle.zip.
 
     Raises:
         RecipeError: there is no such file.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from calkd_edge.release.verification import verify
-        >>> path = Path(tempfile.mkdtemp()) / "bundle.zip"
-        >>> _ = path.write_text("not a zip file")
-        >>> [problem.split(": ")[1] for problem in verify(path)]
-        ['not a readable bundle']
     """
     path = Path(bundle)
     if not path.is_file():

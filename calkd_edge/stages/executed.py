@@ -11,8 +11,8 @@ import onnx
 
 from calkd_edge.agent.predict import MOST_IMAGES
 from calkd_edge.devices.session import open_session
+from calkd_edge.engine.published import published_sha256
 from calkd_edge.engine.stage import Job
-from calkd_edge.engine.store import published_sha256
 from calkd_edge.errors import StoreError
 from calkd_edge.export.artifacts import CONVERSION, ENGINE, ENGINE_FACTS, converted_file, executed_file
 from calkd_edge.files import sha256_of

@@ -70,7 +70,7 @@ WRONG = {
         "Use tensorrt or tensorrt_rtx",
     ),
     "a file on the device": (
-        {"devices": [{"name": "local", "runtime": "tensorrt", "options": {"timing_cache": "/root/.bashrc"}}]},
+        {"devices": [{"name": "local", "runtime": "tensorrt", "options": {"timing_cache": "/etc/profile"}}]},
         "devices[0].options",
         "Write a name such as orin.cache",
     ),

@@ -1,0 +1,128 @@
+"""One folder holds one release, and says so when it does not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from calkd_edge.errors import EnvironmentProblem, StoreError
+from calkd_edge.release.folder import ReleaseFolder, copy_measured
+
+CONTENT = {"report.json": '{"recipe": {"name": "a"}}', "report.html": "page", "models/student.fp32.onnx": "m"}
+
+
+def staged_into(folder: ReleaseFolder, bundle: bool = True, **changes: str) -> None:
+    with folder.held(), folder.staged() as staged:
+        files = {**CONTENT, **({"bundle.zip": "zip"} if bundle else {}), **changes}
+        for name, text in files.items():
+            (staged / name).parent.mkdir(exist_ok=True)
+            (staged / name).write_text(text)
+        folder.publish(staged)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = ReleaseFolder(tmp_path / "out")
+    staged_into(made)
+    return made
+
+
+def names(folder):
+    return {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()}
+
+
+def test_release_is_complete_and_sha256sum_agrees(folder):
+    assert names(folder) == {*CONTENT, "bundle.zip", "SHA256SUMS"}
+    assert folder.problems() == []
+    done = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=folder.path, check=False)
+    assert done.returncode == 0
+
+
+def test_next_release_leaves_nothing_of_the_one_before(folder):
+    (folder.path / "models/notes.txt").write_text("mine")
+    (folder.path / "models/student.int8.onnx").write_text("of an earlier run")
+    staged_into(folder, bundle=False)
+    assert names(folder) == {*CONTENT, "SHA256SUMS", "models/notes.txt"}
+
+
+@pytest.mark.parametrize("moved", range(5))
+def test_kill_while_publishing_never_leaves_a_release_that_seems_finished(folder, monkeypatch, moved):
+    """After each number of files that were moved; a bundle stands only beside its own report."""
+    done, move = [], os.replace
+
+    def replace(source, target):
+        if len(done) == moved:
+            raise KeyboardInterrupt
+        done.append(target)
+        move(source, target)
+
+    monkeypatch.setattr("calkd_edge.release.folder.os.replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        staged_into(folder, **{"report.html": "new"})
+    assert "SHA256SUMS" in folder.problems()[0]
+    assert "bundle.zip" not in names(folder) or (folder.path / "report.html").read_text() == "new"
+    monkeypatch.undo()
+    (folder.path / ".release-killed").mkdir()
+    (folder.path / ".report.json.x1").write_text("half")
+    staged_into(folder)
+    assert folder.problems() == []
+    assert not [path for path in folder.path.iterdir() if path.name.startswith(".")]
+
+
+def test_second_run_into_a_folder_is_refused(folder):
+    with (
+        folder.held(),
+        pytest.raises(EnvironmentProblem, match="another run writes into"),
+        ReleaseFolder(folder.path).held(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("recipe", "text", "stays"),
+    [
+        ({"name": "a"}, None, True),
+        ({"name": "b"}, None, False),
+        ({"name": "a"}, "{", False),
+        ({"name": "a"}, "[" * 100_000, False),
+        ({"name": "a"}, "[]", False),
+    ],
+)
+def test_release_of_another_recipe_is_withdrawn(folder, recipe, text, stays):
+    if text is not None:
+        (folder.path / "report.json").write_text(text)
+    with folder.held():
+        folder.withdraw_other(recipe)
+    assert ((folder.path / "bundle.zip").exists(), (folder.path / "report.json").exists()) == (stays, stays)
+
+
+def test_refused_run_leaves_no_empty_folder(tmp_path):
+    folder = ReleaseFolder(tmp_path / "a" / "out")
+    with pytest.raises(ZeroDivisionError), folder.held():
+        raise ZeroDivisionError
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda path: (path / "models/student.fp32.onnx").write_text("M"), "student.fp32.onnx was altered"),
+        (lambda path: (path / "report.json").unlink(), "report.json is missing"),
+        (lambda path: (path / "models/student.int8.onnx").write_text("x"), "student.int8.onnx is surplus"),
+        (lambda path: (path / "SHA256SUMS").unlink(), "no finished release"),
+        (lambda path: (path / "SHA256SUMS").write_bytes(b"\xff"), "no finished release"),
+    ],
+)
+def test_damage_of_a_release_is_reported(folder, damage, problem):
+    damage(folder.path)
+    assert any(problem in text for text in folder.problems())
+
+
+def test_file_that_changed_since_it_was_measured_is_not_copied(tmp_path):
+    (tmp_path / "model.onnx").write_text("changed")
+    with pytest.raises(StoreError, match="has changed since it was measured") as refused:
+        copy_measured(tmp_path / "model.onnx", tmp_path / "out" / "model.onnx", "0" * 64)
+    assert refused.value.exit_code == 6
+    assert not (tmp_path / "out" / "model.onnx").exists()
