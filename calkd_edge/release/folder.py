@@ -83,6 +83,8 @@ class ReleaseFolder:
             (self.path / name).unlink(missing_ok=True)
         for path in self._models():
             path.unlink()
+        with suppress(OSError):  # other files may lie there
+            (self.path / MODELS).rmdir()
 
     @contextmanager
     def staged(self) -> Iterator[Path]:

@@ -5,6 +5,9 @@ more than its sums; in the weight gradient of a grouped 1x1 convolution; and in 
 depthwise convolution with a 5x5 kernel or on maps smaller than the kernel, most of all on processors without
 AVX-512. Matrix products and shifted sums replace it there. benchmarks/training/kernels.py measures each
 route.
+
+One route is there for safety: with AVX-512, the backward pass of torch 2.14 (oneDNN's brgconv_1x1) writes
+outside its memory for strided 1x1 convolutions of fewer than 16 channels and an odd number of images.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from torch.nn import functional
 
 SMALL_MAP = 16
 """Pixels of a map up to which the set-up of a convolution costs more than its sums."""
+
+UNSAFE_CHANNELS = 16
+"""Below so many, torch's strided 1x1 convolution writes outside its memory."""
 
 
 @contextmanager
@@ -59,8 +65,11 @@ def _faster_route(module: nn.Conv2d) -> Callable[[nn.Conv2d, Tensor, Tensor], Te
     """The route for a kind of convolution; the route returns None for inputs where torch is faster."""
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         return None
-    if module.kernel_size == (1, 1) and module.stride == (1, 1) and module.padding == (0, 0):
-        return _pointwise
+    if module.kernel_size == (1, 1) and module.padding == (0, 0):
+        if module.stride == (1, 1):
+            return _pointwise
+        if module.groups == 1 and module.in_channels < UNSAFE_CHANNELS:
+            return _strided_pointwise
     is_depthwise = module.groups == module.in_channels == module.out_channels
     if is_depthwise and module.dilation == (1, 1) and max(module.kernel_size) > 1:
         return _depthwise
@@ -81,6 +90,13 @@ def _pointwise(module: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor | None:
     if module.groups == 1 and x.shape[2] * x.shape[3] > SMALL_MAP:
         return None
     y: Tensor = PointwiseConvolution.apply(x, weight, module.groups)
+    return y
+
+
+def _strided_pointwise(module: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
+    down, right = module.stride
+    kept = x[:, :, ::down, ::right].contiguous(memory_format=torch.channels_last)
+    y: Tensor = PointwiseConvolution.apply(kept, weight, 1)
     return y
 
 

@@ -31,6 +31,12 @@ CONVOLUTIONS += [
     for size in (1, 2, 3, 4, 7)
     for bias in (False, True)
 ]
+CONVOLUTIONS += [
+    pytest.param(nn.Conv2d(8, 12, 1, stride, bias=bias), size, id=f"pointwise-stride{stride}-{size}-{bias}")
+    for stride in (2, (1, 3))
+    for size in (2, 5, 8)
+    for bias in (False, True)
+]
 
 
 def both(module, x):
@@ -57,6 +63,21 @@ def test_faster_routes_give_torchs_results_and_gradients(module, size):
     x = torch.randn(6, module.in_channels, size, size + (size > 1))
     for expected, got in both(module, x):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_strided_pointwise_convolution_of_an_odd_number_of_images_is_safe():
+    """torch's own route ends the process there, on processors with AVX-512."""
+    torch.manual_seed(1)
+    convolution, x = nn.Conv2d(4, 8, 1, stride=2, bias=False), torch.randn(21, 4, 32, 32)
+    convolution(x).sum().backward()
+    expected = convolution.weight.grad.clone()
+    convolution.weight.grad = None
+    convolution.to(memory_format=torch.channels_last)
+    with quick_convolutions(convolution):
+        for _ in range(50):
+            convolution.weight.grad = None
+            convolution(x.to(memory_format=torch.channels_last)).sum().backward()
+    torch.testing.assert_close(convolution.weight.grad, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_routes_pass_a_numerical_gradient_check():
@@ -109,7 +130,7 @@ def test_routes_are_used_inside_the_block_only():
 
 def test_other_inputs_and_convolutions_go_to_torch():
     net = nn.Sequential(
-        nn.Conv2d(4, 4, 1, stride=2),
+        nn.Conv2d(16, 4, 1, stride=2),
         nn.Conv2d(4, 4, 1, padding=1),
         nn.Conv2d(4, 4, 3, padding="same", groups=4),
     ).train()

@@ -102,7 +102,8 @@ def precision_shift(pair: PairedPredictions, gate: GateSection) -> Reading:
 
 
 def _none_above(gate: GateSection) -> Reading:
-    return Reading(0.0, None, None, 0, f"no image reaches confidence {gate.threshold:g}", decides=False)
+    why = f"no image reaches confidence {gate.threshold:g}"
+    return Reading(0.0, None, None, 0, why, decides=False, needed="a lower threshold is needed")
 
 
 def _difference_of_shares(first: BoolArray, second: BoolArray) -> Reading:
