@@ -17,6 +17,7 @@ from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
 from calkd_edge.export.artifacts import CANONICAL, converted_file, executed_file
 from calkd_edge.export.converters import converter_of
 from calkd_edge.files import sha256_of
+from calkd_edge.files.paths import check_path
 from calkd_edge.onnx_model.graph import metadata
 from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.records import Measurement, Report, TimedSource
@@ -112,6 +113,7 @@ def open_source(path: Path, work: Path, precisions: Sequence[str] = ()) -> Sourc
         RecipeError: it is none of these, or it has no such precision.
         EnvironmentProblem: a file was changed since it was measured, or a bundle is damaged.
     """
+    check_path(path, "the model")
     if path.is_dir() and (path / REPORT).is_file():
         return _run(path, work, precisions)
     if path.is_file() and path.suffix == ".onnx":

@@ -14,6 +14,7 @@ from calkd_edge.data.image_folder import ImageFolder
 from calkd_edge.data.images_file import write_images
 from calkd_edge.data.source import Source
 from calkd_edge.errors import RecipeError, StageFailed
+from calkd_edge.files.paths import check_path
 from calkd_edge.files.recognised import recognised
 from calkd_edge.records import IntArray
 
@@ -137,6 +138,7 @@ def _source(
     Raises:
         RecipeError: there is no such data; options are those of `evaluate` and `calibrate`.
     """
+    check_path(data, "--data")
     is_folder = Path(data).is_dir()
     try:
         if not is_folder:
@@ -178,6 +180,7 @@ def refuse_other_file(path: Path) -> None:
     Raises:
         RecipeError: saying what it is.
     """
+    check_path(path, "the file")
     other = recognised(path) if path.is_file() else None
     if other is not None:
         raise RecipeError(f"{path} cannot be read: it is {other.what}", remedy=other.remedy)

@@ -18,6 +18,7 @@ from onnx import TensorProto
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.files.recognised import recognised
+from calkd_edge.files.paths import check_path
 from calkd_edge.onnx_model.sizes import SizeProblem, check_sizes
 from calkd_edge.onnx_model.standard_form import sort_nodes
 
@@ -79,6 +80,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 
 
 def _decoded(path: Path) -> onnx.ModelProto:
+    check_path(path, "the model")
     if not path.is_file():
         raise RecipeError(f"there is no file {path}", remedy="Check the path.")
     if path.stat().st_size > LARGEST_FILE:

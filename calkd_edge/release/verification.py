@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from calkd_edge.errors import RecipeError
+from calkd_edge.files.paths import check_path
 from calkd_edge.release.bundle import BUNDLE_SCHEMA_VERSION, MANIFEST, SUMS, FileFacts, digest_of, is_safe
 
 
@@ -33,6 +34,7 @@ def verify(bundle: str | Path) -> list[str]:
         ['not a readable bundle']
     """
     path = Path(bundle)
+    check_path(path, "the bundle")
     if not path.is_file():
         raise RecipeError(
             f"{path}: {'a folder, not a bundle' if path.is_dir() else 'there is no such file'}",
