@@ -34,6 +34,17 @@ def read_bounded(path: Path, most: int = MOST_JSON_BYTES) -> bytes:
     return content
 
 
+def bounded_json(content: bytes) -> bytes:
+    """A JSON text, if it has at most a million values; for parsers that have no bound of their own.
+
+    Raises:
+        Unreadable: it has more.
+    """
+    if len(content) > MOST_JSON_BYTES or sum(map(content.count, (b",", b"[", b"{"))) > MOST_JSON_VALUES:
+        raise Unreadable(f"it has more than {MOST_JSON_VALUES:,} values")
+    return content
+
+
 def parse_json(content: bytes | str) -> object:
     """The value of a JSON text; lists, mappings and numbers are bounded before memory is used for them.
 
@@ -48,9 +59,8 @@ def parse_json(content: bytes | str) -> object:
         calkd_edge.files.bounded.Unreadable: it is nested too deeply
     """
     try:
-        text = content if isinstance(content, str) else content.decode("utf-8-sig")
-        if len(text) > MOST_JSON_BYTES or sum(map(text.count, ",[{")) > MOST_JSON_VALUES:
-            raise Unreadable(f"it has more than {MOST_JSON_VALUES:,} values")
+        encoded = content.encode() if isinstance(content, str) else content
+        text = bounded_json(encoded).decode("utf-8-sig")
         value: object = json.loads(text)
         if _SURROGATE.search(text):  # half a character cannot be written again
             json.dumps(value, ensure_ascii=False).encode()
