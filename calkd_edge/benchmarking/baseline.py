@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from calkd_edge.benchmarking.sources import Source, open_source
 from calkd_edge.benchmarking.worth import PRACTICAL, span
 from calkd_edge.errors import CalkdError, GateFailed, GateUndecided, RecipeError
 from calkd_edge.files import sha256_of
+from calkd_edge.files.arrays import read_arrays
+from calkd_edge.files.bounded import Unreadable, bounded_json, read_bounded
 from calkd_edge.records import AgainstBaseline, Benchmark, DeviceFacts, FloatArray, Ratio
 
 NAME, SAMPLES = "benchmark.json", "benchmark.npz"
@@ -48,10 +49,10 @@ class Baseline:
                 remedy="Measure the baseline again, or keep its model files.",
             )
         try:
-            with np.load(samples, allow_pickle=False) as stored:
-                names = [SAMPLES_OF.format(precision, number) for number in range(self.record.processes)]
-                return [np.asarray(stored[name] / 1e6) for name in names]
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as broken:
+            names = [SAMPLES_OF.format(precision, number) for number in range(self.record.processes)]
+            stored = read_arrays(samples, names)
+            return [stored[name].astype(np.float64) / 1e6 for name in names]
+        except (KeyError, ValueError, OSError) as broken:
             raise RecipeError(
                 f"--baseline {self.path}: {samples.name} cannot be read: {broken}",
                 remedy="Measure the baseline again.",
@@ -78,11 +79,16 @@ def read_baseline(path: Path) -> Baseline:
     """
     file = path / NAME if path.is_dir() else path
     try:
-        return Baseline(file, Benchmark.model_validate_json(file.read_bytes()))
+        return Baseline(file, Benchmark.model_validate_json(bounded_json(read_bounded(file))))
     except OSError as missing:
         raise RecipeError(
             f"--baseline {path} cannot be read: {missing.strerror}",
             remedy="Name the benchmark.json that calkd-edge benchmark wrote.",
+        ) from None
+    except Unreadable as wrong:
+        raise RecipeError(
+            f"--baseline {path} is not a benchmark: {wrong}",
+            remedy="Name the benchmark.json that this calkd-edge benchmark wrote.",
         ) from None
     except ValidationError as wrong:
         first = wrong.errors()[0]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,16 @@ from calkd_edge.data.pixels import array_from_image, decode_image, image_suffixe
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.errors import CalkdError, RecipeError
 from calkd_edge.export.artifacts import CANONICAL
+from calkd_edge.files.arrays import map_array, read_arrays
+from calkd_edge.files.bounded import Unreadable
+from calkd_edge.files.zipped import opened_zip, read_member
 from calkd_edge.metrics.latency import TIMED_IMAGES
 from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.release.bundle import INPUTS
 
 COARSE = 8
 SEED = 17
+MOST_GOLDEN_BYTES = 1 << 30
 Images = NDArray[Any]
 DType = np.dtype[Any]
 
@@ -56,13 +58,21 @@ def images_for(
         if stored is not None and _fits(stored, shape, dtype):
             return stored, f"{len(stored)} test images of the run"
     if bundle is not None:
-        with zipfile.ZipFile(bundle) as archive:
-            content = archive.read(INPUTS)
-        golden: Images = np.load(io.BytesIO(content), allow_pickle=False)["images"]
-        if _fits(golden, shape, dtype):
+        golden = _golden(bundle)
+        if golden is not None and _fits(golden, shape, dtype):
             return golden, f"{len(golden)} golden inputs of the bundle"
     description = f"{TIMED_IMAGES} images of seeded noise: give real images with --images"
     return noise(_closed(shape), dtype), description
+
+
+def _golden(bundle: Path) -> Images | None:
+    """The golden inputs of a bundle; None where they cannot be read."""
+    try:
+        with opened_zip(bundle) as archive:
+            content = read_member(archive, INPUTS, MOST_GOLDEN_BYTES)
+        return read_arrays(content, ("images",)).get("images")
+    except (Unreadable, OSError):
+        return None
 
 
 def noise(shape: tuple[int, ...], dtype: DType, count: int = TIMED_IMAGES) -> Images:
@@ -91,8 +101,9 @@ def _from_file(path: Path, shape: tuple[int | None, ...], dtype: DType) -> Image
         images = _decoded(path, shape, dtype)
     else:
         try:
-            images = np.load(path, mmap_mode="r", allow_pickle=False)[:TIMED_IMAGES]
-        except (OSError, ValueError, EOFError) as wrong:
+            stored = map_array(path)
+            images = stored[:TIMED_IMAGES] if stored.ndim else stored[None]
+        except (OSError, Unreadable) as wrong:
             raise RecipeError(
                 f"--images {path} cannot be read: {wrong}", remedy="Give an .npy file or a folder of images."
             ) from None

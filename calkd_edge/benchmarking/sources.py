@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,6 +16,9 @@ from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
 from calkd_edge.export.artifacts import CANONICAL, converted_file, executed_file
 from calkd_edge.export.converters import converter_of
 from calkd_edge.files import sha256_of
+from calkd_edge.files.bounded import MOST_JSON_BYTES, Unreadable, bounded_json
+from calkd_edge.files.paths import check_path
+from calkd_edge.files.zipped import is_zip, opened_zip, pieces, read_member
 from calkd_edge.onnx_model.graph import metadata
 from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.records import Measurement, Report, TimedSource
@@ -112,11 +114,12 @@ def open_source(path: Path, work: Path, precisions: Sequence[str] = ()) -> Sourc
         RecipeError: it is none of these, or it has no such precision.
         EnvironmentProblem: a file was changed since it was measured, or a bundle is damaged.
     """
+    check_path(path, "the model")
     if path.is_dir() and (path / REPORT).is_file():
         return _run(path, work, precisions)
     if path.is_file() and path.suffix == ".onnx":
         return _file(path, work, precisions)
-    if path.is_file() and zipfile.is_zipfile(path):
+    if path.is_file() and is_zip(path):
         return _bundle(path, work, precisions)
     problem = "does not exist" if not path.exists() else "is no finished run, no bundle and no ONNX file"
     raise RecipeError(f"{path} {problem}", remedy=WAYS)
@@ -143,13 +146,13 @@ def _bundle(path: Path, work: Path, precisions: Sequence[str]) -> Source:
             f"{path} is damaged: {problems[0]}", remedy="Fetch it again, or make it again."
         )
     folders = {}
-    with zipfile.ZipFile(path) as archive:
-        report = _report(archive.read(REPORT), path)
+    with opened_zip(path) as archive:
+        report = _report(read_member(archive, REPORT, MOST_JSON_BYTES), path)
         for precision in _chosen(report, precisions, path):
             folders[precision] = work / precision
             for name, target in _targets(archive.namelist(), precision, folders[precision]):
-                with archive.open(name) as content, target.open("wb") as handle:
-                    _copy(content, handle)
+                with target.open("wb") as handle:
+                    handle.writelines(pieces(archive, name))
     _check_complete(report, folders, path)
     return Source(TimedSource(kind="bundle", path=str(path.resolve())), folders, report, path)
 
@@ -170,7 +173,9 @@ def _file(path: Path, work: Path, precisions: Sequence[str]) -> Source:
 
 def _report(content: bytes, where: Path) -> Report:
     try:
-        return Report.model_validate_json(content)
+        return Report.model_validate_json(bounded_json(content))
+    except Unreadable as wrong:
+        raise RecipeError(f"{where}: its report cannot be read: {wrong}", remedy="Fetch it again.") from None
     except ValidationError as wrong:
         first = wrong.errors()[0]
         key = ".".join(map(str, first["loc"]))
@@ -220,10 +225,6 @@ def _targets(names: Iterable[str], precision: str, folder: Path) -> list[tuple[s
         for name in files
         if name.endswith(tuple(info.suffix for info in RUNTIMES.values() if not info.is_compiled))
     ]
-
-
-def _copy(content: IO[bytes], handle: IO[bytes]) -> None:
-    shutil.copyfileobj(content, handle, 1 << 20)
 
 
 def _check_complete(report: Report, folders: dict[str, Path], where: Path) -> None:

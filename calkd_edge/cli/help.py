@@ -5,9 +5,12 @@ In scope: how help looks, in plain text on a terminal and in a pipe. Out of scop
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from typer.core import TyperCommand, TyperGroup
+
+from calkd_edge.files.paths import check_path
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
@@ -54,7 +57,16 @@ EXAMPLES = {
 
 
 class Command(TyperCommand):
-    """A command whose help shows its options in groups, and examples below them."""
+    """A command whose help shows its options in groups, and examples below them; it checks given paths."""
+
+    def invoke(self, ctx: Context) -> object:
+        """Run the command, unless a path is one that no file can have."""
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name or "")
+            if isinstance(value, Path):
+                options = [name for name in parameter.opts if name.startswith("--")]
+                check_path(value, options[0] if options else str(parameter.metavar))
+        return super().invoke(ctx)
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write arguments and options, each group under its title."""

@@ -49,7 +49,9 @@ def store_to_read(value: Path) -> Path:
     The default may be absent: it is created by the first run.
     """
     from calkd_edge.engine.store import existing_store
+    from calkd_edge.files.paths import check_path
 
+    check_path(value, "--store")
     if value != DEFAULT_STORE:
         existing_store(value)
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError
+from calkd_edge.files.bounded import parse_json
 from calkd_edge.records import IntArray
 
 
@@ -51,19 +51,19 @@ def read_part(files: Sequence[Path], *, label_column: str, classes: tuple[str, .
     for file in files:
         try:
             schema = pq.read_schema(file)
-            if not {"img", label_column} <= set(schema.names):
-                raise RecipeError(
-                    f"data.root: {file} has the columns {', '.join(schema.names)}; "
-                    f"'img' and '{label_column}' are needed",
-                    remedy="Name the folder of the data set that the recipe names: --set data.root=DIR",
-                )
+            _check_columns(file, schema, label_column)
             tables.append(pq.read_table(file, columns=["img", label_column]))
-        except (pa.ArrowException, OSError) as wrong:
+        except RecipeError:
+            raise
+        except Exception as wrong:  # beside ArrowException and OSError, whatever damaged bytes lead to
             raise EnvironmentProblem(
                 f"{file} cannot be read: {wrong}", remedy="Download the file again."
             ) from wrong
     table = pa.concat_tables(tables)
-    labels = table.column(label_column).to_numpy().astype(np.int64)
+    column = table.column(label_column)
+    if column.null_count:
+        raise EnvironmentProblem(f"{files[0]} has rows without a label", remedy="Download the file again.")
+    labels = column.to_numpy().astype(np.int64)
     names = _class_names(schema.metadata, label_column) or classes
     if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(names):
         raise EnvironmentProblem(
@@ -74,10 +74,28 @@ def read_part(files: Sequence[Path], *, label_column: str, classes: tuple[str, .
     return ParquetPart(labels=labels, classes=names, stored=stored)
 
 
+def _check_columns(file: Path, schema: Any, label_column: str) -> None:
+    if not {"img", label_column} <= set(schema.names):
+        raise RecipeError(
+            f"data.root: {file} has the columns {', '.join(schema.names)}; "
+            f"'img' and '{label_column}' are needed",
+            remedy="Name the folder of the data set that the recipe names: --set data.root=DIR",
+        )
+    images, labels = schema.field("img").type, schema.field(label_column).type
+    content = {field.name: field.type for field in images} if pa.types.is_struct(images) else {}
+    is_binary = "bytes" in content and content["bytes"] in (pa.binary(), pa.large_binary())
+    if not is_binary or not pa.types.is_integer(labels):
+        raise RecipeError(
+            f"data.root: {file} has 'img' as {str(images)[:80]} and '{label_column}' as {str(labels)[:80]}",
+            remedy="'img' must be a struct with encoded images as bytes, and labels whole numbers.",
+        )
+
+
 def _class_names(metadata: dict[bytes, bytes] | None, label_column: str) -> tuple[str, ...]:
     """The names in the schema's `huggingface` entry; empty if there are none."""
     try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features[label_column]["names"])
+        entry: Any = parse_json((metadata or {})[b"huggingface"])
+        names = entry["info"]["features"][label_column]["names"]
     except (KeyError, TypeError, ValueError):
         return ()
+    return tuple(map(str, names)) if isinstance(names, list) else ()

@@ -18,6 +18,7 @@ from calkd_edge.data.folder_layout import EXPECTED, LEADS_BACK, NOTES, Layout, l
 from calkd_edge.data.pixels import Resize, array_from_image, decode_image, image_suffixes, resized
 from calkd_edge.data.source import ImageArray, ImageShape, Outline, Progress, Source
 from calkd_edge.errors import RecipeError
+from calkd_edge.files.paths import user_path
 from calkd_edge.records import BoolArray, IntArray
 
 NO_IMAGE = "not an image file that can be read"
@@ -55,7 +56,7 @@ class ImageFolder:
         image_size: Annotated[int, Field(ge=16, le=1024)] = 224,
         resize: Resize = "crop",
     ) -> None:
-        self.root = None if root is None else root.expanduser()
+        self.root = None if root is None else user_path(root, "data.root")
         self.image_size = image_size
         self.shape = (image_size, image_size)
         self.resize: Resize = resize

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -16,41 +14,23 @@ from calkd_edge.data.source import BrokenImage, ImageArray
 
 Resize = Literal["crop", "pad", "stretch"]
 
-# Pillow's exceptions for damaged files depend on the format; these are the exceptions of all its readers.
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    EOFError,
-    LookupError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+_START_BYTES = 16
 
 USED_OF_255 = 17
 """12 bits stored in 16 end here; images that are truly so dark are rare."""
 
-# EPS runs an external program; the others are containers that Pillow recognises but cannot decode.
-_UNSUPPORTED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+"""The supported formats, by Pillow's names, in the order in which they are tried.
 
-
-@cache
-def image_formats() -> tuple[str, ...]:
-    """Names of the supported formats, PNG and JPEG first: Pillow tries them in this order."""
-    Image.init()
-    return tuple(sorted(set(Image.OPEN) - _UNSUPPORTED, key=lambda name: (name not in ("PNG", "JPEG"), name)))
+Pillow's readers of other formats are seldom used and seldom tested; that of EPS runs an external program.
+"""
 
 
 @cache
 def image_suffixes() -> frozenset[str]:
     """Lower-case suffixes of image files, with the dot."""
     Image.init()
-    return frozenset(
-        suffix for suffix, kind in Image.registered_extensions().items() if kind in image_formats()
-    )
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
 
 
 def decode_image(content: bytes | Path, name: str) -> Image.Image:
@@ -60,12 +40,12 @@ def decode_image(content: bytes | Path, name: str) -> Image.Image:
     is read; an EXIF orientation is applied.
 
     Raises:
-        BrokenImage: the file is truncated, damaged, too large, of an unknown format, or contains 32-bit or
-            float grey.
+        BrokenImage: the file is truncated, damaged, too large, of a format that is not supported, or contains
+            32-bit or float grey.
     """
     try:
         stream = io.BytesIO(content) if isinstance(content, bytes) else content
-        with Image.open(stream, formats=image_formats()) as opened:
+        with Image.open(stream, formats=FORMATS) as opened:
             has_16_bits = any(";16" in str(tile) for tile in opened.tile)
             opened.load()
             upright = ImageOps.exif_transpose(opened)
@@ -73,15 +53,35 @@ def decode_image(content: bytes | Path, name: str) -> Image.Image:
             if has_16_bits:
                 _check_range(rgb)
             return rgb
-    except _BROKEN as wrong:
+    except Exception as wrong:  # each of Pillow's readers has its own for damaged bytes
         raise BrokenImage(name, _reason(wrong, content)) from wrong
 
 
 def _reason(wrong: Exception, content: bytes | Path) -> str:
     """What is wrong with an image file, without its name."""
     if isinstance(wrong, UnidentifiedImageError):
+        other = _other_format(content)
+        if other is not None:
+            return f"{other} is not supported; save it as PNG or JPEG"
         return "not an image of a known format, or damaged at its start"
     return str(wrong).replace(str(content), "the file") or type(wrong).__name__
+
+
+def _other_format(content: bytes | Path) -> str | None:
+    """Pillow's name of the format of a file that is not supported, if its start shows it."""
+    start = content[:_START_BYTES] if isinstance(content, bytes) else _start(content)
+    for name, (_, accepts) in Image.OPEN.items():
+        try:
+            if name not in FORMATS and accepts is not None and accepts(start):
+                return name
+        except Exception:  # a start that is shorter than what it looks at
+            continue
+    return None
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_START_BYTES)
 
 
 def array_from_image(image: Image.Image) -> ImageArray:

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from calkd_edge.files.paths import user_path
 from calkd_edge.records import BoolArray, IntArray
 
 ImageArray = NDArray[np.uint8]
@@ -114,6 +115,6 @@ class Dataset(Protocol):
 def data_root(root: Path | None) -> Path:
     """`root`, else the folder in the environment variable CALKD_DATA, else ~/.cache/calkd-edge/data."""
     if root is not None:
-        return root.expanduser()
+        return user_path(root, "data.root")
     folder = os.environ.get("CALKD_DATA")
-    return Path(folder).expanduser() if folder else Path.home() / ".cache" / "calkd-edge" / "data"
+    return user_path(folder, "CALKD_DATA") if folder else Path.home() / ".cache" / "calkd-edge" / "data"

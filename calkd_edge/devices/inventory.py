@@ -23,7 +23,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from calkd_edge.agent import board, packages
@@ -33,6 +32,7 @@ from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.devices import DEVICES
 from calkd_edge.devices.base import Device
 from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
+from calkd_edge.files.yaml_text import YamlProblem, read_yaml
 from calkd_edge.records import Record
 from calkd_edge.registry import recipe_error
 
@@ -259,8 +259,10 @@ def inventory() -> dict[str, DeviceEntry]:
     path = inventory_path()
     try:
         stamp = path.stat().st_mtime_ns
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as wrong:
+        raise RecipeError(f"{path}: cannot be read: {wrong.strerror}", remedy="Correct its path.") from None
     return _read(path, stamp)
 
 
@@ -268,9 +270,9 @@ def inventory() -> dict[str, DeviceEntry]:
 def _read(path: Path, stamp: int) -> dict[str, DeviceEntry]:
     """The entries of an inventory file; `stamp`, its time of change, is a key of the cache."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as wrong:
-        raise RecipeError(f"{path}: cannot be read: {wrong}", remedy="Correct that file.") from wrong
+        tree = read_yaml(path) or {}
+    except YamlProblem as wrong:
+        raise RecipeError(f"{path}: cannot be read: {wrong}", remedy=wrong.remedy) from None
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
         raise RecipeError(
             f"{path}: this is not a list of devices by name", remedy=f"Write:\n{_example('jetson')}"

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,8 @@ from calkd_edge.devices.base import Device
 from calkd_edge.devices.inventory import device_at, location_of
 from calkd_edge.devices.owner import owner
 from calkd_edge.errors import DeviceError
+from calkd_edge.files.arrays import read_array, read_arrays
+from calkd_edge.files.bounded import Unreadable, parse_json, read_bounded
 from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json, MachineFacts, Record
 
 log = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class Session:
             job["images_per_run"] = images_per_run
         reply = self._do("predict", job, _PREDICT_REPLY, timeout_s=RUN_TIMEOUT_S, progress=progress)
         outputs: dict[str, FloatArray] = self._fetch_arrays("outputs.npz")
-        counts = {name: len(values) for name, values in outputs.items()}
+        counts = {name: len(np.atleast_1d(values)) for name, values in outputs.items()}
         if set(counts.values()) != {reply["images"]}:
             raise DeviceError(
                 f"{self.device.name}: the outputs have {counts} rows for {reply['images']} images",
@@ -202,7 +203,9 @@ class Session:
             job["trace"] = TRACE
         reply = self._do("time", job, _TIME_REPLY, timeout_s=RUN_TIMEOUT_S, progress=progress)
         arrays = self._fetch_arrays(TRACE) if trace else {}
-        samples = arrays.pop("samples_ns") if trace else self._fetch_arrays("samples.npy")
+        samples = arrays.pop("samples_ns", None) if trace else self._fetch_arrays("samples.npy")
+        if samples is None or samples.ndim != 1 or samples.dtype.kind not in "iuf":
+            raise DeviceError(f"{self.device.name}: the agent returned no list of times", remedy="Run again.")
         return TimedRun(samples, reply, arrays)
 
     def _do(
@@ -234,7 +237,7 @@ class Session:
         status = self.device.run(command, timeout_s=timeout_s, on_line=on_line)
         check_start(self.device.name, self.device.python, status, last_line)
         try:
-            reply: Any = json.loads(self._fetch(names[1]).read_text(encoding="utf-8"))
+            reply: Any = parse_json(read_bounded(self._fetch(names[1])))
         except ValueError as broken:
             raise DeviceError(
                 f"{self.device.name}: the agent's reply to {verb} is not JSON: {broken}", remedy="Run again."
@@ -277,9 +280,9 @@ class Session:
     def _fetch_arrays(self, source: str) -> Any:
         """The array of a .npy, or the arrays by name of a .npz; nothing is unpickled."""
         try:
-            stored = np.load(self._fetch(source), allow_pickle=False)
-            return stored if isinstance(stored, np.ndarray) else {name: stored[name] for name in stored.files}
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as broken:
+            path = self._fetch(source)
+            return read_arrays(path) if path.suffix == ".npz" else read_array(path)
+        except (Unreadable, OSError) as broken:
             raise DeviceError(
                 f"{self.device.name}: {source} cannot be read: {broken}",
                 remedy="Run again; if it happens again, check the free space there.",

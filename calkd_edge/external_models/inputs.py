@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,9 @@ from calkd_edge.data.image_folder import ImageFolder
 from calkd_edge.data.images_file import write_images
 from calkd_edge.data.source import Source
 from calkd_edge.errors import RecipeError, StageFailed
+from calkd_edge.files.arrays import read_arrays
+from calkd_edge.files.bounded import Unreadable
+from calkd_edge.files.paths import check_path
 from calkd_edge.files.recognised import recognised
 from calkd_edge.records import IntArray
 
@@ -47,9 +49,8 @@ def arrays_of(path: Path, work: Path, *, limit: int | None, seed: int) -> Inputs
     """
     refuse_other_file(path)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            values = {name: stored[name] for name in stored.files if name in ("inputs", "labels", "classes")}
-    except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as broken:
+        values = read_arrays(path, ("inputs", "labels", "classes"))
+    except (Unreadable, OSError) as broken:
         raise RecipeError(f"{path} cannot be read: {broken}", remedy=f"Save {ARRAYS_EXAMPLE}.") from None
     if "inputs" not in values or values["inputs"].ndim < 2:
         raise RecipeError(f"{path} has no inputs [N, ...]", remedy=f"Save {ARRAYS_EXAMPLE}.")
@@ -137,6 +138,7 @@ def _source(
     Raises:
         RecipeError: there is no such data; options are those of `evaluate` and `calibrate`.
     """
+    check_path(data, "--data")
     is_folder = Path(data).is_dir()
     try:
         if not is_folder:
@@ -178,6 +180,7 @@ def refuse_other_file(path: Path) -> None:
     Raises:
         RecipeError: saying what it is.
     """
+    check_path(path, "the file")
     other = recognised(path) if path.is_file() else None
     if other is not None:
         raise RecipeError(f"{path} cannot be read: it is {other.what}", remedy=other.remedy)

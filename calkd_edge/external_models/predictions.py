@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import numpy as np
 from calkd_edge.errors import RecipeError
 from calkd_edge.external_models.inputs import refuse_other_file
 from calkd_edge.external_models.score_values import check_logits, rows_sum_to
+from calkd_edge.files.arrays import read_arrays
+from calkd_edge.files.bounded import Unreadable
 from calkd_edge.metrics.inputs import checked_probabilities
 from calkd_edge.records import FloatArray, IntArray
 
@@ -65,11 +67,10 @@ def read_predictions(path: Path) -> SavedPredictions:
 
 def _of_npz(path: Path) -> SavedPredictions:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = read_arrays(path)
     except FileNotFoundError:
         raise
-    except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as broken:
+    except (Unreadable, OSError) as broken:
         raise RecipeError(
             f"{path} cannot be read: {broken}", remedy="Save it again with numpy.savez."
         ) from None
@@ -78,6 +79,8 @@ def _of_npz(path: Path) -> SavedPredictions:
     scores = next((name for name in ("logits", "probabilities") if name in arrays), None)
     if scores is None or "labels" not in arrays:
         raise RecipeError(f"{path} contains {', '.join(arrays) or 'nothing'}", remedy=f"Save {NPZ_EXAMPLE}.")
+    if arrays[scores].ndim == 0 or arrays["labels"].ndim == 0:
+        raise RecipeError(f"{path}: one number is no list of predictions", remedy=f"Save {NPZ_EXAMPLE}.")
     return _checked(path, scores, arrays[scores], arrays["labels"], names)
 
 
@@ -159,7 +162,7 @@ def _number(path: Path, line: int, column: str, text: str, *, point: str) -> flo
 
 
 def _refuse_twice(path: Path, classes: tuple[str, ...]) -> None:
-    twice = next((name for name in classes if classes.count(name) > 1), None)
+    twice = next((name for name, count in Counter(classes).items() if count > 1), None)
     if twice is not None:
         raise RecipeError(f"{path} names the class '{twice}' twice", remedy="Name each class once.")
 

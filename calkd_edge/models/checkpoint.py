@@ -36,6 +36,14 @@ WRAPPER_COUNTS = ("n_averaged",)
 """What torch's AveragedModel stores beside the weights."""
 
 _SHOWN = 5
+_DEEPEST = 4
+"""Wrappers within wrappers, at most."""
+_DTYPES = (
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
+)
+_REPEATS, _SMALL_BYTES = 4, 64 << 20
+"""Weights that share memory count once in the file and several times in the state dict."""
 
 _UNUSED_COUNT = "num_batches_tracked"
 """Absent from checkpoints older than torch 0.4.1; unused where momentum is a number."""
@@ -57,11 +65,37 @@ def read_state(path: Path, where: str) -> dict[str, Tensor]:
     if other is not None:
         raise RecipeError(f"{where}: {path} is {other.what}, not a checkpoint", remedy=other.remedy)
     state = _read_safetensors(path, where) if path.suffix == ".safetensors" else _read_pickle(path, where)
+    _check_tensors(state, path, where)
     state = _unprefixed(state, path)
     return {
         name: tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
         for name, tensor in state.items()
     }
+
+
+def _check_tensors(state: Mapping[str, Tensor], path: Path, where: str) -> None:
+    """Refuse what is no weight of a network, and tensors that are larger than their file.
+
+    Raises:
+        RecipeError: naming the first of them.
+    """
+    total, most = 0, _REPEATS * path.stat().st_size + _SMALL_BYTES
+    name: object  # as the file has it
+    for name, tensor in state.items():
+        is_plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
+        if not isinstance(name, str) or not is_plain or tensor.dtype not in _DTYPES:
+            kind = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}"
+            raise RecipeError(
+                f"{where}: {path} has the weight {str(name)[:80]!r} ({kind}), which no network here takes",
+                remedy="Save the weights in float32: torch.save(model.float().state_dict(), 'weights.pth').",
+            )
+        total += tensor.numel() * tensor.element_size()
+        if total > most:
+            raise RecipeError(
+                f"{where}: {path} is smaller than the weights that it claims: {name[:80]!r} is "
+                f"{list(tensor.shape)}",
+                remedy="Save the state dict again where it was trained.",
+            )
 
 
 def _read_safetensors(path: Path, where: str) -> dict[str, Tensor]:
@@ -123,13 +157,13 @@ def _safe_types() -> list[Callable[..., object]]:
     return [argparse.Namespace, np.dtype, scalar, *kinds]
 
 
-def _state_dict_in(content: object) -> dict[str, Tensor] | None:
-    if not isinstance(content, Mapping):
+def _state_dict_in(content: object, depth: int = 0) -> dict[str, Tensor] | None:
+    if not isinstance(content, Mapping) or depth > _DEEPEST:
         return None
     if content and all(isinstance(value, Tensor) for value in content.values()):
         return dict(content)
     for wrapper in WRAPPERS:
-        state = _state_dict_in(content.get(wrapper))
+        state = _state_dict_in(content.get(wrapper), depth + 1)
         if state is not None:
             return state
     return None

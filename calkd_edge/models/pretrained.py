@@ -19,6 +19,7 @@ from torch import Tensor
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError
 from calkd_edge.files.download import Checksum, Progress, check_reachable, download
+from calkd_edge.files.paths import user_path
 from calkd_edge.models.checkpoint import read_state
 from calkd_edge.models.timm_ import import_timm
 
@@ -152,7 +153,7 @@ def _without_network(cache: Path, key: str) -> str:
 def huggingface_cache() -> Path:
     """The folder of huggingface_hub's downloads; HF_HUB_CACHE and HF_HOME in the environment move it."""
     home = os.environ.get("HF_HOME", "~/.cache/huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+    return user_path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub", "HF_HUB_CACHE")
 
 
 def torchvision_cache() -> Path:

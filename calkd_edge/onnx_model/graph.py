@@ -6,7 +6,6 @@ graph.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import onnx
 from onnx import numpy_helper
 
 from calkd_edge.errors import RecipeError
+from calkd_edge.files.bounded import parse_json
 
 METADATA_PREFIX = "calkd_edge."
 
@@ -189,7 +189,7 @@ def class_names(model: onnx.ModelProto) -> tuple[str, ...]:
     """
     text = metadata(model).get("classes", "[]")
     try:
-        names = json.loads(text)
+        names = parse_json(text)
     except ValueError:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

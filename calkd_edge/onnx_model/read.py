@@ -17,6 +17,7 @@ import onnx
 from onnx import TensorProto
 
 from calkd_edge.errors import RecipeError
+from calkd_edge.files.paths import check_path
 from calkd_edge.files.recognised import recognised
 from calkd_edge.onnx_model.sizes import SizeProblem, check_sizes
 from calkd_edge.onnx_model.standard_form import sort_nodes
@@ -79,6 +80,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 
 
 def _decoded(path: Path) -> onnx.ModelProto:
+    check_path(path, "the model")
     if not path.is_file():
         raise RecipeError(f"there is no file {path}", remedy="Check the path.")
     if path.stat().st_size > LARGEST_FILE:
@@ -169,11 +171,12 @@ def _check_external(tensor: onnx.TensorProto, size: int, path: Path) -> None:
     if file is None:
         raise _refused(
             path,
-            f"'{tensor.name}' reads its numbers from {entries.get('location', 'nowhere')!r}, outside the "
-            "model's folder",
+            f"'{tensor.name}' reads its numbers from {entries.get('location', 'nowhere')[:100]!r}, outside "
+            "the model's folder",
             "Do not run it; use a model from a source that you trust. If a link leads out of the folder, and "
             "you made it, replace it by the file itself.",
         )
+    check_path(file, f"{path}: the numbers of '{tensor.name}'")
     if not file.is_file():
         raise _refused(path, f"its file {file.name} is missing", "Put that file beside the model.")
     other = recognised(file)

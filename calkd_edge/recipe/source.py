@@ -6,7 +6,6 @@ In scope: paths and YAML. Out of scope: which keys a recipe has (schema.py knows
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
 from importlib import resources
 from pathlib import Path
 from textwrap import indent
@@ -15,6 +14,8 @@ import yaml
 from pydantic import JsonValue
 
 from calkd_edge.errors import RecipeError, did_you_mean
+from calkd_edge.files.paths import user_path
+from calkd_edge.files.yaml_text import NotText, YamlProblem, parse_yaml, read_yaml
 
 PATH_KEYS = (
     ("data", "root"),
@@ -22,26 +23,11 @@ PATH_KEYS = (
 )
 """Keys that hold a path, where they hold a string."""
 
-
 PLACE_KEYS = ("host", "port", "python")
 INVENTORY = "~/.config/calkd-edge/devices.yaml"
 
-
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice instead of keeping the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        """A mapping whose keys all differ."""
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' occurs twice", key_node.start_mark
-                )
-            seen.add(key)
-        mapping: dict[Hashable, object] = super().construct_mapping(node, deep)
-        return mapping
+_INDEX = re.compile("[0-9]{1,9}")
+_SHOWN = 200
 
 
 def packaged() -> dict[str, Path]:
@@ -59,7 +45,7 @@ def find(name_or_path: str | Path) -> Path:
     Raises:
         RecipeError: neither exists.
     """
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path, "--recipe")
     if path.is_file():
         return path.resolve()
     known = packaged()
@@ -79,20 +65,14 @@ def read(path: Path) -> dict[str, JsonValue]:
         RecipeError: not readable, not YAML, or not a mapping.
     """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except UnicodeDecodeError as binary:
+        tree = read_yaml(path)
+    except NotText as binary:
         raise RecipeError(
-            f"{path}: this is not a text file, so it is no recipe",
+            f"{path}: {binary}, so it is no recipe",
             remedy="Name a recipe: calkd-edge list recipes. A model file is named inside a recipe.",
         ) from binary
-    except OSError as broken:
-        message = f"{path}: cannot be read: {broken}"
-        raise RecipeError(message, remedy="Check the path and its permissions.") from None
-    except yaml.YAMLError as broken:
-        mark = getattr(broken, "problem_mark", None)
-        position = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(broken, "problem", None) or str(broken)
-        raise RecipeError(f"{path}:{position}: {problem}", remedy="Correct the YAML there.") from None
+    except YamlProblem as broken:
+        raise RecipeError(f"{path}: {broken}", remedy=broken.remedy) from None
     if not isinstance(tree, dict):
         raise RecipeError(
             f"{path}: a recipe is a mapping of sections, but this is a {type(tree).__name__}",
@@ -149,7 +129,7 @@ def anchor_paths(tree: dict[str, JsonValue], folder: Path) -> None:
         holder = tree.get(section)
         path = holder.get(key) if isinstance(holder, dict) else None
         if isinstance(holder, dict) and isinstance(path, str):
-            holder[key] = str((folder / Path(path).expanduser()).resolve())
+            holder[key] = str(user_path(path, f"{section}.{key}", folder).resolve())
 
 
 def assign(tree: dict[str, JsonValue], override: str) -> None:
@@ -160,13 +140,19 @@ def assign(tree: dict[str, JsonValue], override: str) -> None:
     """
     dotted, equals, text = override.partition("=")
     if not equals or not dotted.strip():
-        raise RecipeError(f"--set {override}: not an assignment", remedy="Write --set section.key=value.")
+        raise RecipeError(
+            f"--set {_short(override)}: not an assignment", remedy="Write --set section.key=value."
+        )
     try:
-        value = yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {override}: the value is not YAML", remedy="Quote it.") from None
+        value = parse_yaml(text)
+    except YamlProblem as broken:
+        raise RecipeError(
+            f"--set {_short(override)}: the value is not YAML that is read here: {broken}",
+            remedy=broken.remedy if broken.remedy.startswith("Write") else "Quote it.",
+        ) from None
     steps: list[str | int] = [
-        int(step) if step.isdigit() else step for step in re.split(r"[.\[\]]+", dotted.strip().rstrip("]"))
+        int(step) if _INDEX.fullmatch(step) else step
+        for step in re.split(r"[.\[\]]+", dotted.strip().rstrip("]"))
     ]
     holder: JsonValue = tree
     for step in steps[:-1]:
@@ -189,6 +175,10 @@ def _step(holder: JsonValue, step: str | int, override: str) -> JsonValue:
 
 
 def _no_such_key(override: str, step: str | int, holder: JsonValue) -> RecipeError:
-    size = f"a list of {len(holder)}" if isinstance(holder, list) else repr(holder)
-    message = f"--set {override}: there is no '{step}' in {size}"
+    size = f"a list of {len(holder)}" if isinstance(holder, list) else _short(repr(holder))
+    message = f"--set {_short(override)}: there is no '{_short(str(step))}' in {size}"
     return RecipeError(message, remedy="Check the dotted path.")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.release.bundle import BUNDLE_SCHEMA_VERSION, MANIFEST, SUMS, FileFacts, digest_of, is_safe
+from calkd_edge.files.bounded import Unreadable, parse_json
+from calkd_edge.files.paths import check_path
+from calkd_edge.files.zipped import opened_zip, pieces, read_member
+from calkd_edge.release.bundle import BUNDLE_SCHEMA_VERSION, MANIFEST, SUMS, FileFacts, is_safe
 
 
 def problems_of(bundle: str | Path) -> list[str]:
@@ -18,32 +23,36 @@ def problems_of(bundle: str | Path) -> list[str]:
         RecipeError: there is no such file.
     """
     path = Path(bundle)
+    check_path(path, "the bundle")
     if not path.is_file():
         raise RecipeError(
             f"{path}: {'a folder, not a bundle' if path.is_dir() else 'there is no such file'}",
             remedy="Name a bundle.zip: calkd-edge verify runs/NAME/bundle.zip",
         )
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened_zip(path) as archive:
             return _problems(archive)
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, Unreadable) as error:
         return [f"{path}: not a readable bundle: {error}"]
 
 
 def _problems(archive: zipfile.ZipFile) -> list[str]:
     names = archive.namelist()
+    counts = Counter(names)
     if MANIFEST not in names:
         return [f"{MANIFEST} is missing: this is not a bundle"]
     try:
-        manifest = json.loads(archive.read(MANIFEST))
-        version, listed = manifest["schema_version"], dict(manifest["files"])
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        manifest: Any = parse_json(read_member(archive, MANIFEST))
+        version, listed = manifest["schema_version"], manifest["files"]
+    except (Unreadable, KeyError, TypeError):
+        return [f"{MANIFEST} is not readable as a bundle's manifest"]
+    if not isinstance(listed, dict) or not all(isinstance(facts, dict) for facts in listed.values()):
         return [f"{MANIFEST} is not readable as a bundle's manifest"]
     if not isinstance(version, int) or version > BUNDLE_SCHEMA_VERSION:
         return [
             f"the bundle has schema version {version}, newer than {BUNDLE_SCHEMA_VERSION}: upgrade calkd-edge"
         ]
-    problems = [f"{name} is in the bundle twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    problems = [f"{name} is in the bundle twice" for name, count in sorted(counts.items()) if count > 1]
     problems += [f"{name!r} cannot be the name of a file in a bundle" for name in names if not is_safe(name)]
     problems += [f"{name} is missing" for name in sorted({*listed, SUMS} - set(names))]
     problems += [
@@ -76,9 +85,11 @@ def _surplus(names: list[str], listed: Mapping[str, FileFacts]) -> set[str]:
 
 def _digest_of(archive: zipfile.ZipFile, name: str) -> str:
     try:
-        with archive.open(name) as source:
-            return digest_of(source)
-    except zipfile.BadZipFile:
+        total = hashlib.sha256()
+        for piece in pieces(archive, name):
+            total.update(piece)
+        return total.hexdigest()
+    except Unreadable:
         return "unreadable"
 
 
@@ -86,9 +97,9 @@ def _disagreements(
     archive: zipfile.ZipFile, digests: Mapping[str, str], listed: Mapping[str, FileFacts]
 ) -> list[str]:
     try:
-        lines = archive.read(SUMS).decode().splitlines()
+        lines = read_member(archive, SUMS).decode().splitlines()
         sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    except (zipfile.BadZipFile, UnicodeDecodeError):
+    except (Unreadable, UnicodeDecodeError):
         return [f"{SUMS} was altered"]
     expected = {name: facts.get("sha256") for name, facts in listed.items()} | {
         MANIFEST: digests.get(MANIFEST)

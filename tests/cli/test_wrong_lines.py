@@ -8,6 +8,7 @@ import pytest
 from tiny_run import command, recipe_with, written
 
 QUICKSTART = ["compress", "quickstart", "--dry-run"]
+LONG = "n" * 300
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +37,15 @@ def empty_folder(tmp_path, monkeypatch):
         (["lint", "m.onnx", "--target", "tensort"], "--target tensort", "Did you mean 'tensorrt'?"),
         (["evaluate", "m.onnx", "--data", "d", "--layout", "ncwh"], "--layout ncwh", "Valid: nchw, nhwc."),
         (["calibrate", "--model", "m.onnx", "--scores", "logit"], "--scores logit", "mean 'logits'?"),
+        (["lint", LONG], "MODEL: 'nnn", "Correct the path."),
+        (["verify", LONG], "File name too long", "Correct the path."),
+        (["compress", "--recipe", LONG], "--recipe: 'nnn", "Correct the path."),
+        (["compress", "--recipe", "~nosuchuser/r.yaml"], "no such user", "Correct the path."),
+        (["store", "check", "--store", LONG], "--store: 'nnn", "Correct the path."),
+        (["evaluate", "m.onnx", "--data", "d", "--classes", LONG], "--classes: 'nnn", "Correct the path."),
+        ([*QUICKSTART, "--set", "gates[²].max=1"], "there is no '²'", "Check the dotted path."),
+        ([*QUICKSTART, "--set", f"gates[{'9' * 5000}].max=1"], "there is no '999", "Check the dotted path."),
+        ([*QUICKSTART, "--set", "seed=017"], "'017' may mean 17", "Write 17 or 0o17"),
         (["verify", "missing.zip"], "missing.zip: there is no such file", "Name a bundle.zip"),
         (["doctor", "--device", "local:onnxruntim"], "'onnxruntim'", "Did you mean 'onnxruntime'?"),
         (["benchmark", "m.onnx", "--device", "local:opnvino"], "'opnvino'", "Did you mean 'openvino'?"),
