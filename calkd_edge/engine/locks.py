@@ -1,7 +1,7 @@
 """Locks of published folders: shared by those who read one, exclusive for whoever makes or removes it.
 
 They are flocks on files, so the kernel frees them when a process dies. A run keeps its folders until its
-release is written (`keeping_folders`); it waits only for what is not published yet, so that two runs never wait
+release is written (`keeping_folders`). It waits only for what is not published yet, so that no two runs wait
 for each other.
 """
 
