@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from calkd_edge.cli.help import Command, Group
-from calkd_edge.cli.options import DEFAULT_STORE, OverrideOption, StoreOption
+from calkd_edge.cli.options import DEFAULT_STORE, OverrideOption, PluginOption, StoreOption
 from calkd_edge.errors import GateFailed
 
 store_app = typer.Typer(
@@ -45,9 +45,15 @@ def store_gc(
     ],
     store: StoreOption = DEFAULT_STORE,
     overrides: OverrideOption = None,
+    plugin: PluginOption = None,
 ) -> None:
-    """Remove every published folder that no kept recipe uses."""
+    """Remove every published folder that no kept recipe uses.
+
+    What runs of the same student made on added devices is kept too; so is what a process uses now.
+    """
     from calkd_edge.pipeline.collection import collect_store
 
-    result = collect_store(keep, store=store, overrides=overrides or ())
+    result = collect_store(keep, store=store, overrides=overrides or (), plugins=plugin or ())
+    for sentence in result.in_use:
+        print(f"in use: {sentence}")
     print(f"removed {result.removed} folders, {result.freed_bytes / 2**20:.1f} MiB")

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from calkd_edge.data.source import BrokenImage, ImageArray, Progress, Source
-from calkd_edge.errors import EnvironmentProblem, StageFailed
+from calkd_edge.errors import StageFailed
+from calkd_edge.files.new_array import new_array
 from calkd_edge.records import IntArray
 
 _CHUNK_IMAGES = 256
@@ -24,7 +25,7 @@ def write_images(
 ) -> tuple[dict[int, bytes], list[tuple[str, str]]]:
     """Decode `used` into `target`; SHA-256 of each decoded row, and (name, reason) of each broken image."""
     shape = (len(used), *source.image_shape)
-    images = _new_file(target, shape)
+    images = new_array(target, shape)
     digests: dict[int, bytes] = {}
     failures: list[BrokenImage] = []
     for row, result in enumerate(_decoded(source, used, progress)):
@@ -62,29 +63,11 @@ def _decoded(source: Source, used: IntArray, progress: Progress) -> Iterator[Ima
             progress(start + len(piece), len(positions))
 
 
-def _new_file(target: Path, shape: tuple[int, ...]) -> ImageArray:
-    """A new .npy file, mapped for writing, with all its space allocated.
-
-    Without allocation, a full disk would kill the process without a message when a mapped page is written.
-    """
-    images: ImageArray = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
-    try:
-        with target.open("r+b") as stream:
-            os.posix_fallocate(stream.fileno(), 0, target.stat().st_size)
-    except OSError as wrong:
-        target.unlink()
-        raise EnvironmentProblem(
-            f"{target} needs {images.nbytes / 1e9:.3f} GB, which cannot be allocated: {wrong.strerror}",
-            remedy="Free space, use a store on another disk, or lower data.train_images or data.test_images.",
-        ) from wrong
-    return images
-
-
 def drop_rows(target: Path, kept: IntArray) -> None:
     """Remove all rows but `kept` from an .npy file."""
     complete = np.load(target, mmap_mode="r")
     shorter = target.with_suffix(".tmp")
-    copy = _new_file(shorter, (len(kept), *complete.shape[1:]))
+    copy = new_array(shorter, (len(kept), *complete.shape[1:]))
     for start in range(0, len(kept), _CHUNK_IMAGES):
         copy[start : start + _CHUNK_IMAGES] = complete[kept[start : start + _CHUNK_IMAGES]]
     shorter.replace(target)

@@ -60,8 +60,7 @@ class Runner:
         Raises:
             CalkdError: the stage raised an error, or the store is damaged; nothing is published then.
         """
-        with self._environment(stage), self.store.lock(stage):
-            folder = self.store.published(stage)
+        with self._environment(stage), self.store.found_or_locked(stage) as folder:
             if folder is not None:
                 self.store.sweep(stage)
                 seconds = float(self.store.manifest(folder).get("seconds", 0.0))

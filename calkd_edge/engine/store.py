@@ -3,30 +3,33 @@
 objects/ab/abcdef…   published, never changed again; manifest.json is written last
 work/abcdef…         in progress: out (emptied at each start) and scratch (survives a kill)
 locks/abcdef…        flock: the kernel frees it when a process dies
+runs/abcdef….json    the stages of a run, for `store gc`
 journal.jsonl        one line per event, with its time
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from calkd_edge.engine import locks
+from calkd_edge.engine.manifest import damage, read_manifest, write_manifest
 from calkd_edge.engine.stage import Stage
 from calkd_edge.errors import RecipeError, StoreError
 from calkd_edge.files import sha256_of, write_atomically
 
 FORMAT = 1
-MANIFEST = "manifest.json"
-MANIFEST_SCHEMA = 1
+DISCARDED = "discarded-"
+"""Begins the names of folders that are being removed."""
 HASHED_ON_REUSE_BYTES = 256 * 2**20
 """Larger files are checked by size when they are reused; `store check` hashes all files."""
 
@@ -51,7 +54,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self._checked: set[str] = set()
+        self._checked: dict[str, dict[str, Any]] = {}
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             for part in ("objects", "work", "locks"):
@@ -59,7 +62,7 @@ class Store:
             marker = self.root / "format"
             if not marker.exists():
                 write_atomically(marker, f"{FORMAT}\n".encode())
-            written = marker.read_text(encoding="utf-8").strip()
+            written = marker.read_text(encoding="utf-8", errors="backslashreplace").strip()[:40]
         except OSError as failed:
             raise StoreError(
                 f"the store {self.root} cannot be used: {failed}",
@@ -84,56 +87,39 @@ class Store:
             StoreError: a file is missing or has changed since it was published.
         """
         folder = self.path_of(stage.fingerprint)
-        if not folder.is_dir():
-            return None
-        if stage.fingerprint in self._checked:
-            return folder
+        number = _inode(folder)
+        if number is None or stage.fingerprint in self._checked:
+            return None if number is None else folder
         problems = self.problems(folder, hash_up_to_bytes=HASHED_ON_REUSE_BYTES)
+        with suppress(ValueError):
+            self._checked[stage.fingerprint] = read_manifest(folder)
+        if number != _inode(folder):  # another process has removed it meanwhile, or made it anew
+            self._checked.pop(stage.fingerprint, None)
+            return self.published(stage)
         if problems:
+            self._checked.pop(stage.fingerprint, None)
             raise StoreError(
                 f"the published folder of {stage.name} is damaged: {problems[0]} ({folder})",
                 remedy=f"Remove it and run again: rm -r {folder}",
             )
-        self._checked.add(stage.fingerprint)
         return folder
 
     def problems(self, folder: Path, *, hash_up_to_bytes: int | None = None) -> list[str]:
         """The damage of a published folder; files above `hash_up_to_bytes` are checked by size only."""
-        if not _is_json(folder / MANIFEST):
-            return [f"{MANIFEST} is missing or is not JSON"]
-        files = self.manifest(folder).get("files", {})
-        problems = []
-        for name, facts in files.items():
-            path = folder / name
-            if not path.is_file():
-                problems.append(f"{name} is missing")
-            elif path.stat().st_size != facts["bytes"]:
-                problems.append(f"{name} has {path.stat().st_size} bytes instead of {facts['bytes']}")
-            elif (hash_up_to_bytes is None or facts["bytes"] <= hash_up_to_bytes) and (
-                sha256_of(path) != facts["sha256"]
-            ):
-                problems.append(f"{name} differs from its SHA-256")
-        return problems
+        return damage(folder, hash_up_to_bytes=hash_up_to_bytes)
 
     def manifest(self, folder: Path) -> dict[str, Any]:
         """The manifest of a published folder.
 
         Raises:
-            StoreError: it is unreadable, or a newer calkd-edge wrote it.
+            StoreError: it is damaged, or a newer calkd-edge wrote it.
         """
+        if folder.name in self._checked:
+            return self._checked[folder.name]
         try:
-            manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as broken:
-            raise StoreError(
-                f"{folder / MANIFEST} cannot be read: {broken}", remedy=f"Remove the folder: rm -r {folder}"
-            ) from broken
-        if manifest.get("schema_version") != MANIFEST_SCHEMA:
-            raise StoreError(
-                f"{folder / MANIFEST} has schema {manifest.get('schema_version')}; "
-                f"this calkd-edge reads {MANIFEST_SCHEMA}",
-                remedy="Use another store (--store DIR), or the calkd-edge that wrote it.",
-            )
-        return manifest
+            return read_manifest(folder)
+        except ValueError as broken:
+            raise StoreError(f"{folder}: {broken}", remedy=f"Remove the folder: rm -r {folder}") from broken
 
     def begin(self, stage: Stage) -> WorkFolder:
         """The work folder of a stage: `out` is empty, `scratch` survives; the caller holds the lock."""
@@ -160,8 +146,7 @@ class Store:
                     "sha256": sha256_of(path),
                     "bytes": path.stat().st_size,
                 }
-        manifest = {
-            "schema_version": MANIFEST_SCHEMA,
+        about = {
             "stage": stage.name,
             "function": stage.path,
             "version": stage.version,
@@ -169,10 +154,9 @@ class Store:
             "params": stage.params,
             "inputs": {role: source.fingerprint for role, source in stage.inputs.items()},
             "published_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "files": files,
             **facts,
         }
-        write_atomically(work.out / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
+        write_manifest(work.out, about, files)
         folder = self.path_of(stage.fingerprint)
         folder.parent.mkdir(exist_ok=True)
         os.rename(work.out, folder)
@@ -188,27 +172,57 @@ class Store:
     def discard(self, stage: Stage) -> None:
         """Remove a published folder and its scratch, so that the stage runs again."""
         folder = self.path_of(stage.fingerprint)
-        self._checked.discard(stage.fingerprint)
-        if folder.exists():
-            self._remove(folder)
+        if self.remove(folder):
             self.note("discarded", stage.name, stage.fingerprint)
         self.sweep(stage)
 
-    def _remove(self, folder: Path) -> None:
-        """Rename a folder, then remove it, so that a kill never leaves an incomplete folder."""
-        trash = self.root / "work" / f"discarded-{folder.name}-{time.time_ns()}"
-        os.rename(folder, trash)
+    def remove(self, folder: Path) -> bool:
+        """Rename a folder, then remove it, so that a kill never leaves an incomplete folder.
+
+        Returns:
+            whether it was there: another process may have removed it.
+        """
+        trash = self.root / "work" / f"{DISCARDED}{folder.name}-{time.time_ns()}"
+        self._checked.pop(folder.name, None)
+        try:
+            os.rename(folder, trash)
+        except FileNotFoundError:
+            return False
         shutil.rmtree(trash, ignore_errors=True)
+        return True
+
+    def lock_file(self, fingerprint: str) -> Path:
+        """The file by which the folder of a fingerprint is locked."""
+        return self.root / "locks" / fingerprint
 
     @contextmanager
     def lock(self, stage: Stage) -> Iterator[None]:
-        """Hold the stage's lock; wait while another process works on the same stage."""
-        with open(self.root / "locks" / stage.fingerprint, "w", encoding="utf-8") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.flock(handle, fcntl.LOCK_UN)
+        """Hold the stage's lock alone; wait while another process works on its folder or reads it."""
+        with locks.exclusive(self.lock_file(stage.fingerprint), stage.name):
+            yield
+
+    @contextmanager
+    def found_or_locked(self, stage: Stage) -> Iterator[Path | None]:
+        """The stage's published folder, locked for reading; None while its lock is held alone, to make it.
+
+        The folders of its inputs are locked for reading meanwhile.
+
+        Raises:
+            StoreError: the folder is damaged, or the folder of an input was removed.
+        """
+        with ExitStack() as stack:
+            for source in stage.inputs.values():
+                stack.enter_context(locks.shared(self.lock_file(source.fingerprint), source.name))
+            lock_file = self.lock_file(stage.fingerprint)
+            find = partial(self.published, stage)
+            folder = stack.enter_context(locks.to_read_or_make(lock_file, find, stage.name))
+            for source in stage.inputs.values() if folder is None else ():
+                if not self.path_of(source.fingerprint).is_dir():
+                    raise StoreError(
+                        f"stage {stage.name}: the folder of its input {source.name} was removed meanwhile",
+                        remedy="Run the same line again: it is made again.",
+                    )
+            yield folder
 
     def note(self, event: str, name: str, fingerprint: str | None = None) -> None:
         """Append a line to the journal: an event of the stage `name`, or of a step without a folder."""
@@ -225,35 +239,6 @@ class Store:
     def folders(self) -> list[Path]:
         """Every published folder."""
         return sorted(path for path in self.root.glob("objects/*/*") if path.is_dir())
-
-    def collect(self, keep: set[str]) -> tuple[int, int]:
-        """Remove every published folder whose fingerprint is not in `keep`, and every work folder.
-
-        A folder whose lock another process holds stays.
-
-        Returns:
-            (folders removed, bytes freed).
-        """
-        removed, freed = 0, 0
-        doomed = [folder for folder in self.folders() if folder.name not in keep]
-        doomed += (self.root / "work").iterdir()
-        for folder in doomed:
-            if not self._held(folder.name):
-                freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-                self._remove(folder)
-                removed += 1
-        return removed, freed
-
-    def _held(self, fingerprint: str) -> bool:
-        path = self.root / "locks" / fingerprint
-        if not path.exists():
-            return False
-        with open(path, encoding="utf-8") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
 
 
 def existing_store(root: Path) -> Store:
@@ -272,12 +257,11 @@ def existing_store(root: Path) -> Store:
     return Store(root)
 
 
-def _is_json(path: Path) -> bool:
+def _inode(folder: Path) -> int | None:
     try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
+        return folder.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _sync(path: Path) -> None:

@@ -51,7 +51,7 @@ def download(
 
     Args:
         url: where the file is.
-        target: where it goes; its folder is made. Nothing happens when it exists.
+        target: where it goes; its folder is made. Nothing happens when it exists and is right.
         checksum: of the complete file.
         progress: called with the bytes received and the total.
         remedy: what a reader can do when the network fails.
@@ -68,7 +68,7 @@ def download(
         with part.open("ab") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             stream.seek(0, os.SEEK_END)  # another process may have written while this one waited
-            if target.exists():
+            if target.exists() and checksum.fits(target):
                 part.unlink(missing_ok=True)
                 return
             try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from calkd_edge.engine.collect import collect
 from calkd_edge.engine.store import existing_store
 from calkd_edge.errors import RecipeError, several
 from calkd_edge.pipeline.preparation import plan_stages, prepare_run
@@ -13,26 +14,40 @@ from calkd_edge.pipeline.preparation import plan_stages, prepare_run
 
 @dataclass(frozen=True)
 class StoreCollection:
-    """The result of a collection: how many folders were removed, how many bytes that freed."""
+    """The result of a collection.
+
+    Attributes:
+        store: its folder.
+        removed: number of folders.
+        freed_bytes: by that.
+        in_use: a sentence for each folder that stays because another process makes or reads it.
+    """
 
     store: Path
     removed: int
     freed_bytes: int
+    in_use: tuple[str, ...] = ()
 
 
 def collect_store(
-    keep: Sequence[str | Path], *, store: str | Path = ".calkd", overrides: Sequence[str] = ()
+    keep: Sequence[str | Path],
+    *,
+    store: str | Path = ".calkd",
+    overrides: Sequence[str] = (),
+    plugins: Sequence[str] = (),
 ) -> StoreCollection:
     """Remove every published folder that none of the kept recipes uses.
 
         collect_store(["quickstart"]).freed_bytes
 
-    The stages of a recipe's smoke variant are kept too. Folders that another process works on stay.
+    The stages of a recipe's smoke variant are kept too, and what earlier runs made of the same student, such
+    as its measurements on added devices. Folders that another process makes or reads stay.
 
     Args:
         keep: recipes, by path or packaged name.
         store: the folder of published stages.
         overrides: assignments `a.b=c` to every kept recipe.
+        plugins: modules that register names of the kept recipes.
 
     Raises:
         RecipeError: the store does not exist, or a recipe is wrong.
@@ -47,7 +62,8 @@ def collect_store(
     kept: set[str] = set()
     for recipe in several("keep", keep):
         for smoke in (False, True):
-            plan, _ = plan_stages(prepare_run(recipe, store=store, overrides=overrides, smoke=smoke))
+            run = prepare_run(recipe, store=store, overrides=overrides, plugins=plugins, smoke=smoke)
+            plan, _ = plan_stages(run)
             kept |= {stage.fingerprint for stage in plan.stages}
-    removed, freed_bytes = opened.collect(kept)
-    return StoreCollection(opened.root, removed, freed_bytes)
+    collected = collect(opened, kept)
+    return StoreCollection(opened.root, collected.removed, collected.freed_bytes, collected.in_use)

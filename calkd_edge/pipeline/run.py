@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from calkd_edge.engine.collect import remember_run
 from calkd_edge.engine.runner import PublishedStage, Runner, Watcher
 from calkd_edge.engine.stage import Progress, Stage
 from calkd_edge.engine.store import Store
@@ -137,6 +138,7 @@ def run_stages(
     """
     results: dict[str, PublishedStage] = {}
     errors: dict[str, CalkdError] = {}
+    remember_run(runner.store, plan.name, plan.student, plan.stages)
     for stage in plan.stages:
         if any(source.fingerprint not in results for source in stage.inputs.values()):
             continue

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from calkd_edge.data.corruptions import SEVERITIES, corrupted
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.data.source import ImageArray
 from calkd_edge.engine.stage import Job
+from calkd_edge.files.new_array import new_array
 from calkd_edge.records import Predictions
 from calkd_edge.stages.executed import executable_of, outputs_of
 from calkd_edge.stages.params import PredictCorruptedParams
@@ -42,7 +41,7 @@ def run(job: Job) -> None:
 def _write(target: Path, clean: ImageArray, variants: Sequence[tuple[str, int]], seed: int) -> None:
     """All corrupted images in one file, so that one device session suffices."""
     shape = (len(variants) * len(clean), *clean.shape[1:])
-    array = np.lib.format.open_memmap(target, "w+", np.uint8, shape)
+    array = new_array(target, shape)
     for index, (name, severity) in enumerate(variants):
         array[index * len(clean) : (index + 1) * len(clean)] = corrupted(clean, name, severity, seed=seed)
     array.flush()

@@ -7,11 +7,12 @@ when they are read, so a change of calibrator costs no teacher pass.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from torch import nn
 from calkd_edge.data.augment import Augmentation
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
-from calkd_edge.errors import StageFailed
+from calkd_edge.errors import StageFailed, StoreError
+from calkd_edge.files.named_by_digest import intact, write_with_digest
+from calkd_edge.files.new_array import new_array
 from calkd_edge.records import FloatArray, IntArray
 from calkd_edge.stages.epochs import augmentation_of
 from calkd_edge.stages.frozen_teacher import frozen_teacher
@@ -56,7 +59,7 @@ def run(job: Job) -> None:
     for number, view in enumerate(views):
         for piece in _pieces(share, size):
             part = _part(job.scratch, number, piece)
-            if part.is_file():
+            if intact(part) is not None:
                 continue
             logits = []
             for at in range(piece.start, piece.stop, size):
@@ -64,7 +67,7 @@ def run(job: Job) -> None:
                 logits.append(teacher.logits(rows, batch, view))
                 total = share.stop - share.start
                 job.progress(number * total + batch.stop - share.start, count * total)
-            _save(part, *packed(np.concatenate(logits)))
+            write_with_digest(part, partial(_save, *packed(np.concatenate(logits))))
     fabric.barrier()
     if fabric.global_rank == 0:
         pieces = [piece for share in shares for piece in _pieces(share, size)]
@@ -117,11 +120,17 @@ def _write(
 ) -> None:
     rows = prepared.indices("train")
     shape = (len(views), len(rows), len(prepared.classes))
-    logits = np.lib.format.open_memmap(job.out / "logits.npy", "w+", np.float16, shape)
+    logits = new_array(job.out / "logits.npy", shape, np.float16)
     offsets = np.empty(shape[:2], dtype=np.float32)
     for number in range(len(views)):
         for piece in pieces:
-            with np.load(_part(job.scratch, number, piece), allow_pickle=False) as stored:
+            part = intact(_part(job.scratch, number, piece))
+            if part is None:
+                raise StoreError(
+                    f"a part of the soft labels in {job.scratch} was damaged while they were made",
+                    remedy="Check the disk and run again: the part is made again.",
+                )
+            with np.load(part, allow_pickle=False) as stored:
                 logits[number, piece], offsets[number, piece] = stored["logits"], stored["offsets"]
     logits.flush()
     np.save(job.out / "offsets.npy", offsets)
@@ -149,7 +158,5 @@ def packed(logits: FloatArray) -> tuple[np.ndarray, np.ndarray]:
     return centred.astype(np.float16), maxima.astype(np.float32)
 
 
-def _save(path: Path, logits: np.ndarray, offsets: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    np.savez(temporary, logits=logits, offsets=offsets)
-    os.replace(temporary, path)
+def _save(logits: np.ndarray, offsets: np.ndarray, stream: IO[bytes]) -> None:
+    np.savez(stream, logits=logits, offsets=offsets)

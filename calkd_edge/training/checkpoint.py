@@ -1,21 +1,30 @@
-"""The checkpoint after each epoch, from which a killed training resumes."""
+"""The checkpoint after each epoch, from which a killed training resumes.
+
+The last two are kept, each with its digest in its name: a training resumes from the newest that is intact.
+"""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
 
+from calkd_edge.files.named_by_digest import first_intact, write_with_digest
 from calkd_edge.training.averaging import WeightAverage
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-CHECKPOINT = "last.ckpt"
+KEPT = 2
+
+
+def checkpoints(scratch: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest first."""
+    return sorted(scratch.glob("epoch-*.ckpt"), reverse=True)
 
 
 class Locations(Protocol):
@@ -47,7 +56,7 @@ class State:
     fabric: Fabric
 
     def save(self, paths: Locations, epochs_done: int, lines: list[str]) -> None:
-        """Write the checkpoint under a temporary name, then rename it; rewrite the history."""
+        """Write a checkpoint, remove the oldest, and rewrite the history."""
         state = {
             "epochs_done": epochs_done,
             "module": self.module.state_dict(),
@@ -56,18 +65,19 @@ class State:
             "precision": self.fabric.strategy.precision.state_dict(),
             "history": lines,
         }
-        temporary = paths.scratch / f".{CHECKPOINT}.{os.getpid()}"
-        with temporary.open("wb") as stream:
-            torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())  # otherwise a power cut may leave an empty file under the new name
-        os.replace(temporary, paths.scratch / CHECKPOINT)
+        write_with_digest(paths.scratch / f"epoch-{epochs_done:06}.ckpt", partial(torch.save, state))
+        for old in checkpoints(paths.scratch)[KEPT:]:
+            old.unlink()
         paths.history.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def resume(self, paths: Locations) -> tuple[int, list[str]]:
-        """Restore everything from the checkpoint; returns the first epoch to run and the history so far."""
-        path = paths.scratch / CHECKPOINT
-        if not path.is_file():
+        """Restore everything from the newest intact checkpoint, if there is one.
+
+        Returns:
+            the first epoch to run, and the history so far.
+        """
+        path = first_intact(checkpoints(paths.scratch))
+        if path is None:
             return 0, []
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.module.load_state_dict(state["module"])

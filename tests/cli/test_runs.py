@@ -15,6 +15,7 @@ import pytest
 import yaml
 from tiny_run import RECIPE, command, journal, recipe_with, written
 
+from calkd_edge.files.named_by_digest import first_intact
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.traits import rounds
@@ -226,7 +227,7 @@ def test_signal_ends_a_run_in_order_and_keeps_the_checkpoint(tmp_path, number, c
     session["env"] = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
     with subprocess.Popen(line, **session) as process:
         deadline = time.monotonic() + 100
-        while not list(store.glob("work/*/scratch/last.ckpt")) and time.monotonic() < deadline:
+        while not list(store.glob("work/*/scratch/epoch-*.ckpt")) and time.monotonic() < deadline:
             time.sleep(0.05)
         os.killpg(process.pid, number)
         _, messages = process.communicate(timeout=60)
@@ -234,7 +235,7 @@ def test_signal_ends_a_run_in_order_and_keeps_the_checkpoint(tmp_path, number, c
     assert f"error: {message}\nfix: Run the same line again" in messages
     assert not list((tmp_path / "temporary").glob("calkd-*"))
     assert "Traceback" not in messages
-    assert [path.name for path in store.glob("work/*/scratch/last.ckpt")] == ["last.ckpt"]
+    assert first_intact(store.glob("work/*/scratch/epoch-*.ckpt"))
     assert command("store", "check", "--store", store).code == 0
 
 

@@ -11,11 +11,12 @@ import pytest
 from chain_stages import Silent
 from tiny_run import command, journal
 
+from calkd_edge.engine.collect import collect
 from calkd_edge.engine.runner import Runner
 from calkd_edge.engine.stage import Stage
 from calkd_edge.engine.store import Store
 from calkd_edge.errors import EnvironmentProblem, StageFailed, StoreError
-from calkd_edge.files import write_atomically
+from calkd_edge.files import sha256_of, write_atomically
 
 
 def write(job):
@@ -128,6 +129,7 @@ def test_manifest_of_a_newer_schema_is_refused(runner):
     place = runner.run(stage_of()).folder
     manifest = json.loads((place / "manifest.json").read_text())
     (place / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 2}))
+    (place / "manifest.sha256").write_text(f"{sha256_of(place / 'manifest.json')}  manifest.json\n")
     with pytest.raises(StoreError, match="has schema 2; this calkd-edge reads 1"):
         runner.run(stage_of())
     assert command("store", "check", "--store", runner.store.root).code == 6
@@ -170,7 +172,7 @@ def test_full_disk_while_publishing_is_an_environment_problem_too(runner, monkey
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr("calkd_edge.engine.store.write_atomically", full)
+    monkeypatch.setattr("calkd_edge.engine.manifest.write_atomically", full)
     with pytest.raises(EnvironmentProblem, match="is full"):
         runner.run(stage_of())
     monkeypatch.undo()
@@ -211,7 +213,8 @@ def test_collect_removes_unlisted_folders_and_returns_their_size(runner):
     kept = runner.run(stage_of(n=1))
     gone = runner.run(stage_of(n=2))
     size = sum(path.stat().st_size for path in gone.folder.rglob("*") if path.is_file())
-    assert runner.store.collect({kept.folder.name}) == (1, size)
+    collected = collect(runner.store, {kept.folder.name})
+    assert (collected.removed, collected.freed_bytes) == (1, size)
     assert runner.store.folders() == [kept.folder]
 
 
@@ -221,8 +224,8 @@ def test_collect_keeps_folders_that_another_process_uses(runner):
     scratch = runner.store.begin(working).scratch
     forgotten = runner.store.begin(idle).scratch
     with runner.store.lock(working), runner.store.lock(stage_of(n=3)):
-        removed, _ = runner.store.collect(set())
-    assert removed == 1
+        collected = collect(runner.store, set())
+    assert (collected.removed, len(collected.in_use)) == (1, 2)
     assert scratch.is_dir()
     assert published.folder.is_dir()
     assert not forgotten.exists()

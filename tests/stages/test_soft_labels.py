@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rot import flip
 from scipy import special
 
 from calkd_edge.engine.stage import Job
@@ -94,9 +95,15 @@ def test_a_pass_that_is_cut_goes_on_with_the_next_piece(tiny, tmp_path, monkeypa
     asked.clear()
     soft_labels.run(job("gone_on"))
     assert asked[0] == 128  # the first piece was kept, the second is asked whole
+    kept = sorted((tmp_path / "scratch").glob("view-0-*.npz"))
+    flip(kept[0])
+    asked.clear()
+    soft_labels.run(job("damaged"))
+    assert len(asked) == 3  # the damaged piece alone
     shutil.rmtree(tmp_path / "scratch")
     soft_labels.run(job("whole"))
     for name in ("logits.npy", "offsets.npy"):
         first, second = (np.load(tmp_path / folder / name) for folder in ("gone_on", "whole"))
         assert np.array_equal(first, second)
+        assert np.array_equal(first, np.load(tmp_path / "damaged" / name))
         assert first.shape[:2] == (2, len(np.load(tmp_path / "whole" / "offsets.npy")[0]))

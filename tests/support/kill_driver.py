@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from calkd_edge.engine.store import Store
+from calkd_edge.training.checkpoint import checkpoints
 
 MUST = ("teacher", "soft-labels", "distill", "export", "predict", "report")
 TRAINED = ("teacher", "distill")
@@ -165,11 +166,11 @@ class Driver:
             time.sleep(POLL_S)
 
     def _wait_for_an_epoch(self, event: dict[str, Any], process: subprocess.Popen[bytes], since: int) -> None:
-        """Until the checkpoint is another than the one this attempt began with."""
-        checkpoint = self.store.root / "work" / event["fingerprint"] / "scratch" / "last.ckpt"
-        before = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else 0
+        """Until there is another checkpoint than the newest with which this attempt began."""
+        scratch = self.store.root / "work" / event["fingerprint"] / "scratch"
+        before = checkpoints(scratch)[:1]
         while self._still(event, process, since):
-            if checkpoint.is_file() and checkpoint.stat().st_mtime_ns != before:
+            if checkpoints(scratch)[:1] != before:
                 return
             time.sleep(POLL_S)
 

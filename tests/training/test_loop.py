@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from rot import flip
 from torch import nn
 from torch.nn import functional as F
 
 from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.recipe.training import OptimizerSection, ScheduleSection, TrainingSection
-from calkd_edge.training.checkpoint import CHECKPOINT
+from calkd_edge.training.checkpoint import checkpoints
 from calkd_edge.training.loop import Batch, Frozen, Training, fabric_for, fit
 
 STEPS, SIZE = 3, 8
@@ -132,7 +133,7 @@ def test_interrupted_training_ends_the_same_with_every_stateful_option(tmp_path,
 
 def test_average_ships_and_is_watched(tmp_path):
     shipped = train(tmp_path / "run", ema_decay=0.8)
-    kept = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    kept = torch.load(checkpoints(tmp_path / "run")[0], weights_only=True)
     average = kept["average"]["average"]
     assert all(torch.equal(average[name.removeprefix("net.")], shipped[name]) for name in shipped)
     assert not torch.equal(kept["module"]["net.0.weight"], shipped["net.0.weight"])
@@ -183,8 +184,23 @@ def test_finished_training_is_not_done_again(tmp_path):
 def test_incomplete_checkpoint_is_ignored(tmp_path):
     complete = train(tmp_path / "whole")
     (tmp_path / "cut").mkdir()
-    (tmp_path / "cut" / f".{CHECKPOINT}.123").write_bytes(b"half")
+    (tmp_path / "cut" / ".epoch-000001.ckpt.123").write_bytes(b"half")
     assert same(train(tmp_path / "cut"), complete)
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_damaged_checkpoint_is_not_resumed_from(tmp_path, damaged):
+    """The one before is, and the start where none is whole."""
+    complete = train(tmp_path / "whole")
+    with pytest.raises(PowerCut):
+        train(tmp_path / "cut", source=cut_in(2, 1))
+    kept = checkpoints(tmp_path / "cut")
+    assert [path.name.split(".")[0] for path in kept] == ["epoch-000002", "epoch-000001"]
+    for path in kept[:damaged]:
+        flip(path)
+    steps = []
+    assert same(train(tmp_path / "cut", progress=lambda done, total: steps.append(done)), complete)
+    assert steps[0] == (2 - damaged) * STEPS + 1
 
 
 def test_another_seed_gives_other_weights(tmp_path):
@@ -221,7 +237,7 @@ def test_clipping_bounds_the_step(tmp_path):
     torch.manual_seed(11)
     start = {name: tensor.clone() for name, tensor in Net().named_parameters()}
     train(tmp_path / "run", optimizer=section, clip=1e-4, epochs=2)
-    result = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["module"]
+    result = torch.load(checkpoints(tmp_path / "run")[0], weights_only=True)["module"]
     moved = torch.cat([(result[name] - tensor).ravel() for name, tensor in start.items()]).norm()
     # Two epochs of three steps; in the first the rate rises through 0, 1/3 and 2/3.
     assert 0 < moved <= 4 * 1e-4 * 1.01
@@ -235,7 +251,7 @@ def test_loss_that_is_not_finite_is_refused(tmp_path, scale, clip):
     with pytest.raises(StageFailed, match="not finite after epoch") as refused:
         train(tmp_path / "run", net=net, clip=clip)
     assert "optimizer.lr" in refused.value.remedy
-    assert not (tmp_path / "run" / CHECKPOINT).exists()
+    assert not checkpoints(tmp_path / "run")
 
 
 class _LastStepOverflows(nn.Module):

@@ -191,7 +191,7 @@ def test_a_run_resumes_after_a_killed_rank(in_two, tmp_path):
     command = compress(recipe, tmp_path, 2)
     with subprocess.Popen(command, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
         deadline = time.monotonic() + 300
-        pattern = "work/*/scratch/last.ckpt"
+        pattern = "work/*/scratch/epoch-*.ckpt"
         while time.monotonic() < deadline and run.poll() is None:
             is_distilling = any(
                 "calkd_edge.stages.distill" in path.read_text()
