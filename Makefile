@@ -10,7 +10,7 @@ CONSTRAINTS ?= constraints.txt
 # Bytecode is kept even where the environment forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart install dev lint test test-all clean
+.PHONY: soak quickstart install dev lint test test-all clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/calkd-edge compress --recipe quickstart.yaml
@@ -42,6 +42,9 @@ test: lint
 
 test-all: lint
 	HYPOTHESIS_PROFILE=fresh $(BIN)/pytest
+
+soak: $(VENV)/.dev
+	PYTHONPATH=$(CURDIR):tests/support $(BIN)/python benchmarks/soak/soak.py $(SOAK)
 
 clean:
 	rm -rf $(VENV) .calkd runs dist build

@@ -94,13 +94,11 @@ CAMPAIGNS = {
         10_000,
     ),
     "signals": Campaign(
-        "A run that is killed, terminated, hung up or interrupted at any moment loses nothing that it published, "
-        "leaves nothing unfinished that is taken for finished, and its next start ends with the same models",
+        "A run that is killed, terminated, hung up or interrupted at any moment loses nothing that it "
+        "published, leaves nothing unfinished that is taken for finished, and ends with the same models",
         runs.signalled_run,
         1_000,
         limit_s=180.0,
         batch_s=600.0,
     ),
 }
-
-

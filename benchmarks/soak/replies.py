@@ -81,7 +81,9 @@ def changed_reply(number: int, folder: Path) -> str:
     draw = random.Random(f"replies {number}")
     verb = draw.choice(("predict", "time"))
     kept = folder / f"kept-{verb}"
-    name = draw.choice(sorted(path.name for path in kept.iterdir() if path.suffix in (".npz", ".npy")) + ["reply-1.json"])
+    name = draw.choice(
+        sorted(path.name for path in kept.iterdir() if path.suffix in (".npz", ".npy")) + ["reply-1.json"]
+    )
     content = (kept / name).read_bytes()
     changes = {".json": hostile.damaged_text, ".npz": hostile.damaged_zip, ".npy": _damaged_header}
     change = draw.choice((changes[Path(name).suffix], hostile.damaged))

@@ -67,7 +67,9 @@ def signalled_run(number: int, folder: Path) -> str:
             return f"the undisturbed run ended with {done.returncode}: {done.stderr[-500:]}"
     if number % IN_A_CYCLE == IN_A_CYCLE - 1:
         done = tiny_run(store, out, processes)
-        wrong = [] if done.returncode in (0, 4) else [f"it ended with {done.returncode}: {done.stderr[-500:]}"]
+        wrong = (
+            [] if done.returncode in (0, 4) else [f"it ended with {done.returncode}: {done.stderr[-500:]}"]
+        )
         wrong += [] if models_of(out) == models_of(reference / "out") else ["its models are others"]
         wrong += ReleaseFolder(out).problems() + in_store(store)
         wrong += [f"work/{path.name} was left" for path in (store / "work").iterdir()]
@@ -79,7 +81,11 @@ def signalled_run(number: int, folder: Path) -> str:
 
 def interrupted(draw: random.Random, store: Path, out: Path, processes: int) -> list[str]:
     """One start that is ended by a signal, and everything that is wrong after it."""
-    number, wait_s, whom = draw.choice(SIGNALS), draw.uniform(0.3, LONGEST_S), draw.choice((os.kill, os.killpg))
+    number, wait_s, whom = (
+        draw.choice(SIGNALS),
+        draw.uniform(0.3, LONGEST_S),
+        draw.choice((os.kill, os.killpg)),
+    )
     process = subprocess.Popen(
         command(store, out, processes),
         stdout=subprocess.DEVNULL,
@@ -103,7 +109,9 @@ def interrupted(draw: random.Random, store: Path, out: Path, processes: int) -> 
     wrong = in_store(store) if store.is_dir() else []
     early = {number, -number} if wait_s < 1.5 else set()  # before Python has taken the signal over
     if process.returncode not in {0, 4, EXIT[number], *early}:
-        wrong.append(f"{number.name} after {wait_s:.1f} s ended it with {process.returncode}: {errors[-300:]}")
+        wrong.append(
+            f"{number.name} after {wait_s:.1f} s ended it with {process.returncode}: {errors[-300:]}"
+        )
     if "Traceback" in errors and wait_s > 1.5:
         wrong.append(f"{number.name} after {wait_s:.1f} s: {errors[-500:]}")
     if (out / BUNDLE).is_file() and (out / SUMS).is_file():

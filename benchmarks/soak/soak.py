@@ -1,8 +1,8 @@
 """The soak: damage of every kind, tried again and again; what docs/promises.md counts.
 
-    make soak                                            everything that the log still lacks
-    python benchmarks/soak/soak.py --minutes 30          what fits into half an hour
-    python benchmarks/soak/soak.py --only recipes --tries 500
+    make soak                            everything that the log still lacks
+    make soak SOAK="--minutes 30"        what fits into half an hour
+    make soak SOAK="--only recipes --tries 500"
 
 Each campaign tries one kind of damage under numbers 0, 1, 2, ...; a number always gives the same damage. The
 tries run in a process of their own, so that a hang, a crash or an endless allocation ends that try alone. The
@@ -12,6 +12,7 @@ log, log.jsonl beside this file, has a line for each batch; a soak that was cut 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -26,9 +27,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
+from campaigns import CAMPAIGNS
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(ROOT / "tests" / "support")]
 
 LOG = HERE / "log.jsonl"
 START_S = 120.0
@@ -37,8 +39,6 @@ START_S = 120.0
 
 def main() -> int:
     """Run what is left of the campaigns, shortest share done first; 1 when a try went wrong."""
-    from campaigns import CAMPAIGNS
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=24 * 60.0)
     parser.add_argument("--only", choices=sorted(CAMPAIGNS), action="append")
@@ -54,7 +54,9 @@ def main() -> int:
     wrong = 0
     while time.monotonic() < end:
         done = done_in(chosen.log)
-        left = {name: done.get(name, 0) / count for name, count in wanted.items() if done.get(name, 0) < count}
+        left = {
+            name: done.get(name, 0) / count for name, count in wanted.items() if done.get(name, 0) < count
+        }
         if not left:
             break
         name = min(left, key=lambda name: left[name])
@@ -64,7 +66,10 @@ def main() -> int:
         wrong += len(line["wrong"])
         with chosen.log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
-        print(f"{name}: {line['first']} + {line['tries']} in {line['seconds']} s, wrong: {line['wrong']}", flush=True)
+        print(
+            f"{name}: {line['first']} + {line['tries']} in {line['seconds']} s, wrong: {line['wrong']}",
+            flush=True,
+        )
     return 1 if wrong else 0
 
 
@@ -79,8 +84,6 @@ def done_in(log: Path) -> dict[str, int]:
 
 def batch(name: str, first: int, most: int, seconds: float) -> dict[str, Any]:
     """Try numbers from `first` on for some seconds; the line for the log."""
-    from campaigns import CAMPAIGNS
-
     begun, number, wrong = time.monotonic(), first, []
     while number - first < most and time.monotonic() - begun < seconds:
         worker = Worker(name, number)
@@ -137,17 +140,13 @@ class Worker:
 
     def end(self) -> None:
         """End the process with all that it started."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
 
 def work(name: str, first: int) -> None:
     """Try numbers from `first` on until somebody ends this process."""
-    from campaigns import CAMPAIGNS
-
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a try prints is not an answer
     number = first

@@ -30,7 +30,10 @@ def rotten_folder(number: int, folder: Path) -> str:
     draw = random.Random(f"rot {number}")
     path = draw.choice([path for path in files_of(folder) if path.stat().st_size])
     size = path.stat().st_size
-    position, bit = draw.choice((0, size - 1, draw.randrange(size), draw.randrange(size))), 1 << draw.randrange(8)
+    position, bit = (
+        draw.choice((0, size - 1, draw.randrange(size), draw.randrange(size))),
+        1 << draw.randrange(8),
+    )
     store = Store(folder / "store")
     published = store.root / "objects" / Path(*path.relative_to(store.root / "objects").parts[:2])
     _flip(path, position, bit)

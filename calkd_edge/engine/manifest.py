@@ -60,6 +60,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def published_sha256(path: Path) -> str:
+    """The SHA-256 that a file of a published folder had when it was published.
+
+    Raises:
+        StoreError: its folder's manifest is damaged or does not list it.
+    """
+    try:
+        return str(read_manifest(path.parent)["files"][path.name]["sha256"])
+    except (ValueError, KeyError) as broken:
+        raise StoreError(
+            f"the manifest of {path.parent} is damaged, or does not list {path.name}: {broken}",
+            remedy=f"Remove the folder and run again: rm -r {path.parent}",
+        ) from broken
+
+
 def damage(folder: Path, *, hash_up_to_bytes: int | None = None) -> list[str]:
     """What is wrong with a published folder; files above `hash_up_to_bytes` are checked by size only.
 

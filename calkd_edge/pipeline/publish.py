@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calkd_edge.engine.published import published_sha256
+from calkd_edge.engine.manifest import published_sha256
 from calkd_edge.engine.runner import PublishedStage
 from calkd_edge.engine.stage import Stage
 from calkd_edge.engine.store import Store

@@ -11,7 +11,7 @@ import onnx
 
 from calkd_edge.agent.predict import MOST_IMAGES
 from calkd_edge.devices.session import open_session
-from calkd_edge.engine.published import published_sha256
+from calkd_edge.engine.manifest import published_sha256
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StoreError
 from calkd_edge.export.artifacts import CONVERSION, ENGINE, ENGINE_FACTS, converted_file, executed_file

@@ -19,7 +19,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 import yaml
 from onnx import TensorProto, helper, numpy_helper
@@ -38,7 +37,7 @@ from calkd_edge.onnx_model.lint import lint
 from calkd_edge.pipeline.checks import check
 from calkd_edge.recipe.schema import load_recipe
 from calkd_edge.recipe.source import packaged
-from calkd_edge.release.verification import verify
+from calkd_edge.release.verification import problems_of
 
 WORDS = [
     b"017", b"yes", b"1:2:3", b"2024-13-45", b"0x_", b"!!int foo", b"&a [*a]", b"*a", b"<<: ", b"? ", b"[" * 60,
@@ -229,7 +228,9 @@ def benchmarks() -> tuple[bytes, ...]:
 @cache
 def inventories() -> tuple[bytes, ...]:
     """An inventory of two boards."""
-    return (b"jetson:\n  host: user@10.0.0.5\n  port: 22\n  python: python3\npi:\n  kind: ssh\n  host: pi@pi\n",)
+    return (
+        b"jetson:\n  host: user@10.0.0.5\n  port: 22\n  python: python3\npi:\n  kind: ssh\n  host: pi@pi\n",
+    )
 
 
 def _read_recipe(path: Path) -> None:
@@ -237,7 +238,7 @@ def _read_recipe(path: Path) -> None:
 
 
 def _read_bundle(path: Path) -> None:
-    verify(path)
+    problems_of(path)
     with tempfile.TemporaryDirectory() as work:
         open_source(path, Path(work))
 
