@@ -215,13 +215,11 @@ def _recipe(argument: str | None, option: str | None) -> str:
 
 def _run(run: Run) -> Release:
     from calkd_edge.cli.run_screen import TerminalWatcher
-    from calkd_edge.engine.locks import keeping_folders
     from calkd_edge.pipeline.run import run_plan
 
     watcher = TerminalWatcher(screen())
     try:
-        with keeping_folders():
-            return run_plan(run, watcher=watcher, on_message=_show_message, on_plan=watcher.planned)
+        return run_plan(run, watcher=watcher, on_message=_show_message, on_plan=watcher.planned)
     finally:
         watcher.stop()
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from calkd_edge.engine.locks import keeping_folders
 from calkd_edge.engine.runner import Watcher
 from calkd_edge.pipeline.planned import Plan
 from calkd_edge.pipeline.preparation import make_plan, prepare_run
@@ -81,8 +80,7 @@ def compress(
         reuse_measurements=reuse_measurements,
         debug_parity=debug_parity,
     )
-    with keeping_folders():
-        return run_plan(run, watcher=on_stage, on_message=on_message)
+    return run_plan(run, watcher=on_stage, on_message=on_message)
 
 
 def plan(

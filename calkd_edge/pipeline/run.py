@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from calkd_edge.engine.collect import remember_run
+from calkd_edge.engine.locks import keeping_folders
 from calkd_edge.engine.runner import PublishedStage, Runner, Watcher
 from calkd_edge.engine.stage import Progress, Stage
 from calkd_edge.engine.store import Store
@@ -85,7 +86,7 @@ def run_plan(
         CalkdError: a stage refused, a device is unreachable at the start, or the environment lacks something.
     """
     folder = ReleaseFolder(run.options.out)
-    with folder.held():
+    with folder.held(), keeping_folders():
         folder.withdraw_other(run.recipe.model_dump(mode="json"))
         plan, facts = make_plan(run)
         on_plan(plan)
