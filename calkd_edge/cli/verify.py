@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from calkd_edge.cli.console import print_result
 from calkd_edge.errors import GateFailed
 
 
@@ -19,10 +20,10 @@ def verify(bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bund
 
     problems = problems_of(bundle)
     for problem in problems:
-        print(problem)
+        print_result(problem)
     if problems:
         raise GateFailed(
             f"{bundle} differs from its checksums",
             remedy="Download it again, or run compress again to write a new one.",
         )
-    print(f"{bundle}: every file matches its checksum")
+    print_result(f"{bundle}: every file matches its checksum")
