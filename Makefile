@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # One process a core, files kept together because they share fixtures; what must run alone follows.
+PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "$(QUICK) and not serial"
+SERIAL = $(BIN)/pytest -m "$(QUICK) and serial"
 QUICK := not slow and not gpu and not jetson and not documentation
 # Pins what CI ran with; pyproject.toml asks for ranges.
 CONSTRAINTS ?= constraints.txt
@@ -10,7 +12,7 @@ CONSTRAINTS ?= constraints.txt
 # Bytecode is kept even where the environment forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: soak quickstart install dev lint test test-all clean
+.PHONY: soak coverage quickstart install dev lint test test-all clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/calkd-edge compress --recipe quickstart.yaml
@@ -37,8 +39,12 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "$(QUICK) and not serial" --cov --cov-report=
-	$(BIN)/pytest -m "$(QUICK) and serial" --cov --cov-append --cov-report=term:skip-covered
+	$(PARALLEL)
+	$(SERIAL)
+
+coverage: $(VENV)/.dev
+	$(PARALLEL) --cov --cov-report=
+	$(SERIAL) --cov --cov-append --cov-report=term:skip-covered
 
 test-all: lint
 	HYPOTHESIS_PROFILE=fresh $(BIN)/pytest

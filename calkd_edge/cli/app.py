@@ -18,7 +18,14 @@ import typer
 from calkd_edge.cli.benchmark import benchmark
 from calkd_edge.cli.calibrate import calibrate
 from calkd_edge.cli.compress import compress
-from calkd_edge.cli.console import Ended, ended_by_signals, log_problem, print_error, show_warnings
+from calkd_edge.cli.console import (
+    Ended,
+    ended_by_signals,
+    log_problem,
+    print_error,
+    print_result,
+    show_warnings,
+)
 from calkd_edge.cli.doctor import doctor
 from calkd_edge.cli.evaluate import evaluate
 from calkd_edge.cli.help import CONTEXT, PROGRAM, Command, Group
@@ -33,6 +40,7 @@ from calkd_edge.errors import (
     EnvironmentProblem,
     StageFailed,
 )
+from calkd_edge.files.visible import visible
 
 app = typer.Typer(
     cls=Group,
@@ -47,7 +55,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from calkd_edge import __version__
 
-        print(f"{PROGRAM} {__version__}")
+        print_result(f"{PROGRAM} {__version__}")
         raise typer.Exit
 
 
@@ -140,7 +148,7 @@ def _after_an_end(words: Sequence[str]) -> str:
 
 def _usage_or_bug(problem: Exception, words: Sequence[str]) -> int:
     if type(problem).__name__ == "NoArgsIsHelpError":  # the parser raises the help text as an error
-        sys.stderr.write(f"{problem}\n")
+        sys.stderr.write(visible(f"{problem}\n"))
         return 2
     if hasattr(problem, "format_message") and hasattr(problem, "exit_code"):  # a usage error of the parser
         context = getattr(problem, "ctx", None)
@@ -159,7 +167,7 @@ def _usage_or_bug(problem: Exception, words: Sequence[str]) -> int:
         f"This is a bug in calkd-edge. Please report it with the traceback {where}.",
     )
     if not logs:
-        sys.stderr.write("".join(traceback.format_exception(problem)))
+        sys.stderr.write(visible("".join(traceback.format_exception(problem))))
     return EXIT_BUG
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from calkd_edge.cli.console import print_result
 from calkd_edge.cli.options import (
     DEFAULT_STORE,
     IMAGES,
@@ -150,7 +151,7 @@ def benchmark(
     finally:
         watcher.stop()
     if as_json:
-        print(result.model_dump_json(indent=1))
+        print_result(result.model_dump_json(indent=1))
     else:
         benchmark_screen.show(result)
     say("  {}", folder_of(split_runtime(device)[0], out) / "benchmark.json")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calkd_edge.cli.console import print_result
 from calkd_edge.cli.evaluate import show_assumed
 from calkd_edge.cli.options import (
     METHOD,
@@ -141,13 +142,13 @@ def calibrate(
         threads=threads,
     )
     if as_json:
-        print(result.model_dump_json(indent=1))
+        print_result(result.model_dump_json(indent=1))
         return
     _show(result)
     if output is not None:
         folder, stem = report_location(output)
         for suffix in ("html", "json"):
-            print(folder / f"{stem}.{suffix}")
+            print_result(folder / f"{stem}.{suffix}")
 
 
 def _show(result: Repair) -> None:
@@ -156,13 +157,13 @@ def _show(result: Repair) -> None:
     from calkd_edge.release.report.repair_page import comparison, fold_description
 
     for name, before, after, change in comparison(result):
-        print(f"{name:>16}  {before:<28} {after:<28} {change}".rstrip())
+        print_result(f"{name:>16}  {before:<28} {after:<28} {change}".rstrip())
     fitted = result.calibration
     error = fitted.se[0] if fitted.se and len(fitted.se) == 1 else None
     temperature = numbers.temperature(fitted.temperature, error)
-    print(
+    print_result(
         f"{'calibration':>16}  {fitted.method}, T {temperature}, {fitted.status}; {fold_description(result)}"
     )
     for sentence in result.sentences:
-        print(sentence)
+        print_result(sentence)
     show_assumed(result.assumed, result.cautions)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calkd_edge.cli.console import log_to, say, screen
+from calkd_edge.cli.console import log_to, print_result, say, screen
 from calkd_edge.cli.options import (
     DEFAULT_STORE,
     OUTPUT,
@@ -242,7 +242,7 @@ def _show_plan(run: Run, *, as_json: bool) -> None:
     if not run.options.store.exists() and run.options.store != DEFAULT_STORE:
         say("  The store {} does not exist yet; a run creates it.", run.options.store)
     if as_json:
-        print(plan_json(plan, reused))
+        print_result(plan_json(plan, reused))
     else:
         show_plan(plan, reused)
 
@@ -253,7 +253,7 @@ def _show_release(release: Release, *, as_json: bool) -> None:
     from calkd_edge.release.report.report import render_json
 
     if as_json:
-        print(render_json(release.report))
+        print_result(render_json(release.report))
     else:
         show_report(release.report)
     for name in ("report.html", "report.json"):

@@ -1,6 +1,6 @@
 """What people read beside results: messages on standard error, and the run's log.
 
-In scope: messages, errors, the log file. Out of scope: results, which go to standard output.
+In scope: messages, errors, the log file, and the one `print` of results. Out of scope: what results are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calkd_edge.files.visible import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -24,9 +26,14 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 @cache
 def screen() -> Console:
     """Standard error as a console; rich is imported with the first message."""
-    from rich.console import Console
+    from calkd_edge.cli.rich_console import VisibleConsole
 
-    return Console(stderr=True)
+    return VisibleConsole(stderr=True)
+
+
+def print_result(text: object) -> None:
+    """Print one result on standard output; JSON stays the same JSON."""
+    print(visible(str(text)))
 
 
 def say(text: str, *values: object) -> None:
@@ -41,6 +48,14 @@ def print_error(message: str, fix: str) -> None:
     """Print an error and its fix, one line each; coloured on a terminal."""
     say("[bold red]error:[/bold red] {}", message)
     say("[bold]fix:[/bold] {}", fix)
+
+
+class _LogLines(logging.Formatter):
+    """Lines of the log, without control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A record as its lines."""
+        return visible(super().format(record))
 
 
 class _Warnings(logging.Handler):
@@ -96,7 +111,7 @@ def log_to(path: Path) -> None:
     """Send everything that is logged to the run's log.txt, appended."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.setFormatter(_LogLines(LOG_FORMAT))
     root = logging.getLogger()
     for previous in _file_handlers():
         root.removeHandler(previous)

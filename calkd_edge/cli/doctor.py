@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from calkd_edge.cli.console import print_result
 from calkd_edge.cli.options import JsonOption
 
 
@@ -34,7 +35,7 @@ def doctor(
 
     report = examine(device)
     if as_json:
-        print(report.model_dump_json(indent=1))
+        print_result(report.model_dump_json(indent=1))
     else:
         show(report)
     check_usable(report)
@@ -53,7 +54,7 @@ def _clean(name: str, as_json: bool) -> None:
     finally:
         device.close()
     if as_json:
-        print(json.dumps({"device": name, "removed": keeps_files}))
+        print_result(json.dumps({"device": name, "removed": keeps_files}))
     elif keeps_files:
         say("  {}: what was sent there is removed", name)
     else:

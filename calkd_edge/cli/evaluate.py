@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from calkd_edge.cli.console import print_result
 from calkd_edge.cli.options import (
     IMAGES,
     ChannelsOption,
@@ -94,24 +95,24 @@ def evaluate(
         threads=threads,
     )
     if as_json:
-        print(result.model_dump_json(indent=1))
+        print_result(result.model_dump_json(indent=1))
         return
     for name in FIGURES:
         figure = getattr(result, name)
         value, low, high = (_shown(number) for number in (figure.value, figure.low, figure.high))
-        print(f"{name:>14}  {value}  [{low}, {high}]")
-    print(f"{'images':>14}  {result.data}")
+        print_result(f"{name:>14}  {value}  [{low}, {high}]")
+    print_result(f"{'images':>14}  {result.data}")
     show_assumed(result.assumed, result.cautions)
 
 
 def show_assumed(assumed: Mapping[str, str], cautions: Sequence[str]) -> None:
     """What was inferred about a file and its data, and where that may be wrong."""
     if assumed:
-        print("assumed:")
+        print_result("assumed:")
     for name, sentence in assumed.items():
-        print(f"{name:>14}  {sentence}")
+        print_result(f"{name:>14}  {sentence}")
     for caution in cautions:
-        print(f"{'caution':>14}  {caution}")
+        print_result(f"{'caution':>14}  {caution}")
 
 
 def _shown(number: float) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calkd_edge.cli.console import print_result
 from calkd_edge.cli.options import JsonOption, TargetOption
 from calkd_edge.errors import GateFailed
 
@@ -36,7 +37,7 @@ def lint(
 
     result = lint_file(model, target=target, compile_for=compile_for)
     if as_json:
-        print(result.model_dump_json(indent=1))
+        print_result(result.model_dump_json(indent=1))
     else:
         _show(result)
     errors = len(result.errors) + len(result.compilation.errors if result.compilation else ())
@@ -52,21 +53,21 @@ def _show(result: Lint) -> None:
     for finding in result.findings:
         more = f" (and at {finding.places - 1} more)" if finding.places > 1 else ""
         node = f"{finding.node}{more}: " if finding.node else ""
-        print(f"{finding.severity}: {finding.rule}: {node}{finding.message}")
-        print(f"    {finding.remedy}")
+        print_result(f"{finding.severity}: {finding.rule}: {node}{finding.message}")
+        print_result(f"    {finding.remedy}")
     errors, warnings, notes = (
         sum(finding.severity == severity for finding in result.findings)
         for severity in ("error", "warning", "note")
     )
-    print(
+    print_result(
         f"{result.file}: {result.nodes} nodes, opset {result.opset}; for {result.target} "
         f"{errors} errors, {warnings} warnings, {notes} notes"
     )
     if result.compilation is not None:
         plan = result.compilation
         for error in plan.errors:
-            print(f"error: {plan.compiler}: {error}")
+            print_result(f"error: {plan.compiler}: {error}")
         types = ", ".join(f"{count} {name}" for name, count in sorted(plan.weighted.items()))
-        print(
+        print_result(
             f"{plan.compiler}, {plan.capability}: {plan.kernels} kernels; products run in: {types or 'none'}"
         )

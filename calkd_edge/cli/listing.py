@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calkd_edge.cli.console import print_result
 from calkd_edge.cli.options import JsonOption, complete_kind
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def list_names(
 
     entries = listing.list_names(kind)
     if as_json:
-        print(json.dumps(entries, indent=1))
+        print_result(json.dumps(entries, indent=1))
         return
     width = max((len(entry["name"]) for entry in entries), default=0)
     for entry in entries:
@@ -58,11 +59,11 @@ def _settings(entry: EntryDescription) -> str:
 def _print_wrapped(head: str, text: str) -> None:
     """One line in a pipe; on a terminal, as many as its width needs, indented like the first."""
     if not sys.stdout.isatty():
-        print(f"{head}{text}")
+        print_result(f"{head}{text}")
         return
     width = min(shutil.get_terminal_size().columns, WIDEST)
     indent = " " * len(head)
-    print(
+    print_result(
         textwrap.fill(
             text,
             width,
@@ -87,4 +88,4 @@ def schema(
     """Print the JSON schema of a recipe or of a result file."""
     from calkd_edge.pipeline import listing
 
-    print(json.dumps(listing.schema(kind), indent=1))
+    print_result(json.dumps(listing.schema(kind), indent=1))

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from calkd_edge.cli.rich_console import VisibleConsole
 from calkd_edge.release.report.table import EMULATED, rows
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ class TerminalWatcher:
 
 def result_console() -> Console:
     """Standard output; where it is not a terminal, wide enough for the table."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PAGE_WIDTH)
+    console = VisibleConsole()
+    return console if console.is_terminal else VisibleConsole(width=PAGE_WIDTH)
 
 
 def show_plan(plan: Plan, reused: set[str]) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from calkd_edge.cli.console import print_result
 from calkd_edge.cli.help import Command, Group
 from calkd_edge.cli.options import DEFAULT_STORE, OverrideOption, PluginOption, StoreOption
 from calkd_edge.errors import GateFailed
@@ -28,13 +29,13 @@ def store_check(store: StoreOption = DEFAULT_STORE) -> None:
 
     result = check_store(store)
     for problem in result.problems:
-        print(f"{problem.folder}: {problem.message}")
+        print_result(f"{problem.folder}: {problem.message}")
     if result.problems:
         raise GateFailed(
             f"{len(result.problems)} file(s) differ",
             remedy="Remove the folders named above and run the recipe again.",
         )
-    print(f"{result.folders} published folders, every file matches its SHA-256")
+    print_result(f"{result.folders} published folders, every file matches its SHA-256")
 
 
 @store_app.command("gc", cls=Command)
@@ -55,5 +56,5 @@ def store_gc(
 
     result = collect_store(keep, store=store, overrides=overrides or (), plugins=plugin or ())
     for sentence in result.in_use:
-        print(f"in use: {sentence}")
-    print(f"removed {result.removed} folders, {result.freed_bytes / 2**20:.1f} MiB")
+        print_result(f"in use: {sentence}")
+    print_result(f"removed {result.removed} folders, {result.freed_bytes / 2**20:.1f} MiB")

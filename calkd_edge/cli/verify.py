@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from calkd_edge.cli.console import say
+from calkd_edge.cli.console import print_result, say
 from calkd_edge.errors import GateFailed
 
 RunOption = Annotated[
@@ -38,12 +38,11 @@ def verify(
 
     problems = problems_of(release, run=run, device=device, on_message=lambda text: say("  {}", text))
     for problem in problems:
-        print(problem)
+        print_result(problem)
     if problems:
         raise GateFailed(
             f"{release} is not as it was released",
             remedy="Download it again, or run compress again to write a new one.",
         )
-    print(
-        f"{release}: every file matches its checksum{', and every model its golden outputs' if run else ''}"
-    )
+    answers = ", and every model its golden outputs" if run else ""
+    print_result(f"{release}: every file matches its checksum{answers}")

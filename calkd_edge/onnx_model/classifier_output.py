@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.onnx_model.graph import GraphView, attribute
+from calkd_edge.onnx_model.graph import GraphView, attribute, typed_graph
 from calkd_edge.onnx_model.refused_ends import refuse_end_without_confidence, refuse_unknown_end
 from calkd_edge.onnx_model.softmax import AFTERWARDS, MOVES, behind, softmax_source
 
@@ -159,7 +159,7 @@ def _makes_probabilities(view: GraphView, value: str) -> bool:
 
 
 def _is_half(model: onnx.ModelProto, value: str, output: onnx.ValueInfoProto) -> bool:
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    graph = typed_graph(model)
     known = {info.name: info for info in (*graph.value_info, *graph.output)}
     element_type = known.get(value, output).type.tensor_type.elem_type
     if element_type == TensorProto.DOUBLE:
@@ -207,7 +207,7 @@ def _holds_scores(view: GraphView, output: onnx.ValueInfoProto) -> bool:
 
 
 def _trailing_axes(model: onnx.ModelProto, value: str) -> int:
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    graph = typed_graph(model)
     known = {info.name: info for info in (*graph.value_info, *graph.output)}
     shape = known[value].type.tensor_type.shape.dim if value in known else []
     return max(0, len(shape) - 2)
@@ -229,8 +229,8 @@ def _classes(model: onnx.ModelProto, output: onnx.ValueInfoProto) -> int:
         shape = output.type.tensor_type.shape.dim
         count = shape[1].dim_value if len(shape) > 1 else 0
     if not count:
-        inferred = onnx.shape_inference.infer_shapes(model)
-        info = next((info for info in inferred.graph.output if info.name == output.name), None)
+        inferred = typed_graph(model)
+        info = next((info for info in inferred.output if info.name == output.name), None)
         dims = info.type.tensor_type.shape.dim if info is not None else []
         count = dims[1].dim_value if len(dims) > 1 else 0
     if not count:

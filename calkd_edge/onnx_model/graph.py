@@ -156,6 +156,14 @@ def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
     return copied
 
 
+def typed_graph(model: onnx.ModelProto) -> onnx.GraphProto:
+    """The graph with the types of its values, as far as onnx infers them; as it is, if they contradict."""
+    try:
+        return onnx.shape_inference.infer_shapes(model).graph
+    except Exception:  # onnx raises its own kinds, also where a declared size is only wrong
+        return model.graph
+
+
 def attribute(node: onnx.NodeProto, name: str, default: object) -> object:
     """The value of a node's attribute, or the default."""
     match = next((item for item in node.attribute if item.name == name), None)

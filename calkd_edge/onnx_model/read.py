@@ -99,9 +99,23 @@ def _decoded(path: Path) -> onnx.ModelProto:
             remedy="Export it for an older version (onnx.load it with the newer onnx, set its ir_version to "
             f"{onnx.IR_VERSION}, onnx.save it), or: pip install -U onnx onnxruntime",
         )
+    _check_texts(model, path)
     if not model.graph.node:  # protobuf reads an empty file as an empty model
         raise _refused(path, "it holds no graph", EXPORT_AGAIN)
     return model
+
+
+def _check_texts(message: onnx.ModelProto, path: Path) -> None:
+    """Refuse names that are no text: protobuf does not check them, and no result could show them."""
+    for field, value in message.ListFields():
+        if field.type not in (field.TYPE_MESSAGE, field.TYPE_STRING):
+            continue
+        values = [value] if isinstance(value, (str, bytes)) or hasattr(value, "ListFields") else value
+        for item in values:
+            if field.type == field.TYPE_MESSAGE:
+                _check_texts(item, path)
+            elif not isinstance(item, str):  # bytes where they are no UTF-8
+                raise _refused(path, f"a {field.name} in it is not UTF-8", EXPORT_AGAIN)
 
 
 def _refused(path: Path, why: str, remedy: str) -> RecipeError:

@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, inliner
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.onnx_model.graph import GraphView, attribute, copy_of
+from calkd_edge.onnx_model.graph import GraphView, attribute, copy_of, typed_graph
 
 CONTRIBUTED = "com.microsoft"
 
@@ -55,7 +55,7 @@ def _declare_outputs(model: onnx.ModelProto) -> None:
     ]
     if not open_outputs:
         return
-    inferred = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.output}
+    inferred = {value.name: value for value in typed_graph(model).output}
     for value in open_outputs:
         value.CopyFrom(inferred[value.name])
 

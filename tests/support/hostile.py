@@ -1,7 +1,7 @@
 """Files that are almost right: seeded mutations of each kind of file that users bring, and their readers.
 
-`mutations(kind, seed, count)` yields contents; `read(kind, path)` reads one as the commands do. The property that
-holds for every one: it is read, or refused by a CalkdError.
+`mutations(kind, seed, count)` yields contents; `read(kind, content, folder)` reads one as commands do. Each
+is read, or refused by a CalkdError.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import random
+import signal
 import struct
 import tempfile
 import zipfile
@@ -25,12 +27,13 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from tiny_run import RECIPE
 
+from calkd_edge import calibrate, evaluate
 from calkd_edge.benchmarking.baseline import read_baseline
 from calkd_edge.benchmarking.sources import open_source
 from calkd_edge.data.pixels import BrokenImage, decode_image
 from calkd_edge.devices import inventory
+from calkd_edge.errors import CalkdError
 from calkd_edge.external_models.predictions import read_predictions
-from calkd_edge.external_models.repair import calibrate
 from calkd_edge.models import MODELS
 from calkd_edge.models.checkpoint import fill, read_state
 from calkd_edge.onnx_model.lint import lint
@@ -40,13 +43,15 @@ from calkd_edge.recipe.source import packaged
 from calkd_edge.release.verification import problems_of
 
 WORDS = [
-    b"017", b"yes", b"1:2:3", b"2024-13-45", b"0x_", b"!!int foo", b"&a [*a]", b"*a", b"<<: ", b"? ", b"[" * 60,
-    b"~nosuchuser/", b"\\0", b"\0", b"\x1b[31m", b"\xff", b"\xed\xa0\x80", b"9" * 5000, b"1e999", b"-1", b".nan",
-    b"null", b"true", b"{}", b"[]", b"''", b"- ", b": ", b"#", b"'", b'"', b"\n", b"\t", b"|", b">", b"%YAML 9.9\n",
-    b"a" * 300, "\u202e²".encode(), b"Infinity", b"NaN", b"\\ud800", b"%s", b"{0}", b"[/bold]",
+    b"017", b"yes", b"1:2:3", b"2024-13-45", b"0x_", b"!!int foo", b"&a [*a]", b"*a", b"<<: ", b"? ",
+    b"~nosuchuser/", b"\\0", b"\0", b"\x1b[31m", b"\xff", b"\xed\xa0\x80", b"9" * 5000, b"1e999", b"-1",
+    b"null", b"true", b"{}", b"[]", b"''", b"- ", b": ", b"#", b"'", b'"', b"\n", b"\t", b"|", b">",
+    b"[" * 60, b"a" * 300, "\u202e²".encode(), b"Infinity", b"NaN", b".nan", b"\\ud800", b"%s", b"{0}",
+    b"%YAML 9.9\n", b"[/bold]",
 ]  # fmt: skip
 """Pieces of text with a meaning in one of the formats, or in what shows their values."""
 
+LIMIT_S = 10
 NUMBERS = [0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1]
 
 
@@ -106,7 +111,7 @@ def damaged_zip(content: bytes, draw: random.Random) -> bytes:
     if kind == 0:
         members.pop(name)
     elif kind == 1:
-        members[draw.choice(WORDS).decode("latin-1")[:100]] = members.pop(name)
+        members[(draw.choice(WORDS).decode("latin-1").strip("\0") or "x")[:100]] = members.pop(name)
     elif name.endswith((".npy", ".pkl")) and kind < 5:
         start = members[name][:128]
         members[name] = damaged(start, draw) + members[name][128:]
@@ -253,6 +258,14 @@ def _read_onnx(path: Path) -> None:
         lint(path, target=target)
 
 
+def _score_onnx(path: Path) -> None:
+    inputs = path.with_name("inputs.npz")
+    draw = np.random.default_rng(7)
+    images = draw.standard_normal((8, 3, 4, 4)).astype(np.float32)
+    np.savez(inputs, inputs=images, labels=draw.integers(0, 3, 8))
+    evaluate(path, inputs)
+
+
 def _read_checkpoint(path: Path) -> None:
     fill(network(), read_state(path, "teacher.weights"), "teacher.weights")
 
@@ -283,6 +296,7 @@ KINDS: dict[str, tuple[str, Callable[[], tuple[bytes, ...]], Damage, Callable[[P
     "npz": ("predictions.npz", arrays, damaged_zip, _read_predictions),
     "bundle": ("bundle.zip", bundles, damaged_zip, _read_bundle),
     "onnx": ("model.onnx", onnx_files, damaged, _read_onnx),
+    "classifier": ("model.onnx", onnx_files, damaged, _score_onnx),
     "checkpoint": ("weights.pth", checkpoints, damaged_zip, _read_checkpoint),
     "image": ("image.png", images, damaged, _read_image),
 }
@@ -305,3 +319,27 @@ def read(kind: str, content: bytes, folder: Path) -> None:
     path = folder / name
     path.write_bytes(content)
     reader(path)
+
+
+def read_all(kind: str, seed: int, count: int, folder: Path) -> None:
+    """Read `count` mutations; whatever is no CalkdError, and a file that takes too long, is raised."""
+    log = logging.getLogger("calkd_edge")
+    level, previous = log.level, signal.signal(signal.SIGALRM, _too_slow)
+    log.setLevel(logging.CRITICAL)
+    try:
+        for number, content in enumerate(mutations(kind, seed, count)):
+            signal.alarm(LIMIT_S)
+            try:
+                read(kind, content, folder)
+            except CalkdError:
+                continue
+            except Exception as escaped:
+                raise AssertionError(f"mutation {number} of {kind}, seed {seed}") from escaped
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+        log.setLevel(level)
+
+
+def _too_slow(number: int, frame: object) -> None:
+    raise TimeoutError(f"more than {LIMIT_S} s for one file")

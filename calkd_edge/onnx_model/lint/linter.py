@@ -120,14 +120,22 @@ def findings(model: onnx.ModelProto, target: Target = "tensorrt") -> tuple[Findi
 
 
 def _each_finding(model: onnx.ModelProto, target: Target) -> Iterator[Finding]:
+    is_valid = True
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as invalid:  # onnx raises its own kinds, all of them meaning this
+        is_valid = False
         reason = str(invalid).strip().splitlines()[0]
         yield _finding("valid", NodeFinding("error", "", f"not valid ONNX: {reason}", "Export it again."))
     inspected = InspectedModel(model)
     for rule in RULES[target]:
-        for finding in rule(inspected):
+        try:
+            found = list(rule(inspected))
+        except Exception:  # rules expect a valid file; of any other they tell what they can
+            if is_valid:
+                raise
+            continue
+        for finding in found:
             yield _finding(rule.__name__, finding)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from calkd_edge.onnx_model.graph import GraphView
+from calkd_edge.onnx_model.graph import GraphView, typed_graph
 from calkd_edge.records import Severity
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -50,10 +50,7 @@ class InspectedModel:
     @cached_property
     def values(self) -> dict[str, onnx.TypeProto.Tensor]:
         """Type and shape of every value, as far as shape inference knows them."""
-        try:
-            graph = onnx.shape_inference.infer_shapes(self.model).graph
-        except Exception:  # onnx raises its own kinds; values without a type are not checked
-            graph = self.model.graph
+        graph = typed_graph(self.model)
         typed = (*graph.value_info, *graph.input, *graph.output)
         return {value.name: value.type.tensor_type for value in typed}
 

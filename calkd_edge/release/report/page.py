@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from calkd_edge.files.visible import visible
 from calkd_edge.records import Report
 from calkd_edge.release.report.section import TEMPLATES, Section
 from calkd_edge.release.report.sections import SECTIONS
@@ -55,9 +56,14 @@ def template_environment(*, autoescape: bool) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters["tight"] = _keep_units
     return environment
+
+
+def _shown(value: object) -> object:
+    return visible(value) if isinstance(value, str) else value
 
 
 def stylesheet() -> str:
