@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A device that fetches no file of more than `most_bytes`; a session sets it before each `get`."""
+
+    most_bytes: int
 
 
 class Device(Protocol):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from calkd_edge.devices.address import Address, unreachable
+from calkd_edge.devices.agent_lines import lines_of
 from calkd_edge.errors import DeviceError, EnvironmentProblem
 
 log = logging.getLogger(__name__)
@@ -27,13 +28,14 @@ log = logging.getLogger(__name__)
 CONNECT_S, ALIVE_S, ALIVE_COUNT = 10, 5, 3
 """A board that is silent for ALIVE_S x ALIVE_COUNT seconds counts as lost."""
 
-IDLE_S = 120
-SSH_FAILED = 255
+IDLE_S, SSH_FAILED = 120, 255
 COMMAND_S = 60.0
 SLOW_S = 3.0
 """A connection that takes longer to open, or longer for a command without work, is slow."""
 
 PIECE = 1 << 18
+MOST_ANSWER_BYTES = 1 << 20
+"""The end of a command's output that is kept; a greeting before a file is no longer."""
 SOCKET, LOG = "s", "log"
 
 
@@ -67,6 +69,7 @@ class Connection:
         timeout_s: float = COMMAND_S,
         send: IO[bytes] | None = None,
         receive: IO[bytes] | None = None,
+        receive_most: int = MOST_ANSWER_BYTES,
         on_line: Callable[[bytes], None] | None = None,
         as_is: bool = False,
     ) -> tuple[int, bytes]:
@@ -77,6 +80,7 @@ class Connection:
             timeout_s: after so many seconds the command is stopped.
             send: its standard input.
             receive: gets its standard output, which is then not returned.
+            receive_most: bytes that it gets at most.
             on_line: gets each line of output and errors as it comes; they are then not returned.
             as_is: whether the script goes to whatever answers there, without `sh`.
 
@@ -105,7 +109,7 @@ class Connection:
             alarm.start()
             feeder.start()
             try:
-                output = _read(process, receive, on_line)
+                output = _read(process, receive, receive_most, on_line)
                 process.wait()
             finally:
                 alarm.cancel()
@@ -115,7 +119,7 @@ class Connection:
                 if process.stdin is not None:
                     with contextlib.suppress(OSError):
                         process.stdin.close()
-            errors.seek(0)
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - MOST_ANSWER_BYTES))
             error_output = errors.read()
         if timed_out.is_set():
             raise DeviceError(
@@ -237,18 +241,25 @@ def disconnect() -> None:
 
 
 def _read(
-    process: subprocess.Popen[bytes], receive: IO[bytes] | None, on_line: Callable[[bytes], None] | None
+    process: subprocess.Popen[bytes],
+    receive: IO[bytes] | None,
+    receive_most: int,
+    on_line: Callable[[bytes], None] | None,
 ) -> bytes:
-    """Pass the output of a command on; returns it where nobody receives it, else its last line."""
+    """Pass the output of a command on; returns the end of it where nobody receives it."""
     assert process.stdout is not None
     with process.stdout as output:
         if receive is not None:
-            shutil.copyfileobj(output, receive, PIECE)
+            while receive_most > 0 and (piece := output.read(min(PIECE, receive_most))):
+                receive.write(piece)
+                receive_most -= len(piece)
             return b""
-        if on_line is None:
-            return output.read()
         last = b""
-        for last in output:
+        if on_line is None:
+            while piece := output.read(PIECE):
+                last = (last + piece)[-MOST_ANSWER_BYTES:]
+            return last
+        for last in lines_of(output):
             on_line(last)
         return last
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from calkd_edge.agent import WATCH_INPUT
+from calkd_edge.devices.agent_lines import Printed, lines_of
+from calkd_edge.devices.replies import MOST_FILE_BYTES, refused
 from calkd_edge.errors import DeviceError
 
 _REMOVED = ("PYTHONPATH", "OMP_NUM_THREADS")
@@ -30,6 +32,7 @@ class Local:
         self.name = name
         self.python = python or sys.executable
         self._folder = Path(tempfile.mkdtemp(prefix="calkd-local-"))
+        self.most_bytes = MOST_FILE_BYTES
         self.output = ""
 
     def put(self, source: Path, target: str) -> None:
@@ -71,18 +74,17 @@ class Local:
 
         alarm = threading.Timer(timeout_s, stop)
         alarm.start()
-        lines = []
+        printed = Printed()
         try:
             with process:
-                for line in process.stdout or ():
-                    lines.append(line.decode("utf-8", "replace"))
-                    on_line(lines[-1])
+                for line in lines_of(process.stdout):
+                    on_line(printed.add(line))
         except BaseException:
             process.kill()
             raise
         finally:
             alarm.cancel()
-            self.output = "".join(lines)
+            self.output = printed.text
         if timed_out.is_set():
             raise DeviceError(
                 f"{self.name}: the agent was not done after {timeout_s:.0f} s",
@@ -94,9 +96,11 @@ class Local:
         """Copy a file of the temporary folder to `target`.
 
         Raises:
-            DeviceError: it does not exist.
+            DeviceError: it does not exist, or is larger than `most_bytes`.
         """
         try:
+            if (self._folder / source).stat().st_size > self.most_bytes:
+                raise refused(self.name, f"{source} has more than {self.most_bytes} bytes")
             shutil.copyfile(self._folder / source, target)
         except OSError as missing:
             raise DeviceError(

@@ -36,7 +36,14 @@ def run(root: Path, *stages: Stage) -> list[Path]:
 
 @pytest.mark.serial
 def test_runs_fresh_runs_and_collections_at_once_all_end_right(tmp_path):
-    roles = [["12", "1"], ["12", "2"], ["12", "3"], ["12", "4"], ["60", "5", "collect"], ["60", "6", "collect"]]
+    roles = [
+        ["12", "1"],
+        ["12", "2"],
+        ["12", "3"],
+        ["12", "4"],
+        ["60", "5", "collect"],
+        ["60", "6", "collect"],
+    ]
     commands = [[sys.executable, str(SCRIPT), str(tmp_path), *role] for role in roles]
     processes = [subprocess.Popen(line, stderr=subprocess.PIPE, text=True) for line in commands]
     for process in processes:
@@ -52,7 +59,9 @@ def test_collections_at_once_share_the_work(tmp_path):
     folders = run(tmp_path, *map(stage, range(20)))
     (tmp_path / "work" / "abandoned" / "scratch").mkdir(parents=True)
     results = []
-    threads = [threading.Thread(target=lambda: results.append(collect(Store(tmp_path), set()))) for _ in "1234"]
+    threads = [
+        threading.Thread(target=lambda: results.append(collect(Store(tmp_path), set()))) for _ in "1234"
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -103,7 +112,8 @@ def test_inputs_are_kept_while_a_stage_runs(tmp_path):
 
 def test_holder_of_a_lock_is_named(tmp_path):
     path = tmp_path / "lock"
-    code = "import fcntl, sys, time; h = open(sys.argv[1], 'w'); fcntl.flock(h, 2); print(flush=True); time.sleep(60)"
+    code = "import fcntl, sys, time; h = open(sys.argv[1], 'w'); fcntl.flock(h, 2); print(flush=True)"
+    code += "; time.sleep(60)"
     line = [sys.executable, "-c", code, str(path)]
     with subprocess.Popen(line, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
