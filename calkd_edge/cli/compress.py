@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -170,7 +171,7 @@ def compress(
 
     run = prepare_run(
         _recipe(recipe_argument, recipe_option),
-        out=None if out is None else out.resolve(),
+        out=None if out is None else Path(os.path.abspath(out)),
         store=store,
         devices=device or (),
         skip_devices=skip_device or (),
@@ -216,11 +217,13 @@ def _recipe(argument: str | None, option: str | None) -> str:
 def _run(run: Run) -> Release:
     from calkd_edge.cli.run_screen import TerminalWatcher
     from calkd_edge.engine.locks import keeping_folders
+    from calkd_edge.files.full_disk import naming_full_disk, out_place, store_place, temporary_place
     from calkd_edge.pipeline.run import run_plan
 
     watcher = TerminalWatcher(screen())
+    places = out_place(run.options.out), store_place(run.options.store.resolve()), temporary_place()
     try:
-        with keeping_folders():
+        with naming_full_disk(*places), keeping_folders():
             return run_plan(run, watcher=watcher, on_message=_show_message, on_plan=watcher.planned)
     finally:
         watcher.stop()

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calkd_edge.errors import RecipeError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -93,9 +95,19 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def log_to(path: Path) -> None:
-    """Send everything that is logged to the run's log.txt, appended."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    """Send everything that is logged to the run's log.txt, appended.
+
+    Raises:
+        RecipeError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as refused:
+        raise RecipeError(
+            f"--out {path.parent}: {path.name} cannot be written there: {refused.strerror or refused}",
+            remedy="Name another folder: --out DIR",
+        ) from refused
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     root = logging.getLogger()
     for previous in _file_handlers():

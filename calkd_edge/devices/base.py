@@ -14,6 +14,13 @@ class Bounded(Protocol):
     most_bytes: int
 
 
+@runtime_checkable
+class OnThisDisk(Protocol):
+    """A device whose files lie in this machine's temporary folder."""
+
+    temporary_folder: Path
+
+
 class Device(Protocol):
     """A machine that the agent can run on.
 

@@ -22,6 +22,7 @@ from typing import IO
 from calkd_edge.devices.address import Address, unreachable
 from calkd_edge.devices.agent_lines import lines_of
 from calkd_edge.errors import DeviceError, EnvironmentProblem
+from calkd_edge.files.scratch import ScratchFolder
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Connection:
             raise DeviceError(f"{name}: '{address.host}' is no host", remedy="Write host: USER@ADDRESS.")
         self.name, self.address = name, address
         self.verified_files: set[str] = set()
-        self._folder: Path | None = None
+        self._scratch: ScratchFolder | None = None
         atexit.register(self.close)
 
     def run(
@@ -146,27 +147,26 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection; a command after it opens a new one."""
-        folder, self._folder = self._folder, None
-        if folder is None:
+        scratch, self._scratch = self._scratch, None
+        if scratch is None:
             return
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(
-                self._ssh("-S", str(folder / SOCKET), "-O", "exit"),
+                self._ssh("-S", str(scratch.path / SOCKET), "-O", "exit"),
                 timeout=10,
                 check=False,
                 capture_output=True,
             )
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch.close()
 
     def _socket(self) -> Path:
         """The socket of the shared connection, which opens on first use and closes after IDLE_S."""
-        if self._folder is not None and (self._folder / SOCKET).exists():
-            return self._folder / SOCKET
+        if self._scratch is not None and (self._scratch.path / SOCKET).exists():
+            return self._scratch.path / SOCKET
         self.close()
-        # A short path: the path of a socket is limited to about a hundred characters.
-        self._folder = Path(tempfile.mkdtemp(prefix="calkd-"))
-        socket = self._folder / SOCKET
-        messages_to = ("-E", str(self._folder / LOG))  # in the background ssh writes messages nowhere else
+        self._scratch = ScratchFolder()  # a short path: that of a socket has at most a hundred characters
+        socket, log_file = (self._scratch.path / name for name in (SOCKET, LOG))
+        messages_to = ("-E", str(log_file))  # in the background ssh writes messages nowhere else
         with (
             tempfile.TemporaryFile() as messages,
             _warned_when_slow(f"{self.name}: connecting to {self.address}"),
@@ -190,7 +190,7 @@ class Connection:
             text = f"{messages.read().decode('utf-8', 'replace')}\n{self._logged()}".strip()
         if status != 0:
             raise unreachable(self.name, self.address, text)
-        (self._folder / LOG).write_bytes(b"")  # a greeting is no reason for a later failure
+        log_file.write_bytes(b"")  # a greeting is no reason for a later failure
         return socket
 
     def _ssh(self, *options: str) -> list[str]:
@@ -209,10 +209,10 @@ class Connection:
 
     def _logged(self) -> str:
         """The messages of the shared connection."""
-        if self._folder is None:
+        if self._scratch is None:
             return ""
         with contextlib.suppress(OSError):
-            return (self._folder / LOG).read_text(encoding="utf-8", errors="replace").strip()
+            return (self._scratch.path / LOG).read_text(encoding="utf-8", errors="replace").strip()
         return ""
 
     def _lost(self, output: bytes) -> DeviceError:

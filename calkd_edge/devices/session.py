@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from calkd_edge.agent import PROTOCOL
 from calkd_edge.devices.agent_lines import pass_on
 from calkd_edge.devices.agent_start import check_start
 from calkd_edge.devices.agent_zip import agent_name, agent_zip
-from calkd_edge.devices.base import Bounded, Device
+from calkd_edge.devices.base import Bounded, Device, OnThisDisk
 from calkd_edge.devices.inventory import device_at, location_of
 from calkd_edge.devices.owner import owner
 from calkd_edge.devices.replies import (
@@ -37,6 +36,8 @@ from calkd_edge.devices.replies import (
 )
 from calkd_edge.errors import DeviceError
 from calkd_edge.files import sha256_of
+from calkd_edge.files.full_disk import full_disk, temporary_place
+from calkd_edge.files.scratch import ScratchFolder
 from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json, MachineFacts, Record
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class Session:
     def __init__(self, device: Device) -> None:
         self.device = device
         self._agent = agent_name()
-        self._scratch = tempfile.TemporaryDirectory(prefix="calkd-session-")
+        self._scratch = ScratchFolder("session")
         self._jobs = 0
 
     def __enter__(self) -> Session:
@@ -97,7 +98,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.device.close()
-        self._scratch.cleanup()
+        self._scratch.close()
 
     def probe(self, runtimes: Sequence[str] = ()) -> DeviceFacts:
         """The machine's facts that do not change between two runs.
@@ -254,7 +255,10 @@ class Session:
         if status != 0 or "error" in reply:
             reason = str(reply.get("error", f"the agent ended with status {status}"))
             remedy = str(reply.get("remedy", "See the output of the agent in the log."))
-            raise DeviceError(f"{self.device.name}: {reason[:MOST_TEXT]}", remedy=remedy[:MOST_TEXT])
+            refusal = DeviceError(f"{self.device.name}: {reason[:MOST_TEXT]}", remedy=remedy[:MOST_TEXT])
+            if isinstance(self.device, OnThisDisk):
+                raise full_disk(refusal, [temporary_place()], f"{self.device.name}: ") or refusal
+            raise refusal
         if reply.pop("protocol", None) != PROTOCOL:
             raise DeviceError(
                 f"{self.device.name}: the agent has another protocol than {PROTOCOL}",
@@ -263,7 +267,7 @@ class Session:
         return reply if kind is None else checked(self.device.name, verb, reply, kind)
 
     def _put_bytes(self, content: bytes, target: str) -> None:
-        path = Path(self._scratch.name) / target
+        path = self._scratch.path / target
         path.write_bytes(content)
         self.device.put(path, target)
 
@@ -276,7 +280,7 @@ class Session:
             raise refused(self.device.name, f"{source} has more than {most_bytes} bytes")
 
     def _fetch(self, source: str, most_bytes: int) -> Path:
-        target = Path(self._scratch.name) / source
+        target = self._scratch.path / source
         self._get(source, target, most_bytes)
         return target
 

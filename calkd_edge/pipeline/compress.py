@@ -8,6 +8,7 @@ from pathlib import Path
 
 from calkd_edge.engine.locks import keeping_folders
 from calkd_edge.engine.runner import Watcher
+from calkd_edge.files.full_disk import naming_full_disk, out_place, store_place, temporary_place
 from calkd_edge.pipeline.planned import Plan
 from calkd_edge.pipeline.preparation import make_plan, prepare_run
 from calkd_edge.pipeline.run import Release, run_plan
@@ -81,7 +82,8 @@ def compress(
         reuse_measurements=reuse_measurements,
         debug_parity=debug_parity,
     )
-    with keeping_folders():
+    places = out_place(run.options.out), store_place(run.options.store.resolve()), temporary_place()
+    with naming_full_disk(*places), keeping_folders():
         return run_plan(run, watcher=on_stage, on_message=on_message)
 
 

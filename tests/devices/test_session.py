@@ -252,7 +252,7 @@ def test_interpreter_that_is_not_there_is_a_device_error():
 
 def test_nothing_is_left_behind(net, images):
     with open_session("local") as session:
-        folder, scratch = session.device._folder, Path(session._scratch.name)
+        folder, scratch = session.device.temporary_folder, session._scratch.path
         predict(session, net, images)
         assert folder.is_dir()
     assert not folder.exists()

@@ -100,10 +100,10 @@ def test_reply_and_file_that_are_too_large_are_refused(world, monkeypatch):
     assert "more than 20 bytes" in refusal_of(world.predict).message
     device = Local()
     try:
-        (device._folder / "large").write_bytes(b"x" * 100)
+        (device.temporary_folder / "large").write_bytes(b"x" * 100)
         device.most_bytes = 99
         with pytest.raises(DeviceError, match="more than 99 bytes"):
-            device.get("large", device._folder / "copy")
+            device.get("large", device.temporary_folder / "copy")
     finally:
         device.close()
 
