@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +48,7 @@ from calkd_edge.devices.targets import check_runtime, split_runtime, without_run
 from calkd_edge.errors import DeviceError, check_at_least, of_file, several
 from calkd_edge.export.artifacts import CANONICAL
 from calkd_edge.files import check_folder, replacing, sha256_of
+from calkd_edge.files.scratch import ScratchFolder
 from calkd_edge.records import Benchmark, DeviceFacts, TimedFile, Worth
 
 Runs = Mapping[str, list[TimedRun]]
@@ -128,8 +128,7 @@ def measure(path: Path, options: BenchmarkOptions, on_process: OnProcess) -> tup
         DeviceError: the device is lost, lacks the runtime, or a file does not run there.
     """
     earlier = None if options.baseline is None else read_baseline(options.baseline)
-    with tempfile.TemporaryDirectory(prefix="calkd-benchmark-") as folder:
-        work = Path(folder)
+    with ScratchFolder("benchmark") as work:
         source = open_source(path, work / "files", options.precisions)
         images, description = images_of(source, options)
         np.save(work / "images.npy", images)

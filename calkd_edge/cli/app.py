@@ -5,12 +5,13 @@ Imports nothing heavy at the top, so that --help answers at once. Only this room
 
 from __future__ import annotations
 
-import errno
 import gc
+import io
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,6 +41,7 @@ from calkd_edge.errors import (
     EnvironmentProblem,
     StageFailed,
 )
+from calkd_edge.files.full_disk import Place, full_disk, temporary_place
 from calkd_edge.files.visible import visible
 
 app = typer.Typer(
@@ -100,6 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     gc.set_threshold(GC_THRESHOLD)
     show_warnings()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks is escaped, as on standard error
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if not _has_working_folder():  # some libraries end the process then
+        print_error("the working directory was removed", "Change to a folder that exists, and run again.")
+        return EnvironmentProblem.exit_code
     try:
         with ended_by_signals():
             code = int(app(words, prog_name=PROGRAM, standalone_mode=False) or 0)
@@ -126,6 +133,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _broken_pipe()
     except Exception as problem:
         return _usage_or_bug(problem, words)
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _broken_pipe() -> int:
@@ -155,9 +170,11 @@ def _usage_or_bug(problem: Exception, words: Sequence[str]) -> int:
         command = context.command_path if context else f"{PROGRAM}{_named_command(words)}"
         print_error(problem.format_message(), f"See: {command} --help")
         return int(problem.exit_code)
-    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        print_error(f"the disk is full: {problem}", "Free space and run the same line again: it continues.")
-        return EnvironmentProblem.exit_code
+    full = full_disk(problem, [temporary_place(), Place(Path(), "Free space, and run the same line again.")])
+    if full is not None:
+        print_error(full.message, full.remedy)
+        log_problem(problem)
+        return full.exit_code
     if isinstance(problem, typer.Exit):
         return int(problem.exit_code)
     logs = log_problem(problem)

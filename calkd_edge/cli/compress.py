@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -170,7 +171,7 @@ def compress(
 
     run = prepare_run(
         _recipe(recipe_argument, recipe_option),
-        out=None if out is None else out.resolve(),
+        out=None if out is None else Path(os.path.abspath(out)),
         store=store,
         devices=device or (),
         skip_devices=skip_device or (),

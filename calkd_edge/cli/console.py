@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calkd_edge.errors import RecipeError
 from calkd_edge.files.visible import visible
 
 if TYPE_CHECKING:
@@ -108,9 +109,19 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def log_to(path: Path) -> None:
-    """Send everything that is logged to the run's log.txt, appended."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    """Send everything that is logged to the run's log.txt, appended.
+
+    Raises:
+        RecipeError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as refused:
+        raise RecipeError(
+            f"--out {path.parent}: {path.name} cannot be written there: {refused.strerror or refused}",
+            remedy="Name another folder: --out DIR",
+        ) from refused
     handler.setFormatter(_LogLines(LOG_FORMAT))
     root = logging.getLogger()
     for previous in _file_handlers():

@@ -1,16 +1,49 @@
-"""What a running agent prints for the host: its progress, and whom it waits for."""
+"""What a running agent prints: its progress, whom it waits for, other lines. The last are kept."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import IO
 
 from calkd_edge.agent.board_lock import WAITING
 from calkd_edge.agent.progress import PREFIX
 from calkd_edge.devices.owner import printable
 
 log = logging.getLogger(__name__)
+
+MOST_LINE_BYTES = 1 << 14
+MOST_KEPT_CHARACTERS = 1 << 18
+
+
+def lines_of(stream: IO[bytes] | None) -> Iterator[bytes]:
+    """The lines of a stream as they come; a longer one than MOST_LINE_BYTES comes in pieces."""
+    while stream is not None and (line := stream.readline(MOST_LINE_BYTES)):
+        yield line
+
+
+class Printed:
+    """The last lines of an output."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque()
+        self._length = 0
+
+    def add(self, line: bytes) -> str:
+        """Keep a line, and drop the oldest where there are too many; returns its text."""
+        text = line.decode("utf-8", "replace")
+        self._lines.append(text)
+        self._length += len(text)
+        while self._length > MOST_KEPT_CHARACTERS:
+            self._length -= len(self._lines.popleft())
+        return text
+
+    @property
+    def text(self) -> str:
+        """The kept lines."""
+        return "".join(self._lines)
 
 
 def pass_on(name: str, line: str, progress: Callable[[int, int], None]) -> None:

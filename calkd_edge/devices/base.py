@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A device that fetches no file of more than `most_bytes`; a session sets it before each `get`."""
+
+    most_bytes: int
+
+
+@runtime_checkable
+class OnThisDisk(Protocol):
+    """A device whose files lie in this machine's temporary folder."""
+
+    temporary_folder: Path
 
 
 class Device(Protocol):

@@ -20,20 +20,23 @@ from pathlib import Path
 from typing import IO
 
 from calkd_edge.devices.address import Address, unreachable
+from calkd_edge.devices.agent_lines import lines_of
 from calkd_edge.errors import DeviceError, EnvironmentProblem
+from calkd_edge.files.scratch import ScratchFolder
 
 log = logging.getLogger(__name__)
 
 CONNECT_S, ALIVE_S, ALIVE_COUNT = 10, 5, 3
 """A board that is silent for ALIVE_S x ALIVE_COUNT seconds counts as lost."""
 
-IDLE_S = 120
-SSH_FAILED = 255
+IDLE_S, SSH_FAILED = 120, 255
 COMMAND_S = 60.0
 SLOW_S = 3.0
 """A connection that takes longer to open, or longer for a command without work, is slow."""
 
 PIECE = 1 << 18
+MOST_ANSWER_BYTES = 1 << 20
+"""The end of a command's output that is kept; a greeting before a file is no longer."""
 SOCKET, LOG = "s", "log"
 
 
@@ -57,7 +60,7 @@ class Connection:
             raise DeviceError(f"{name}: '{address.host}' is no host", remedy="Write host: USER@ADDRESS.")
         self.name, self.address = name, address
         self.verified_files: set[str] = set()
-        self._folder: Path | None = None
+        self._scratch: ScratchFolder | None = None
         atexit.register(self.close)
 
     def run(
@@ -67,6 +70,7 @@ class Connection:
         timeout_s: float = COMMAND_S,
         send: IO[bytes] | None = None,
         receive: IO[bytes] | None = None,
+        receive_most: int = MOST_ANSWER_BYTES,
         on_line: Callable[[bytes], None] | None = None,
         as_is: bool = False,
     ) -> tuple[int, bytes]:
@@ -77,6 +81,7 @@ class Connection:
             timeout_s: after so many seconds the command is stopped.
             send: its standard input.
             receive: gets its standard output, which is then not returned.
+            receive_most: bytes that it gets at most.
             on_line: gets each line of output and errors as it comes; they are then not returned.
             as_is: whether the script goes to whatever answers there, without `sh`.
 
@@ -105,7 +110,7 @@ class Connection:
             alarm.start()
             feeder.start()
             try:
-                output = _read(process, receive, on_line)
+                output = _read(process, receive, receive_most, on_line)
                 process.wait()
             finally:
                 alarm.cancel()
@@ -115,7 +120,7 @@ class Connection:
                 if process.stdin is not None:
                     with contextlib.suppress(OSError):
                         process.stdin.close()
-            errors.seek(0)
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - MOST_ANSWER_BYTES))
             error_output = errors.read()
         if timed_out.is_set():
             raise DeviceError(
@@ -142,27 +147,26 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection; a command after it opens a new one."""
-        folder, self._folder = self._folder, None
-        if folder is None:
+        scratch, self._scratch = self._scratch, None
+        if scratch is None:
             return
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(
-                self._ssh("-S", str(folder / SOCKET), "-O", "exit"),
+                self._ssh("-S", str(scratch.path / SOCKET), "-O", "exit"),
                 timeout=10,
                 check=False,
                 capture_output=True,
             )
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch.close()
 
     def _socket(self) -> Path:
         """The socket of the shared connection, which opens on first use and closes after IDLE_S."""
-        if self._folder is not None and (self._folder / SOCKET).exists():
-            return self._folder / SOCKET
+        if self._scratch is not None and (self._scratch.path / SOCKET).exists():
+            return self._scratch.path / SOCKET
         self.close()
-        # A short path: the path of a socket is limited to about a hundred characters.
-        self._folder = Path(tempfile.mkdtemp(prefix="calkd-"))
-        socket = self._folder / SOCKET
-        messages_to = ("-E", str(self._folder / LOG))  # in the background ssh writes messages nowhere else
+        self._scratch = ScratchFolder()  # a short path: that of a socket has at most a hundred characters
+        socket, log_file = (self._scratch.path / name for name in (SOCKET, LOG))
+        messages_to = ("-E", str(log_file))  # in the background ssh writes messages nowhere else
         with (
             tempfile.TemporaryFile() as messages,
             _warned_when_slow(f"{self.name}: connecting to {self.address}"),
@@ -186,7 +190,7 @@ class Connection:
             text = f"{messages.read().decode('utf-8', 'replace')}\n{self._logged()}".strip()
         if status != 0:
             raise unreachable(self.name, self.address, text)
-        (self._folder / LOG).write_bytes(b"")  # a greeting is no reason for a later failure
+        log_file.write_bytes(b"")  # a greeting is no reason for a later failure
         return socket
 
     def _ssh(self, *options: str) -> list[str]:
@@ -205,10 +209,10 @@ class Connection:
 
     def _logged(self) -> str:
         """The messages of the shared connection."""
-        if self._folder is None:
+        if self._scratch is None:
             return ""
         with contextlib.suppress(OSError):
-            return (self._folder / LOG).read_text(encoding="utf-8", errors="replace").strip()
+            return (self._scratch.path / LOG).read_text(encoding="utf-8", errors="replace").strip()
         return ""
 
     def _lost(self, output: bytes) -> DeviceError:
@@ -237,18 +241,25 @@ def disconnect() -> None:
 
 
 def _read(
-    process: subprocess.Popen[bytes], receive: IO[bytes] | None, on_line: Callable[[bytes], None] | None
+    process: subprocess.Popen[bytes],
+    receive: IO[bytes] | None,
+    receive_most: int,
+    on_line: Callable[[bytes], None] | None,
 ) -> bytes:
-    """Pass the output of a command on; returns it where nobody receives it, else its last line."""
+    """Pass the output of a command on; returns the end of it where nobody receives it."""
     assert process.stdout is not None
     with process.stdout as output:
         if receive is not None:
-            shutil.copyfileobj(output, receive, PIECE)
+            while receive_most > 0 and (piece := output.read(min(PIECE, receive_most))):
+                receive.write(piece)
+                receive_most -= len(piece)
             return b""
-        if on_line is None:
-            return output.read()
         last = b""
-        for last in output:
+        if on_line is None:
+            while piece := output.read(PIECE):
+                last = (last + piece)[-MOST_ANSWER_BYTES:]
+            return last
+        for last in lines_of(output):
             on_line(last)
         return last
 

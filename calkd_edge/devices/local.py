@@ -6,13 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from calkd_edge.agent import WATCH_INPUT
+from calkd_edge.devices.agent_lines import Printed, lines_of
+from calkd_edge.devices.replies import MOST_FILE_BYTES, refused
 from calkd_edge.errors import DeviceError
+from calkd_edge.files.full_disk import full_disk, temporary_place
+from calkd_edge.files.scratch import ScratchFolder
 
 _REMOVED = ("PYTHONPATH", "OMP_NUM_THREADS")
 """Variables of this process that must not reach the agent: it runs as it does on a board."""
@@ -29,12 +32,14 @@ class Local:
     def __init__(self, name: str = "local", *, python: str | None = None) -> None:
         self.name = name
         self.python = python or sys.executable
-        self._folder = Path(tempfile.mkdtemp(prefix="calkd-local-"))
+        self._scratch = ScratchFolder("local")
+        self.temporary_folder = self._scratch.path
+        self.most_bytes = MOST_FILE_BYTES
         self.output = ""
 
     def put(self, source: Path, target: str) -> None:
         """Link the file where the file system allows it, else copy it."""
-        path = self._folder / target
+        path = self.temporary_folder / target
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         try:
@@ -53,7 +58,7 @@ class Local:
         try:
             process = subprocess.Popen(
                 list(argv),
-                cwd=self._folder,
+                cwd=self.temporary_folder,
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -71,18 +76,17 @@ class Local:
 
         alarm = threading.Timer(timeout_s, stop)
         alarm.start()
-        lines = []
+        printed = Printed()
         try:
             with process:
-                for line in process.stdout or ():
-                    lines.append(line.decode("utf-8", "replace"))
-                    on_line(lines[-1])
+                for line in lines_of(process.stdout):
+                    on_line(printed.add(line))
         except BaseException:
             process.kill()
             raise
         finally:
             alarm.cancel()
-            self.output = "".join(lines)
+            self.output = printed.text
         if timed_out.is_set():
             raise DeviceError(
                 f"{self.name}: the agent was not done after {timeout_s:.0f} s",
@@ -94,15 +98,18 @@ class Local:
         """Copy a file of the temporary folder to `target`.
 
         Raises:
-            DeviceError: it does not exist.
+            DeviceError: it does not exist, or is larger than `most_bytes`.
         """
         try:
-            shutil.copyfile(self._folder / source, target)
+            if (self.temporary_folder / source).stat().st_size > self.most_bytes:
+                raise refused(self.name, f"{source} has more than {self.most_bytes} bytes")
+            shutil.copyfile(self.temporary_folder / source, target)
         except OSError as missing:
-            raise DeviceError(
+            refusal = DeviceError(
                 f"{self.name}: the agent left no {source}: {self.output[-2000:].strip() or missing}",
                 remedy="See the output of the agent in the log.",
-            ) from missing
+            )
+            raise full_disk(refusal, [temporary_place()], f"{self.name}: ") or refusal from missing
 
     def clean(self) -> bool:
         """Nothing to remove: no file outlives its session."""
@@ -110,4 +117,4 @@ class Local:
 
     def close(self) -> None:
         """Remove the temporary folder."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,28 +11,39 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from calkd_edge.agent import PROTOCOL
 from calkd_edge.devices.agent_lines import pass_on
 from calkd_edge.devices.agent_start import check_start
 from calkd_edge.devices.agent_zip import agent_name, agent_zip
-from calkd_edge.devices.base import Device
+from calkd_edge.devices.base import Bounded, Device, OnThisDisk
 from calkd_edge.devices.inventory import device_at, location_of
 from calkd_edge.devices.owner import owner
+from calkd_edge.devices.replies import (
+    MOST_FILE_BYTES,
+    MOST_REPLY_BYTES,
+    MOST_VALUES,
+    BuildReply,
+    PredictReply,
+    TimeReply,
+    check_outputs,
+    check_times,
+    checked,
+    read_arrays,
+    read_reply,
+    refused,
+)
 from calkd_edge.errors import DeviceError
-from calkd_edge.files.arrays import read_array, read_arrays
-from calkd_edge.files.bounded import Unreadable, parse_json, read_bounded
+from calkd_edge.files import sha256_of
+from calkd_edge.files.full_disk import full_disk, temporary_place
+from calkd_edge.files.scratch import ScratchFolder
 from calkd_edge.records import DeviceFacts, FloatArray, IntArray, Json, MachineFacts, Record
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 Facts = TypeVar("Facts", bound=Record)
-
-_PREDICT_REPLY = ("images", "session_options")
-_BUILD_REPLY = ("sha256", "size_bytes", "seconds", "tensorrt", "options", "warnings")
-_TIME_REPLY = ("load_ms", "first_ms", "warmup_runs", "warmup_seconds", "steady", "session_options")
 
 
 def _ignore_progress(done: int, total: int) -> None:
@@ -45,6 +54,8 @@ PROBE_TIMEOUT_S = 60.0
 DOCTOR_TIMEOUT_S = 120.0
 RUN_TIMEOUT_S = 4 * 3600.0
 TRACE = "trace.npz"
+MOST_ENGINE_BYTES = 2**30
+MOST_TEXT = 10_000
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ class Session:
     def __init__(self, device: Device) -> None:
         self.device = device
         self._agent = agent_name()
-        self._scratch = tempfile.TemporaryDirectory(prefix="calkd-session-")
+        self._scratch = ScratchFolder("session")
         self._jobs = 0
 
     def __enter__(self) -> Session:
@@ -87,7 +98,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.device.close()
-        self._scratch.cleanup()
+        self._scratch.close()
 
     def probe(self, runtimes: Sequence[str] = ()) -> DeviceFacts:
         """The machine's facts that do not change between two runs.
@@ -110,10 +121,10 @@ class Session:
 
     def _facts(self, verb: str, job: Mapping[str, object], kind: type[Facts], timeout_s: float) -> Facts:
         try:
-            return kind.model_validate(self._do(verb, job, (), timeout_s=timeout_s))
+            return kind.model_validate(self._do(verb, job, None, timeout_s=timeout_s))
         except ValidationError as wrong:
             raise DeviceError(
-                f"{self.device.name}: the reply to {verb} is not understood: {wrong}",
+                f"{self.device.name}: the reply to {verb} is not understood: {str(wrong)[:2000]}",
                 remedy="Use the agent of this calkd-edge.",
             ) from wrong
 
@@ -147,15 +158,11 @@ class Session:
         job["outputs"] = "outputs.npz"
         if images_per_run is not None:
             job["images_per_run"] = images_per_run
-        reply = self._do("predict", job, _PREDICT_REPLY, timeout_s=RUN_TIMEOUT_S, progress=progress)
-        outputs: dict[str, FloatArray] = self._fetch_arrays("outputs.npz")
-        counts = {name: len(np.atleast_1d(values)) for name, values in outputs.items()}
-        if set(counts.values()) != {reply["images"]}:
-            raise DeviceError(
-                f"{self.device.name}: the outputs have {counts} rows for {reply['images']} images",
-                remedy="Run again; if it happens again, the runtime there is broken.",
-            )
-        return outputs, reply["session_options"]
+        reply = self._do("predict", job, PredictReply, timeout_s=RUN_TIMEOUT_S, progress=progress)
+        sent = len(np.load(images, mmap_mode="r", allow_pickle=False))
+        most = MOST_REPLY_BYTES + sent * MOST_VALUES * 8
+        outputs = self._fetch_arrays("outputs.npz", most)
+        return check_outputs(self.device.name, outputs, sent), reply["session_options"]
 
     def build(self, model: Path, target: Path, *, options: Mapping[str, Json]) -> dict[str, Json]:
         """Compile `model` on the device and fetch the engine to `target`; returns the agent's reply.
@@ -165,13 +172,13 @@ class Session:
         """
         self.device.put(model, "model.onnx")
         job = {"model": "model.onnx", "engine": "model.engine", "options": dict(options)}
-        reply = self._do("build", job, _BUILD_REPLY, timeout_s=RUN_TIMEOUT_S)
-        self.device.get("model.engine", target)
-        actual = hashlib.sha256(target.read_bytes()).hexdigest()
-        if actual != reply["sha256"]:
+        reply = self._do("build", job, BuildReply, timeout_s=RUN_TIMEOUT_S)
+        self._get("model.engine", target, MOST_ENGINE_BYTES + 8 * model.stat().st_size)
+        actual = sha256_of(target)
+        if actual != reply["sha256"] or target.stat().st_size != reply["size_bytes"]:
             raise DeviceError(
                 f"{self.device.name}: the engine arrived with SHA-256 {actual[:16]}, it was built with "
-                f"{str(reply['sha256'])[:16]}",
+                f"{reply['sha256'][:16]}",
                 remedy="Run again; if it happens again, check the connection and the disk there.",
             )
         return reply
@@ -201,23 +208,27 @@ class Session:
         job.update(load, runtime=runtime, options=dict(options))
         if trace:
             job["trace"] = TRACE
-        reply = self._do("time", job, _TIME_REPLY, timeout_s=RUN_TIMEOUT_S, progress=progress)
-        arrays = self._fetch_arrays(TRACE) if trace else {}
-        samples = arrays.pop("samples_ns", None) if trace else self._fetch_arrays("samples.npy")
-        if samples is None or samples.ndim != 1 or samples.dtype.kind not in "iuf":
-            raise DeviceError(f"{self.device.name}: the agent returned no list of times", remedy="Run again.")
-        return TimedRun(samples, reply, arrays)
+        reply = self._do("time", job, TimeReply, timeout_s=RUN_TIMEOUT_S, progress=progress)
+        if trace:
+            arrays = self._fetch_arrays(TRACE, MOST_FILE_BYTES)
+        else:
+            arrays = {"samples_ns": self._fetch_arrays("samples.npy", MOST_FILE_BYTES)["samples.npy"]}
+        needed = ("samples_ns", "starts_ns", "late_ns", "device_ms") if trace else ("samples_ns",)
+        if not set(needed) <= arrays.keys():
+            raise refused(self.device.name, f"the times contain {ascii(sorted(arrays))[:200]}")
+        check_times(self.device.name, arrays, int(str(load["min_runs"])))
+        return TimedRun(arrays.pop("samples_ns"), reply, arrays)
 
     def _do(
         self,
         verb: str,
         job: Mapping[str, object],
-        keys: Sequence[str],
+        kind: type[BaseModel] | None,
         *,
         timeout_s: float,
         progress: Progress = _ignore_progress,
     ) -> dict[str, Any]:
-        """The reply to a job, in this protocol and with at least `keys`.
+        """The reply to a job, in this protocol and of this kind.
 
         Raises:
             DeviceError: the agent reports an error, or its reply is not understood.
@@ -236,57 +247,45 @@ class Session:
 
         status = self.device.run(command, timeout_s=timeout_s, on_line=on_line)
         check_start(self.device.name, self.device.python, status, last_line)
-        try:
-            reply: Any = parse_json(read_bounded(self._fetch(names[1])))
-        except ValueError as broken:
-            raise DeviceError(
-                f"{self.device.name}: the agent's reply to {verb} is not JSON: {broken}", remedy="Run again."
-            ) from broken
-        if not isinstance(reply, dict):
-            raise DeviceError(
-                f"{self.device.name}: the agent's reply to {verb} is not understood: {str(reply)[:200]}",
-                remedy="Use the agent of this calkd-edge.",
-            )
+        reply = read_reply(self.device.name, verb, self._fetch(names[1], MOST_REPLY_BYTES))
         if "traceback" in reply:
-            log.error("%s: the agent failed at %s\n%s", self.device.name, verb, reply["traceback"])
-        if status != 0 or "error" in reply:
-            raise DeviceError(
-                f"{self.device.name}: {reply.get('error', f'the agent ended with status {status}')}",
-                remedy=reply.get("remedy", "See the output of the agent in the log."),
+            log.error(
+                "%s: the agent failed at %s\n%s", self.device.name, verb, str(reply["traceback"])[:20_000]
             )
+        if status != 0 or "error" in reply:
+            reason = str(reply.get("error", f"the agent ended with status {status}"))
+            remedy = str(reply.get("remedy", "See the output of the agent in the log."))
+            refusal = DeviceError(f"{self.device.name}: {reason[:MOST_TEXT]}", remedy=remedy[:MOST_TEXT])
+            if isinstance(self.device, OnThisDisk):
+                raise full_disk(refusal, [temporary_place()], f"{self.device.name}: ") or refusal
+            raise refusal
         if reply.pop("protocol", None) != PROTOCOL:
             raise DeviceError(
                 f"{self.device.name}: the agent has another protocol than {PROTOCOL}",
                 remedy="Remove old agents from the device's work folder and run again.",
             )
-        absent = [key for key in keys if key not in reply]
-        if absent:
-            raise DeviceError(
-                f"{self.device.name}: the agent's reply to {verb} is not understood: no {', '.join(absent)}",
-                remedy="Use the agent of this calkd-edge.",
-            )
-        return reply
+        return reply if kind is None else checked(self.device.name, verb, reply, kind)
 
     def _put_bytes(self, content: bytes, target: str) -> None:
-        path = Path(self._scratch.name) / target
+        path = self._scratch.path / target
         path.write_bytes(content)
         self.device.put(path, target)
 
-    def _fetch(self, source: str) -> Path:
-        target = Path(self._scratch.name) / source
+    def _get(self, source: str, target: Path, most_bytes: int) -> None:
+        """Fetch a file of at most so many bytes."""
+        if isinstance(self.device, Bounded):
+            self.device.most_bytes = most_bytes
         self.device.get(source, target)
+        if target.stat().st_size > most_bytes:
+            raise refused(self.device.name, f"{source} has more than {most_bytes} bytes")
+
+    def _fetch(self, source: str, most_bytes: int) -> Path:
+        target = self._scratch.path / source
+        self._get(source, target, most_bytes)
         return target
 
-    def _fetch_arrays(self, source: str) -> Any:
-        """The array of a .npy, or the arrays by name of a .npz; nothing is unpickled."""
-        try:
-            path = self._fetch(source)
-            return read_arrays(path) if path.suffix == ".npz" else read_array(path)
-        except (Unreadable, OSError) as broken:
-            raise DeviceError(
-                f"{self.device.name}: {source} cannot be read: {broken}",
-                remedy="Run again; if it happens again, check the free space there.",
-            ) from broken
+    def _fetch_arrays(self, source: str, most_bytes: int) -> dict[str, np.ndarray]:
+        return read_arrays(self.device.name, self._fetch(source, most_bytes))
 
 
 def open_session(name: str, location: Mapping[str, object] | None = None) -> Session:

@@ -25,8 +25,10 @@ from pydantic import Field
 
 from calkd_edge.devices import shell
 from calkd_edge.devices.address import Address
-from calkd_edge.devices.connection import SLOW_S, connection_to, end
+from calkd_edge.devices.agent_lines import Printed
+from calkd_edge.devices.connection import MOST_ANSWER_BYTES, SLOW_S, connection_to, end
 from calkd_edge.devices.owner import owner, printable
+from calkd_edge.devices.replies import MOST_FILE_BYTES, refused
 from calkd_edge.errors import CalkdError, DeviceError
 from calkd_edge.files import sha256_of
 
@@ -64,6 +66,7 @@ class Ssh:
         self._connection = connection_to(name, Address(host, port))
         self._session = secrets.token_hex(8)
         self._guard: subprocess.Popen[bytes] | None = None
+        self.most_bytes = MOST_FILE_BYTES
         self.output = ""
 
     def put(self, source: Path, target: str) -> None:
@@ -93,11 +96,10 @@ class Ssh:
             DeviceError: the connection broke, or the command exceeded `timeout_s` seconds and was stopped.
         """
         self._start()
-        lines: list[str] = []
+        printed = Printed()
 
         def listen(line: bytes) -> None:
-            lines.append(line.decode("utf-8", "replace"))
-            on_line(lines[-1])
+            on_line(printed.add(line))
 
         command = shell.job(self._work, " ".join([shell.path_there(argv[0]), *map(shlex.quote, argv[1:])]))
         try:
@@ -106,14 +108,15 @@ class Ssh:
             self._stop_command()
             raise
         finally:
-            self.output = "".join(lines)
+            self.output = printed.text
         return status
 
     def get(self, source: str, target: Path) -> None:
         """Fetch a file of the session's folder; `target` is written atomically.
 
         Raises:
-            DeviceError: it does not exist, arrives changed, or its size is not understood.
+            DeviceError: it does not exist, arrives changed, is larger than `most_bytes`, or its size is not
+                understood.
         """
         self._start()
         path = f"{self._work}/{shlex.quote(source)}"
@@ -124,12 +127,17 @@ class Ssh:
             remedy = self._free_space() if full else "See the output of the agent in the log."
             raise DeviceError(f"{self.name}: the agent left no {source}: {reason}", remedy=remedy)
         name, digits = shell.last_line(self.name, rb"([0-9a-f]{64})\s+-?\s+([0-9]+)", listed)
-        size = int(digits)
+        size = int(digits[:20])
+        if size > self.most_bytes:
+            raise refused(self.name, f"{source} has more than {self.most_bytes} bytes")
         partial = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             with partial.open("wb") as handle:
                 status, _ = self._connection.run(
-                    f"cat {path}", timeout_s=_transfer_timeout_s(size), receive=handle
+                    f"cat {path}",
+                    timeout_s=_transfer_timeout_s(size),
+                    receive=handle,
+                    receive_most=size + MOST_ANSWER_BYTES,
                 )
             shell.keep_last(partial, size)
             if status != 0 or sha256_of(partial) != name:

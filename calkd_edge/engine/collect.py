@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from calkd_edge.engine import locks
 from calkd_edge.engine.stage import Stage
 from calkd_edge.engine.store import DISCARDED, Store
 from calkd_edge.files import write_atomically
-from calkd_edge.files.bounded_json import read_json
+from calkd_edge.files.bounded import parse_json, read_bounded
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _with_runs(store: Store, keep: set[str]) -> set[str]:
     kept = set(keep)
     for path in sorted(store.root.glob("runs/*.json")):
         try:
-            run = read_json(path)
+            run: Any = parse_json(read_bounded(path))
             chief, fingerprints = str(run["chief"]), {str(one) for one in run["fingerprints"]}
         except (OSError, ValueError, KeyError, TypeError):  # gone, or damaged: it is only a note
             chief, fingerprints = "", set()

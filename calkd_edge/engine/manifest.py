@@ -16,7 +16,7 @@ from typing import Any
 
 from calkd_edge.errors import StoreError
 from calkd_edge.files import sha256_of, write_atomically
-from calkd_edge.files.bounded_json import parse_json
+from calkd_edge.files.bounded import parse_json
 
 MANIFEST = "manifest.json"
 DIGEST = "manifest.sha256"

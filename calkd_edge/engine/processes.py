@@ -21,6 +21,7 @@ from pathlib import Path
 from calkd_edge import errors
 from calkd_edge.engine.stage import Job, Stage
 from calkd_edge.errors import CalkdError, StageFailed
+from calkd_edge.files.full_disk import naming_full_disk, store_place, temporary_place
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,8 @@ def run_rank(path: Path) -> None:
     inputs = {role: Path(folder) for role, folder in job["inputs"].items()}
     out, scratch = Path(job["out"]), Path(job["scratch"])
     try:
-        function(Job(job["params"], job["locations"], inputs, out, scratch, _progress_writer()))
+        with naming_full_disk(store_place(out.parents[2]), temporary_place()):
+            function(Job(job["params"], job["locations"], inputs, out, scratch, _progress_writer()))
     except CalkdError as error:
         content = {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}
         temporary = scratch / f".{_ERROR_FILE}.{os.getpid()}"

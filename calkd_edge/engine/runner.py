@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from calkd_edge.engine.processes import run_in_processes
 from calkd_edge.engine.stage import Job, Progress, Stage
 from calkd_edge.engine.store import Store, WorkFolder
 from calkd_edge.errors import EnvironmentProblem, StageFailed
+from calkd_edge.files.full_disk import naming_full_disk, store_place, temporary_place
 
 log = logging.getLogger(__name__)
 
@@ -96,15 +96,10 @@ class Runner:
     @contextmanager
     def _environment(self, stage: Stage) -> Iterator[None]:
         """Turn a full disk and a lack of memory, in a stage or while publishing, into EnvironmentProblem."""
+        places = store_place(self.store.root), temporary_place()
         try:
-            yield
-        except OSError as failed:
-            if failed.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise EnvironmentProblem(
-                    f"stage {stage.name}: the disk under {self.store.root} is full",
-                    remedy="Free space, or use another store (--store DIR), and run again: it resumes.",
-                ) from failed
-            raise
+            with naming_full_disk(*places, what=f"stage {stage.name}: "):
+                yield
         except MemoryError as failed:
             raise EnvironmentProblem(
                 f"stage {stage.name}: not enough memory",

@@ -53,9 +53,9 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
         self._checked: dict[str, dict[str, Any]] = {}
         try:
+            self.root = root.resolve()
             self.root.mkdir(parents=True, exist_ok=True)
             for part in ("objects", "work", "locks"):
                 (self.root / part).mkdir(exist_ok=True)
@@ -63,9 +63,9 @@ class Store:
             if not marker.exists():
                 write_atomically(marker, f"{FORMAT}\n".encode())
             written = marker.read_text(encoding="utf-8", errors="backslashreplace").strip()[:40]
-        except OSError as failed:
+        except (OSError, RuntimeError) as failed:  # a loop of links is a RuntimeError in Python 3.11
             raise StoreError(
-                f"the store {self.root} cannot be used: {failed}",
+                f"the store {root} cannot be used: {failed}",
                 remedy="Choose another folder: --store DIR.",
             ) from failed
         if written != str(FORMAT):
@@ -248,8 +248,12 @@ def existing_store(root: Path) -> Store:
         RecipeError: the folder does not exist or is no store.
         StoreError: it was written by a newer calkd-edge, or cannot be used.
     """
-    if not (root / "format").is_file():
+    try:
+        is_store = (root / "format").is_file()
         reason = "is not a store: it has no file 'format'" if root.exists() else "does not exist"
+    except OSError as wrong:
+        is_store, reason = False, f"cannot be read: {wrong.strerror or wrong}"
+    if not is_store:
         raise RecipeError(
             f"the store {root} {reason}",
             remedy="Name an existing one with --store DIR. A run creates it: calkd-edge compress quickstart",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from calkd_edge.errors import RecipeError, check_at_least
 from calkd_edge.external_models.scoring import DataOptions, scored
+from calkd_edge.files.scratch import ScratchFolder
 from calkd_edge.metrics import quality
 from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.onnx_model.reading import Reading, Scores, Triple
@@ -68,8 +68,8 @@ def evaluate(
     reading.check()
     options = DataOptions(data, root, images, seed, classes)
     loaded = standard_form(read_onnx(path))
-    with tempfile.TemporaryDirectory(prefix="calkd-evaluate-") as folder:
-        result = scored(path, loaded, options, reading, Path(folder), threads)
+    with ScratchFolder("evaluate") as folder:
+        result = scored(path, loaded, options, reading, folder, threads)
     if result.inputs.labels is None:
         raise RecipeError(f"{data} has no labels", remedy="Save labels [N] beside the inputs.")
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from calkd_edge.external_models.running import (
 from calkd_edge.external_models.scoring import DataOptions, scored
 from calkd_edge.external_models.sentences import sentences
 from calkd_edge.files import replacing, sha256_of
+from calkd_edge.files.scratch import ScratchFolder
 from calkd_edge.metrics import intervals, quality
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.onnx_model.classifier_output import ClassifierOutput, find_output
@@ -106,8 +106,7 @@ def repair(
             f"--method {options.method} can change predictions, but the file's label output would not follow",
             remedy="Use temperature, which changes none.",
         )
-    with tempfile.TemporaryDirectory(prefix="calkd-calibrate-") as folder:
-        work = Path(folder)
+    with ScratchFolder("calibrate") as work:
         result = scored(model, loaded, data, reading, work, threads)
         raw, inputs, at_once = result.predictions, result.inputs, result.batches.images_per_run
         batch, run_with = (single_input(file.graph).type.tensor_type.shape.dim for file in (given, loaded))

@@ -64,8 +64,11 @@ def check_folder(folder: Path, option: str) -> None:
     remedy = f"Name another folder: {option} DIR"
     try:
         existing = nearest_existing(folder)
+        leads_nowhere = next((path for path in (folder, *folder.parents) if path.is_symlink()), None)
     except OSError as wrong:
         raise RecipeError(f"{option} {folder}: {wrong.strerror or wrong}", remedy=remedy) from wrong
+    if leads_nowhere is not None and not leads_nowhere.exists():
+        raise RecipeError(f"{option} {folder}: {leads_nowhere} is a link that leads nowhere", remedy=remedy)
     if not existing.is_dir():
         raise RecipeError(f"{option} {folder}: {existing} is a file", remedy=remedy)
     if not os.access(existing, os.W_OK | os.X_OK):

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 MOST_JSON_BYTES = 64 << 20
 MOST_JSON_VALUES = 1_000_000
 """A million values take about 100 MB of memory."""
+
+MOST_JSON_LEVELS = 100
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -62,6 +65,7 @@ def parse_json(content: bytes | str) -> object:
         encoded = content.encode() if isinstance(content, str) else content
         text = bounded_json(encoded).decode("utf-8-sig")
         value: object = json.loads(text)
+        _check_depth(value)
         if _SURROGATE.search(text):  # half a character cannot be written again
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
@@ -73,3 +77,18 @@ def parse_json(content: bytes | str) -> object:
     except ValueError as wrong:
         raise Unreadable(f"it is not JSON: {wrong}") from None
     return value
+
+
+def _check_depth(value: object) -> None:
+    level = [value]
+    for _ in range(MOST_JSON_LEVELS):
+        level = [below for item in level for below in _below(item)]
+        if not level:
+            return
+    raise Unreadable("it is nested too deeply")
+
+
+def _below(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

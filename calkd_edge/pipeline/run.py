@@ -23,6 +23,7 @@ from calkd_edge.errors import (
     GateUndecided,
     worst_exit,
 )
+from calkd_edge.files.full_disk import naming_full_disk, out_place, store_place, temporary_place
 from calkd_edge.pipeline.data_checks import findings
 from calkd_edge.pipeline.notices import notices
 from calkd_edge.pipeline.options import Options
@@ -86,7 +87,8 @@ def run_plan(
         CalkdError: a stage refused, a device is unreachable at the start, or the environment lacks something.
     """
     folder = ReleaseFolder(run.options.out)
-    with folder.held(), keeping_folders():
+    places = out_place(run.options.out), store_place(run.options.store.resolve()), temporary_place()
+    with naming_full_disk(*places), folder.held(), keeping_folders():
         folder.withdraw_other(run.recipe.model_dump(mode="json"))
         plan, facts = make_plan(run)
         on_plan(plan)

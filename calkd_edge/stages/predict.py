@@ -8,11 +8,11 @@ import numpy as np
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
-from calkd_edge.errors import StageFailed
 from calkd_edge.export.artifacts import EXECUTED
 from calkd_edge.records import Predictions
 from calkd_edge.stages.executed import executable_of, outputs_of
 from calkd_edge.stages.params import PredictParams
+from calkd_edge.stages.scores import scores_of
 
 
 def run(job: Job) -> None:
@@ -25,18 +25,13 @@ def run(job: Job) -> None:
     images = job.scratch / "images.npy"
     np.save(images, prepared.images[all_rows])
     outputs, options = outputs_of(job, params, executable, images)
-    if not {"logits", "probabilities"} <= outputs.keys():
-        raise StageFailed(
-            f"{executable.path.name} returns {', '.join(outputs)}, not logits and probabilities",
-            remedy="Export it with calkd-edge.",
-        )
+    file, classes = executable.path.name, len(prepared.classes)
+    logits, probabilities = scores_of(outputs, file=file, device=params.device, classes=classes)
     start = 0
     for name, chosen in rows.items():
         piece = slice(start, start + len(chosen))
         start += len(chosen)
-        predictions = Predictions(
-            outputs["logits"][piece], prepared.labels[chosen], chosen, outputs["probabilities"][piece]
-        )
+        predictions = Predictions(logits[piece], prepared.labels[chosen], chosen, probabilities[piece])
         predictions.save(job.out / f"{name}.npz")
     facts = {
         "file": executable.path.name,

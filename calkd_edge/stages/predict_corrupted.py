@@ -13,6 +13,7 @@ from calkd_edge.files.new_array import new_array
 from calkd_edge.records import Predictions
 from calkd_edge.stages.executed import executable_of, outputs_of
 from calkd_edge.stages.params import PredictCorruptedParams
+from calkd_edge.stages.scores import scores_of
 
 
 def file_of(name: str, severity: int) -> str:
@@ -30,11 +31,11 @@ def run(job: Job) -> None:
     images = job.scratch / "images.npy"
     _write(images, prepared.images[chosen], variants, params.seed)
     outputs, _ = outputs_of(job, params, executable, images)
+    file, classes = executable.path.name, len(prepared.classes)
+    logits, probabilities = scores_of(outputs, file=file, device=params.device, classes=classes)
     for index, (name, severity) in enumerate(variants):
         rows = slice(index * len(chosen), (index + 1) * len(chosen))
-        predictions = Predictions(
-            outputs["logits"][rows], prepared.labels[chosen], chosen, outputs["probabilities"][rows]
-        )
+        predictions = Predictions(logits[rows], prepared.labels[chosen], chosen, probabilities[rows])
         predictions.save(job.out / file_of(name, severity))
 
 

@@ -124,6 +124,20 @@ def test_without_a_folder_the_layout_is_explained(tmp_path, root):
     assert "DIR/<class>/" in missing.value.remedy
 
 
+def test_the_identity_changes_when_images_of_one_size_are_swapped(tmp_path):
+    first, second = (tmp_path / name / "image.png" for name in ("a", "b"))
+    for value, path in enumerate((first, second)):
+        path.parent.mkdir()
+        Image.fromarray(np.full((8, 8, 3), 100 + value, np.uint8)).save(path)
+    assert first.stat().st_size == second.stat().st_size
+    before = ImageFolder(tmp_path).identity()
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    assert ImageFolder(tmp_path).identity() != before
+    second.write_bytes(content)
+    assert ImageFolder(tmp_path).identity() != before
+
+
 def test_the_identity_depends_on_names_and_sizes_not_on_path(tmp_path):
     for copy in ("a", "b"):
         for kind in ("cat", "dog"):

@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from loopback_board import children
+from wrong_replies import TIME_REPLY
 
 from calkd_edge.agent import PROTOCOL
 from calkd_edge.devices import DEVICES
@@ -164,10 +165,7 @@ class Scripted(Local):
 
 REPLY = "import sys, json, numpy as np\njson.dump({}, open(sys.argv[3], 'w'))\n"
 DONE = REPLY.format("{'protocol': 1, 'images': 64, 'session_options': {}}")
-TIMED = REPLY.format(
-    "dict.fromkeys(['load_ms', 'first_ms', 'warmup_runs', 'warmup_seconds', 'steady', 'session_options'], 1)"
-    " | {'protocol': 1}"
-)
+TIMED = REPLY.format(repr(TIME_REPLY))
 
 
 @pytest.mark.parametrize(
@@ -218,8 +216,8 @@ def test_progress_is_reported_and_incomplete_lines_are_ignored(net, images):
     script = (
         "print('calkd-progress 1.000 4.000'); print('calkd-progress 2.0'); print('calkd-progress x y');"
         "print('calkd-progress nan 4.0'); print('hello'); print('calkd-progress 3.5 4.0')\n"
-        + REPLY.format("{'protocol': 1, 'images': 2, 'session_options': {}}")
-        + "np.savez('outputs.npz', logits=np.zeros((2, 10)))"
+        + REPLY.format("{'protocol': 1, 'images': 64, 'session_options': {}}")
+        + "np.savez('outputs.npz', logits=np.zeros((64, 10)))"
     )
     with Session(Scripted(script)) as session:
         session.predict(
@@ -254,7 +252,7 @@ def test_interpreter_that_is_not_there_is_a_device_error():
 
 def test_nothing_is_left_behind(net, images):
     with open_session("local") as session:
-        folder, scratch = session.device._folder, Path(session._scratch.name)
+        folder, scratch = session.device.temporary_folder, session._scratch.path
         predict(session, net, images)
         assert folder.is_dir()
     assert not folder.exists()

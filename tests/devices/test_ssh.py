@@ -158,6 +158,22 @@ def test_broken_connection_is_reported_and_the_next_works(board, ssh_device, big
     assert ssh_device.run(["python3", "-c", "open('images.npy')"], timeout_s=60, on_line=unheard) == 0
 
 
+def test_file_that_is_larger_than_expected_is_not_fetched(board, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 100)
+    device = Ssh("jetson", host=board.host)
+    try:
+        device.put(path, "file")
+        device.most_bytes = 99
+        with pytest.raises(DeviceError, match="jetson: file has more than 99 bytes"):
+            device.get("file", tmp_path / "back")
+        device.most_bytes = 100
+        device.get("file", tmp_path / "back")
+    finally:
+        device.close()
+    assert (tmp_path / "back").read_bytes() == path.read_bytes()
+
+
 def test_a_transfer_that_breaks_leaves_nothing_half_here_and_resumes(board, tmp_path):
     path = tmp_path / "large.npy"
     path.write_bytes(os.urandom(128 << 20))

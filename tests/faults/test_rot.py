@@ -18,7 +18,7 @@ from calkd_edge.engine.runner import Runner
 from calkd_edge.engine.stage import Stage
 from calkd_edge.engine.store import Store
 from calkd_edge.errors import StoreError
-from calkd_edge.files.bounded_json import parse_json
+from calkd_edge.files.bounded import parse_json
 from calkd_edge.files.named_by_digest import intact, write_with_digest
 
 FLIPS = 20
@@ -139,5 +139,5 @@ def test_every_changed_byte_of_what_work_resumes_from_is_noticed(tmp_path, name,
 def test_json_has_bounds():
     assert parse_json(b'{"a": [1, {"b": null}]}') == {"a": [1, {"b": None}]}
     for content in (b"[" * 101 + b"]" * 101, b"[" * 100_000 + b"]" * 100_000):
-        with pytest.raises(ValueError, match="levels"):
+        with pytest.raises(ValueError, match="too deeply"):
             parse_json(content)

@@ -112,7 +112,8 @@ def test_inputs_are_kept_while_a_stage_runs(tmp_path):
 
 def test_holder_of_a_lock_is_named(tmp_path):
     path = tmp_path / "lock"
-    code = "import fcntl, sys, time; h = open(sys.argv[1], 'w'); fcntl.flock(h, 2); print(flush=True); time.sleep(60)"
+    code = "import fcntl, sys, time; h = open(sys.argv[1], 'w'); fcntl.flock(h, 2); print(flush=True)"
+    code += "; time.sleep(60)"
     line = [sys.executable, "-c", code, str(path)]
     with subprocess.Popen(line, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
