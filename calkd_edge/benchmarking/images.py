@@ -22,6 +22,7 @@ from calkd_edge.files.bounded import Unreadable
 from calkd_edge.files.zipped import opened_zip, read_member
 from calkd_edge.metrics.latency import TIMED_IMAGES
 from calkd_edge.onnx_model.read import read_onnx
+from calkd_edge.onnx_model.validity import refused_if_invalid
 from calkd_edge.release.bundle import INPUTS
 
 COARSE = 8
@@ -145,7 +146,8 @@ def _input_of(path: Path) -> tuple[tuple[int | None, ...], DType]:
             "the model does not have exactly one input of [1, ...] or [N, ...]",
             remedy="Export it with one image input whose first size is open, or 1.",
         )
-    return tuple(sizes[1:]), np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    with refused_if_invalid(path):
+        return tuple(sizes[1:]), np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
 
 
 def _fits(images: Images, shape: tuple[int | None, ...], dtype: DType) -> bool:

@@ -16,7 +16,7 @@ from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
 from calkd_edge.export.artifacts import CANONICAL, converted_file, executed_file
 from calkd_edge.export.converters import converter_of
 from calkd_edge.files import sha256_of
-from calkd_edge.files.bounded import MOST_JSON_BYTES, Unreadable, bounded_json
+from calkd_edge.files.bounded import MOST_JSON_BYTES, Unreadable, bounded_json, read_bounded
 from calkd_edge.files.paths import check_path
 from calkd_edge.files.zipped import is_zip, opened_zip, pieces, read_member
 from calkd_edge.onnx_model.graph import metadata
@@ -126,7 +126,7 @@ def open_source(path: Path, work: Path, precisions: Sequence[str] = ()) -> Sourc
 
 
 def _run(path: Path, work: Path, precisions: Sequence[str]) -> Source:
-    report = _report((path / REPORT).read_bytes(), path / REPORT)
+    report = _report(path / REPORT, path / REPORT)
     files = {file.name: file for file in sorted((path / MODELS).glob("student.*"))}
     folders = {}
     for precision in _chosen(report, precisions, path):
@@ -171,9 +171,10 @@ def _file(path: Path, work: Path, precisions: Sequence[str]) -> Source:
     return Source(TimedSource(kind="file", path=str(path.resolve())), {precision: folder})
 
 
-def _report(content: bytes, where: Path) -> Report:
+def _report(content: bytes | Path, where: Path) -> Report:
     try:
-        return Report.model_validate_json(bounded_json(content))
+        text = read_bounded(content) if isinstance(content, Path) else content
+        return Report.model_validate_json(bounded_json(text))
     except Unreadable as wrong:
         raise RecipeError(f"{where}: its report cannot be read: {wrong}", remedy="Fetch it again.") from None
     except ValidationError as wrong:

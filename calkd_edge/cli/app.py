@@ -89,6 +89,9 @@ app.add_typer(store_app, name="store")
 EXIT_BROKEN_PIPE = 141
 """As a shell reports a program that a closed pipe ended."""
 
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO)
+"""Errors of the system that no code of ours causes: a path that may not be used, a disk that fails."""
+
 GC_THRESHOLD = 100_000
 """Objects between two garbage collections. Imports create many objects and no garbage: the interpreter's
 default would search them again and again while a command starts."""
@@ -175,6 +178,11 @@ def _usage_or_bug(problem: Exception, words: Sequence[str]) -> int:
         print_error(full.message, full.remedy)
         log_problem(problem)
         return full.exit_code
+    if isinstance(problem, OSError) and problem.errno in REFUSED and problem.filename is not None:
+        print_error(
+            f"{problem.filename}: {problem.strerror}", "Check that path, and who may read and write it."
+        )
+        return EnvironmentProblem.exit_code
     if isinstance(problem, typer.Exit):
         return int(problem.exit_code)
     logs = log_problem(problem)

@@ -12,6 +12,7 @@ from calkd_edge.external_models.predictions import read_predictions
 from calkd_edge.external_models.repair import measure, repair
 from calkd_edge.external_models.scoring import DataOptions
 from calkd_edge.onnx_model.reading import Reading, Scores, Triple
+from calkd_edge.onnx_model.validity import refused_if_invalid
 from calkd_edge.records import Json, Repair
 from calkd_edge.release.report.repair_page import write_repair
 
@@ -94,14 +95,15 @@ def calibrate(
     if data is None or model is None:
         raise RecipeError("--model needs --data", remedy="Give --data DIR, a data set, or inputs.npz.")
     target = _target(output, Path(model))
-    record = repair(
-        Path(model),
-        DataOptions(data, root, images, seed, classes),
-        options,
-        reading=reading,
-        threads=threads,
-        output=target,
-    )
+    with refused_if_invalid(Path(model)):
+        record = repair(
+            Path(model),
+            DataOptions(data, root, images, seed, classes),
+            options,
+            reading=reading,
+            threads=threads,
+            output=target,
+        )
     if target is not None:
         write_repair(record, *report_location(target))
     return record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,7 @@ def read_classes(classes: str | Path | Sequence[str]) -> tuple[str, ...]:
             ) from None
     else:
         names = tuple(classes)
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise RecipeError(f"--classes: '{twice}' stands there twice", remedy="Name each class once.")
     return names

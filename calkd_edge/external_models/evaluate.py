@@ -12,6 +12,7 @@ from calkd_edge.metrics import quality
 from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.onnx_model.reading import Reading, Scores, Triple
 from calkd_edge.onnx_model.standard_form import standard_form
+from calkd_edge.onnx_model.validity import refused_if_invalid
 from calkd_edge.records import Evaluation
 
 
@@ -67,8 +68,8 @@ def evaluate(
     reading = Reading(layout, mean, std, channels, image_size, scores_output, scores)
     reading.check()
     options = DataOptions(data, root, images, seed, classes)
-    loaded = standard_form(read_onnx(path))
-    with ScratchFolder("evaluate") as folder:
+    with ScratchFolder("evaluate") as folder, refused_if_invalid(path):
+        loaded = standard_form(read_onnx(path))
         result = scored(path, loaded, options, reading, folder, threads)
     if result.inputs.labels is None:
         raise RecipeError(f"{data} has no labels", remedy="Save labels [N] beside the inputs.")

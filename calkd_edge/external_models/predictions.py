@@ -60,6 +60,8 @@ def read_predictions(path: Path) -> SavedPredictions:
             return _of_csv(path)
     except FileNotFoundError:
         raise RecipeError(f"there is no file {path}", remedy="Check the path.") from None
+    except OSError as wrong:
+        raise RecipeError(f"{path} cannot be read: {wrong.strerror}", remedy="Check the path.") from None
     raise RecipeError(
         f"{path}: predictions are read from .npz and .csv", remedy=f"Save an .npz with {NPZ_EXAMPLE}."
     )

@@ -21,6 +21,7 @@ from calkd_edge.onnx_model.outputs import wrap_outputs
 from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.onnx_model.reading import Reading, Triple
 from calkd_edge.onnx_model.standard_form import standard_form
+from calkd_edge.onnx_model.validity import refused_if_invalid
 
 _OPTION = re.compile(r"--(layout|mean|std|channels|image-size|scores-output|scores)\b")
 
@@ -70,7 +71,8 @@ def adopted_file(
     """
     reading = Reading(layout, mean, std, channels, image_size, scores_output, scores)
     try:
-        return adopt(standard_form(read_onnx(path)), reading)
+        with refused_if_invalid(path):
+            return adopt(standard_form(read_onnx(path)), reading)
     except RecipeError as wrong:
         raise RecipeError(
             f"teacher.weights: {path}: {_as_keys(wrong.message)}", remedy=_as_keys(wrong.remedy)

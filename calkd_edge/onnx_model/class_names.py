@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
 import onnx
 
+from calkd_edge.files.bounded import parse_json
 from calkd_edge.onnx_model.graph import METADATA_PREFIX, class_names
 
 _KEYS = ("names", "id2label", "classes", "class_names", "labels", "label_names", "class_labels", "vocab")
@@ -47,16 +47,17 @@ def names_in_file(model: onnx.ModelProto, count: int) -> tuple[str | None, tuple
 def parsed_names(text: str) -> tuple[str, ...]:
     """Names in order, of a list or an object as JSON or as Python writes it, of lines, or between commas."""
     value: object = None
-    for reader in (json.loads, ast.literal_eval):
+    for reader in (parse_json, ast.literal_eval):
         try:
             value = reader(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         break
     if isinstance(value, Mapping):
         return _in_order(value)
     if isinstance(value, list | tuple):
-        return tuple(str(name) for name in value)
+        nested = any(isinstance(name, list | tuple | Mapping) for name in value)
+        return () if nested else tuple(str(name) for name in value)
     separator = "\n" if "\n" in text.strip() else ","
     return tuple(name.strip() for name in text.split(separator) if name.strip())
 

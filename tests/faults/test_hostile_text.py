@@ -5,7 +5,10 @@ from __future__ import annotations
 import hostile
 import pytest
 
+from calkd_edge.errors import RecipeError
+from calkd_edge.external_models.predictions import read_predictions
 from calkd_edge.files.bounded import Unreadable, bounded_json, parse_json
+from calkd_edge.onnx_model.class_names import parsed_names
 
 COUNT = 300
 
@@ -37,3 +40,15 @@ def test_json_of_others_is_bounded(content, problem):
 def test_json_keeps_pairs_of_surrogates_and_a_byte_order_mark():
     assert parse_json(b'\xef\xbb\xbf["\\ud83d\\ude00"]') == ["\U0001f600"]
     assert bounded_json(b"[1, 2]") == b"[1, 2]"
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "{[1]: 2}", "-" * 50_000 + "1", '[["a"], ["b"]]', "9" * 5000])
+def test_class_names_in_no_known_form_are_none_or_words(text):
+    assert all(isinstance(name, str) for name in parsed_names(text))
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv"])
+def test_folder_with_the_name_of_a_file_is_refused(kind, tmp_path):
+    (tmp_path / f"a.{kind}").mkdir()
+    with pytest.raises(RecipeError, match="cannot be read: Is a directory|cannot be read: .Errno"):
+        read_predictions(tmp_path / f"a.{kind}")

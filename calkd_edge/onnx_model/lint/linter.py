@@ -15,6 +15,7 @@ from calkd_edge.onnx_model.lint import cpu, graph, quantized
 from calkd_edge.onnx_model.lint.compilation import compile_file
 from calkd_edge.onnx_model.lint.view import InspectedModel, NodeFinding, Rule
 from calkd_edge.onnx_model.read import read_onnx
+from calkd_edge.onnx_model.validity import invalid_reason
 from calkd_edge.records import Finding, Lint, Target
 
 _TENSORRT: tuple[Rule, ...] = (
@@ -120,19 +121,15 @@ def findings(model: onnx.ModelProto, target: Target = "tensorrt") -> tuple[Findi
 
 
 def _each_finding(model: onnx.ModelProto, target: Target) -> Iterator[Finding]:
-    is_valid = True
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except Exception as invalid:  # onnx raises its own kinds, all of them meaning this
-        is_valid = False
-        reason = str(invalid).strip().splitlines()[0]
+    reason = invalid_reason(model)
+    if reason is not None:
         yield _finding("valid", NodeFinding("error", "", f"not valid ONNX: {reason}", "Export it again."))
     inspected = InspectedModel(model)
     for rule in RULES[target]:
         try:
             found = list(rule(inspected))
         except Exception:  # rules expect a valid file; of any other they tell what they can
-            if is_valid:
+            if reason is None:
                 raise
             continue
         for finding in found:
