@@ -5,6 +5,7 @@ Imports nothing heavy at the top, so that --help answers at once. Only this room
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import os

@@ -122,6 +122,7 @@ def log_to(path: Path) -> None:
             f"--out {path.parent}: {path.name} cannot be written there: {refused.strerror or refused}",
             remedy="Name another folder: --out DIR",
         ) from refused
+    logging.raiseExceptions = False  # the disk of the log may be full: then the run's own error is shown
     handler.setFormatter(_LogLines(LOG_FORMAT))
     root = logging.getLogger()
     for previous in _file_handlers():

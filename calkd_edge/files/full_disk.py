@@ -72,7 +72,8 @@ def full_disk(failure: BaseException, places: Sequence[Place], what: str = "") -
     system = [item for item in chain if isinstance(item, OSError)]
     if not any(item.errno in FULL for item in system) and not any(WORDS.search(str(item)) for item in chain):
         return None
-    names = [Path(str(name)) for item in system for name in (item.filename2, item.filename) if name]
+    # A copy names its source first, and then its target.
+    names = [Path(str(item.filename2 or item.filename)) for item in system if item.filename2 or item.filename]
     holding = [place for name in names for place in places if name.is_relative_to(place.folder)]
     # The longest of them: a store may lie below the folder of temporary files.
     place = max(holding, key=lambda item: len(str(item.folder)), default=None)

@@ -151,6 +151,15 @@ def predict(job):
         )
 
 
+def test_copy_that_fails_names_the_disk_of_its_target(tmp_path):
+    places = [Place(tmp_path / "store", "a"), Place(tmp_path, "b"), Place(tmp_path / "out", "c")]
+    files = [str(tmp_path / name / "file") for name in ("store", "else", "out")]
+    for source, target, remedy in ((0, 1, "b"), (1, 0, "a"), (0, 2, "c"), (2, None, "c")):
+        second = None if target is None else files[target]
+        full = full_disk(OSError(errno.ENOSPC, "full", files[source], None, second), places)
+        assert full.remedy == remedy
+
+
 def test_other_failures_are_no_full_disk(tmp_path):
     places = [Place(tmp_path, "Free space.")]
     for failure in (

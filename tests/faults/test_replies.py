@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from wrong_replies import OUTPUTS, REPLIES, SAMPLES, TIMES, ChangingDevice, header, newest_reply
+from wrong_replies import (
+    OUTPUTS,
+    REPLIES,
+    SAMPLES,
+    TIMES,
+    ChangingDevice,
+    arrays_as,
+    each,
+    header,
+    newest_reply,
+)
 
-from calkd_edge.devices import connection
+from calkd_edge.devices import DEVICES, connection
 from calkd_edge.devices.agent_lines import MOST_KEPT_CHARACTERS, MOST_LINE_BYTES
+from calkd_edge.devices.inventory import inventory_path
 from calkd_edge.devices.local import Local
 from calkd_edge.devices.replies import check_times, read_arrays
 from calkd_edge.devices.session import Session
@@ -184,6 +197,33 @@ def test_scores_of_another_kind_are_a_device_error(name, make):
         scores_of(right | {name: make(SCORES)}, **how)
     with pytest.raises(StageFailed, match="not logits and probabilities"):
         scores_of({"x": SCORES}, **how)
+
+
+FAULTS = {
+    "fewer": (OUTPUTS["fewer rows"], "for .* images"),
+    "infinite": (arrays_as(lambda a: each(a, lambda v: v * np.nan)), "not finite"),
+    "timeless": (SAMPLES["zero"], "a run took 0 ns"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_rows_of_other_devices_are_kept(tiny, tmp_path, monkeypatch, name):
+    """The release is written, without the rows of the device that answers wrongly."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    change, reason = FAULTS[name]
+    kind = type("Wrong", (ChangingDevice,), {"change": staticmethod(change)})
+    monkeypatch.setattr(DEVICES, "_added", {"directory": kind})
+    inventory_path().parent.mkdir(parents=True)
+    inventory_path().write_text(f"{name}: {{kind: directory, folder: {tmp_path}, runtime: onnxruntime}}\n")
+    done = tiny.again(tmp_path / "out", "--device", name)
+    assert done.code == 5, done.err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    measured = {device: [] for device in ("local", name)}
+    for row in report["measurements"]:
+        measured[row["device"]].append(bool(row["quality"] and row["latency_ms"]))
+    assert any(measured["local"])
+    assert not any(measured[name])
+    assert any(re.search(f"{name}: .*{reason}", line) for line in report["conclusions"])
 
 
 def test_printed_lines_are_kept_to_a_bound():
