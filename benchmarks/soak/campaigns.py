@@ -14,8 +14,8 @@ from pathlib import Path
 
 import hostile
 import replies
-import runs
 import stored
+import whole_runs
 
 from calkd_edge.errors import CalkdError
 
@@ -96,7 +96,7 @@ CAMPAIGNS = {
     "signals": Campaign(
         "A run that is killed, terminated, hung up or interrupted at any moment loses nothing that it "
         "published, leaves nothing unfinished that is taken for finished, and ends with the same models",
-        runs.signalled_run,
+        whole_runs.signalled_run,
         1_000,
         limit_s=180.0,
         batch_s=600.0,

@@ -7,7 +7,7 @@ import shutil
 from functools import cache
 from pathlib import Path
 
-from runs import tiny_run
+from whole_runs import tiny_run
 
 from calkd_edge.engine.store import Store
 
