@@ -168,6 +168,7 @@ def test_python_in_the_home_folder_may_be_written_as_people_do(board):
     for written in ("~/venv/python", "$HOME/venv/python", "venv/python"):
         with open_session("jetson", {**PLACE, "python": written}) as session:
             assert session.probe().runtimes["onnxruntime"]
+    shutil.rmtree(board.home / "venv")
     assert path_there("/usr/bin/python3") == "/usr/bin/python3"
     assert path_there("~/a b/python") == "\"$HOME\"/'a b/python'"
 

@@ -52,6 +52,7 @@ def recipe_of(*losses):
         distill={**RECIPE["distill"], "epochs": 1, "losses": terms},
         precisions=[{"name": "fp32"}],
         evaluate={"corruptions": []},
+        gates=[{"metric": "top1", "min": 0.01}],
     )
 
 

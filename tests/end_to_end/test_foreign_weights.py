@@ -24,6 +24,7 @@ def stage_folder(store: Path, name: str) -> Path:
 def run(folder, *more, store=None, **changes):
     """The shortest run that trains a student: nothing is quantized or drawn otherwise."""
     short = {"precisions": [{"name": "fp32"}], "evaluate": {"corruptions": []}}
+    short["gates"] = [{"metric": "top1", "min": 0.01}]
     recipe = written(folder, recipe_with(**{**short, **changes}))
     return command(
         "compress", "--recipe", recipe, "--store", store or folder / "store", "--out", folder / "out", *more
@@ -69,7 +70,7 @@ def test_a_pretrained_body_stays_while_it_is_frozen_and_the_head_is_new(tiny, tm
         folder = tmp_path / str(frozen)
         folder.mkdir()
         done = run(folder, store=tiny.store, **{role: {**given, "freeze_epochs": frozen}})
-        assert done.code == 0, done.err
+        assert done.code in (0, 4), done.err  # a student of a frozen body may have learnt nothing
         published = TinyRun(tiny.recipe, tiny.store, folder / "out", done).stage_folder(stage)
         weights[frozen] = load_file(published / "weights.safetensors")
         described = json.loads((published / "model.json").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -32,15 +33,21 @@ from calkd_edge.files.new_array import new_array
 ROOM = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def mounted_disk(tmp_path_factory):
+@contextlib.contextmanager
+def mounted(folder):
     """A file system of one MiB."""
-    folder = tmp_path_factory.mktemp("small")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "none", folder], check=False)
-    if mounted.returncode:
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "none", folder], check=False)
+    if done.returncode:
         pytest.skip("this user cannot mount a file system")
     yield folder
-    subprocess.run(["umount", folder], check=True)
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture(scope="module")
+def mounted_disk(tmp_path_factory):
+    with mounted(tmp_path_factory.mktemp("small")) as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -199,24 +206,22 @@ def test_place_that_cannot_be_written_is_refused_with_a_sentence(tmp_path, kind)
     assert not os.path.exists(bad) or kind == "file"
 
 
-def test_store_on_a_read_only_disk_is_checked_and_refused_for_runs(small_disk, tmp_path):
-    store = small_disk / "readonly"
-    Runner(Store(store), Silent(), dict).run(stage_that(write_small))
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    try:
+def test_store_on_a_read_only_disk_is_checked_and_refused_for_runs(tmp_path):
+    with mounted(tmp_path / "disk") as disk:
+        store = disk / "readonly"
+        Runner(Store(store), Silent(), dict).run(stage_that(write_small))
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         assert command("store", "check", "--store", store).code == 0
         recipe = written(tmp_path, RECIPE)
         for line in (
             ("--store", store, "--out", tmp_path),
-            ("--store", tmp_path / "s", "--out", small_disk / "out"),
+            ("--store", tmp_path / "s", "--out", disk / "out"),
         ):
             done = command("compress", "--recipe", recipe, *line)
             assert done.code in (2, 6), done
             assert "cannot be written" in done.err
         done = command("store", "gc", "--keep", recipe, "--store", store)
         assert done.code in (2, 6), done
-    finally:
-        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
 
 
 def write_small(job):
@@ -233,7 +238,7 @@ def calkd(line: str, **more) -> subprocess.CompletedProcess:
 
 def test_removed_working_folder_is_said(tmp_path):
     (tmp_path / "gone").mkdir()
-    here = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    here = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": here}
     done = calkd("rmdir ../gone; {} list losses", cwd=tmp_path / "gone", env=environment)
     assert done.returncode == 6

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError
+from calkd_edge.files import sha256_of
 from calkd_edge.models import MODELS, pretrained
 from calkd_edge.models.checkpoint import fill
 from calkd_edge.models.head import body, head_names
@@ -133,8 +134,10 @@ def test_second_heads_of_inception_are_left_out(tmp_path, home, monkeypatch):
 
     state = models.googlenet(weights=None, aux_logits=True, init_weights=False).state_dict()
     home.mkdir(parents=True)
-    torch.save(state, home / "googlenet-01234567.pth")
-    monkeypatch.setattr(pretrained, "published", told("http://127.0.0.1:9/googlenet-01234567.pth"))
+    torch.save(state, home / "saved")
+    name = f"googlenet-{sha256_of(home / 'saved')[:8]}.pth"  # as torchvision names them
+    (home / "saved").rename(home / name)
+    monkeypatch.setattr(pretrained, "published", told(f"http://127.0.0.1:9/{name}"))
     result = fetch("torchvision", {"architecture": "googlenet"}, quiet, WHERE)
     fill(MODELS.load("torchvision")(1000, LARGE, architecture="googlenet"), result, "here")
 
