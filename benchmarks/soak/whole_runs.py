@@ -55,6 +55,10 @@ def models_of(out: Path) -> dict[str, str]:
 
 def signalled_run(number: int, folder: Path) -> str:
     """Start the run, or go on with it, and send a signal at some moment; every eighth time let it finish."""
+    for ignored in SIGNALS[
+        1:
+    ]:  # a shell that starts the soak in the background ignores some for all its children
+        signal.signal(ignored, signal.SIG_DFL)
     draw = random.Random(f"signals {number}")
     processes = 2 if number // IN_A_CYCLE % 4 == 3 else 1
     home = folder / f"processes-{processes}"
@@ -107,7 +111,8 @@ def interrupted(draw: random.Random, store: Path, out: Path, processes: int) -> 
         process.communicate()
         return [f"no end within {END_S:.0f} s of {number.name} after {wait_s:.1f} s"]
     wrong = in_store(store) if store.is_dir() else []
-    early = {number, -number} if wait_s < 1.5 else set()  # before Python has taken the signal over
+    is_done = (out / SUMS).is_file()
+    early = {-number} if wait_s < 1.5 or is_done else set()  # before our handler stands, or after it is gone
     if process.returncode not in {0, 4, EXIT[number], *early}:
         wrong.append(
             f"{number.name} after {wait_s:.1f} s ended it with {process.returncode}: {errors[-300:]}"
