@@ -22,9 +22,10 @@ from calkd_edge.files.zipped import is_zip, opened_zip, pieces, read_member
 from calkd_edge.onnx_model.graph import metadata
 from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.records import Measurement, Report, TimedSource
+from calkd_edge.release.folder import BUNDLE, MODELS
+from calkd_edge.release.report.report import JSON_NAME
 from calkd_edge.release.verification import problems_of
 
-REPORT, MODELS, BUNDLE = "report.json", "models", "bundle.zip"
 PLAIN_NAME = re.compile(r"\w[\w .+-]{0,60}", re.ASCII)
 WAYS = (
     "Name one: calkd-edge benchmark RUN, MODEL.onnx or bundle.zip; a run is made by calkd-edge compress "
@@ -96,7 +97,7 @@ def newest_run(root: Path) -> Path:
     Raises:
         RecipeError: there is none.
     """
-    reports = [path for path in root.glob(f"*/{REPORT}") if path.is_file()]
+    reports = [path for path in root.glob(f"*/{JSON_NAME}") if path.is_file()]
     if not reports:
         raise RecipeError(f"no model is given, and there is no finished run in ./{root}", remedy=WAYS)
     return max(reports, key=lambda path: path.stat().st_mtime_ns).parent
@@ -115,7 +116,7 @@ def open_source(path: Path, work: Path, precisions: Sequence[str] = ()) -> Sourc
         EnvironmentProblem: a file was changed since it was measured, or a bundle is damaged.
     """
     check_path(path, "the model")
-    if path.is_dir() and (path / REPORT).is_file():
+    if path.is_dir() and (path / JSON_NAME).is_file():
         return _run(path, work, precisions)
     if path.is_file() and path.suffix == ".onnx":
         return _file(path, work, precisions)
@@ -126,7 +127,7 @@ def open_source(path: Path, work: Path, precisions: Sequence[str] = ()) -> Sourc
 
 
 def _run(path: Path, work: Path, precisions: Sequence[str]) -> Source:
-    report = _report(path / REPORT, path / REPORT)
+    report = _report(path / JSON_NAME, path / JSON_NAME)
     files = {file.name: file for file in sorted((path / MODELS).glob("student.*"))}
     folders = {}
     for precision in _chosen(report, precisions, path):
@@ -147,7 +148,7 @@ def _bundle(path: Path, work: Path, precisions: Sequence[str]) -> Source:
         )
     folders = {}
     with opened_zip(path) as archive:
-        report = _report(read_member(archive, REPORT, MOST_JSON_BYTES), path)
+        report = _report(read_member(archive, JSON_NAME, MOST_JSON_BYTES), path)
         for precision in _chosen(report, precisions, path):
             folders[precision] = work / precision
             for name, target in _targets(archive.namelist(), precision, folders[precision]):

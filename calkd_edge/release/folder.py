@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.errors import EnvironmentProblem, StoreError
 from calkd_edge.files import sha256_of, write_atomically
 from calkd_edge.records import Json
@@ -25,7 +26,6 @@ from calkd_edge.release.report.report import HTML_NAME, JSON_NAME
 log = logging.getLogger(__name__)
 
 MODELS, BUNDLE = "models", "bundle.zip"
-MODEL_KINDS = (".onnx", ".engine", ".tflite")
 STAGED = ".release-"
 
 
@@ -113,18 +113,19 @@ class ReleaseFolder:
         except (OSError, UnicodeDecodeError):
             return [f"{SUMS} cannot be read: no finished release is in this folder"]
         listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        found = {str(path.relative_to(self.path)) for path in self._models()}
-        found |= {name for name in (BUNDLE, JSON_NAME, HTML_NAME) if (self.path / name).is_file()}
-        problems = [f"{name} is surplus: {SUMS} does not list it" for name in sorted(found - listed.keys())]
+        there = {str(path.relative_to(self.path)) for path in self._models()}
+        there |= {name for name in (BUNDLE, JSON_NAME, HTML_NAME) if (self.path / name).is_file()}
+        problems = [f"{name} is surplus: {SUMS} does not list it" for name in sorted(there - listed.keys())]
         for name, digest in sorted(listed.items()):
-            if name not in found:
+            if not (self.path / name).is_file():
                 problems.append(f"{name} is missing")
             elif sha256_of(self.path / name) != digest:
                 problems.append(f"{name} was altered: its SHA-256 is not that of {SUMS}")
         return problems
 
     def _models(self) -> list[Path]:
-        return [path for path in (self.path / MODELS).glob("*") if path.suffix in MODEL_KINDS]
+        kinds = {info.suffix for info in RUNTIMES.values()}  # those of added runtimes too
+        return [path for path in (self.path / MODELS).glob("*") if path.suffix in kinds]
 
     def _sweep(self) -> None:
         for path in self.path.glob(f"{STAGED}*"):

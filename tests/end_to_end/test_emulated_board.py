@@ -64,7 +64,7 @@ def made(store, stage, name):
     return found
 
 
-def test_without_a_gate_on_latency_it_passes_and_its_rows_are_marked(emulated, folder, monkeypatch):
+def test_without_a_gate_on_latency_every_gate_passes_and_its_rows_are_marked(emulated, folder, monkeypatch):
     done = compressed(emulated, folder, SIZE, monkeypatch)
     assert done.code in (0, 4), done.err  # so short a training may have shown nothing
     report = json.loads((folder / "out/report.json").read_text())
