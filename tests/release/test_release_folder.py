@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
+from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.errors import EnvironmentProblem, StoreError
 from calkd_edge.release.folder import ReleaseFolder, copy_measured
 
@@ -126,3 +128,13 @@ def test_file_that_changed_since_it_was_measured_is_not_copied(tmp_path):
         copy_measured(tmp_path / "model.onnx", tmp_path / "out" / "model.onnx", "0" * 64)
     assert refused.value.exit_code == 6
     assert not (tmp_path / "out" / "model.onnx").exists()
+
+
+def test_files_of_an_added_runtime_belong_to_the_release(folder, monkeypatch):
+    monkeypatch.setitem(RUNTIMES, "toy", SimpleNamespace(suffix=".toy"))
+    staged_into(folder, **{"models/student.fp32.toy": "weights"})
+    assert folder.problems() == []
+    (folder.path / "models/student.int8.toy").write_text("of an earlier run")
+    assert "models/student.int8.toy is surplus" in folder.problems()[0]
+    staged_into(folder)
+    assert names(folder) == {*CONTENT, "bundle.zip", "SHA256SUMS"}
