@@ -21,8 +21,6 @@ from calkd_edge.cli.benchmark import benchmark
 from calkd_edge.cli.calibrate import calibrate
 from calkd_edge.cli.compress import compress
 from calkd_edge.cli.console import (
-    Ended,
-    ended_by_signals,
     log_problem,
     print_error,
     print_result,
@@ -33,6 +31,7 @@ from calkd_edge.cli.evaluate import evaluate
 from calkd_edge.cli.help import CONTEXT, PROGRAM, Command, Group
 from calkd_edge.cli.lint import lint
 from calkd_edge.cli.listing import list_names, schema
+from calkd_edge.cli.signals import Ended, ended_by_signals
 from calkd_edge.cli.store import store_app
 from calkd_edge.cli.verify import verify
 from calkd_edge.errors import (

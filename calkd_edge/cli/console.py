@@ -6,10 +6,6 @@ In scope: messages, errors, the log file, and the one `print` of results. Out of
 from __future__ import annotations
 
 import logging
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +16,6 @@ from calkd_edge.files.visible import visible
 if TYPE_CHECKING:
     from rich.console import Console
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -79,33 +74,6 @@ def show_warnings() -> None:
     package = logging.getLogger("calkd_edge")
     if not any(isinstance(handler, _Warnings) for handler in package.handlers):
         package.addHandler(_Warnings())
-
-
-class Ended(BaseException):
-    """A signal asks the process to end; raised so that temporary folders and sessions are closed."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.signal = signal.Signals(number)
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Within it SIGTERM and SIGHUP raise `Ended`; outside of the main thread nothing changes."""
-
-    def raise_ended(number: int, frame: object) -> None:
-        raise Ended(number)
-
-    numbers = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]  # nohup ignores one
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    for number in numbers:
-        signal.signal(number, raise_ended)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def log_to(path: Path) -> None:

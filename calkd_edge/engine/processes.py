@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 PROGRESS_MARK = "calkd-edge progress"
 PROGRESS_INTERVAL_S = 0.5
+LAUNCHER_ENDS_S = 8.0
+"""Seconds for the launcher to end its ranks when this process is ended."""
 _ERROR_FILE = "error.json"
 
 
@@ -67,6 +69,10 @@ def run_in_processes(stage: Stage, job: Job, processes: int) -> None:
                 last = line.strip(" =-\n") or last
         except BaseException:
             launcher.terminate()  # else leaving the block would wait until the training is done
+            try:
+                launcher.wait(LAUNCHER_ENDS_S)
+            except subprocess.TimeoutExpired:  # it lost the signal while it imported; its ranks end with us
+                launcher.kill()
             raise
     if launcher.returncode == 0:
         return

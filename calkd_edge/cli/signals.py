@@ -1,0 +1,74 @@
+"""The end that a signal asks for: one exception that passes through everything, and is not lost.
+
+In scope: SIGINT, SIGTERM and SIGHUP as exceptions of the main thread. Out of scope: what is said of them.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+AGAIN_S = 1.0
+"""Seconds between two looks at whether an exception that ends the command is still on its way."""
+
+
+class Ended(BaseException):
+    """A signal asks the process to end; raised so that temporary folders and sessions are closed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Within it SIGTERM and SIGHUP raise `Ended`, and SIGINT KeyboardInterrupt, until the block has ended.
+
+    An import or a callback of the interpreter may drop an exception: it is raised again as long as nothing
+    is handling it. Outside of the main thread nothing changes.
+    """
+    meant = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    if threading.current_thread() is not threading.main_thread():
+        meant = {}
+    previous: dict[int, Any] = {  # nohup ignores one
+        number: usual for number, usual in meant.items() if signal.getsignal(number) is usual
+    }
+    ending: list[BaseException] = []
+
+    def end(number: int, frame: object) -> None:
+        ending.append(KeyboardInterrupt() if number == signal.SIGINT else Ended(number))
+        previous.setdefault(signal.SIGALRM, signal.signal(signal.SIGALRM, look_again))
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
+        raise ending[-1]
+
+    def look_again(number: int, frame: object) -> None:
+        if not any(_is_handling(exception) for exception in ending):
+            raise ending[-1]
+
+    for number in list(previous):
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        if ending:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, usual in previous.items():
+            signal.signal(number, usual)
+
+
+def _is_handling(exception: BaseException) -> bool:
+    """Whether some frame handles an exception now, or another one that it led to."""
+    handled = sys.exc_info()[1]
+    while handled is not None:
+        if handled is exception:
+            return True
+        handled = handled.__context__
+    return False

@@ -1,0 +1,54 @@
+"""Signals that end a command."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+
+import pytest
+
+from calkd_edge.cli.signals import Ended, ended_by_signals
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Ended), (signal.SIGHUP, Ended)]
+)
+def test_end_that_an_import_swallows_is_raised_again(number, kind, monkeypatch):
+    """Some libraries import their parts under a bare except."""
+    monkeypatch.setattr("calkd_edge.cli.signals.AGAIN_S", 0.05)
+    usual = {one: signal.getsignal(one) for one in (number, signal.SIGALRM)}
+    if number == signal.SIGINT:
+        signal.signal(number, signal.default_int_handler)
+
+    def losing():
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(number)
+        time.sleep(10)
+
+    with pytest.raises(kind), ended_by_signals():
+        losing()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert signal.getsignal(signal.SIGALRM) == usual[signal.SIGALRM]
+    signal.signal(number, usual[number])
+
+
+def test_end_is_raised_once_while_it_is_handled(monkeypatch):
+    """Folders are removed and sessions closed in peace, also in blocks within blocks."""
+    monkeypatch.setattr("calkd_edge.cli.signals.AGAIN_S", 0.02)
+    done = []
+
+    def closing():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            try:
+                raise ValueError
+            except ValueError:
+                time.sleep(0.1)
+            time.sleep(0.1)
+            done.append("closed")
+
+    with pytest.raises(Ended), ended_by_signals():
+        closing()
+    assert done == ["closed"]
