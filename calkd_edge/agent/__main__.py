@@ -13,7 +13,8 @@ import threading
 import traceback
 from typing import Any
 
-from calkd_edge.agent import PROTOCOL, WATCH_INPUT
+from calkd_edge.agent import PROTOCOL, WATCH_INPUT, memory_limit
+from calkd_edge.agent.machine import Machine
 from calkd_edge.agent.packages import reason_of
 from calkd_edge.agent.problem import AgentProblem
 
@@ -63,28 +64,27 @@ def main(argv: list[str]) -> int:
         run = getattr(importlib.import_module("calkd_edge.agent." + module), function)
         reply: dict[str, Any] = run(job)
     except AgentProblem as problem:
-        reply, status = {"error": problem.message, "remedy": problem.remedy}, 1
+        out_of_memory = memory_limit.reached_by(problem.message)
+        remedy = memory_limit.REMEDY if out_of_memory else problem.remedy
+        reply, status = {"error": problem.message, "remedy": remedy}, 1
     except ImportError as problem:
         reply, status = _without_package(problem), 1
-    except MemoryError:
-        reply = {
-            "error": "the board ran out of memory",
-            "remedy": "Lower evaluate.images, or free memory on the board.",
-        }
-        status = 1
     except Exception as problem:  # every failure must reach the host
-        reply = {
-            "error": f"{type(problem).__name__}: {problem}",
-            "remedy": UNEXPECTED,
-            "traceback": traceback.format_exc(),
-        }
-        status = 1
+        reply, status = _unexpected(problem), 1
     reply["protocol"] = PROTOCOL
     temporary = f"{reply_path}.{os.getpid()}"
     with open(temporary, "w", encoding="utf-8") as handle:
         json.dump(reply, handle)
     os.replace(temporary, reply_path)
     return status
+
+
+def _unexpected(problem: Exception) -> dict[str, Any]:
+    """The reply to an error that nobody foresaw, or to a lack of memory."""
+    message = f"{type(problem).__name__}: {problem}"
+    if isinstance(problem, MemoryError) or memory_limit.reached_by(message):
+        return {"error": f"the board ran out of memory: {message}", "remedy": memory_limit.REMEDY}
+    return {"error": message, "remedy": UNEXPECTED, "traceback": traceback.format_exc()}
 
 
 def _without_package(problem: ImportError) -> dict[str, Any]:
@@ -112,4 +112,5 @@ def _raised_in(problem: BaseException) -> str:
 if __name__ == "__main__":
     if os.environ.get(WATCH_INPUT):
         end_with_input()
+    memory_limit.set_limit(Machine())
     sys.exit(main(sys.argv[1:]))
