@@ -35,7 +35,8 @@ from calkd_edge.stages.distill import Distillation, SoftLabels, build_losses
 from calkd_edge.stages.epochs import Epochs, augmentation_of, description_of, watcher
 from calkd_edge.stages.params import EpochParams
 from calkd_edge.stages.soft_labels import TeacherPass
-from calkd_edge.training.loop import Training, fabric_for, fit
+from calkd_edge.training.accelerator import fabric_for
+from calkd_edge.training.loop import Training, fit
 
 IMAGES_PER_STEP, TEACHER_IMAGES_PER_STEP = 64, 256
 WARM_UP, TEACHER_WARM_UP = 10, 3
@@ -115,6 +116,7 @@ def ours(loop: str, teacher: str, student: str, prepared: Prepared, clock: Clock
             batches=epochs.fresh
             if loop == "live"
             else lambda epoch, rank, world: stored.batches(epochs, epoch, rank, world),
+            plain_images=epochs.plain_images,
             watch=lambda epoch: {},
             scratch=Path(scratch),
             history=Path(scratch) / "history.jsonl",

@@ -39,7 +39,7 @@ def check_networks(plan: Plan, accelerator: str, reused: Collection[str]) -> Non
     trained = [training for training in plan.trainings if training.stage.fingerprint not in reused]
     if trained:
         # Imported here: a run whose networks are trained needs none of it.
-        from calkd_edge.training.loop import check_autocast, chosen_accelerator
+        from calkd_edge.training.accelerator import check_autocast, chosen_accelerator
 
         chosen = chosen_accelerator(accelerator)
         for training in trained:

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from calkd_edge.records import Json, Record
 
@@ -78,7 +85,16 @@ class OptimizerSection(Section):
     def _momentum_belongs_to_sgd(self) -> OptimizerSection:
         if self.name == "adamw" and ({"momentum", "nesterov"} & self.model_fields_set):
             raise ValueError("momentum and nesterov belong to sgd: remove them, or set name: sgd")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs momentum above 0: set momentum: 0.9, or nesterov: false")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_belongs_to_sgd(self, plain: SerializerFunctionWrapHandler) -> dict[str, Json]:
+        keys: dict[str, Json] = plain(self)
+        if self.name == "adamw":
+            del keys["momentum"], keys["nesterov"]
+        return keys
 
 
 class ScheduleSection(Section):
@@ -108,6 +124,8 @@ class TrainingSection(Section):
     clip_gradient_norm: float | None = Field(None, gt=0)
     sync_batch_norm: bool = True
     """With several processes; off: each process normalises by its local images."""
+    measure_batch_norm: bool = True
+    """After the last epoch, over training images in the final weights; off: the running statistics ship."""
     autocast: Literal["bf16", "fp16"] | None = None
     ema_decay: float | None = Field(None, gt=0, lt=1)
     mixing: Choice | None = None

@@ -28,8 +28,9 @@ from calkd_edge.stages.epochs import Epochs, watcher
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import DistillParams, LearningParams
 from calkd_edge.stages.start import Start, start_of
+from calkd_edge.training.accelerator import fabric_for
 from calkd_edge.training.affine import apply_affine
-from calkd_edge.training.loop import Batch, Training, fabric_for, fit
+from calkd_edge.training.loop import Batch, Training, fit
 
 
 class Distillation(nn.Module):
@@ -159,6 +160,7 @@ def distil(
         seed=params.seed,
         steps_per_epoch=epochs.steps(fabric.world_size),
         batches=epochs.fresh if stored is None else partial(stored.batches, epochs),
+        plain_images=epochs.plain_images,
         watch=watcher(student, prepared),
         scratch=job.scratch,
         history=job.out / HISTORY,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from calkd_edge.stages.params import EpochParams
 from calkd_edge.training.loop import Batch
 
 WATCHED_IMAGES = 1000
+MOST_PLAIN_IMAGES = 10_000
 FEWEST_IMAGES = 2
 """In a step of one process: batch normalisation cannot train on a single value per channel."""
 _FRESH_VIEWS, _MIXING = 0xF5, 0x31
@@ -100,6 +102,17 @@ class Epochs:
             if self.mixing is not None:
                 batch = _mixed(batch, self.mixing, np.random.default_rng([self.seed, epoch, step, _MIXING]))
             yield batch
+
+    def plain_images(self, rank: int, world_size: int) -> Iterator[Tensor]:
+        """Up to 10,000 training images as they are, this process' share of each step, uint8 [B, 3, H, W].
+
+        A last step that is not full is left out, because it would weigh as much as another.
+        """
+        most = -(-MOST_PLAIN_IMAGES // self.images_per_step)
+        for step, (piece, share) in enumerate(islice(self._shares(0, rank, world_size), most)):
+            if step and len(piece) < self.images_per_step:
+                return
+            yield torch.from_numpy(self.prepared.images[self.rows[piece[share]]])
 
     def batch(
         self, chosen: IntArray, view: Mapping[str, np.ndarray], at: float, teacher_logits: Tensor | None

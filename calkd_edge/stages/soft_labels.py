@@ -28,7 +28,7 @@ from calkd_edge.records import FloatArray, IntArray
 from calkd_edge.stages.epochs import augmentation_of
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import SoftLabelsParams
-from calkd_edge.training.loop import fabric_for
+from calkd_edge.training.accelerator import fabric_for
 
 LARGEST_SPREAD = 6.0e4
 """A larger distance of a logit to its row's maximum does not fit into float16."""

@@ -16,7 +16,8 @@ from calkd_edge.recipe.training import TeacherTrainingSection
 from calkd_edge.stages.epochs import Epochs, watcher
 from calkd_edge.stages.params import TeacherParams
 from calkd_edge.stages.start import Start, start_of
-from calkd_edge.training.loop import Batch, Training, fabric_for, fit
+from calkd_edge.training.accelerator import fabric_for
+from calkd_edge.training.loop import Batch, Training, fit
 
 
 class Supervised(nn.Module):
@@ -75,6 +76,7 @@ def train(
         seed=params.seed,
         steps_per_epoch=epochs.steps(fabric.world_size),
         batches=epochs.fresh,
+        plain_images=epochs.plain_images,
         watch=watcher(model, prepared),
         scratch=job.scratch,
         history=job.out / HISTORY,

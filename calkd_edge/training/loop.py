@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
-from calkd_edge.errors import EnvironmentProblem, StageFailed
+from calkd_edge.errors import StageFailed
 from calkd_edge.recipe.training import TrainingSection
 from calkd_edge.training.averaging import WeightAverage
 from calkd_edge.training.batch_norm import convert_to_sync, synchronised
+from calkd_edge.training.batch_norm_statistics import measurable, measure_statistics
 from calkd_edge.training.checkpoint import State
 from calkd_edge.training.kernels import quick_convolutions
 from calkd_edge.training.memory import keep_freed_memory
@@ -90,6 +89,8 @@ class Training:
         steps_per_epoch: number of batches per epoch in each process.
         batches: (epoch, rank, world size) -> the batches of that process.
         watch: called after each epoch with its number; returns figures for the history, never for a decision.
+        plain_images: (rank, world size) -> training images of that process, in pieces, as they are when the
+            network ships; batch normalisation is measured over them.
         scratch: folder of the checkpoint; it survives a kill.
         history: file with one JSON line per epoch.
         progress: called with (steps done, total steps).
@@ -104,6 +105,7 @@ class Training:
     steps_per_epoch: int
     batches: Callable[[int, int, int], Iterable[Batch]]
     watch: Callable[[int], Mapping[str, float]]
+    plain_images: Callable[[int, int], Iterable[Tensor]]
     scratch: Path
     history: Path
     progress: Callable[[int, int], None]
@@ -111,75 +113,6 @@ class Training:
     frozen: Frozen = field(default_factory=Frozen)
     freeze_epochs: int = 0
     within: Callable[[], AbstractContextManager[None]] = nullcontext
-
-
-def chosen_accelerator(accelerator: str) -> Literal["cpu", "cuda"]:
-    """Where a training runs: the first CUDA device if there is one, unless `accelerator` is cpu.
-
-    Raises:
-        EnvironmentProblem: cuda is asked for and torch sees no CUDA device.
-    """
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentProblem(
-            "--accelerator cuda: torch sees no CUDA device", remedy="Use --accelerator auto or cpu."
-        )
-    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def check_autocast(autocast: str | None, accelerator: Literal["cpu", "cuda"], where: str) -> None:
-    """Refuse a number format that an accelerator cannot autocast to.
-
-    Raises:
-        EnvironmentProblem: naming the formats that it can.
-    """
-    supported = {
-        None: True,
-        "bf16": accelerator == "cpu" or torch.cuda.is_bf16_supported(),
-        "fp16": accelerator == "cuda",
-    }
-    if not supported[autocast]:
-        raise EnvironmentProblem(
-            f"{where}: {autocast} does not work on this accelerator ({accelerator})",
-            remedy=f"Set it to {', '.join(str(name or 'null') for name in supported if supported[name])}.",
-        )
-
-
-def fabric_for(accelerator: str, autocast: str | None = None) -> Fabric:
-    """A launched Fabric: one process, or the rank that torchrun started.
-
-    Args:
-        accelerator: auto, cpu or cuda.
-        autocast: bf16 or fp16 for the forward pass, with weights in float32; None for float32 everywhere.
-
-    Raises:
-        EnvironmentProblem: the machine has no CUDA device, or the accelerator does not support the autocast
-            type.
-    """
-    from lightning_fabric import Fabric
-
-    from calkd_edge.training.autocast import Autocast
-
-    chosen = chosen_accelerator(accelerator)
-    check_autocast(autocast, chosen, "autocast")
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
-    fabric = Fabric(
-        accelerator=chosen,
-        devices=local,
-        num_nodes=max(1, world // local),
-        strategy="ddp" if world > 1 else "auto",
-        plugins=[] if autocast is None else [Autocast(autocast, chosen)],
-    )
-    fabric.launch()
-    if world > 1:
-        atexit.register(_leave_group)
-    return fabric
-
-
-def _leave_group() -> None:
-    """Leave the process group before the interpreter ends: its threads may abort the process otherwise."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
@@ -221,6 +154,35 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
         fabric.barrier()
     if average is not None:
         training.model.load_state_dict(average.average)
+    if section.measure_batch_norm:
+        with synchronised(module) if is_shared_here else nullcontext():
+            figures = _measured_batch_norm(training, fabric)
+        if figures and fabric.global_rank == 0:
+            _rewrite_last(training.history, lines, figures | dict(training.watch(section.epochs - 1)))
+
+
+def _measured_batch_norm(training: Training, fabric: Fabric) -> dict[str, float]:
+    """Measure batch normalisation in the final weights; nothing where all of it was frozen."""
+    always_frozen = training.frozen.modules if training.freeze_epochs >= training.section.epochs else ()
+    norms = measurable(training.model, always_frozen)
+    if not norms:
+        return {}
+    pieces = training.plain_images(fabric.global_rank, fabric.world_size)
+    figures = measure_statistics(training.model, norms, (piece.to(fabric.device) for piece in pieces))
+    return {f"batch_norm_{name}": value for name, value in figures.items()}
+
+
+def _rewrite_last(history: Path, lines: Sequence[str], figures: Mapping[str, float]) -> None:
+    """The history with the last epoch's figures as they are after batch normalisation was measured.
+
+    Its former figures stay as `running_...`; `lines` are those of the checkpoint, so that a killed training
+    that does this again writes the same.
+    """
+    last = json.loads(lines[-1])
+    former = {f"running_{name}": last[name] for name in figures if name in last}
+    history.write_text(
+        "\n".join([*lines[:-1], json.dumps({**last, **former, **figures})]) + "\n", encoding="utf-8"
+    )
 
 
 def _epoch(

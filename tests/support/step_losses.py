@@ -22,7 +22,8 @@ from calkd_edge.stages.distill import Distillation, build_losses
 from calkd_edge.stages.epochs import Epochs, description_of
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import EpochParams
-from calkd_edge.training.loop import Frozen, Training, fabric_for, fit
+from calkd_edge.training.accelerator import fabric_for
+from calkd_edge.training.loop import Frozen, Training, fit
 
 STEPS, LIVE_STEPS = 50, 8
 PARAMS = EpochParams(augmentation=Component(name="crop_pad", settings={"padding": 4}), mixing=None, seed=17)
@@ -79,6 +80,7 @@ def main(data: Path, teacher_folder: Path, target: Path, normalisation: str) -> 
         seed=17,
         steps_per_epoch=epochs.steps(fabric.world_size),
         batches=epochs.fresh,
+        plain_images=epochs.plain_images,
         watch=lambda epoch: {},
         scratch=target.parent,
         history=target.with_suffix(".jsonl"),

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.recipe.training import OptimizerSection, ScheduleSection, TrainingSection
+from calkd_edge.training.accelerator import fabric_for
 from calkd_edge.training.checkpoint import checkpoints
-from calkd_edge.training.loop import Batch, Frozen, Training, fabric_for, fit
+from calkd_edge.training.loop import Batch, Frozen, Training, fit
 
 STEPS, SIZE = 3, 8
 
@@ -59,6 +60,7 @@ def train(
     seed=0,
     progress=None,
     frozen=0,
+    plain_images=None,
     **more,
 ):
     folder.mkdir(exist_ok=True)
@@ -76,6 +78,7 @@ def train(
         seed=seed,
         steps_per_epoch=STEPS,
         batches=source,
+        plain_images=plain_images or some_images,
         watch=lambda epoch: {"calibration_top1": 0.1 * epoch},
         scratch=folder,
         history=folder / "history.jsonl",
@@ -94,6 +97,13 @@ def same(first, second) -> bool:
 
 class PowerCut(Exception):
     pass
+
+
+def some_images(rank, world):
+    """What batch normalisation is measured over."""
+    generator = np.random.default_rng([rank, 0xB])
+    for _ in range(STEPS):
+        yield torch.from_numpy(generator.integers(0, 256, (SIZE, 3, 8, 8), dtype=np.uint8)).float() / 255
 
 
 def cut_in(epoch, step):
@@ -135,7 +145,8 @@ def test_average_ships_and_is_watched(tmp_path):
     shipped = train(tmp_path / "run", ema_decay=0.8)
     kept = torch.load(checkpoints(tmp_path / "run")[0], weights_only=True)
     average = kept["average"]["average"]
-    assert all(torch.equal(average[name.removeprefix("net.")], shipped[name]) for name in shipped)
+    of_weights = [name for name in shipped if ".1." not in name or name.endswith((".weight", ".bias"))]
+    assert all(torch.equal(average[name.removeprefix("net.")], shipped[name]) for name in of_weights)
     assert not torch.equal(kept["module"]["net.0.weight"], shipped["net.0.weight"])
 
 
@@ -155,6 +166,38 @@ def test_frozen_modules_do_not_learn_in_the_first_epochs(tmp_path):
     freed = train(tmp_path / "freed", frozen=3)
     assert not torch.equal(freed["net.0.weight"], start["net.0.weight"])
     assert int(freed["net.1.num_batches_tracked"]) == STEPS
+
+
+@pytest.mark.parametrize("more", [{}, {"ema_decay": 0.8}], ids=["last weights", "averaged weights"])
+def test_batch_norm_is_measured_in_the_final_weights_with_dropout_off(tmp_path, more):
+    final = train(tmp_path / "run", **more)
+    net = Net().double()
+    net.load_state_dict(final)
+    with torch.no_grad():
+        read = [net.net[0](images.double()) for images in some_images(0, 1)]
+    means = torch.stack([values.mean((0, 2, 3)) for values in read]).mean(0)
+    variances = torch.stack([values.var((0, 2, 3)) for values in read]).mean(0)
+    torch.testing.assert_close(final["net.1.running_mean"].double(), means)
+    torch.testing.assert_close(final["net.1.running_var"].double(), variances)
+    last = json.loads((tmp_path / "run" / "history.jsonl").read_text().splitlines()[-1])
+    assert last["batch_norm_images"] == STEPS * SIZE
+    assert last["running_calibration_top1"] == last["calibration_top1"] == pytest.approx(0.3)
+    kept = train(tmp_path / "kept", measure_batch_norm=False, **more)
+    assert not torch.equal(kept["net.1.running_var"], final["net.1.running_var"])
+    assert torch.equal(kept["net.0.weight"], final["net.0.weight"])
+
+
+def test_lag_of_running_statistics_is_told_and_is_none_where_there_is_none(tmp_path):
+    def figures(momentum, name):
+        net = Net()
+        net.net[1].momentum = momentum
+        train(tmp_path / name, net=net, epochs=12, optimizer=OptimizerSection(lr=1e-9), **{"clip": 1e-9})
+        return json.loads((tmp_path / name / "history.jsonl").read_text().splitlines()[-1])
+
+    lags, follows = figures(0.001, "lags"), figures(0.5, "follows")
+    assert lags["batch_norm_variance_ratio"] > 2 * follows["batch_norm_variance_ratio"]
+    assert follows["batch_norm_variance_ratio"] == pytest.approx(1, abs=0.2)
+    assert follows["batch_norm_mean_shift"] < 0.2
 
 
 def test_autocast_without_support_is_refused():
@@ -208,7 +251,7 @@ def test_another_seed_gives_other_weights(tmp_path):
 
 
 def test_history_has_a_line_per_epoch_with_terms_and_watched_figures(tmp_path):
-    train(tmp_path / "run")
+    train(tmp_path / "run", measure_batch_norm=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
     assert lines[2]["calibration_top1"] == pytest.approx(0.2)
