@@ -135,7 +135,8 @@ class TrainingSection(Section):
     @property
     def numbers(self) -> dict[str, Json]:
         """The section as plain values, without the components and the seed, which stages get apart."""
-        return self.model_dump(mode="json", exclude={"losses", "soft_labels", "mixing", "seed", "control"})
+        apart = {"losses", "soft_labels", "mixing", "seed", "control", "baseline"}
+        return self.model_dump(mode="json", exclude=apart)
 
     @model_validator(mode="after")
     def _schedule_fits_the_epochs(self) -> TrainingSection:
@@ -191,6 +192,8 @@ class DistillSection(TrainingSection):
     soft_labels: SoftLabelsSection = SoftLabelsSection()
     control: bool = False
     """Whether a second student learns from the uncalibrated teacher, to measure the effect of calibrating."""
+    baseline: bool = False
+    """Whether a second student learns from labels alone, to measure the effect of teaching."""
 
     @property
     def views(self) -> int:

@@ -81,7 +81,7 @@ class EpochParams(StageParams):
 class TeacherParams(StartParams, EpochParams):
     """A teacher that torch runs; `training` is the recipe's plain section, None for a weights file."""
 
-    function, version = "calkd_edge.stages.teacher:run", 4
+    function, version = "calkd_edge.stages.teacher:run", 5
     model: Component
     training: dict[str, Json] | None
 
@@ -116,14 +116,14 @@ class LearningParams(EpochParams):
 class DistillParams(LearningParams, StartParams):
     """A student, from its start to its last epoch."""
 
-    function, version = "calkd_edge.stages.distill:run", 4
+    function, version = "calkd_edge.stages.distill:run", 5
     model: Component
 
 
 class QatParams(LearningParams):
     """Quantization-aware training of a distilled student."""
 
-    function, version = "calkd_edge.stages.qat:run", 1
+    function, version = "calkd_edge.stages.qat:run", 2
     ranges: Literal["min_max", "percentile", "mse", "entropy"]
     scales: Literal["free", "dyadic"]
     images: int

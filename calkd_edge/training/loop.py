@@ -89,6 +89,7 @@ class Training:
         steps_per_epoch: number of batches per epoch in each process.
         batches: (epoch, rank, world size) -> the batches of that process.
         watch: called after each epoch with its number; returns figures for the history, never for a decision.
+        final_figures: of the final weights, for the last line of the history.
         plain_images: (rank, world size) -> training images of that process, in pieces, as they are when the
             network ships; batch normalisation is measured over them.
         scratch: folder of the checkpoint; it survives a kill.
@@ -105,6 +106,7 @@ class Training:
     steps_per_epoch: int
     batches: Callable[[int, int, int], Iterable[Batch]]
     watch: Callable[[int], Mapping[str, float]]
+    final_figures: Callable[[], Mapping[str, float]]
     plain_images: Callable[[int, int], Iterable[Tensor]]
     scratch: Path
     history: Path
@@ -154,11 +156,15 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
         fabric.barrier()
     if average is not None:
         training.model.load_state_dict(average.average)
+    figures: dict[str, float] = {}
     if section.measure_batch_norm:
         with synchronised(module) if is_shared_here else nullcontext():
             figures = _measured_batch_norm(training, fabric)
-        if figures and fabric.global_rank == 0:
-            _rewrite_last(training.history, lines, figures | dict(training.watch(section.epochs - 1)))
+    if fabric.global_rank == 0:
+        with training.within():
+            figures |= training.final_figures()
+        figures["steps"] = section.epochs * training.steps_per_epoch
+        _rewrite_last(training.history, lines, figures)
 
 
 def _measured_batch_norm(training: Training, fabric: Fabric) -> dict[str, float]:
@@ -173,10 +179,10 @@ def _measured_batch_norm(training: Training, fabric: Fabric) -> dict[str, float]
 
 
 def _rewrite_last(history: Path, lines: Sequence[str], figures: Mapping[str, float]) -> None:
-    """The history with the last epoch's figures as they are after batch normalisation was measured.
+    """The history with the figures of the final weights in its last line.
 
-    Its former figures stay as `running_...`; `lines` are those of the checkpoint, so that a killed training
-    that does this again writes the same.
+    Former figures of the same name stay as `running_...`; `lines` are those of the checkpoint, so that a
+    killed training that does this again writes the same.
     """
     last = json.loads(lines[-1])
     former = {f"running_{name}": last[name] for name in figures if name in last}
