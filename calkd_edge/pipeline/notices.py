@@ -19,7 +19,7 @@ def notices(checked: CheckedRecipe, options: Options, rehearsed: Recipe | None =
         rehearsed: the recipe that a smoke run stands for; None in other runs.
     """
     recipe = checked.recipe
-    messages = [*remarks(checked, rehearsed), *_teacher_notice(checked)]
+    messages = [*remarks(checked, rehearsed), *checked.assumed, *_teacher_notice(checked)]
     effect = checked.effect()
     if effect.kind == "no_op":
         messages.append(

@@ -122,6 +122,7 @@ class TrainingStages:
             augmentation=self.checked.augmentation,
             mixing=self.checked.teacher_mixing,
             seed=recipe.seed if section is None or section.seed is None else section.seed,
+            balance=recipe.data.balance,
             **start_fields(recipe.teacher, model),
         )
         stage = self.make("teacher", params, {"data": data}, locations=locations, parallel=True)
@@ -174,6 +175,7 @@ class TrainingStages:
             mixing=self.checked.distill_mixing,
             teacher_mode=mode,
             seed=recipe.seed if recipe.distill.seed is None else recipe.distill.seed,
+            balance=recipe.data.balance,
             **start_fields(recipe.student, model),
         )
         locations = {**self._training_locations(), **start_locations(recipe.student)}
@@ -191,6 +193,7 @@ class TrainingStages:
             mixing=self.checked.distill_mixing,
             teacher_mode=self.checked.teacher_mode,
             seed=recipe.seed if recipe.distill.seed is None else recipe.distill.seed,
+            balance=recipe.data.balance,
             training=section.numbers,
             **{key: settings[key] for key in ("ranges", "scales", "images")},
         )

@@ -73,9 +73,11 @@ class StartParams(StageParams):
 class EpochParams(StageParams):
     """Which batches an epoch consists of."""
 
+    left_out_at_default = StageParams.left_out_at_default | {"balance"}
     augmentation: Component
     mixing: Component | None
     seed: int
+    balance: Literal["none", "sampler"] = "none"
 
 
 class TeacherParams(StartParams, EpochParams):

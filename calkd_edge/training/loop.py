@@ -136,7 +136,9 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
     # On CPU, torch 2.14's DDP crashes in the backward pass of channels-last weights (of a 1x1 projection).
     if fabric.world_size == 1 or fabric.device.type == "cuda":
         module = module.to(memory_format=torch.channels_last)
-    wrapped, optimizer = fabric.setup(module, optimizer_for(module, section.optimizer))
+    wrapped, optimizer = fabric.setup(
+        module, optimizer_for(module, section.optimizer, training.frozen.weights)
+    )
     average = None if section.ema_decay is None else WeightAverage(training.model, section.ema_decay)
     state = State(module, optimizer, average, fabric)
     first, lines = state.resume(training)
@@ -215,7 +217,7 @@ def _epoch(
         at = epoch + step / steps
         rate = learning_rate(section.optimizer.lr, section.schedule, epoch=at, epochs=section.epochs)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         terms: dict[str, Tensor] = wrapped(batch.to(fabric.device))
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad()
