@@ -241,10 +241,9 @@ def test_integers_and_numbers_that_are_not_finite_are_refused(tmp_path, change, 
 def test_weights_under_the_names_of_another_library_start_a_training_by_their_order(tmp_path, caplog):
     """As those of EfficientNet-Lite0: `_conv_stem.weight` where timm says `conv_stem.weight`."""
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 5))
-    theirs = {
-        f"_layers.{name.replace('0.', 'stem.')}": tensor + 1 for name, tensor in net.state_dict().items()
-    }
-    theirs["_layers.3.weight"], theirs["_layers.3.bias"] = torch.zeros(9, 4), torch.zeros(9)
+    names = {"0": "_stem", "1": "_norm", "3": "_fc"}
+    theirs = {names[name[0]] + name[1:]: tensor + 1 for name, tensor in net.state_dict().items()}
+    theirs["_fc.weight"], theirs["_fc.bias"] = torch.zeros(9, 4), torch.zeros(9)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     fill(net, theirs, "student.pretrained: a file", excluded=("3.weight", "3.bias"))
     after = net.state_dict()
@@ -252,7 +251,7 @@ def test_weights_under_the_names_of_another_library_start_a_training_by_their_or
     assert torch.equal(after["3.weight"], before["3.weight"])
     assert "names are those of another library" in caplog.text
     swapped = {name: theirs[name] for name in sorted(theirs, key=lambda name: not name.endswith("weight"))}
-    for other in (swapped, {**theirs, "_layers.extra": torch.zeros(1)}):
+    for other in (swapped, {**theirs, "_extra": torch.zeros(1)}):
         with pytest.raises(RecipeError, match="does not fit the model"):
             fill(net, other, "student.pretrained: a file", excluded=("3.weight", "3.bias"))
     with pytest.raises(RecipeError, match="does not fit the model"):  # it would be used unchanged
