@@ -103,11 +103,12 @@ def _start(section: ModelSection, where: str, name: str) -> tuple[ModelSection, 
     """The section with `pretrained` true or without it, by whether published weights can be had here."""
     settings = MODELS.settings(section.name, section.settings, where=where, beside=type(section).model_fields)
     try:
-        pretrained.check_available(section.name, settings, where)
+        pretrained.check_available(section.name, settings, name)
     except (EnvironmentProblem, RecipeError) as refused:
         alone = {"pretrained": None, "freeze_epochs": 0, "mean": None, "std": None}
+        reason = refused.message.removeprefix(f"{name}.pretrained: ").partition(" (")[0]
         return section.model_copy(update=alone), (
-            f"The {name} starts from random weights, which costs accuracy where images are few: "
-            f"{refused.message.partition(': ')[2] or refused.message}. {refused.remedy}"
+            f"The {name} starts from random weights, which costs accuracy where images are few: {reason}. "
+            f"{refused.remedy}"
         )
     return section.model_copy(update={"pretrained": True}), f"The {name} starts from published weights."

@@ -14,7 +14,7 @@ from tiny_run import RECIPE
 
 from calkd_edge.data.image_folder import ImageFolder
 from calkd_edge.data.source import balanced
-from calkd_edge.pipeline import plan_measuring, plan_training
+from calkd_edge.pipeline import assumptions, plan_measuring, plan_training
 from calkd_edge.pipeline import preparation as pipeline
 from calkd_edge.pipeline.options import Options
 from calkd_edge.recipe.schema import parse
@@ -69,6 +69,7 @@ def fixed_world(monkeypatch):
         "probe",
         lambda recipe, locations, skipped=(): {device.name: FACTS for device in recipe.devices},
     )
+    monkeypatch.setattr(assumptions.pretrained, "check_available", lambda name, settings, where: None)
     monkeypatch.setattr(ImageFolder, "identity", lambda self: "a folder")
     monkeypatch.setattr(ImageFolder, "outline", lambda self: balanced(("cat", "dog"), 3_000, 1_000))
     monkeypatch.setattr(ImageFolder, "size", lambda self: (8_000, (3, self.image_size, self.image_size)))
