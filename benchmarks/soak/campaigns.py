@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import disks
 import hostile
 import replies
+import signals
 import stored
-import whole_runs
 
 from calkd_edge.errors import CalkdError
 
@@ -32,6 +33,7 @@ class Campaign:
         tries: how often it is meant to be tried.
         limit_s: seconds after which a try counts as hanging.
         batch_s: seconds for a line of the log.
+        block: so many numbers are tried one after the other in one folder.
     """
 
     promise: str
@@ -39,6 +41,7 @@ class Campaign:
     tries: int
     limit_s: float = 10.0
     batch_s: float = 60.0
+    block: int = 1
 
 
 def refused_or_read(kind: str, number: int, folder: Path) -> str:
@@ -96,9 +99,19 @@ CAMPAIGNS = {
     "signals": Campaign(
         "A run that is killed, terminated, hung up or interrupted at any moment loses nothing that it "
         "published, leaves nothing unfinished that is taken for finished, and ends with the same models",
-        whole_runs.signalled_run,
+        signals.signalled_run,
         1_000,
-        limit_s=180.0,
+        limit_s=400.0,
         batch_s=600.0,
+        block=signals.IN_A_CYCLE,
+    ),
+    "disks": Campaign(
+        "A run whose disk becomes full at any place ends with exit code 6 and the place, leaves nothing "
+        "unfinished that is taken for finished, and ends with the same models when there is room again",
+        disks.full_disk,
+        1_000,
+        limit_s=400.0,
+        batch_s=600.0,
+        block=disks.IN_A_CYCLE,
     ),
 }
