@@ -25,6 +25,9 @@ IN_A_CYCLE = 8
 CLONE_NEWNS = 0x20000
 ROOM = "size=1g,nr_inodes=100000"
 PAGE = 4096
+FRESH = ("teacher", "soft-labels", "export-student", "quantize-student-int8", "predict-student-fp32@local")
+"""A run that came to its end does one of these again, with all that depends on it."""
+
 SAID = re.compile(r"error: (.*?)\s+fix: Free space", re.S)
 
 
@@ -116,6 +119,8 @@ def full_disk(number: int, folder: Path) -> str:
 def cramped(draw: random.Random, run: Run, disk: Disk) -> list[str]:
     """One start whose disk becomes full, and everything that is wrong after it."""
     place, seen = disk.place(run), events(run.store)
+    if (run.out / SUMS).is_file() and not disk.is_reused:
+        run = replace(run, options=(*run.options, "--fresh", draw.choice(FRESH)))
     process = run.start()
     wait(process, 60.0, until=lambda: len(events(run.store)) > len(seen))  # the room is enough for the plan
     limit = narrow(
@@ -148,5 +153,5 @@ def narrow(place: Path, what: str, more: int) -> str:
 
 
 def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
+    for path in folder.iterdir() if folder.is_dir() else ():
         shutil.rmtree(path) if path.is_dir() else path.unlink()

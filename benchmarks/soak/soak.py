@@ -27,6 +27,7 @@ import tempfile
 import threading
 import time
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +37,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 LOG = HERE / "log.jsonl"
+MOST = 1_000_000
 START_S = 120.0
 """A worker may take so long until its first try: it imports torch."""
 
@@ -54,19 +56,18 @@ def main() -> int:
         work(chosen.worker)
         return 0
     end = time.monotonic() + 60 * chosen.minutes
-    wanted = {name: chosen.tries or CAMPAIGNS[name].tries for name in chosen.only or CAMPAIGNS}
     wrong = 0
-    while time.monotonic() < end:
+    while (now := time.monotonic()) < end:
         done = done_in(chosen.log)
-        left = {
-            name: done.get(name, 0) / count for name, count in wanted.items() if done.get(name, 0) < count
-        }
-        if not left:
+        shares = {name: _share(name, done, chosen.tries) for name in chosen.only or CAMPAIGNS}
+        shares = {name: share for name, share in shares.items() if share < 1}
+        if not shares:
             break
-        name = min(left, key=lambda name: left[name])
-        most = wanted[name] - done.get(name, 0)
-        seconds = min(CAMPAIGNS[name].batch_s, max(1.0, end - time.monotonic()))
-        line = batch(name, done.get(name, 0), most, seconds, chosen.jobs)
+        name = min(shares, key=lambda name: shares[name])
+        campaign, (tries, seconds) = CAMPAIGNS[name], done.get(name, (0, 0.0))
+        most = (chosen.tries or campaign.tries or MOST) - tries
+        left_s = 3600 * campaign.hours - seconds if campaign.hours and not chosen.tries else end - now
+        line = batch(name, tries, most, min(campaign.batch_s, left_s, max(1.0, end - now)), chosen.jobs)
         wrong += len(line["wrong"])
         with chosen.log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
@@ -77,20 +78,27 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def done_in(log: Path) -> dict[str, int]:
-    """How many tries of each campaign a log holds."""
-    done: dict[str, int] = {}
+def done_in(log: Path) -> dict[str, tuple[int, float]]:
+    """How many tries of each campaign a log holds, and their seconds."""
+    done: dict[str, tuple[int, float]] = {}
     for text in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
         line = json.loads(text)
-        done[line["campaign"]] = done.get(line["campaign"], 0) + line["tries"]
+        tries, seconds = done.get(line["campaign"], (0, 0.0))
+        done[line["campaign"]] = tries + line["tries"], seconds + line["seconds"]
     return done
+
+
+def _share(name: str, done: dict[str, tuple[int, float]], wanted: int | None) -> float:
+    tries, seconds = done.get(name, (0, 0.0))
+    return tries / wanted if wanted else CAMPAIGNS[name].share(tries, seconds)
 
 
 def batch(name: str, first: int, most: int, seconds: float, jobs: int = 1) -> dict[str, Any]:
     """Try numbers from `first` on for some seconds, `jobs` at a time; the line for the log."""
     numbers = Numbers(first, first + most, CAMPAIGNS[name].block, time.monotonic() + seconds)
-    begun, wrong = time.monotonic(), dict[int, str]()
-    threads = [threading.Thread(target=_try_blocks, args=(name, numbers, wrong)) for _ in range(jobs)]
+    begun, wrong, note = time.monotonic(), dict[int, str](), dict[str, float]()
+    work = partial(_try_blocks, name, numbers, wrong, note)
+    threads = [threading.Thread(target=work) for _ in range(jobs)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -104,6 +112,7 @@ def batch(name: str, first: int, most: int, seconds: float, jobs: int = 1) -> di
         "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(),
         "processor": processor(),
+        **({"note": note} if note else {}),
     }
 
 
@@ -123,7 +132,7 @@ class Numbers:
             return range(first, self.next)
 
 
-def _try_blocks(name: str, numbers: Numbers, wrong: dict[int, str]) -> None:
+def _try_blocks(name: str, numbers: Numbers, wrong: dict[int, str], note: dict[str, float]) -> None:
     worker = Worker(name)
     try:
         while block := numbers.take():
@@ -133,6 +142,7 @@ def _try_blocks(name: str, numbers: Numbers, wrong: dict[int, str]) -> None:
                     worker = Worker(name)
                 if answer := worker.answer(number, CAMPAIGNS[name].limit_s):
                     wrong[number] = answer
+                note.update(worker.note)
     finally:
         worker.end()
 
@@ -150,6 +160,7 @@ class Worker:
         )
         self.lines: queue.Queue[str] = queue.Queue()
         self.is_gone, self.is_new = False, True
+        self.note: dict[str, float] = {}
         assert self.process.stdout is not None
         threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True).start()
 
@@ -173,7 +184,9 @@ class Worker:
         if not line:
             self.is_gone = True
             return f"the process ended with {self.process.wait()}"
-        return str(json.loads(line))
+        said = json.loads(line)
+        self.note = said["note"]
+        return str(said["wrong"])
 
     def end(self) -> None:
         """End the process with all that it started."""
@@ -188,8 +201,8 @@ def work(name: str) -> None:
     os.dup2(2, 1)  # what a try prints is not an answer
     folder, _lock = own_folder(Path(tempfile.gettempdir()) / "calkd-soak" / commit(), name)
     for line in iter(sys.stdin.readline, ""):
-        answer = CAMPAIGNS[name].attempt(int(line), folder)
-        out.write(json.dumps(answer) + "\n")
+        wrong = CAMPAIGNS[name].attempt(int(line), folder)
+        out.write(json.dumps({"wrong": wrong, "note": dict(CAMPAIGNS[name].note)}) + "\n")
         out.flush()
 
 
