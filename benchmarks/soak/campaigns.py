@@ -90,6 +90,12 @@ CAMPAIGNS = {
     "recipes": _inputs("recipe", 20_000, REFUSED.format("A damaged recipe")),
     "inventories": _inputs("inventory", 2_000, REFUSED.format("A damaged inventory of devices")),
     "bundles": _inputs("bundle", 10_000, REFUSED.format("A damaged bundle")),
+    "releases": Campaign(
+        "The models of a damaged bundle answer as they did, or what differs or is damaged is said",
+        partial(refused_or_read, "release"),
+        500,
+        limit_s=100.0,
+    ),
     "predictions": _inputs("npz", 5_000, REFUSED.format("A damaged .npz of predictions")),
     "tables": _inputs("csv", 5_000, REFUSED.format("A damaged .csv of predictions")),
     "models": _inputs("onnx", 5_000, REFUSED.format("A damaged ONNX file")),
