@@ -19,7 +19,7 @@ from pathlib import Path
 
 import loopback_board
 from tiny_run import recipe_with
-from whole_runs import FINISHED, MARK, Process, Run, marked, watched
+from whole_runs import FINISHED, MARK, Process, Run, end_all, marked, watched
 
 from calkd_edge.devices.shell import ENDED_S
 from calkd_edge.files.scratch import YOUNG_S
@@ -155,12 +155,14 @@ def interrupted(draw: random.Random, run: Run, shape: Shape) -> list[str]:
     moment = f"{number.name} after {wait_s:.3f} s ({shape.name})"
     if status is None:
         return [f"no end after {moment}, and {worked:.1f} s of work: {run.errors[-300:]}"]
+    if run.launcher and number == signal.SIGKILL:  # what it has started does not know of that, and works on
+        end_all(process, run.home)
     wrong, is_done = run.damage(), (run.out / SUMS).is_file()
     # Before our handler stands, or after it is gone; and torchrun has answers of its own.
     is_early = not run.is_warm and wait_s < IMPORTED_S
     allowed = {*FINISHED, EXIT[number]} | ({-number} if is_early or is_done else set())
     if run.launcher:
-        return wrong
+        return wrong + remains(run)
     if status not in allowed or (status in FINISHED and not is_done):
         wrong.append(f"{moment} ended it with {status}: {run.errors[-800:]}")
     if "Traceback" in run.errors and not is_early:
