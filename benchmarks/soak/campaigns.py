@@ -113,8 +113,9 @@ CAMPAIGNS = {
         10_000,
     ),
     "signals": Campaign(
-        "A run that is killed, terminated, hung up or interrupted at any moment loses nothing that it "
-        "published, leaves nothing unfinished that is taken for finished, and ends with the same models",
+        "A run (of one process, of two, under torchrun, with a board, with rounded training) that is killed, "
+        "terminated, hung up or interrupted at any moment, that of its release included, loses nothing that "
+        "it published, leaves nothing unfinished that is taken for finished, and ends with the same models",
         signals.signalled_run,
         1_000,
         limit_s=400.0,

@@ -26,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -201,7 +202,10 @@ def work(name: str) -> None:
     os.dup2(2, 1)  # what a try prints is not an answer
     folder, _lock = own_folder(Path(tempfile.gettempdir()) / "calkd-soak" / commit(), name)
     for line in iter(sys.stdin.readline, ""):
-        wrong = CAMPAIGNS[name].attempt(int(line), folder)
+        try:
+            wrong = CAMPAIGNS[name].attempt(int(line), folder)
+        except Exception:  # whatever a try raises is what it found, and the next one is tried
+            wrong = traceback.format_exc(limit=-4)
         out.write(json.dumps({"wrong": wrong, "note": dict(CAMPAIGNS[name].note)}) + "\n")
         out.flush()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -90,6 +91,13 @@ def test_full_disk_of_the_store_is_named_whatever_writes(small_disk, writer):
     assert str(small_disk) in full.value.message
     assert full.value.exit_code == 6
     assert full.value.remedy
+
+
+def test_disk_that_is_too_small_is_refused_with_sizes_before_anything_runs(small_disk, tmp_path):
+    line = ("--recipe", written(tmp_path, RECIPE), "--store", small_disk / "store", "--out", tmp_path / "out")
+    done = command("compress", *line)
+    assert done.code == 6
+    assert re.search(r"may need 5\d\d MiB, 1 MiB are free\nfix: Free space", done.err), done.err
 
 
 def test_full_disk_of_the_store_is_named_by_a_process_of_several(small_disk, monkeypatch):
