@@ -86,7 +86,9 @@ def by_commands(draw: random.Random, folder: Path) -> None:
         ["store", "gc", "--keep", recipe, "--store", store],
     ]
     for line in lines:
-        subprocess.run([sys.executable, "-m", "calkd_edge", *line], check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "calkd_edge", *line]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line[0]} ended with {done.returncode}: {done.stderr[-600:]}"
 
 
 def level(folder: Path) -> dict[str, int]:
