@@ -73,7 +73,7 @@ def pack(folder: Path, archive: Path) -> None:
     with tarfile.open(archive, "w:xz", preset=9) as tar:
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
-            if path.is_file() and not name.startswith(("store/locks/", "store/work/", "run/log.txt")):
+            if path.is_file() and path.parent.name not in ("locks", "work") and path.name != "log.txt":
                 content = path.read_bytes()
                 entry = tarfile.TarInfo(name)
                 entry.size = len(content)
