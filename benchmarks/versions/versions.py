@@ -72,6 +72,8 @@ def tried(python: str, oldest: bool, venv: Path) -> dict[str, Any]:
         done = subprocess.run(line, cwd=ROOT, env=environment, check=check, text=True, stdout=subprocess.PIPE)
         return done.stdout
 
+    revision = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(revision, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
     if not inside.exists():
         subprocess.run([python, "-m", "venv", str(venv)], check=True)
     bounds = ["-c", "constraints-oldest.txt"] if oldest else ["--upgrade"]
@@ -87,9 +89,6 @@ def tried(python: str, oldest: bool, venv: Path) -> dict[str, Any]:
         run("-m", "calkd_edge", "compress", "quickstart", "--dry-run", "--store", folder)
     count = {name: int(suite.attrib[name]) for name in ("tests", "skipped", "failures", "errors")}
     failed = count["failures"] + count["errors"]
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE
-    )
     listed = json.loads(run("-m", "pip", "list", "--format=json", "--exclude-editable"))
     return {
         "python": run("-c", "import platform; print(platform.python_version())").strip(),
@@ -97,7 +96,7 @@ def tried(python: str, oldest: bool, venv: Path) -> dict[str, Any]:
         "passed": count["tests"] - count["skipped"] - failed,
         "skipped": count["skipped"],
         "failed": failed,
-        "commit": commit.stdout.strip(),
+        "commit": commit,
         "packages": {one["name"].lower(): one["version"] for one in listed},
     }
 
