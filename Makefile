@@ -34,7 +34,7 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS) $(LOCK)
 ifeq ($(LOCKED) $(CONSTRAINTS),linux x86_64 3 11 constraints.txt)
-	$(BIN)/pip install --quiet --require-hashes -r $(LOCK)
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r $(LOCK)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 else
 	$(BIN)/pip install --quiet -c $(CONSTRAINTS) -e '.[dev,trt-check]'

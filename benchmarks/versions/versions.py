@@ -1,6 +1,6 @@
 """Which Pythons and which releases of the libraries run this package: tries one pair, and writes the page.
 
-    python benchmarks/versions/versions.py PYTHON [--oldest] [--venv FOLDER]
+    python benchmarks/versions/versions.py PYTHON [--oldest] [--rooms NAME ...] [--venv FOLDER]
     python benchmarks/versions/versions.py --page
 
 PYTHON is an interpreter. Its virtual environment gets the package with the extra [dev]: the newest releases
@@ -18,6 +18,7 @@ import os
 import subprocess
 import tempfile
 import xml.etree.ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +26,23 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = ROOT / "docs" / "versions.md"
 ROOMS = ("calibration", "cli", "engine", "export", "golden", "metrics", "onnx_model", "recipe", "registry")
-"""Folders of tests/ that are run; [cli] has a whole compression."""
+"""Folders of tests/ that are run unless --rooms names others; `cli` has a whole compression."""
 QUICK = "not slow and not gpu and not jetson and not documentation and not serial"
 SHOWN = ("torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "numpy", "pillow", "pydantic")
 """Libraries with a column on the page; results.json has all."""
 HEAD = """# Versions
 
-What calkd-edge was run with. Each line is one virtual environment of its own: the tests of {rooms} rooms, a
-whole compression among them, and a dry run of the quickstart. CI runs every test on Python 3.11 with
+What calkd-edge was run with. Each line is one virtual environment of its own: the tests of some rooms, a whole
+compression among them, and a dry run of the quickstart. CI runs every test on Python 3.11 with
 [constraints.txt](../constraints.txt). *oldest* are the lower bounds of `pyproject.toml`
 ([constraints-oldest.txt](../constraints-oldest.txt)); *newest* is what the registry had on that day.
 
-| Python | libraries | {shown} | passed | skipped | failed |
-|---|---|{rule}---:|---:|---:|
+| Python | libraries | {shown} | rooms | passed | skipped | failed |
+|---|---|{rule}---:|---:|---:|---:|
 """
 TAIL = """
 `make test-versions VERSIONS="PYTHON [--oldest]"` tries a pair and writes this page from
-`benchmarks/versions/results.json`, which has the release of every package.
+`benchmarks/versions/results.json`, which has the rooms and the release of every package.
 """
 
 
@@ -50,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("python", nargs="?", help="an interpreter")
     parser.add_argument("--oldest", action="store_true", help="the lower bounds of pyproject.toml")
+    parser.add_argument("--rooms", nargs="+", default=ROOMS, help="folders of tests/")
     parser.add_argument("--venv", type=Path, help="a folder for the environment, kept")
     parser.add_argument("--page", action="store_true", help="only write docs/versions.md")
     asked = parser.parse_args()
@@ -57,11 +59,11 @@ def main() -> None:
         if asked.python is None:
             parser.error("name an interpreter, or --page")
         with tempfile.TemporaryDirectory() as folder:
-            keep(tried(asked.python, asked.oldest, asked.venv or Path(folder)))
+            keep(tried(asked.python, asked.oldest, asked.rooms, asked.venv or Path(folder)))
     PAGE.write_text(page(json.loads(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")
 
 
-def tried(python: str, oldest: bool, venv: Path) -> dict[str, Any]:
+def tried(python: str, oldest: bool, rooms: Sequence[str], venv: Path) -> dict[str, Any]:
     """Install, run the tests and the dry run: the result as it stands in results.json."""
     inside = venv / "bin" / "python"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -80,11 +82,11 @@ def tried(python: str, oldest: bool, venv: Path) -> dict[str, Any]:
     run("-m", "pip", "install", "--quiet", *bounds, "-e", ".[dev]")
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "tests.xml")
-        rooms = [str(path) for room in ROOMS if (path := ROOT / "tests" / room).is_dir()]
+        folders = [str(ROOT / "tests" / room) for room in rooms]
         marked = ["-q", "-m", QUICK, f"--junitxml={log}"]
         if oldest:  # newer releases of what they need say what they will drop
             marked += ["-o", "filterwarnings=default"]
-        print(run("-m", "pytest", *marked, *rooms, check=False))
+        print(run("-m", "pytest", *marked, *folders, check=False))
         (suite,) = xml.etree.ElementTree.parse(log).getroot().iter("testsuite")
         run("-m", "calkd_edge", "compress", "quickstart", "--dry-run", "--store", folder)
     count = {name: int(suite.attrib[name]) for name in ("tests", "skipped", "failures", "errors")}
@@ -93,6 +95,7 @@ def tried(python: str, oldest: bool, venv: Path) -> dict[str, Any]:
     return {
         "python": run("-c", "import platform; print(platform.python_version())").strip(),
         "libraries": "oldest" if oldest else "newest",
+        "rooms": list(rooms),
         "passed": count["tests"] - count["skipped"] - failed,
         "skipped": count["skipped"],
         "failed": failed,
@@ -118,10 +121,10 @@ def page(results: list[dict[str, Any]]) -> str:
     """docs/versions.md for these results."""
     rows = [
         [one["python"], one["libraries"], *(one["packages"][name] for name in SHOWN)]
-        + [f"{one[name]:,}" for name in ("passed", "skipped", "failed")]
+        + [str(len(one["rooms"])), *(f"{one[name]:,}" for name in ("passed", "skipped", "failed"))]
         for one in results
     ]
-    head = HEAD.format(rooms=len(ROOMS), shown=" | ".join(SHOWN), rule="---|" * len(SHOWN))
+    head = HEAD.format(shown=" | ".join(SHOWN), rule="---|" * len(SHOWN))
     return head + "".join(f"| {' | '.join(row)} |\n" for row in rows) + TAIL
 
 
