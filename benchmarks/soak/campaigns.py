@@ -89,7 +89,7 @@ REFUSED = "{} is read, or refused by name and with a remedy; nothing is executed
 CAMPAIGNS = {
     "recipes": _inputs("recipe", 20_000, REFUSED.format("A damaged recipe")),
     "inventories": _inputs("inventory", 2_000, REFUSED.format("A damaged inventory of devices")),
-    "bundles": _inputs("bundle", 10_000, REFUSED.format("A damaged bundle")),
+    "bundles": _inputs("bundle", 20_000, REFUSED.format("A damaged bundle")),
     "releases": Campaign(
         "The models of a damaged bundle answer as they did, or what differs or is damaged is said",
         partial(refused_or_read, "release"),
