@@ -1,6 +1,6 @@
 """What measuring batch normalisation after the last epoch brings, by network and number of steps.
 
-Networks are trained on labels alone as teachers of a small student, on class folders at 96 px; their histories
+Networks are trained on labels alone as teachers of a small student, on class folders at 96 px; histories
 hold the calibration split's figures with the running statistics and with the measured ones.
 
     PYTHONPATH=benchmarks/distillation python benchmarks/students/batch_norm.py --store DIR --folder DIR

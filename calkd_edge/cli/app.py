@@ -31,7 +31,7 @@ from calkd_edge.cli.evaluate import evaluate
 from calkd_edge.cli.help import CONTEXT, PROGRAM, Command, Group
 from calkd_edge.cli.lint import lint
 from calkd_edge.cli.listing import list_names, schema
-from calkd_edge.cli.signals import Ended, ended_by_signals
+from calkd_edge.cli.signals import Ended, end_at_once, ended_by_signals
 from calkd_edge.cli.store import store_app
 from calkd_edge.cli.verify import verify
 from calkd_edge.errors import (
@@ -99,7 +99,12 @@ default would search them again and again while a command starts."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code. The one place where errors become messages."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        try:
+            return main(sys.argv[1:])
+        finally:
+            end_at_once()
+    words = list(arguments)
     # Read when torch is first imported: its waiting threads spin for microseconds, then sleep. As fast as
     # OpenMP's default alone, and faster beside other processes (benchmarks/training/busy_machine.json).
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -64,6 +64,12 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, usual)
 
 
+def end_at_once() -> None:
+    """From here on SIGINT ends the process without a word: only the exits of libraries are left."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _is_handling(exception: BaseException) -> bool:
     """Whether some frame handles an exception now, or another one that it led to."""
     handled = sys.exc_info()[1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -52,3 +54,18 @@ def test_end_is_raised_once_while_it_is_handled(monkeypatch):
     with pytest.raises(Ended), ended_by_signals():
         closing()
     assert done == ["closed"]
+
+
+def test_ctrl_c_after_the_command_has_ended_is_no_traceback():
+    """Libraries still have their exits to run, which would print one."""
+    program = (
+        "import atexit, os, signal, sys\n"
+        "sys.argv = ['calkd-edge', '--version']\n"
+        "from calkd_edge.cli.app import main\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+    assert done.stdout.startswith("calkd-edge ")
