@@ -71,7 +71,7 @@ $(TOOLS)/uv:
 
 # Writes the lock anew, after a change of constraints.txt or pyproject.toml; asks the registry.
 lock: $(TOOLS)/uv
-	printf 'hatchling\n' | $(TOOLS)/uv pip compile --quiet --generate-hashes --no-annotate --no-header \
+	printf 'hatchling\neditables\n' | $(TOOLS)/uv pip compile --quiet --generate-hashes --no-annotate --no-header \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 -c $(CONSTRAINTS) \
 	  --extra dev --extra trt-check --output-file $(LOCK) pyproject.toml -
 

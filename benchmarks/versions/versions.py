@@ -32,8 +32,8 @@ SHOWN = ("torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "numpy", "
 """Libraries with a column on the page; results.json has all."""
 HEAD = """# Versions
 
-What calkd-edge was run with. Each line is one virtual environment of its own: the tests of some rooms, a whole
-compression among them, and a dry run of the quickstart. CI runs every test on Python 3.11 with
+What calkd-edge was run with. Each line is one virtual environment of its own: the tests of some rooms, a
+whole compression among them, and a dry run of the quickstart. CI runs every test on Python 3.11 with
 [constraints.txt](../constraints.txt). *oldest* are the lower bounds of `pyproject.toml`
 ([constraints-oldest.txt](../constraints-oldest.txt)); *newest* is what the registry had on that day.
 
