@@ -103,7 +103,8 @@ def schema(kind: str) -> dict[str, JsonValue]:
             f"there is no schema of '{kind}'",
             remedy=f"{did_you_mean(kind, SCHEMAS)}Valid: {', '.join(SCHEMAS)}.",
         )
-    return SCHEMAS[kind].model_json_schema(mode="serialization")
+    # A recipe is what a user writes: its defaults may be left out.
+    return SCHEMAS[kind].model_json_schema(mode="validation" if kind == "recipe" else "serialization")
 
 
 def _entry(name: str, summary: str, settings: Settings | None = None) -> EntryDescription:
