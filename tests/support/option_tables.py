@@ -148,6 +148,7 @@ NOT_HERE: dict[str, str] = {
 }
 TOO_LARGE = (
     "data.calibration_images",
+    "distill.soft_labels.views",
     "datasets[synthetic].classes",
     "datasets[synthetic].image_size",
     "datasets[image_folder].image_size",
