@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from option_tables import BASE, DISCRIMINATOR, GIVEN, KINDS, LISTS, NEEDS, NOT_HERE, REFUSED, SMALLEST
+from option_tables import BASE, DISCRIMINATOR, GIVEN, JUDGED, KINDS, LISTS, NEEDS, NOT_HERE, REFUSED, SMALLEST
 from option_values import Declared, Schema, values_of
 
 from calkd_edge.pipeline import listing
@@ -239,7 +239,7 @@ def _named_case(
         changes[section] = [{"name": "fp32"}, *([entry] if name != "fp32" else [])]
     elif section == "gates":
         gate = {"metric": name, **swept}
-        changes.update({section: [gate], "precisions": [{"name": "fp32"}, {"name": "fp16"}]})
+        changes.update({section: [gate], **JUDGED})
     elif section in LISTS:
         changes[section] = [entry]
     elif section in ("data", "student", "teacher"):

@@ -105,6 +105,13 @@ NEEDS: dict[str, dict[str, Any]] = {
 }
 """What an option needs beside it: path, path=value, or section=name -> values by path; None removes one."""
 
+JUDGED: dict[str, Any] = {
+    "data.test_images": None,
+    "data.test_images_per_class": 110,
+    "precisions": [{"name": "fp32"}, {"name": "fp16"}],
+}
+"""What a gate needs: images enough for every metric, and a file to compare with fp32's."""
+
 VALUES: dict[str, list[Any]] = {
     "version": [1],
     "name": ["another.name"],
