@@ -8,11 +8,15 @@ SERIAL = $(BIN)/pytest -m "$(QUICK) and serial"
 QUICK := not slow and not gpu and not jetson and not documentation
 # Pins what CI ran with; pyproject.toml asks for ranges.
 CONSTRAINTS ?= constraints.txt
+# The same with all that they need, by SHA-256: only where it was made for, which is where CI runs.
+LOCK := requirements-ci.txt
+LOCKED := $(shell $(PYTHON) -c 'import platform, sys; print(sys.platform, platform.machine(), *sys.version_info[:2])')
+TOOLS := build/tools/bin
 
 # Bytecode is kept even where the environment forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: soak coverage quickstart install dev lint test test-all clean
+.PHONY: soak coverage quickstart install dev lint test test-all test-versions lock audit clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/calkd-edge compress --recipe quickstart.yaml
@@ -28,8 +32,13 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
 	$(BIN)/pip install --quiet -c $(CONSTRAINTS) -e .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS) $(LOCK)
+ifeq ($(LOCKED) $(CONSTRAINTS),linux x86_64 3 11 constraints.txt)
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r $(LOCK)
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+else
 	$(BIN)/pip install --quiet -c $(CONSTRAINTS) -e '.[dev,trt-check]'
+endif
 	touch $@ $(VENV)/.installed
 
 lint: $(VENV)/.dev
@@ -51,6 +60,24 @@ test-all: lint
 
 soak: $(VENV)/.dev
 	PYTHONPATH=$(CURDIR):tests/support $(BIN)/python benchmarks/soak/soak.py $(SOAK)
+
+# Another Python, other releases of the libraries: test-versions VERSIONS="python3.13 --oldest"
+test-versions:
+	$(PYTHON) benchmarks/versions/versions.py $(VERSIONS)
+
+$(TOOLS)/uv:
+	$(PYTHON) -m venv build/tools
+	$(TOOLS)/pip install --quiet uv pip-audit
+
+# Writes the lock anew, after a change of constraints.txt or pyproject.toml; asks the registry.
+lock: $(TOOLS)/uv
+	printf 'hatchling\n' | $(TOOLS)/uv pip compile --quiet --generate-hashes --no-annotate --no-header \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 -c $(CONSTRAINTS) \
+	  --extra dev --extra trt-check --output-file $(LOCK) pyproject.toml -
+
+# Known vulnerabilities of what the lock names; asks PyPI's JSON interface, and fails where that does not answer.
+audit: $(TOOLS)/uv
+	$(TOOLS)/pip-audit --strict --disable-pip --requirement $(LOCK)
 
 clean:
 	rm -rf $(VENV) .calkd runs dist build

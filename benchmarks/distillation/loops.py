@@ -116,6 +116,7 @@ def ours(loop: str, teacher: str, student: str, prepared: Prepared, clock: Clock
             batches=epochs.fresh
             if loop == "live"
             else lambda epoch, rank, world: stored.batches(epochs, epoch, rank, world),
+            final_figures=dict,
             plain_images=epochs.plain_images,
             watch=lambda epoch: {},
             scratch=Path(scratch),

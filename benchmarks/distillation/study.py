@@ -13,9 +13,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from calkd_edge.metrics.per_image import top1
 from calkd_edge.records import Predictions
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+ENDED = (0, 3, 4)
+"""Exit codes of a run that was measured, whatever its gates say."""
+
 PLACES = ("root", "weights")
 """Keys of a recipe that say where, not what: left out of its digest."""
 
@@ -70,11 +73,13 @@ class Study:
         store: of calkd-edge.
         result: the JSON file.
         jobs: runs at a time; the machine's cores are shared out among them.
+        figures: (store, folder of a finished run) -> its row.
     """
 
     store: Path
     result: Path
     jobs: int = 1
+    figures: Callable[[Path, Path], dict[str, Any]] = field(default_factory=lambda: figures)
 
     def __post_init__(self) -> None:
         told = json.loads(self.result.read_text(encoding="utf-8")) if self.result.is_file() else {}
@@ -104,8 +109,10 @@ class Study:
         threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
         with (out / "output.txt").open("a", encoding="utf-8") as log:
             environment = {**os.environ, "OMP_NUM_THREADS": threads}
-            subprocess.run(command, stdout=log, stderr=log, check=True, env=environment)
-        row = {**run.facts, "recipe_sha256": run.digest, **figures(self.store, out)}
+            done = subprocess.run(command, stdout=log, stderr=log, check=False, env=environment)
+            if done.returncode not in ENDED:
+                raise RuntimeError(f"{run.name} ended with {done.returncode}: see {log.name}")
+        row = {**run.facts, "recipe_sha256": run.digest, **self.figures(self.store, out)}
         self.rows[run.name] = row
         self.write()
         print(f"{run.name:44} top-1 {row['top1']['value']:.4f}  NLL {row['nll']['value']:.4f}", flush=True)

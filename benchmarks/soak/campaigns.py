@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import disks
 import hostile
+import hours
 import replies
+import signals
 import stored
-import whole_runs
+import writers
 
 from calkd_edge.errors import CalkdError
 
@@ -29,9 +32,12 @@ class Campaign:
     Attributes:
         promise: what holds, in one sentence.
         attempt: the damage of a number, and what was wrong.
-        tries: how often it is meant to be tried.
+        tries: how often it is meant to be tried; 0 where it is meant to be tried for some time.
         limit_s: seconds after which a try counts as hanging.
         batch_s: seconds for a line of the log.
+        block: so many numbers are tried one after the other in one folder.
+        hours: how long it is meant to be tried.
+        note: facts of the last try, for the log.
     """
 
     promise: str
@@ -39,6 +45,13 @@ class Campaign:
     tries: int
     limit_s: float = 10.0
     batch_s: float = 60.0
+    block: int = 1
+    hours: float = 0.0
+    note: Mapping[str, float] = field(default_factory=dict)
+
+    def share(self, tries: int, seconds: float) -> float:
+        """How much of what is meant to be tried has been tried."""
+        return seconds / (3600 * self.hours) if self.hours else tries / self.tries
 
 
 def refused_or_read(kind: str, number: int, folder: Path) -> str:
@@ -76,7 +89,13 @@ REFUSED = "{} is read, or refused by name and with a remedy; nothing is executed
 CAMPAIGNS = {
     "recipes": _inputs("recipe", 20_000, REFUSED.format("A damaged recipe")),
     "inventories": _inputs("inventory", 2_000, REFUSED.format("A damaged inventory of devices")),
-    "bundles": _inputs("bundle", 10_000, REFUSED.format("A damaged bundle")),
+    "bundles": _inputs("bundle", 20_000, REFUSED.format("A damaged bundle")),
+    "releases": Campaign(
+        "The models of a damaged bundle answer as they did, or what differs or is damaged is said",
+        partial(refused_or_read, "release"),
+        500,
+        limit_s=100.0,
+    ),
     "predictions": _inputs("npz", 5_000, REFUSED.format("A damaged .npz of predictions")),
     "tables": _inputs("csv", 5_000, REFUSED.format("A damaged .csv of predictions")),
     "models": _inputs("onnx", 5_000, REFUSED.format("A damaged ONNX file")),
@@ -94,11 +113,39 @@ CAMPAIGNS = {
         10_000,
     ),
     "signals": Campaign(
-        "A run that is killed, terminated, hung up or interrupted at any moment loses nothing that it "
-        "published, leaves nothing unfinished that is taken for finished, and ends with the same models",
-        whole_runs.signalled_run,
+        "A run (of one process, of two, under torchrun, with a board, with rounded training) that is killed, "
+        "terminated, hung up or interrupted at any moment, that of its release included, loses nothing that "
+        "it published, leaves nothing unfinished that is taken for finished, and ends with the same models",
+        signals.signalled_run,
         1_000,
-        limit_s=180.0,
+        limit_s=400.0,
         batch_s=600.0,
+        block=signals.IN_A_CYCLE,
+    ),
+    "disks": Campaign(
+        "A run whose disk becomes full at any place ends with exit code 6 and the place, leaves nothing "
+        "unfinished that is taken for finished, and ends with the same models when there is room again",
+        disks.full_disk,
+        1_000,
+        limit_s=400.0,
+        batch_s=600.0,
+        block=disks.IN_A_CYCLE,
+    ),
+    "writers": Campaign(
+        "Eight processes that write one store at once, with collections between them and one of them killed, "
+        "lose nothing, leave nothing half, and all end",
+        writers.shared_by_eight,
+        1_000,
+        limit_s=200.0,
+    ),
+    "hours": Campaign(
+        "A process that runs, benchmarks, evaluates and collects for hours, and commands that do, keep no "
+        "more memory, open files, threads, processes or disk than in the first rounds",
+        hours.one_round,
+        0,
+        limit_s=200.0,
+        batch_s=1800.0,
+        hours=3.0,
+        note=hours.NOTE,
     ),
 }

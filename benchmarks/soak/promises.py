@@ -40,15 +40,33 @@ def page(log: Path) -> str:
     rows = "".join(_row(name, [line for line in lines if line["campaign"] == name]) for name in CAMPAIGNS)
     processors = ", ".join(sorted({line["processor"] for line in lines}))
     limit = min(campaign.limit_s for campaign in CAMPAIGNS.values())
-    return HEAD.format(digest=digest) + rows + TAIL.format(limit=limit, processors=processors)
+    slopes = _slopes([line for line in lines if line["campaign"] == "hours"])
+    return HEAD.format(digest=digest) + rows + slopes + TAIL.format(limit=limit, processors=processors)
 
 
 def _row(name: str, lines: list[dict[str, Any]]) -> str:
     campaign = CAMPAIGNS[name]
     tries, wrong = sum(line["tries"] for line in lines), sum(len(line["wrong"]) for line in lines)
+    done, meant = f"{tries:,}", f"{campaign.tries:,}"
+    if campaign.hours:
+        hours = sum(line["seconds"] for line in lines) / 3600
+        done, meant = f"{tries:,} in {hours:.1f} h", f"{campaign.hours:.0f} h"
     commits = list(dict.fromkeys(line["commit"] for line in lines))
     shown = commits[0] if len(commits) == 1 else f"{commits[0]} to {commits[-1]}" if commits else ""
-    return f"| {campaign.promise} | `{name}` | {tries:,} | {campaign.tries:,} | {wrong:,} | {shown} |\n"
+    return f"| {campaign.promise} | `{name}` | {done} | {meant} | {wrong:,} | {shown} |\n"
+
+
+def _slopes(lines: list[dict[str, Any]]) -> str:
+    """How much the process of the last long line grew, in a sentence; empty where there is none."""
+    notes = [line["note"] for line in lines if "memory_kb" in line.get("note", {})]
+    if not notes:
+        return ""
+    note = max(notes, key=lambda note: note["rounds"])
+    grown = ", ".join(
+        f"{note[f'{name} in 100 rounds']:+,.1f} {words}"
+        for name, words in (("memory_kb", "kB of memory"), ("files", "open files"), ("disk_kb", "kB of disk"))
+    )
+    return f"\nIn the longest `hours` of one process, {note['rounds']:.0f} rounds, 100 rounds add: {grown}.\n"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import shutil
 from functools import cache
 from pathlib import Path
 
-from whole_runs import tiny_run
+from whole_runs import Run
 
 from calkd_edge.engine.store import Store
 
@@ -18,9 +18,8 @@ def files_of(folder: Path) -> tuple[Path, ...]:
     root = folder / "store"
     if not (folder / "finished").is_file():
         shutil.rmtree(root, ignore_errors=True)
-        done = tiny_run(root, folder / "out")
-        if done.returncode not in (0, 4):
-            raise RuntimeError(done.stderr)
+        if wrong := Run(folder).finish():
+            raise RuntimeError(wrong[0])
         (folder / "finished").touch()
     return tuple(sorted(path for path in root.glob("objects/*/*/**/*") if path.is_file()))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -12,14 +11,19 @@ from typing import Any
 import numpy as np
 
 from calkd_edge.agent.runtimes import RUNTIMES
+from calkd_edge.benchmarking.images import MOST_GOLDEN_BYTES
+from calkd_edge.benchmarking.sources import report_in
 from calkd_edge.devices.inventory import location_of
 from calkd_edge.devices.session import Session, open_session
 from calkd_edge.errors import RecipeError, StageFailed
 from calkd_edge.export.agreement import FLOATS, agreement
 from calkd_edge.export.proof import check_probabilities
-from calkd_edge.records import FloatArray, Measurement, Predictions, Report
+from calkd_edge.files.arrays import Array, read_arrays
+from calkd_edge.files.bounded import Unreadable
+from calkd_edge.files.zipped import opened_zip, pieces, read_member
+from calkd_edge.onnx_model.names import LOGITS, PROBABILITIES
+from calkd_edge.records import Measurement, Predictions, Report
 from calkd_edge.release.bundle import INPUTS, measured_files
-from calkd_edge.release.report.report import JSON_NAME
 
 
 def compare_outputs(bundle: Path, device: str, on_message: Callable[[str], None]) -> list[str]:
@@ -34,27 +38,42 @@ def compare_outputs(bundle: Path, device: str, on_message: Callable[[str], None]
         RecipeError: there is no such device, or no model of the bundle can run there.
         DeviceError: the device is lost.
     """
-    with zipfile.ZipFile(bundle) as archive, tempfile.TemporaryDirectory(prefix="calkd-verify-") as folder:
-        work = Path(folder)
-        report = Report.model_validate_json(archive.read(JSON_NAME))
-        rows = {(row.file, row.runtime): row for row in measured_files(report)}
-        problems, ran = [], 0
-        with open_session(device, location_of(device)) as session:
-            available = session.probe().runtimes
-            np.save(work / "images.npy", _arrays(archive, INPUTS)["images"])
-            for row in rows.values():
-                reason = _cannot_run(row, device, list(available), archive.namelist())
-                if reason:
-                    on_message(f"{row.file} was not executed: {reason}")
-                    continue
-                (work / row.file).write_bytes(archive.read(row.file))
-                golden = _arrays(archive, f"golden/{row.file}.npz")
-                difference = _difference(session, work, row, _options(report, row), golden)
-                ran += 1
-                if difference:
-                    problems.append(f"{row.file} does not answer on {device} as it did: {difference}")
-                else:
-                    on_message(f"{row.file} answers on {device} as it did ({row.runtime})")
+    with opened_zip(bundle) as archive, tempfile.TemporaryDirectory(prefix="calkd-verify-") as folder:
+        report = report_in(archive, bundle)
+        try:
+            return _problems(archive, report, Path(folder), bundle, device, on_message)
+        except Unreadable as wrong:
+            return [f"{bundle}: {wrong}"]
+
+
+def _problems(
+    archive: zipfile.ZipFile,
+    report: Report,
+    work: Path,
+    bundle: Path,
+    device: str,
+    on_message: Callable[[str], None],
+) -> list[str]:
+    rows = {(row.file, row.runtime): row for row in measured_files(report)}
+    problems, ran = [], 0
+    images = _images(archive)
+    np.save(work / "images.npy", images)
+    with open_session(device, location_of(device)) as session:
+        available = session.probe().runtimes
+        for row in rows.values():
+            reason = _cannot_run(row, device, list(available), archive.namelist())
+            if reason:
+                on_message(f"{row.file} was not executed: {reason}")
+                continue
+            with (work / row.file).open("wb") as file:
+                file.writelines(pieces(archive, row.file))
+            golden = _outputs(archive, row.file, len(images))
+            difference = _difference(session, work, row, _options(report, row), golden)
+            ran += 1
+            if difference:
+                problems.append(f"{row.file} does not answer on {device} as it did: {difference}")
+            else:
+                on_message(f"{row.file} answers on {device} as it did ({row.runtime})")
     if not ran:
         raise RecipeError(
             f"no model of {bundle} can run on {device}",
@@ -82,7 +101,7 @@ def _options(report: Report, row: Measurement) -> dict[str, Any]:
 
 
 def _difference(
-    session: Session, work: Path, row: Measurement, options: dict[str, Any], golden: dict[str, FloatArray]
+    session: Session, work: Path, row: Measurement, options: dict[str, Any], golden: dict[str, Any]
 ) -> str:
     """How the outputs of a file differ from the golden ones; empty when they agree."""
     outputs, _ = session.predict(
@@ -90,6 +109,9 @@ def _difference(
     )
     if outputs.keys() != golden.keys():
         return f"it returns {', '.join(sorted(outputs))}"
+    for name, values in outputs.items():
+        if values.shape != golden[name].shape:
+            return f"its {name} have the shape {list(values.shape)}, not {list(golden[name].shape)}"
     logits, images = outputs["logits"], len(golden["logits"])
     near = agreement(logits, golden["logits"], exact=row.precision in FLOATS)
     if not near.sound:
@@ -102,6 +124,28 @@ def _difference(
     return ""
 
 
-def _arrays(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
-    with np.load(io.BytesIO(archive.read(name)), allow_pickle=False) as stored:
-        return {key: stored[key] for key in stored.files}
+def _images(archive: zipfile.ZipFile) -> Array:
+    """The golden inputs.
+
+    Raises:
+        Unreadable: they are damaged, or no images.
+    """
+    images = read_arrays(read_member(archive, INPUTS, MOST_GOLDEN_BYTES), ("images",)).get("images")
+    if images is None or images.dtype != np.uint8 or images.ndim != 4 or not images.size:
+        raise Unreadable(f"{INPUTS} holds no images")
+    return images
+
+
+def _outputs(archive: zipfile.ZipFile, file: str, count: int) -> dict[str, Any]:
+    """The golden outputs of a file: logits and probabilities, a row for each image.
+
+    Raises:
+        Unreadable: they are damaged, or something else.
+    """
+    name = f"golden/{file}.npz"
+    arrays = read_arrays(read_member(archive, name, MOST_GOLDEN_BYTES))
+    for output in (LOGITS, PROBABILITIES):
+        values = arrays.get(output)
+        if values is None or values.dtype.kind != "f" or values.ndim != 2 or len(values) != count:
+            raise Unreadable(f"{name} holds no {output} of {count} images")
+    return arrays

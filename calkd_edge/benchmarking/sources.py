@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +129,7 @@ def open_source(path: Path, work: Path, precisions: Sequence[str] = ()) -> Sourc
 
 
 def _run(path: Path, work: Path, precisions: Sequence[str]) -> Source:
-    report = _report(path / JSON_NAME, path / JSON_NAME)
+    report = _report(partial(read_bounded, path / JSON_NAME), path / JSON_NAME)
     files = {file.name: file for file in sorted((path / MODELS).glob("student.*"))}
     folders = {}
     for precision in _chosen(report, precisions, path):
@@ -148,7 +150,7 @@ def _bundle(path: Path, work: Path, precisions: Sequence[str]) -> Source:
         )
     folders = {}
     with opened_zip(path) as archive:
-        report = _report(read_member(archive, JSON_NAME, MOST_JSON_BYTES), path)
+        report = report_in(archive, path)
         for precision in _chosen(report, precisions, path):
             folders[precision] = work / precision
             for name, target in _targets(archive.namelist(), precision, folders[precision]):
@@ -172,10 +174,18 @@ def _file(path: Path, work: Path, precisions: Sequence[str]) -> Source:
     return Source(TimedSource(kind="file", path=str(path.resolve())), {precision: folder})
 
 
-def _report(content: bytes | Path, where: Path) -> Report:
+def report_in(archive: zipfile.ZipFile, where: Path) -> Report:
+    """The report of a bundle.
+
+    Raises:
+        RecipeError: there is none, or it is damaged.
+    """
+    return _report(partial(read_member, archive, JSON_NAME, MOST_JSON_BYTES), where)
+
+
+def _report(read: Callable[[], bytes], where: Path) -> Report:
     try:
-        text = read_bounded(content) if isinstance(content, Path) else content
-        return Report.model_validate_json(bounded_json(text))
+        return Report.model_validate_json(bounded_json(read()))
     except Unreadable as wrong:
         raise RecipeError(f"{where}: its report cannot be read: {wrong}", remedy="Fetch it again.") from None
     except ValidationError as wrong:

@@ -63,7 +63,9 @@ class Command(TyperCommand):
         """Run the command, unless a path is one that no file can have."""
         for parameter in self.params:
             value = ctx.params.get(parameter.name or "")
-            if isinstance(value, Path):
+            # Before its release 0.29, typer makes a Path of the text only when it calls the function.
+            kind = getattr(getattr(parameter, "type", None), "name", None)
+            if isinstance(value, Path) or (isinstance(value, str) and kind == "path"):
                 options = [name for name in parameter.opts if name.startswith("--")]
                 check_path(value, options[0] if options else str(parameter.metavar))
         return super().invoke(ctx)

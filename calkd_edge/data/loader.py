@@ -24,6 +24,22 @@ def epoch_order(count: int, *, seed: int, epoch: int) -> IntArray:
     return generator.permutation(count).astype(np.int64)
 
 
+def balanced(order: IntArray, labels: IntArray) -> IntArray:
+    """As many positions as in `order`, with each class equally often up to one, in a mixed order.
+
+    The images of a class come in the order's order, over and over; a frequent class takes part with its first
+    ones, which differ from epoch to epoch.
+
+    Args:
+        order: [N] a permutation of the images.
+        labels: [N] int64 by image.
+    """
+    by_class = [order[labels[order] == label] for label in np.unique(labels)]
+    each = -(-len(order) // len(by_class))
+    turns = np.stack([np.resize(images, each) for images in by_class], axis=1)
+    return turns.reshape(-1)[: len(order)]
+
+
 def batches(order: IntArray, size: int) -> Iterator[IntArray]:
     """Consecutive pieces of `order`, each of `size`; the last may be smaller.
 

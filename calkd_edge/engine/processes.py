@@ -1,7 +1,7 @@
 """A stage in several processes of this machine, under torchrun: its progress, its errors, its end.
 
-Rank 0 writes its progress as lines on standard output; the first rank that raises an error writes it into the
-job's scratch folder. The processes end when their parent is gone, so that no process of a killed run writes
+Rank 0 writes its progress as lines on standard output, and a rank that raises an error writes it there too:
+the disk may be full. The processes end when their parent is gone, so that no process of a killed run writes
 into the folders of the next run.
 """
 
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 PROGRESS_MARK = "calkd-edge progress"
 PROGRESS_INTERVAL_S = 0.5
+ERROR_MARK = "calkd-edge error"
 LAUNCHER_ENDS_S = 8.0
 """Seconds for the launcher to end its ranks when this process is ended."""
-_ERROR_FILE = "error.json"
 
 
 def run_in_processes(stage: Stage, job: Job, processes: int) -> None:
@@ -47,14 +47,13 @@ def run_in_processes(stage: Stage, job: Job, processes: int) -> None:
         "scratch": str(job.scratch),
         "started_by": os.getpid(),
     }
-    path, error_file = job.scratch / "job.json", job.scratch / _ERROR_FILE
+    path = job.scratch / "job.json"
     path.write_text(json.dumps(description), encoding="utf-8")
-    error_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += ["-m", "calkd_edge.stages", str(path)]
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
     log.info("starting %s", " ".join(command))
-    last = "no message"
+    last, error = "no message", ""
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
     ) as launcher:
@@ -64,6 +63,9 @@ def run_in_processes(stage: Stage, job: Job, processes: int) -> None:
                 if line.startswith(PROGRESS_MARK):
                     done, total = map(int, line.removeprefix(PROGRESS_MARK).split())
                     job.progress(done, total)
+                    continue
+                if line.startswith(ERROR_MARK):
+                    error = error or line.removeprefix(ERROR_MARK)  # that of the first rank
                     continue
                 log.info("%s: %s", stage.name, line.rstrip())
                 last = line.strip(" =-\n") or last
@@ -76,8 +78,8 @@ def run_in_processes(stage: Stage, job: Job, processes: int) -> None:
             raise
     if launcher.returncode == 0:
         return
-    if error_file.is_file():
-        raise _read_error(error_file, stage.name)
+    if error:
+        raise _read_error(error, stage.name)
     raise StageFailed(
         f"stage {stage.name}: a process of {processes} failed with status {launcher.returncode}: {last}",
         remedy="Read the log; run again to resume from the last epoch.",
@@ -85,8 +87,8 @@ def run_in_processes(stage: Stage, job: Job, processes: int) -> None:
     )
 
 
-def _read_error(path: Path, stage: str) -> CalkdError:
-    content = json.loads(path.read_text(encoding="utf-8"))
+def _read_error(line: str, stage: str) -> CalkdError:
+    content = json.loads(line)
     kind: type[CalkdError] = getattr(errors, content["kind"], StageFailed)
     error = kind(content["message"], remedy=content["remedy"])
     if isinstance(error, StageFailed):
@@ -109,10 +111,8 @@ def run_rank(path: Path) -> None:
             function(Job(job["params"], job["locations"], inputs, out, scratch, _progress_writer()))
     except CalkdError as error:
         content = {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}
-        temporary = scratch / f".{_ERROR_FILE}.{os.getpid()}"
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        if not (scratch / _ERROR_FILE).exists():
-            temporary.replace(scratch / _ERROR_FILE)
+        sys.stdout.write(f"{ERROR_MARK} {json.dumps(content)}\n")
+        sys.stdout.flush()
         raise SystemExit(error.exit_code) from error
 
 

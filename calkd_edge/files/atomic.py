@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from calkd_edge.errors import RecipeError
 
+MARK = ".calkd-"
+"""In the name of a file that is being written: .TARGET.calkd-RANDOM. Its writer holds a lock on it."""
+
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that becomes `target` when the block ends without an error."""
+    """A temporary path in the same folder that becomes `target` when the block ends without an error.
+
+    What a killed process left of an earlier attempt is removed.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    _sweep(target)
+    handle, temporary = _begin(target)
     try:
         yield temporary
         with temporary.open("rb+") as written:
@@ -27,6 +33,39 @@ def replacing(target: Path) -> Iterator[Path]:
         _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _begin(target: Path) -> tuple[int, Path]:
+    """A new file beside a target, and the handle that holds its lock."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}{MARK}", dir=target.parent)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another process took it for a left one, and removes it
+            os.close(handle)
+            continue
+        except OSError:  # a file system without locks: nobody removes it there
+            return handle, Path(name)
+        if os.path.exists(name):
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _sweep(target: Path) -> None:
+    """Remove the files beside a target whose writer is gone."""
+    try:
+        names = [name for name in os.listdir(target.parent) if name.startswith(f".{target.name}{MARK}")]
+    except OSError:  # a folder that may be written and not read
+        return
+    for path in (target.parent / name for name in names):
+        with suppress(OSError):  # its writer lives, or another process removed it
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(handle)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

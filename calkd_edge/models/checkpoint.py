@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.files import recognised
+from calkd_edge.models.same_order import in_order
 
 log = logging.getLogger(__name__)
 
@@ -246,6 +247,8 @@ def fill(
     """
     current = backbone.state_dict()
     state = _of_network(state, current, source)
+    if excluded:
+        state = in_order(state, current, excluded, source)
     state = {name: tensor for name, tensor in state.items() if name not in excluded}
     expected = {name: tuple(tensor.shape) for name, tensor in current.items() if name not in excluded}
     absent_counts = {name for name in expected.keys() - state.keys() if name.endswith(_UNUSED_COUNT)}

@@ -22,6 +22,7 @@ from calkd_edge.losses import LOSSES
 from calkd_edge.losses.base import Context, Loss, TeacherEffect
 from calkd_edge.losses.objective import joined_effect
 from calkd_edge.models import MODELS, pretrained
+from calkd_edge.pipeline.assumptions import settled
 from calkd_edge.pipeline.device_checks import check_devices
 from calkd_edge.pipeline.taps import check_taps
 from calkd_edge.quantization import QUANTIZERS
@@ -58,6 +59,7 @@ class CheckedRecipe:
         teacher_mode: whether the teacher's logits are stored, computed in every step, or not used.
         reason: why the teacher runs in every step; empty when it does not.
         loss_modules: the losses, built for no particular size.
+        assumed: sentences on what was decided that the recipe left open.
     """
 
     recipe: Recipe
@@ -76,6 +78,7 @@ class CheckedRecipe:
     teacher_mode: TeacherMode
     reason: str
     loss_modules: tuple[Loss, ...]
+    assumed: tuple[str, ...]
 
     def effect(self, affine: Affine | None = None) -> TeacherEffect:
         """What calibrating the teacher by `affine` does under these losses; by an example when None."""
@@ -102,6 +105,7 @@ def check(recipe: Recipe, where: str) -> CheckedRecipe:
         EnvironmentProblem: a component needs a package that is not installed.
     """
     _check_roles(recipe, where)
+    recipe, assumed = settled(recipe, where)
     data = _component(DATASETS, recipe.data, f"{where}: data")
     teacher = _teacher_component(recipe.teacher, f"{where}: teacher")
     student = _component(MODELS, recipe.student, f"{where}: student")
@@ -142,6 +146,7 @@ def check(recipe: Recipe, where: str) -> CheckedRecipe:
         teacher_mode=mode,
         reason=reason,
         loss_modules=modules,
+        assumed=assumed,
     )
 
 

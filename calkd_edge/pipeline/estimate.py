@@ -111,8 +111,8 @@ def check_disk(plan: Plan, folder: Path, reused: Collection[str]) -> None:
         numbers = train_images(checked) * len(outline.classes)
         needed += 2 * checked.recipe.distill.views * numbers * BYTES_PER_LOGIT
     free = shutil.disk_usage(nearest_existing(folder)).free
-    if needed and needed + MARGIN_BYTES > free:
+    if needed and (least := needed + MARGIN_BYTES) > free:
         raise EnvironmentProblem(
-            f"the store {folder} may need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
+            f"the store {folder} may need {least / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free",
             remedy="Free space, use another disk (--store DIR), or lower distill.soft_labels.views.",
         )

@@ -11,7 +11,7 @@ from calkd_edge.recipe.schema import Recipe
 
 
 def notices(checked: CheckedRecipe, options: Options, rehearsed: Recipe | None = None) -> list[str]:
-    """Sentences about the images, the teacher, the calibration, the control and the processes.
+    """Sentences about the images, the teacher, the calibration, students for comparison and processes.
 
     Args:
         checked: the recipe that runs.
@@ -19,7 +19,7 @@ def notices(checked: CheckedRecipe, options: Options, rehearsed: Recipe | None =
         rehearsed: the recipe that a smoke run stands for; None in other runs.
     """
     recipe = checked.recipe
-    messages = [*remarks(checked, rehearsed), *_teacher_notice(checked)]
+    messages = [*remarks(checked, rehearsed), *checked.assumed, *_teacher_notice(checked)]
     effect = checked.effect()
     if effect.kind == "no_op":
         messages.append(
@@ -35,6 +35,8 @@ def notices(checked: CheckedRecipe, options: Options, rehearsed: Recipe | None =
             "distill.control: a second student learns from the uncalibrated teacher, which doubles the "
             "time of distillation."
         )
+    if recipe.distill.baseline:
+        messages.append("distill.baseline: a second student learns from labels alone, for as many epochs.")
     if options.processes > 1:
         kind = "synchronised" if recipe.distill.sync_batch_norm else "per process"
         messages.append(f"Training runs in {options.processes} processes; batch normalisation is {kind}.")

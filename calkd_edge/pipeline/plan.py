@@ -18,7 +18,7 @@ from calkd_edge.engine.stage import Stage
 from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.plan_measuring import MeasuringStages
 from calkd_edge.pipeline.plan_training import StageMaker, TrainingStages, versions
-from calkd_edge.pipeline.planned import MeasuredRow, Plan, in_order
+from calkd_edge.pipeline.planned import MeasuredRow, Model, Plan, in_order
 from calkd_edge.quantization.traits import traits_of
 from calkd_edge.records import Component, DeviceFacts, Json
 from calkd_edge.stages.params import ExportParams, ParityParams
@@ -60,11 +60,13 @@ class Planner:
         student = training.distill(data, teacher, teacher_row.calibrate, soft_labels)
         exported = training.export(student, data, "student")
         rows = [teacher_row, *self._student_rows(training, measuring, student, exported, data)]
-        control = None
+        compared: dict[Model, Stage] = {}
         if self.checked.recipe.distill.control:
-            control = training.control(data, teacher, soft_labels)
-            control_file = training.export(control, data, "control")
-            fp32 = measuring.quantize(control_file, data, "control", FP32)
+            compared["control"] = training.distill(data, teacher, None, soft_labels)
+        if self.checked.recipe.distill.baseline:
+            compared["baseline"] = training.baseline(data)
+        for name, stage in compared.items():
+            fp32 = measuring.quantize(training.export(stage, data, name), data, name, FP32)
             rows.append(measuring.measure(fp32, measuring.home))
         # Stages that train come first, stages that only measure last: a wrong recipe shows early.
         stored = [] if soft_labels is None else [soft_labels]
@@ -74,7 +76,7 @@ class Planner:
         if self.debug_parity:
             stages = tuple(_with_parity(stages, make))
         trainings = tuple(training.trainings)
-        return Plan(self.checked, stages, tuple(rows), trainings, data, teacher, student, control)
+        return Plan(self.checked, stages, tuple(rows), trainings, data, teacher, student, compared)
 
     def _student_rows(
         self,

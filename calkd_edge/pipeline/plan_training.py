@@ -9,11 +9,12 @@ from pathlib import Path
 
 from calkd_edge.engine.stage import Stage
 from calkd_edge.files import sha256_of
+from calkd_edge.losses import LOSSES
 from calkd_edge.models import pretrained
 from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.planned import PlannedTraining
 from calkd_edge.recipe.training import DistillSection, ModelSection, ScheduleSection
-from calkd_edge.records import Component, Json
+from calkd_edge.records import Component, Json, LossComponent
 from calkd_edge.stages.params import (
     DistillParams,
     ExportParams,
@@ -23,6 +24,7 @@ from calkd_edge.stages.params import (
     SoftLabelsParams,
     SplitParams,
     StageParams,
+    TeacherMode,
     TeacherParams,
 )
 
@@ -120,6 +122,7 @@ class TrainingStages:
             augmentation=self.checked.augmentation,
             mixing=self.checked.teacher_mixing,
             seed=recipe.seed if section is None or section.seed is None else section.seed,
+            balance=recipe.data.balance,
             **start_fields(recipe.teacher, model),
         )
         stage = self.make("teacher", params, {"data": data}, locations=locations, parallel=True)
@@ -142,32 +145,40 @@ class TrainingStages:
         locations = self._training_locations()
         return self.make("soft-labels", params, inputs, locations=locations, parallel=True)
 
-    def control(self, data: Stage, teacher: Stage, soft_labels: Stage | None) -> Stage:
-        """The same student, taught by the teacher as it was before its calibration."""
-        return self.distill(data, teacher, None, soft_labels)
-
     def distill(
         self, data: Stage, teacher: Stage, calibrate: Stage | None, soft_labels: Stage | None
     ) -> Stage:
-        """The student; without `calibrate`, taught by the uncalibrated teacher."""
-        recipe, model = self.checked.recipe, self.checked.student
-        params = DistillParams(
-            model=model,
-            training=recipe.distill.numbers,
-            losses=self.checked.losses,
-            augmentation=self.checked.augmentation,
-            mixing=self.checked.distill_mixing,
-            teacher_mode=self.checked.teacher_mode,
-            seed=recipe.seed if recipe.distill.seed is None else recipe.distill.seed,
-            **start_fields(recipe.student, model),
-        )
+        """The student; without `calibrate` the control, taught by the uncalibrated teacher."""
         inputs = {"data": data, "teacher": teacher}
         if calibrate is not None:
             inputs["calibration"] = calibrate
         if soft_labels is not None:
             inputs["soft_labels"] = soft_labels
-        locations = {**self._training_locations(), **start_locations(recipe.student)}
         name = "control" if calibrate is None else "distill"
+        return self._student(name, inputs, self.checked.losses, self.checked.teacher_mode)
+
+    def baseline(self, data: Stage) -> Stage:
+        """The same student in the same epochs, from labels alone."""
+        settings = LOSSES.settings("cross_entropy", {}, where="distill.baseline")
+        labels_alone = (LossComponent(name="cross_entropy", weight=1.0, settings=settings),)
+        return self._student("baseline", {"data": data}, labels_alone, "none")
+
+    def _student(
+        self, name: str, inputs: Mapping[str, Stage], losses: tuple[LossComponent, ...], mode: TeacherMode
+    ) -> Stage:
+        recipe, model = self.checked.recipe, self.checked.student
+        params = DistillParams(
+            model=model,
+            training=recipe.distill.numbers,
+            losses=losses,
+            augmentation=self.checked.augmentation,
+            mixing=self.checked.distill_mixing,
+            teacher_mode=mode,
+            seed=recipe.seed if recipe.distill.seed is None else recipe.distill.seed,
+            balance=recipe.data.balance,
+            **start_fields(recipe.student, model),
+        )
+        locations = {**self._training_locations(), **start_locations(recipe.student)}
         stage = self.make(name, params, inputs, locations=locations, parallel=True)
         self.trainings.append(PlannedTraining(stage, recipe.distill, model))
         return stage
@@ -182,6 +193,7 @@ class TrainingStages:
             mixing=self.checked.distill_mixing,
             teacher_mode=self.checked.teacher_mode,
             seed=recipe.seed if recipe.distill.seed is None else recipe.distill.seed,
+            balance=recipe.data.balance,
             training=section.numbers,
             **{key: settings[key] for key in ("ranges", "scales", "images")},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ from calkd_edge.recipe.schema import DeviceSection
 from calkd_edge.recipe.training import TrainingSection
 from calkd_edge.records import Component
 
-Model = Literal["teacher", "student", "control"]
+Model = Literal["teacher", "student", "control", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,11 @@ class MeasuredRow:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every stage in order, and which of them make up the rows of the report."""
+    """Every stage in order, and which of them make up the rows of the report.
+
+    Attributes:
+        compared: students that are trained for comparison and never released.
+    """
 
     checked: CheckedRecipe
     stages: tuple[Stage, ...]
@@ -67,7 +72,7 @@ class Plan:
     data: Stage
     teacher: Stage
     student: Stage
-    control: Stage | None = None
+    compared: Mapping[Model, Stage]
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from calkd_edge.release.gates.learnt import NOTHING
 from calkd_edge.release.gates.verdict import judge
 from calkd_edge.release.report.conclusions import conclusions
 from calkd_edge.release.report.drift import drift
+from calkd_edge.release.report.learning import learning
 from calkd_edge.release.report.report import HTML_NAME, write_report
 
 PACKAGES = (
@@ -66,7 +68,8 @@ def write_release(
     folders = {fingerprint: result.folder for fingerprint, result in finished.items()}
     store.note("started", "report")
     with target.staged() as staged:
-        _copy_models(plan.rows, folders, report, staged / MODELS)
+        released = [row for row in plan.rows if row.model not in plan.compared]
+        _copy_models(released, folders, report, staged / MODELS)
         write_report(report, staged)
         undecided = report.verdict == "undecided" and options.allow_undecided
         is_bundled = report.verdict == "passed" or undecided
@@ -96,6 +99,8 @@ def make_report(
     verdict = judge(recipe.gates, evidence, smoke=options.smoke, target_devices=options.target_devices)
     data = folders[plan.data.fingerprint]
     fitted = results.fitted_calibration(folders[plan.rows[0].calibrate.fingerprint])
+    trained = {"teacher": plan.teacher, "student": plan.student, **plan.compared}
+    models = {name: _model_facts(stage, store, folders) for name, stage in trained.items()}
     return Report(
         name=recipe.name,
         verdict=verdict.verdict,
@@ -105,6 +110,7 @@ def make_report(
         conclusions=(
             *(f"{gate.sentence}." for gate in verdict.gates if gate.sentence.startswith(NOTHING)),
             *(text.removeprefix(WARNING) + "." for text in findings(data)),
+            *learning(evidence, models["student"]["last_epoch"], plan.checked.augmentation),
             *conclusions(evidence, devices=facts),
             *(str(error) for error in errors.values()),
         ),
@@ -113,12 +119,7 @@ def make_report(
         comparisons=results.comparisons(labelled, folders),
         plan=tuple(_plan_line(stage, finished) for stage in plan.stages),
         data=results.data_facts(data, str(plan.data.params["identity"])),
-        models={
-            "teacher": _model_facts(plan.teacher, store, folders),
-            "student": _model_facts(plan.student, store, folders),
-            **({} if plan.control is None else {"control": _model_facts(plan.control, store, folders)}),
-            "teacher_calibration": plan.checked.effect(fitted.affine).sentence,
-        },
+        models={**models, "teacher_calibration": plan.checked.effect(fitted.affine).sentence},
         environment=environment(options),
         recipe=recipe.model_dump(mode="json"),
     )
@@ -158,7 +159,7 @@ def _plan_line(stage: Stage, finished: Mapping[str, PublishedStage]) -> PlannedS
     return PlannedStage(stage=stage.name, fingerprint=stage.fingerprint, reused=reused, seconds=seconds)
 
 
-def _model_facts(stage: Stage, store: Store, folders: Mapping[str, Path]) -> Json:
+def _model_facts(stage: Stage, store: Store, folders: Mapping[str, Path]) -> dict[str, Any]:
     folder = folders[stage.fingerprint]
     files = store.manifest(folder)["files"]
     sha256 = (files.get(WEIGHTS) or files[CANONICAL])["sha256"]
@@ -172,9 +173,7 @@ def _copy_models(
     measured = {row.file: row.sha256 for row in report.measurements if row.quality is not None}
     files: dict[str, Path] = {}
     for row in rows:
-        if (
-            row.calibrate.fingerprint in folders and row.model != "control"
-        ):  # the control serves comparison only
+        if row.calibrate.fingerprint in folders:
             files.update(results.model_files(row, folders))
     for name, source in files.items():
         published = published_sha256(source)

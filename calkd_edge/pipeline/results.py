@@ -287,7 +287,7 @@ def _counts(facts: Mapping[str, Json]) -> dict[str, Json]:
     return {key: len(value) if isinstance(value, list) else value for key, value in facts.items()}
 
 
-def model_facts(folder: Path, sha256: str) -> dict[str, Json]:
+def model_facts(folder: Path, sha256: str) -> dict[str, Any]:
     """The report's facts about a trained model."""
     description = describe(folder)
     lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()

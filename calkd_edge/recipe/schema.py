@@ -33,6 +33,8 @@ class DataSection(Choice):
     drop_duplicates: bool = False
     broken: Literal["refuse", "skip"] = "refuse"
     cache: Literal["memory", "disk", "none"] = "disk"
+    balance: Literal["none", "sampler"] = "none"
+    """sampler: each class is drawn equally often in training; calibration and test stay as they are."""
     augmentation: Choice = Choice(name="crop_pad")
 
 

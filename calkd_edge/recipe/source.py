@@ -128,7 +128,7 @@ def anchor_paths(tree: dict[str, JsonValue], folder: Path) -> None:
     for section, key in PATH_KEYS:
         holder = tree.get(section)
         path = holder.get(key) if isinstance(holder, dict) else None
-        if isinstance(holder, dict) and isinstance(path, str):
+        if isinstance(holder, dict) and isinstance(path, str) and (key, path) != ("pretrained", "auto"):
             holder[key] = str(user_path(path, f"{section}.{key}", folder).resolve())
 
 

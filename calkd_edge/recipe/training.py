@@ -38,12 +38,16 @@ class Choice(Section):
         return dict(self.model_extra or {})
 
 
+AUTO = "auto"
+"""Of `pretrained`: published weights where they can be had, random weights elsewhere."""
+
+
 class ModelSection(Choice):
     """A model by name; further keys belong to it.
 
-    `weights` names a file that replaces training; `pretrained` starts from published weights (true) or from a
-    file, replaces the head, and freezes all other layers for `freeze_epochs`. `mean` and `std` are those of
-    the normalisation that these weights were trained with, in fractions of 255.
+    `weights` names a file that replaces training; `pretrained` starts from published weights (true; auto, if
+    they can be had) or from a file, replaces the head, and freezes all other layers for `freeze_epochs`.
+    `mean` and `std` are those of the normalisation that these weights were trained with, in fractions of 255.
     """
 
     weights: str | None = None
@@ -58,7 +62,7 @@ class ModelSection(Choice):
         if self.weights is not None and self.pretrained is not None:
             raise ValueError("give weights (used unchanged) or pretrained (trained further), not both")
         foreign = self.weights is not None or self.pretrained is not None
-        if foreign and self.pretrained is not True and self.trained_on is None:
+        if foreign and self.pretrained not in (True, AUTO) and self.trained_on is None:
             raise ValueError(
                 "a weights file must say which images it has seen: add trained_on: train (this recipe's "
                 "train split only), all_train (the data set's complete training part) or other (none of them)"
@@ -80,6 +84,8 @@ class OptimizerSection(Section):
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(5.0e-4, ge=0)
+    pretrained_lr_factor: float = Field(1.0, gt=0, le=1)
+    """The rate of layers that start pretrained, as a fraction of `lr`."""
 
     @model_validator(mode="after")
     def _momentum_belongs_to_sgd(self) -> OptimizerSection:
@@ -135,7 +141,8 @@ class TrainingSection(Section):
     @property
     def numbers(self) -> dict[str, Json]:
         """The section as plain values, without the components and the seed, which stages get apart."""
-        return self.model_dump(mode="json", exclude={"losses", "soft_labels", "mixing", "seed", "control"})
+        apart = {"losses", "soft_labels", "mixing", "seed", "control", "baseline"}
+        return self.model_dump(mode="json", exclude=apart)
 
     @model_validator(mode="after")
     def _schedule_fits_the_epochs(self) -> TrainingSection:
@@ -191,6 +198,8 @@ class DistillSection(TrainingSection):
     soft_labels: SoftLabelsSection = SoftLabelsSection()
     control: bool = False
     """Whether a second student learns from the uncalibrated teacher, to measure the effect of calibrating."""
+    baseline: bool = False
+    """Whether a second student learns from labels alone, to measure the effect of teaching."""
 
     @property
     def views(self) -> int:

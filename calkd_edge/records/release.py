@@ -66,7 +66,7 @@ class Measurement(Record):
     `latency_ms` of an emulated device is kept, but does not show speed.
     """
 
-    model: Literal["teacher", "student", "control"]
+    model: Literal["teacher", "student", "control", "baseline"]
     precision: str
     calibrated: bool
     device: str
@@ -81,6 +81,11 @@ class Measurement(Record):
     size_bytes: int
     emulated: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_released(self) -> bool:
+        """Whether it belongs to the release; students that serve comparison only do not."""
+        return self.model in ("teacher", "student")
 
     @property
     def label(self) -> str:

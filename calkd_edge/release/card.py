@@ -29,7 +29,7 @@ def render(
     """
     classes = report.data.get("classes")
     shape = golden["images"].shape
-    released = tuple(m for m in report.measurements if m.model != "control")
+    released = tuple(m for m in report.measurements if m.is_released)
     shipped = report.model_copy(update={"measurements": released})
     environment = template_environment(autoescape=False)
     environment.filters["cell"] = _cell

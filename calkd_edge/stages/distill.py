@@ -24,7 +24,7 @@ from calkd_edge.models.image_model import ImageModel
 from calkd_edge.models.taps import feature_shape, module_at, tapped
 from calkd_edge.recipe.training import TrainingSection
 from calkd_edge.records import Affine, Calibration, LossComponent
-from calkd_edge.stages.epochs import Epochs, watcher
+from calkd_edge.stages.epochs import Epochs, final_figures, watcher
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import DistillParams, LearningParams
 from calkd_edge.stages.start import Start, start_of
@@ -160,6 +160,7 @@ def distil(
         seed=params.seed,
         steps_per_epoch=epochs.steps(fabric.world_size),
         batches=epochs.fresh if stored is None else partial(stored.batches, epochs),
+        final_figures=final_figures(student, prepared),
         plain_images=epochs.plain_images,
         watch=watcher(student, prepared),
         scratch=job.scratch,

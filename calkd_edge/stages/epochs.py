@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calkd_edge.data import AUGMENTATIONS, MIXINGS
 from calkd_edge.data.augment import Augmentation
-from calkd_edge.data.loader import batches, epoch_order
+from calkd_edge.data.loader import balanced, batches, epoch_order
 from calkd_edge.data.mixing import Mixing
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.errors import RecipeError
@@ -40,6 +40,7 @@ class Epochs:
         seed: of the order and of the draws.
         augmentation: of each image.
         mixing: combines two images into one; None leaves them apart.
+        is_balanced: each class is drawn equally often.
     """
 
     prepared: Prepared
@@ -48,6 +49,7 @@ class Epochs:
     seed: int
     augmentation: Augmentation
     mixing: Mixing | None = None
+    is_balanced: bool = False
 
     @classmethod
     def of(cls, prepared: Prepared, images_per_step: int, params: EpochParams) -> Epochs:
@@ -56,7 +58,8 @@ class Epochs:
         chosen = params.mixing
         mixing = None if chosen is None else MIXINGS.load(chosen.name)(**chosen.settings)
         rows = prepared.indices("train")
-        return cls(prepared, rows, images_per_step, params.seed, augmentation, mixing)
+        is_balanced = params.balance == "sampler"
+        return cls(prepared, rows, images_per_step, params.seed, augmentation, mixing, is_balanced)
 
     def steps(self, world_size: int) -> int:
         """Steps in one epoch; the same on every process.
@@ -84,6 +87,8 @@ class Epochs:
         images of a step are left out for it.
         """
         order = epoch_order(len(self.rows), seed=self.seed, epoch=epoch)
+        if self.is_balanced:
+            order = balanced(order, self.prepared.labels[self.rows])
         for piece in batches(order, self.images_per_step):
             share = len(piece) // world_size
             if share >= FEWEST_IMAGES:
@@ -109,7 +114,8 @@ class Epochs:
         A last step that is not full is left out, because it would weigh as much as another.
         """
         most = -(-MOST_PLAIN_IMAGES // self.images_per_step)
-        for step, (piece, share) in enumerate(islice(self._shares(0, rank, world_size), most)):
+        as_they_are = replace(self, is_balanced=False)
+        for step, (piece, share) in enumerate(islice(as_they_are._shares(0, rank, world_size), most)):
             if step and len(piece) < self.images_per_step:
                 return
             yield torch.from_numpy(self.prepared.images[self.rows[piece[share]]])
@@ -141,18 +147,44 @@ def watcher(model: ImageModel, prepared: Prepared) -> Callable[[int], dict[str, 
     images, labels, _ = prepared.arrays("calibration", WATCHED_IMAGES)
 
     def watch(epoch: int) -> dict[str, float]:
-        model.eval()
-        device, losses, hits = model.mean.device, 0.0, 0
-        with torch.no_grad():
-            for start in range(0, len(images), 250):
-                batch = torch.from_numpy(images[start : start + 250]).to(device)
-                expected = torch.from_numpy(labels[start : start + 250]).to(device)
-                logits = model(batch).float()
-                losses += float(torch.nn.functional.cross_entropy(logits, expected, reduction="sum"))
-                hits += int((logits.argmax(1) == expected).sum())
-        return {"calibration_nll": losses / len(images), "calibration_top1": hits / len(images)}
+        nll, top1 = _scores(model, images, labels)
+        return {"calibration_nll": nll, "calibration_top1": top1}
 
     return watch
+
+
+def final_figures(model: ImageModel, prepared: Prepared) -> Callable[[], dict[str, float]]:
+    """What `watcher` gives, and top-1 on as many training images and on mirrored calibration images.
+
+    Training images that are answered much better than others mean that there are too few of them; mirrored
+    ones that are answered much worse mean that left and right matter.
+    """
+    watch = watcher(model, prepared)
+    images, labels, _ = prepared.arrays("calibration", WATCHED_IMAGES)
+    seen, their_labels, _ = prepared.arrays("train", WATCHED_IMAGES)
+
+    def figures() -> dict[str, float]:
+        return {
+            **watch(-1),
+            "train_top1": _scores(model, seen, their_labels)[1],
+            "calibration_top1_mirrored": _scores(model, images[..., ::-1], labels)[1],
+        }
+
+    return figures
+
+
+@torch.no_grad()
+def _scores(model: ImageModel, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Mean NLL in nats and top-1 of uint8 images [N, 3, H, W]."""
+    model.eval()
+    device, losses, hits = model.mean.device, 0.0, 0
+    for start in range(0, len(images), 250):
+        batch = torch.from_numpy(np.ascontiguousarray(images[start : start + 250])).to(device)
+        expected = torch.from_numpy(labels[start : start + 250]).to(device)
+        logits = model(batch).float()
+        losses += float(torch.nn.functional.cross_entropy(logits, expected, reduction="sum"))
+        hits += int((logits.argmax(1) == expected).sum())
+    return losses / len(images), hits / len(images)
 
 
 def description_of(model: Component, prepared: Prepared, trained_on: str) -> ModelDescription:

@@ -73,15 +73,17 @@ class StartParams(StageParams):
 class EpochParams(StageParams):
     """Which batches an epoch consists of."""
 
+    left_out_at_default = StageParams.left_out_at_default | {"balance"}
     augmentation: Component
     mixing: Component | None
     seed: int
+    balance: Literal["none", "sampler"] = "none"
 
 
 class TeacherParams(StartParams, EpochParams):
     """A teacher that torch runs; `training` is the recipe's plain section, None for a weights file."""
 
-    function, version = "calkd_edge.stages.teacher:run", 4
+    function, version = "calkd_edge.stages.teacher:run", 5
     model: Component
     training: dict[str, Json] | None
 
@@ -116,14 +118,14 @@ class LearningParams(EpochParams):
 class DistillParams(LearningParams, StartParams):
     """A student, from its start to its last epoch."""
 
-    function, version = "calkd_edge.stages.distill:run", 4
+    function, version = "calkd_edge.stages.distill:run", 5
     model: Component
 
 
 class QatParams(LearningParams):
     """Quantization-aware training of a distilled student."""
 
-    function, version = "calkd_edge.stages.qat:run", 1
+    function, version = "calkd_edge.stages.qat:run", 2
     ranges: Literal["min_max", "percentile", "mse", "entropy"]
     scales: Literal["free", "dyadic"]
     images: int

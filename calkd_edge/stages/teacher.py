@@ -13,7 +13,7 @@ from calkd_edge.export.artifacts import HISTORY
 from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.recipe.training import TeacherTrainingSection
-from calkd_edge.stages.epochs import Epochs, watcher
+from calkd_edge.stages.epochs import Epochs, final_figures, watcher
 from calkd_edge.stages.params import TeacherParams
 from calkd_edge.stages.start import Start, start_of
 from calkd_edge.training.accelerator import fabric_for
@@ -76,6 +76,7 @@ def train(
         seed=params.seed,
         steps_per_epoch=epochs.steps(fabric.world_size),
         batches=epochs.fresh,
+        final_figures=final_figures(model, prepared),
         plain_images=epochs.plain_images,
         watch=watcher(model, prepared),
         scratch=job.scratch,

@@ -89,6 +89,7 @@ class Training:
         steps_per_epoch: number of batches per epoch in each process.
         batches: (epoch, rank, world size) -> the batches of that process.
         watch: called after each epoch with its number; returns figures for the history, never for a decision.
+        final_figures: of the final weights, for the last line of the history.
         plain_images: (rank, world size) -> training images of that process, in pieces, as they are when the
             network ships; batch normalisation is measured over them.
         scratch: folder of the checkpoint; it survives a kill.
@@ -105,6 +106,7 @@ class Training:
     steps_per_epoch: int
     batches: Callable[[int, int, int], Iterable[Batch]]
     watch: Callable[[int], Mapping[str, float]]
+    final_figures: Callable[[], Mapping[str, float]]
     plain_images: Callable[[int, int], Iterable[Tensor]]
     scratch: Path
     history: Path
@@ -134,7 +136,9 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
     # On CPU, torch 2.14's DDP crashes in the backward pass of channels-last weights (of a 1x1 projection).
     if fabric.world_size == 1 or fabric.device.type == "cuda":
         module = module.to(memory_format=torch.channels_last)
-    wrapped, optimizer = fabric.setup(module, optimizer_for(module, section.optimizer))
+    wrapped, optimizer = fabric.setup(
+        module, optimizer_for(module, section.optimizer, training.frozen.weights)
+    )
     average = None if section.ema_decay is None else WeightAverage(training.model, section.ema_decay)
     state = State(module, optimizer, average, fabric)
     first, lines = state.resume(training)
@@ -154,11 +158,15 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
         fabric.barrier()
     if average is not None:
         training.model.load_state_dict(average.average)
+    figures: dict[str, float] = {}
     if section.measure_batch_norm:
         with synchronised(module) if is_shared_here else nullcontext():
             figures = _measured_batch_norm(training, fabric)
-        if figures and fabric.global_rank == 0:
-            _rewrite_last(training.history, lines, figures | dict(training.watch(section.epochs - 1)))
+    if fabric.global_rank == 0:
+        with training.within():
+            figures |= training.final_figures()
+        figures["steps"] = section.epochs * training.steps_per_epoch
+        _rewrite_last(training.history, lines, figures)
 
 
 def _measured_batch_norm(training: Training, fabric: Fabric) -> dict[str, float]:
@@ -173,10 +181,10 @@ def _measured_batch_norm(training: Training, fabric: Fabric) -> dict[str, float]
 
 
 def _rewrite_last(history: Path, lines: Sequence[str], figures: Mapping[str, float]) -> None:
-    """The history with the last epoch's figures as they are after batch normalisation was measured.
+    """The history with the figures of the final weights in its last line.
 
-    Its former figures stay as `running_...`; `lines` are those of the checkpoint, so that a killed training
-    that does this again writes the same.
+    Former figures of the same name stay as `running_...`; `lines` are those of the checkpoint, so that a
+    killed training that does this again writes the same.
     """
     last = json.loads(lines[-1])
     former = {f"running_{name}": last[name] for name in figures if name in last}
@@ -209,7 +217,7 @@ def _epoch(
         at = epoch + step / steps
         rate = learning_rate(section.optimizer.lr, section.schedule, epoch=at, epochs=section.epochs)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         terms: dict[str, Tensor] = wrapped(batch.to(fabric.device))
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad()

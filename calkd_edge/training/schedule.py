@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,9 +18,23 @@ ONE_CYCLE_FIRST, ONE_CYCLE_LAST = 25.0, 250_000.0
 """The peak rate divided by the first rate, and by the last rate."""
 
 
-def optimizer_for(module: nn.Module, section: OptimizerSection) -> torch.optim.Optimizer:
-    """The optimizer over a module's trainable parameters; weight decay applies to all of them."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+def optimizer_for(
+    module: nn.Module, section: OptimizerSection, pretrained: Collection[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """The optimizer over a module's trainable parameters; weight decay applies to all of them.
+
+    Each of its groups has a `factor` of the learning rate.
+
+    Args:
+        module: the network, with the layers of its losses.
+        section: of the recipe.
+        pretrained: parameters that learn at `pretrained_lr_factor` of the rate.
+    """
+    parameters: Any = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    slow = {id(parameter) for parameter in pretrained} if section.pretrained_lr_factor < 1 else set()
+    groups = [(1.0, [one for one in parameters if id(one) not in slow])]
+    groups += [(section.pretrained_lr_factor, [one for one in parameters if id(one) in slow])]
+    parameters = [{"params": chosen, "factor": factor} for factor, chosen in groups if chosen]
     if section.name == "adamw":
         return torch.optim.AdamW(parameters, lr=section.lr, weight_decay=section.weight_decay)
     return torch.optim.SGD(

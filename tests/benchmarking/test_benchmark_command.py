@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import statistics
@@ -19,6 +18,7 @@ import onnx
 import pytest
 import yaml
 from benchmark_world import SHORT
+from bundles import sealed
 from jetson_roots import ina3221, plant
 from onnx import TensorProto, helper
 from PIL import Image
@@ -168,19 +168,9 @@ def test_a_file_cannot_choose_where_its_copy_is_written(exported, tmp_path, name
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "hostile.onnx", "work"]
 
 
-def sealed(path: Path, content: dict[str, bytes]) -> Path:
-    """A bundle whose manifest and sums are in order: whoever wrote its files could write these too."""
-    manifest = json.loads(content["manifest.json"])
-    files = {name: data for name, data in content.items() if name not in ("manifest.json", "SHA256SUMS")}
-    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    manifest["files"] = {name: {"sha256": sums[name], "bytes": len(data)} for name, data in files.items()}
-    files["manifest.json"] = json.dumps(manifest).encode()
-    sums["manifest.json"] = hashlib.sha256(files["manifest.json"]).hexdigest()
-    files["SHA256SUMS"] = "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
+def written_bundle(folder: Path, content: dict[str, bytes]) -> Path:
+    (folder / "bundle.zip").write_bytes(sealed(content))
+    return folder / "bundle.zip"
 
 
 def test_a_bundle_cannot_choose_where_its_files_are_written(tiny, tmp_path):
@@ -188,7 +178,7 @@ def test_a_bundle_cannot_choose_where_its_files_are_written(tiny, tmp_path):
         content = {name: archive.read(name) for name in archive.namelist()}
     work = tmp_path / "a" / "work"
     work.mkdir(parents=True)
-    open_source(sealed(tmp_path / "bundle.zip", content), work)  # in order as it is
+    open_source(written_bundle(tmp_path, content), work)  # in order as it is
     report = json.loads(content["report.json"])
     for row in report["measurements"]:
         row["precision"] = row["precision"].replace("int8", "../../int8")
@@ -202,7 +192,7 @@ def test_a_bundle_cannot_choose_where_its_files_are_written(tiny, tmp_path):
         shutil.rmtree(work)
         work.mkdir()
         with pytest.raises(CalkdError, match=words):
-            open_source(sealed(tmp_path / "bundle.zip", {**content, **change}), work)
+            open_source(written_bundle(tmp_path, {**content, **change}), work)
         outside = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_relative_to(work)]
         assert outside == [tmp_path / "bundle.zip"]
 

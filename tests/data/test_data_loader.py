@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calkd_edge.data.loader import batches, epoch_order
+from calkd_edge.data.loader import balanced, batches, epoch_order
 
 
 @given(st.integers(0, 300), st.integers(0, 2**32), st.integers(0, 10_000))
@@ -36,3 +36,13 @@ def test_batches_are_the_order_without_a_single_last_image(count, size):
 def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match="at least one image"):
         list(batches(np.arange(3), 0))
+
+
+def test_balanced_order_shows_every_class_equally_often_and_other_images_of_the_frequent_one():
+    labels = np.repeat([0, 1, 2], [80, 15, 5])
+    orders = [balanced(epoch_order(100, seed=1, epoch=epoch), labels) for epoch in range(4)]
+    for order in orders:
+        assert len(order) == 100
+        assert set(np.bincount(labels[order])) <= {33, 34}
+        assert np.bincount(labels[order[:30]]).min() == 10
+    assert len(np.unique(np.concatenate(orders))) > 80

@@ -17,7 +17,7 @@ from calkd_edge.devices import DEVICES
 from calkd_edge.devices.local import Local
 from calkd_edge.records import Report
 
-FEW_IMAGES = ("--set", "evaluate.images=200")
+FEW_IMAGES = ("--set", "evaluate.images=60")
 """Below 271, so that a limit of one point cannot be decided."""
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 
+import bundles
 import hostile
 import numpy as np
 import onnx
@@ -28,13 +29,23 @@ from calkd_edge.models.checkpoint import read_state
 from calkd_edge.onnx_model.lint import lint
 from calkd_edge.release.verification import problems_of
 
-COUNTS = {"npz": 200, "bundle": 200, "onnx": 200, "checkpoint": 150, "image": 300, "classifier": 12}
+COUNTS = {"npz": 200, "onnx": 200, "checkpoint": 150, "image": 300, "classifier": 12}
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", COUNTS)
 def test_damaged_file_is_read_or_refused(kind, tmp_path):
     hostile.read_all(kind, 1, COUNTS[kind], tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("kind", "count"), [("bundle", 200), ("release", 10)])
+def test_damaged_bundle_is_read_and_run_or_refused(kind, count, tiny, tmp_path, monkeypatch):
+    """Sums that fit the damage do not help it."""
+    content = bundles.small(tiny.out / "bundle.zip")
+    name, _, damage, reader = hostile.KINDS[kind]
+    monkeypatch.setitem(hostile.KINDS, kind, (name, lambda: (content,), damage, reader))
+    hostile.read_all(kind, 1, count, tmp_path)
 
 
 def zipped(path, members, method=zipfile.ZIP_STORED):
@@ -66,10 +77,10 @@ def with_field(content, name, offsets, value):
 
 
 @pytest.mark.parametrize(("offsets", "value"), [((6, 8), 1), ((8, 10), 99), ((8, 10), 8), ((8, 10), 14)])
-def test_member_that_cannot_be_unpacked_is_a_problem_of_the_bundle(offsets, value, tmp_path):
+def test_member_that_cannot_be_unpacked_is_a_problem_of_the_bundle(offsets, value, tiny, tmp_path):
     path = tmp_path / "bundle.zip"
-    path.write_bytes(with_field(hostile.bundles()[0], b"model.onnx", offsets, value))
-    assert any("model.onnx was altered" in problem for problem in problems_of(path))
+    path.write_bytes(with_field((tiny.out / "bundle.zip").read_bytes(), b"student.fp32.onnx", offsets, value))
+    assert any("student.fp32.onnx was altered" in problem for problem in problems_of(path))
 
 
 @pytest.mark.parametrize(

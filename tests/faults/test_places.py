@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 import torch
 from chain_stages import Silent
 from safetensors.torch import save_file
+from small_disk import ROOM, mounted
 from tiny_run import RECIPE, command, written
 
 from calkd_edge.devices.local import Local
@@ -29,19 +31,6 @@ from calkd_edge.files import scratch
 from calkd_edge.files.full_disk import Place, full_disk
 from calkd_edge.files.named_by_digest import write_with_digest
 from calkd_edge.files.new_array import new_array
-
-ROOM = 1 << 20
-
-
-@contextlib.contextmanager
-def mounted(folder):
-    """A file system of one MiB."""
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "none", folder], check=False)
-    if done.returncode:
-        pytest.skip("this user cannot mount a file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +91,23 @@ def test_full_disk_of_the_store_is_named_whatever_writes(small_disk, writer):
     assert str(small_disk) in full.value.message
     assert full.value.exit_code == 6
     assert full.value.remedy
+
+
+def test_disk_that_is_too_small_is_refused_with_sizes_before_anything_runs(small_disk, tmp_path):
+    line = ("--recipe", written(tmp_path, RECIPE), "--store", small_disk / "store", "--out", tmp_path / "out")
+    done = command("compress", *line)
+    assert done.code == 6
+    assert re.search(r"may need 5\d\d MiB, 1 MiB are free\nfix: Free space", done.err), done.err
+
+
+def test_full_disk_of_the_store_is_named_by_a_process_of_several(small_disk, monkeypatch):
+    """Not a byte is left there, so that the process cannot write down what it met."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    runner = Runner(Store(small_disk / "store"), Silent(), dict, processes=2)
+    stage = replace(stage_that(write_out, writer="save_array", folder=""), parallel=True)
+    with pytest.raises(EnvironmentProblem, match=f"the disk under {small_disk / 'store'} is full") as full:
+        runner.run(stage)
+    assert "--store" in full.value.remedy
 
 
 @pytest.mark.parametrize("writer", [save_weights, save_array, write_text])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy import special
 from sklearn import metrics as sklearn_metrics
-from sklearn.calibration import _TemperatureScaling, calibration_curve
+from sklearn.calibration import calibration_curve
 
 from calkd_edge import metrics
 from calkd_edge.calibration.affine import affine
@@ -104,6 +104,8 @@ def test_brier_log_loss_and_auroc_of_scikit_learn():
 def test_temperature_of_scikit_learn_and_probmetrics(sharp):
     logits, labels, p, *_ = drawn(sharp=sharp)
     ours = 1 / best_inverse_temperature(logits, labels).beta
+    from sklearn.calibration import _TemperatureScaling  # from scikit-learn 1.8 on
+
     theirs = _TemperatureScaling().fit(logits, labels)
     assert ours == pytest.approx(1 / theirs.beta_, rel=1e-4)
     ts = probmetrics.get_calibrator("temp-scaling")

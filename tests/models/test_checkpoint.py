@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.models import MODELS
@@ -235,3 +236,23 @@ def test_integers_and_numbers_that_are_not_finite_are_refused(tmp_path, change, 
     with pytest.raises(RecipeError, match=sentence):
         loaded(tmp_path / "teacher.safetensors", backbone)
     assert same(backbone.state_dict(), before)
+
+
+def test_weights_under_the_names_of_another_library_start_a_training_by_their_order(tmp_path, caplog):
+    """As those of EfficientNet-Lite0: `_conv_stem.weight` where timm says `conv_stem.weight`."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 5))
+    names = {"0": "_stem", "1": "_norm", "3": "_fc"}
+    theirs = {names[name[0]] + name[1:]: tensor + 1 for name, tensor in net.state_dict().items()}
+    theirs["_fc.weight"], theirs["_fc.bias"] = torch.zeros(9, 4), torch.zeros(9)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    fill(net, theirs, "student.pretrained: a file", excluded=("3.weight", "3.bias"))
+    after = net.state_dict()
+    assert all(torch.equal(after[name], before[name] + 1) for name in before if not name.startswith("3."))
+    assert torch.equal(after["3.weight"], before["3.weight"])
+    assert "names are those of another library" in caplog.text
+    swapped = {name: theirs[name] for name in sorted(theirs, key=lambda name: not name.endswith("weight"))}
+    for other in (swapped, {**theirs, "_extra": torch.zeros(1)}):
+        with pytest.raises(RecipeError, match="does not fit the model"):
+            fill(net, other, "student.pretrained: a file", excluded=("3.weight", "3.bias"))
+    with pytest.raises(RecipeError, match="does not fit the model"):  # it would be used unchanged
+        fill(net, theirs, "teacher.weights: a file")

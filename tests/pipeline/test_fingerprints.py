@@ -10,33 +10,15 @@ import json
 from pathlib import Path
 
 import pytest
+from fixed_world import fix_world
 from tiny_run import RECIPE
 
-from calkd_edge.data.image_folder import ImageFolder
-from calkd_edge.data.source import balanced
-from calkd_edge.pipeline import plan_measuring, plan_training
 from calkd_edge.pipeline import preparation as pipeline
 from calkd_edge.pipeline.options import Options
 from calkd_edge.recipe.schema import parse
 from calkd_edge.recipe.source import packaged
-from calkd_edge.records import DeviceFacts
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_fingerprints.json").read_text())
-FACTS = DeviceFacts(
-    board="a board",
-    machine="aarch64",
-    system="Linux",
-    python="3.10.0",
-    cpu="a processor",
-    isa=("asimddp",),
-    cores=6,
-    memory_bytes=8 << 30,
-    l4t=None,
-    power_mode="15W",
-    emulated=False,
-    runtimes={"onnxruntime": "1.20.0", "tensorrt": "10.3.0", "litert": "2.0.0"},
-    numpy="1.26.0",
-)
 EVERY_STAGE = {
     **RECIPE,
     "name": "every_stage",
@@ -61,17 +43,7 @@ LIVE = {
 
 @pytest.fixture
 def fixed_world(monkeypatch):
-    """Device facts and package versions that do not depend on this machine."""
-    for module in (plan_measuring, plan_training):
-        monkeypatch.setattr(module, "version", lambda package: f"{package} 1.0")
-    monkeypatch.setattr(
-        pipeline.run_devices,
-        "probe",
-        lambda recipe, locations, skipped=(): {device.name: FACTS for device in recipe.devices},
-    )
-    monkeypatch.setattr(ImageFolder, "identity", lambda self: "a folder")
-    monkeypatch.setattr(ImageFolder, "outline", lambda self: balanced(("cat", "dog"), 3_000, 1_000))
-    monkeypatch.setattr(ImageFolder, "size", lambda self: (8_000, (3, self.image_size, self.image_size)))
+    fix_world(monkeypatch)
 
 
 def lines(run: pipeline.Run) -> list[str]:

@@ -53,12 +53,12 @@ class Silent:
         self.reused[stage.name] = reused
 
 
-def chain(seconds: float):
+def chain(seconds: float, names=("first", "second", "third")):
     """Three stages, each resting on the one before."""
     from calkd_edge.engine.stage import Stage
 
     stages = []
-    for name in ("first", "second", "third"):
+    for name in names:
         inputs = {"above": stages[-1]} if stages else {}
         stages.append(
             Stage(name, "chain_stages:count", 1, {"name": name}, inputs, locations={"seconds": seconds})

@@ -6,7 +6,6 @@ is read, or refused by a CalkdError.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -23,12 +22,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from bundles import real_bundle, sealed_again
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from tiny_run import RECIPE
 
-from calkd_edge import calibrate, evaluate
+from calkd_edge import calibrate, evaluate, verify
 from calkd_edge.benchmarking.baseline import read_baseline
+from calkd_edge.benchmarking.images import images_for
 from calkd_edge.benchmarking.sources import open_source
 from calkd_edge.data.pixels import BrokenImage, decode_image
 from calkd_edge.devices import inventory
@@ -37,6 +38,7 @@ from calkd_edge.external_models.predictions import read_predictions
 from calkd_edge.models import MODELS
 from calkd_edge.models.checkpoint import fill, read_state
 from calkd_edge.onnx_model.lint import lint
+from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.pipeline.checks import check
 from calkd_edge.recipe.schema import load_recipe
 from calkd_edge.recipe.source import packaged
@@ -127,28 +129,23 @@ def damaged_zip(content: bytes, draw: random.Random) -> bytes:
     return buffer.getvalue()
 
 
+def damaged_bundle(content: bytes, draw: random.Random) -> bytes:
+    """The bundle with one file changed: as it is, or with all sums set right."""
+    if draw.random() < 0.3:
+        return damaged_zip(content, draw)
+    changes = {".json": damaged_text, ".npz": damaged_zip, ".onnx": damaged, ".md": damaged}
+    return sealed_again(content, draw, changes, WORDS)
+
+
 @cache
 def recipes() -> tuple[bytes, ...]:
     """The packaged recipes and the tiny one."""
     return (yaml.safe_dump(RECIPE).encode(), *(path.read_bytes() for path in packaged().values()))
 
 
-@cache
 def bundles() -> tuple[bytes, ...]:
-    """A small bundle."""
-    files = {"model.onnx": onnx_files()[0], "report.json": b'{"name": "x"}'}
-    facts = {
-        name: {"sha256": hashlib.sha256(value).hexdigest(), "bytes": len(value)}
-        for name, value in files.items()
-    }
-    files["manifest.json"] = json.dumps({"schema_version": 1, "files": facts}, indent=1).encode()
-    sums = (f"{hashlib.sha256(value).hexdigest()}  {name}\n" for name, value in sorted(files.items()))
-    files["SHA256SUMS"] = "".join(sums).encode()
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, value in files.items():
-            archive.writestr(name, value)
-    return (buffer.getvalue(),)
+    """A real bundle."""
+    return (real_bundle(),)
 
 
 @cache
@@ -247,7 +244,16 @@ def _read_recipe(path: Path) -> None:
 def _read_bundle(path: Path) -> None:
     problems_of(path)
     with tempfile.TemporaryDirectory() as work:
-        open_source(path, Path(work))
+        source = open_source(path, Path(work))
+        for precision, folder in source.folders.items():
+            source.measurement(precision, "local", "onnxruntime")
+            file, _ = source.file_for(precision, "local", "onnxruntime")
+            read_onnx(file)
+            images_for(folder, images=None, prepared=None, seed=17, bundle=source.bundle)
+
+
+def _run_bundle(path: Path) -> None:
+    verify(path, run=True)
 
 
 def _read_predictions(path: Path) -> None:
@@ -296,7 +302,8 @@ KINDS: dict[str, tuple[str, Callable[[], tuple[bytes, ...]], Damage, Callable[[P
     "benchmark": ("benchmark.json", benchmarks, damaged_text, read_baseline),
     "csv": ("predictions.csv", tables, damaged_text, _read_predictions),
     "npz": ("predictions.npz", arrays, damaged_zip, _read_predictions),
-    "bundle": ("bundle.zip", bundles, damaged_zip, _read_bundle),
+    "bundle": ("bundle.zip", bundles, damaged_bundle, _read_bundle),
+    "release": ("bundle.zip", bundles, damaged_bundle, _run_bundle),
     "onnx": ("model.onnx", onnx_files, damaged, _read_onnx),
     "classifier": ("model.onnx", onnx_files, damaged, _score_onnx),
     "checkpoint": ("weights.pth", checkpoints, damaged_zip, _read_checkpoint),

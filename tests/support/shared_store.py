@@ -16,15 +16,18 @@ from calkd_edge.engine.locks import keeping_folders
 from calkd_edge.engine.runner import Runner
 from calkd_edge.engine.store import Store
 
+TAILS = (("first", "second", "third"), ("first", "second", "other"), ("first", "another", "third"))
+"""The chains that are run: each shares some stages with each other."""
+
 
 def run_once(root: Path, draw: random.Random) -> list[str]:
     """Run the chain as a recipe is run: `--fresh` first, then the stages, then the folders are read."""
-    store = Store(root)
+    store, stages = Store(root), chain(0.0, draw.choice(TAILS))
     with keeping_folders():
-        for stage in chain(0.0)[draw.randrange(4) :]:
+        for stage in stages[draw.randrange(4) :]:
             with store.lock(stage):
                 store.discard(stage)
-        folders = [Runner(store, Silent(), dict).run(stage).folder for stage in chain(0.0)]
+        folders = [Runner(store, Silent(), dict).run(stage).folder for stage in stages]
         return [(folder / "steps.txt").read_text(encoding="utf-8") for folder in folders]
 
 
@@ -34,7 +37,10 @@ def main(arguments: list[str]) -> None:
     draw = random.Random(seed)
     for _ in range(turns):
         if arguments[3:]:
-            collect(Store(root), {stage.fingerprint for stage in chain(0.0)[: draw.randrange(3)]})
+            collect(
+                Store(root),
+                {stage.fingerprint for stage in chain(0.0, draw.choice(TAILS))[: draw.randrange(3)]},
+            )
         else:
             lines = run_once(root, draw)
             assert [text.count("\n") for text in lines] == [8, 16, 24], lines

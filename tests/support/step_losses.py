@@ -80,6 +80,7 @@ def main(data: Path, teacher_folder: Path, target: Path, normalisation: str) -> 
         seed=17,
         steps_per_epoch=epochs.steps(fabric.world_size),
         batches=epochs.fresh,
+        final_figures=dict,
         plain_images=epochs.plain_images,
         watch=lambda epoch: {},
         scratch=target.parent,

@@ -96,3 +96,20 @@ def test_optimizers_have_the_settings_of_the_section():
     adamw = optimizer_for(module, OptimizerSection(name="adamw", lr=0.1, weight_decay=0.02))
     assert isinstance(adamw, torch.optim.AdamW)
     assert adamw.param_groups[0]["weight_decay"] == 0.02
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_pretrained_layers_learn_at_their_share_of_the_rate(name):
+    body, head = nn.Linear(3, 3), nn.Linear(3, 2)
+    section = OptimizerSection(name=name, lr=0.1, pretrained_lr_factor=0.25)
+    optimizer = optimizer_for(nn.Sequential(body, head), section, list(body.parameters()))
+    found = {id(one): group["factor"] for group in optimizer.param_groups for one in group["params"]}
+    assert found == {id(one): 0.25 for one in body.parameters()} | {id(one): 1.0 for one in head.parameters()}
+
+
+def test_nesterov_without_momentum_is_refused_and_adamw_has_neither():
+    with pytest.raises(ValueError, match="nesterov needs momentum above 0"):
+        OptimizerSection(lr=0.1, momentum=0.0, nesterov=True)
+    plain = OptimizerSection(name="adamw", lr=0.1).model_dump(mode="json")
+    assert "momentum" not in plain
+    assert OptimizerSection.model_validate(plain).name == "adamw"

@@ -28,7 +28,7 @@ def shown_nothing(evidence: Sequence[Evidence], names: dict[int, str]) -> Iterat
     """
     for item in evidence:
         m = item.measurement
-        if not m.calibrated or item.predictions is None:
+        if not (m.is_released and m.calibrated) or item.predictions is None:
             continue
         share, top1 = largest_class(item.predictions), top1_of(item.predictions)
         if top1.low > share:

@@ -1,15 +1,12 @@
-"""Sentences that a reader needs after the figures: is int8 worth it, did calibration help, is T enough."""
+"""Sentences that a reader needs after the figures: is int8 worth it, is T enough."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from calkd_edge.agent import isa
-from calkd_edge.metrics import intervals
-from calkd_edge.metrics import per_image as scores
 from calkd_edge.records import DeviceFacts, LatencySummary, Measurement
-from calkd_edge.release.gates.evidence import Evidence, file_key, labels_of, paired, same_student_in_fp32
+from calkd_edge.release.gates.evidence import Evidence, file_key, labels_of, same_student_in_fp32
 from calkd_edge.release.report import numbers
 from calkd_edge.release.report.device_agreement import agreement_with_local
 
@@ -39,8 +36,7 @@ def conclusions(
                 sentences += _temperature_against_fp32(m, fp32, names[id(m)])
             sentences += _cost_of_float_layers(m, measurements, names[id(m)])
     sentences += agreement_with_local(evidence, list(names.values()))
-    sentences += _effect_of_teacher_calibration(evidence)
-    released = [m for m in measurements if m.model != "control"]
+    released = [m for m in measurements if m.is_released]
     sentences += _effect_on_ece(released, names)
     sentences += [text for m in released if m.calibrated for text in _miscalibration_left(m, names[id(m)])]
     return tuple(dict.fromkeys(text[0].upper() + text[1:] for text in sentences))
@@ -120,38 +116,6 @@ def _temperature_against_fp32(m: Measurement, fp32: Measurement, name: str) -> l
         verdict = "did not change the temperature measurably"
         return [f"{name}: {m.precision} {verdict} ({both}, within 2 standard errors)."]
     return [f"{name}: {m.precision} changed the temperature ({both}, more than 2 standard errors)."]
-
-
-def _effect_of_teacher_calibration(evidence: Sequence[Evidence]) -> list[str]:
-    """The student against its control: distilled from the uncalibrated teacher, then calibrated itself."""
-    control = next(
-        (peer for peer in evidence if peer.measurement.model == "control" and peer.measurement.calibrated),
-        None,
-    )
-    if control is None or control.predictions is None:
-        return []
-    student = same_student_in_fp32(_with_model(control, "student"), evidence)
-    pair = paired(student.predictions, control.predictions) if student and student.predictions else None
-    if pair is None or len(pair.labels) < 2:
-        return []
-    losses = [scores.nll_per_image(logits, pair.labels) for logits in (pair.candidate, pair.reference)]
-    nll = intervals.mean_bounds(losses[0] - losses[1], seed=0)[0]
-    right, control_right = (scores.top1(logits) == pair.labels for logits in (pair.candidate, pair.reference))
-    only_student, only_control = int((right & ~control_right).sum()), int((control_right & ~right).sum())
-    top1 = intervals.tango(only_student, only_control, len(pair.labels))
-    shift = [
-        f"{numbers.in_unit(bounds.value, unit)} {numbers.interval(bounds.low, bounds.high, unit)}"
-        for bounds, unit in ((top1, "share"), (nll, "nats"))
-    ]
-    return [
-        f"Calibrating the teacher changed the student's top-1 by {shift[0]} and its NLL by {shift[1]}, "
-        "against a control that learned from the uncalibrated teacher and was calibrated afterwards. Each "
-        "was trained with one seed; other seeds may differ by more."
-    ]
-
-
-def _with_model(item: Evidence, model: str) -> Evidence:
-    return replace(item, measurement=item.measurement.model_copy(update={"model": model}))
 
 
 def _effect_on_ece(measurements: Sequence[Measurement], names: Mapping[int, str]) -> list[str]:

@@ -41,7 +41,7 @@ def _flatten(value: Json, path: str) -> Iterator[tuple[str, str]]:
 def _context(report: Report) -> Context:
     return {
         "facts": facts(report),
-        "files": [m for m in report.measurements if m.calibrated and m.model != "control"],
+        "files": [m for m in report.measurements if m.calibrated and m.is_released],
         "recipe": yaml.safe_dump(report.recipe, sort_keys=False, allow_unicode=True, width=100),
     }
 

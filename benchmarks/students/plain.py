@@ -1,0 +1,87 @@
+"""What a user would write instead: the student's network on labels alone, by torch and torchvision.
+
+AdamW at 2e-3 with weight decay 0.02 and a one-cycle rate, 32 images a step, random crops of at least half of
+the area, the running statistics as training leaves them. It reads the images of a prepared folder, so that it
+trains on the same images as the recipe, and answers the same test images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from calkd_edge.data.prepared import Prepared
+from calkd_edge.models import MODELS
+
+IMAGES_PER_STEP, RATE, DECAY = 32, 2.0e-3, 0.02
+NORMALISE = transforms.Normalize([0.5] * 3, [0.25] * 3)
+
+
+class Images(Dataset[tuple[torch.Tensor, int]]):
+    """Rows of a prepared folder behind torchvision's transforms."""
+
+    def __init__(self, prepared: Prepared, split: str, transform: transforms.Compose) -> None:
+        self.prepared, self.rows, self.transform = prepared, prepared.indices(split), transform
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        row = self.rows[index]
+        image = np.ascontiguousarray(self.prepared.images[row].transpose(1, 2, 0))
+        return self.transform(image), int(self.prepared.labels[row])
+
+
+def network(name: str, settings: dict[str, object], prepared: Prepared, start: str | None) -> nn.Module:
+    """The student's network for [N, 3, H, W] in normalised values, from random or published weights."""
+    built: nn.Module = MODELS.load(name)(len(prepared.classes), prepared.image_shape, **settings)
+    if start is not None:
+        own = built.state_dict()
+        theirs = dict(zip(own, torch.load(start, weights_only=True).values(), strict=True))
+        built.load_state_dict(
+            {key: theirs[key] if theirs[key].shape == own[key].shape else own[key] for key in own}
+        )
+    return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def train(
+    net: nn.Module, prepared: Prepared, *, epochs: int, seed: int, flip: bool, start: bool
+) -> np.ndarray:
+    """Train it, and answer the test images: [N] bool, which answers are right.
+
+    Args:
+        net: changed in place.
+        prepared: the images.
+        epochs: over the train split.
+        seed: of order and crops.
+        flip: whether images are mirrored.
+        start: whether it began from published weights; then the rate is a tenth.
+    """
+    torch.manual_seed(seed)
+    size = prepared.image_shape[1]
+    mirror = [transforms.RandomHorizontalFlip()] if flip else []
+    crops = [transforms.ToPILImage(), transforms.RandomResizedCrop(size, scale=(0.5, 1)), *mirror]
+    train_set = Images(prepared, "train", transforms.Compose([*crops, transforms.ToTensor(), NORMALISE]))
+    test_set = Images(prepared, "test", transforms.Compose([transforms.ToTensor(), NORMALISE]))
+    loader = DataLoader(train_set, IMAGES_PER_STEP, shuffle=True, drop_last=True)
+    rate = RATE * (0.1 if start else 1.0)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, total_steps=epochs * len(loader), pct_start=0.15
+    )
+    for _ in range(epochs):
+        net.train()
+        for images, labels in loader:
+            answers = net(images.to(memory_format=torch.channels_last))
+            loss = nn.functional.cross_entropy(answers, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    net.eval()
+    with torch.no_grad():
+        rows = [net(images).argmax(1) == labels for images, labels in DataLoader(test_set, 100)]
+    return torch.cat(rows).numpy()

@@ -1,0 +1,42 @@
+"""Device facts and releases of libraries that do not depend on this machine, for golden fingerprints."""
+
+from __future__ import annotations
+
+import pytest
+
+from calkd_edge.data.image_folder import ImageFolder
+from calkd_edge.data.source import balanced
+from calkd_edge.pipeline import assumptions, plan_measuring, plan_training
+from calkd_edge.pipeline import preparation as pipeline
+from calkd_edge.records import DeviceFacts
+
+FACTS = DeviceFacts(
+    board="a board",
+    machine="aarch64",
+    system="Linux",
+    python="3.10.0",
+    cpu="a processor",
+    isa=("asimddp",),
+    cores=6,
+    memory_bytes=8 << 30,
+    l4t=None,
+    power_mode="15W",
+    emulated=False,
+    runtimes={"onnxruntime": "1.20.0", "tensorrt": "10.3.0", "litert": "2.0.0"},
+    numpy="1.26.0",
+)
+
+
+def fix_world(patch: pytest.MonkeyPatch) -> None:
+    """Packages of release 1.0, devices with FACTS, folders of two classes, published weights at hand."""
+    for module in (plan_measuring, plan_training):
+        patch.setattr(module, "version", lambda package: f"{package} 1.0")
+    patch.setattr(
+        pipeline.run_devices,
+        "probe",
+        lambda recipe, locations, skipped=(): {device.name: FACTS for device in recipe.devices},
+    )
+    patch.setattr(assumptions.pretrained, "check_available", lambda name, settings, where: None)
+    patch.setattr(ImageFolder, "identity", lambda self: "a folder")
+    patch.setattr(ImageFolder, "outline", lambda self: balanced(("cat", "dog"), 3_000, 1_000))
+    patch.setattr(ImageFolder, "size", lambda self: (8_000, (3, self.image_size, self.image_size)))
