@@ -37,8 +37,11 @@ SCHEMAS: dict[str, type[Record]] = {"recipe": Recipe, "report": Report, "benchma
 UNITS = {"share": ", 0..1", "ms": ", in ms", "bytes": ", in bytes"}
 
 OPTIMIZERS = {
-    "sgd": ("Stochastic gradient descent with momentum.", ("lr", "momentum", "nesterov", "weight_decay")),
-    "adamw": ("Adam with decoupled weight decay.", ("lr", "weight_decay")),
+    "sgd": (
+        "Stochastic gradient descent with momentum.",
+        ("lr", "momentum", "nesterov", "weight_decay", "pretrained_lr_factor"),
+    ),
+    "adamw": ("Adam with decoupled weight decay.", ("lr", "weight_decay", "pretrained_lr_factor")),
 }
 """Summary and settings of each `optimizer.name`."""
 

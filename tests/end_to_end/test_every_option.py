@@ -25,7 +25,7 @@ from tiny_run import TinyRun, command, written
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.pipeline import listing
-from calkd_edge.recipe.schema import Recipe, load_recipe, parse
+from calkd_edge.recipe.schema import Recipe, parse
 from calkd_edge.recipe.training import Section
 
 CASES = cases()
@@ -55,8 +55,8 @@ class Sweep:
     def check(self, case: Case) -> None:
         """Run one case.
 
-        It ends with a verdict, and the recipe in its report is the one that ran; or it is refused, and a dry
-        run refuses it in the same words.
+        It ends with a verdict, and the recipe in its report plans the same stages; or it is refused, and a
+        dry run refuses it in the same words.
         """
         recipe = written(self.folder, case.tree(self.places), "case.yaml")
         shutil.rmtree(self.folder / "case", ignore_errors=True)
@@ -64,7 +64,10 @@ class Sweep:
         done = command(*line)
         if done.code in PASSED:
             report = json.loads((self.folder / "case" / "report.json").read_text())
-            assert parse(report["recipe"], where="report.json") == load_recipe(recipe)
+            again = written(self.folder, report["recipe"], "again.yaml")
+            planned = command("compress", again, *line[2:], "--dry-run", "--json")
+            assert planned.code == 0, planned.err
+            assert all(planned.stages.values()), planned.stages
             return
         assert not case.must_run, done.err
         planned = command(*line, "--dry-run")
