@@ -6,6 +6,7 @@ in the cache folder.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from typing import Any, Mapping
@@ -28,6 +29,13 @@ DEFAULTS: dict[str, Any] = {
 """max_images: in one run, by default one, as a camera sends them; dla_core: experimental, with exactly
 max_images in a run; timing_cache: a name; capability: only for TensorRT for RTX, such as SM86."""
 
+BOUNDS: dict[str, tuple[int, float]] = {
+    "max_images": (1, math.inf),
+    "workspace_mib": (1, math.inf),
+    "optimization_level": (0, 5),
+    "dla_core": (0, math.inf),
+}
+CAPABILITY = re.compile("SM[0-9]{2,3}")
 NAME = re.compile(r"\w[\w.-]{0,63}", re.ASCII)
 
 
@@ -37,12 +45,17 @@ def complete(options: Mapping[str, object]) -> dict[str, Any]:
     Raises:
         AgentProblem: an unknown option, or a value that it cannot have.
     """
-    every = all_options("tensorrt", DEFAULTS, options)
-    if every["module"] not in MODULES:
-        raise AgentProblem(
-            "tensorrt: module cannot be {!r}".format(every["module"]), "Use {}.".format(" or ".join(MODULES))
-        )
-    name = every["timing_cache"]
+    every = all_options("tensorrt", DEFAULTS, options, {"module": MODULES})
+    for key, (least, most) in BOUNDS.items():
+        value = every[key]
+        if value is not None and not (type(value) is int and least <= value <= most):
+            raise AgentProblem(
+                f"tensorrt: {key} cannot be {value!r}",
+                f"Use a whole number from {least}{' on' if most == math.inf else f' to {most}'}.",
+            )
+    name, capability = every["timing_cache"], every["capability"]
+    if capability is not None and not (isinstance(capability, str) and CAPABILITY.fullmatch(capability)):
+        raise AgentProblem(f"tensorrt: capability cannot be {capability!r}", "Use a text such as SM86.")
     if name is not None and not (isinstance(name, str) and NAME.fullmatch(name)):
         raise AgentProblem(
             f"tensorrt: timing_cache cannot be {name!r}: it is a name, and no path",

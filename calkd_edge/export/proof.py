@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from calkd_edge.errors import StageFailed
@@ -17,6 +19,24 @@ BUILD_SLOPE, BUILD_AGREEMENT = 0.02, 0.98
 that is missing or applied twice changes it by far more), and the share of images they must agree on."""
 
 SOFTMAX_TOLERANCE = 1e-3
+
+UNIT_ROUNDOFF = {"f16": 2.0**-11, "bf16": 2.0**-8}
+"""Of a runtime that was asked to compute coarser than float32; its record names it `inference_precision`."""
+
+ROUNDINGS = 4
+"""Of a last layer that is computed in another precision: its weights, its features, its sum, its result."""
+
+NETWORK_ROUNDINGS = 32
+"""Likewise of all layers, one after the other."""
+
+
+def roundoff_of(session_options: Mapping[str, object]) -> float:
+    """Relative rounding of what a runtime computes by these options; 0 where it is float32's.
+
+    Args:
+        session_options: as the runtime recorded them.
+    """
+    return UNIT_ROUNDOFF.get(str(session_options.get("inference_precision")), 0.0)
 
 
 def prove(
@@ -80,17 +100,22 @@ def prove(
     return proof
 
 
-def check_probabilities(predictions: Predictions) -> None:
+def check_probabilities(predictions: Predictions, *, roundoff: float = 0.0) -> None:
     """Compare the returned probabilities with the softmax of the returned logits.
 
+    Args:
+        predictions: with probabilities.
+        roundoff: relative rounding of the runtime's numbers, where it is coarser than float32's.
+
     Raises:
-        StageFailed: they differ by more than 1e-3.
+        StageFailed: they differ by more than 1e-3 and the rounding of a logit.
     """
     if predictions.probabilities is None:
         raise StageFailed("the model returned no probabilities", remedy="Export it with calkd-edge.")
     expected = _softmax(predictions.logits.astype(np.float64))
     gap = float(np.abs(expected - predictions.probabilities).max())
-    if not gap <= SOFTMAX_TOLERANCE:
+    largest = max(1.0, float(np.abs(predictions.logits).max()))
+    if not gap <= SOFTMAX_TOLERANCE + roundoff * largest:
         raise StageFailed(
             f"the returned probabilities differ from the softmax of the logits by {gap:.3g}",
             remedy="Use another runtime or precision on that device: this one changes the softmax.",

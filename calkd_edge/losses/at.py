@@ -49,7 +49,12 @@ class AT(FeatureLoss):
     """
 
     def __init__(
-        self, context: Context, *, student: Taps, teacher: Taps, power: Annotated[float, Field(ge=1)] = 2.0
+        self,
+        context: Context,
+        *,
+        student: Taps,
+        teacher: Taps,
+        power: Annotated[float, Field(ge=1, le=10)] = 2.0,
     ) -> None:
         super().__init__(student, teacher)
         self.power = power

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from calkd_edge.records import Affine
+
+Temperature = Annotated[float, Field(ge=0.01, le=1000)]
+"""Beyond, float32 loses the softened probabilities."""
 
 
 @dataclass(frozen=True)

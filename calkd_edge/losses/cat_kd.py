@@ -67,7 +67,7 @@ class CATKD(FeatureLoss):
         teacher: str,
         student_classifier: str,
         teacher_classifier: str,
-        resolution: Annotated[int, Field(ge=2)] = 2,
+        resolution: Annotated[int, Field(ge=2, le=64)] = 2,
     ) -> None:
         super().__init__((student,), (teacher,))
         self.resolution = resolution

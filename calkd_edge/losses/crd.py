@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from calkd_edge.losses.base import Context, Step
+from calkd_edge.losses.base import Context, Step, Temperature
 from calkd_edge.losses.features import FeatureLoss, direction, pooled, vector_size
 
 
@@ -71,9 +71,9 @@ class CRD(FeatureLoss):
         *,
         student: str,
         teacher: str,
-        size: Annotated[int, Field(ge=1)] = 128,
-        negatives: Annotated[int, Field(ge=1)] = 16384,
-        temperature: Annotated[float, Field(gt=0)] = 0.07,
+        size: Annotated[int, Field(ge=1, le=4096)] = 128,
+        negatives: Annotated[int, Field(ge=1, le=2**17)] = 16384,
+        temperature: Temperature = 0.07,
         momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5,
     ) -> None:
         super().__init__((student,), (teacher,))

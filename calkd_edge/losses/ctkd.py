@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
+from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, Temperature, full_precision
 from calkd_edge.losses.kd import kd_loss
 from calkd_edge.losses.teacher_effect import common_scale, effect_on_softened_logits
 from calkd_edge.records import Affine
@@ -46,8 +46,8 @@ class CTKD(Loss):
         self,
         context: Context,
         *,
-        lowest_temperature: Annotated[float, Field(gt=0)] = 1.0,
-        temperature_span: Annotated[float, Field(gt=0)] = 20.0,
+        lowest_temperature: Temperature = 1.0,
+        temperature_span: Temperature = 20.0,
         initial: float = 1.0,
         curriculum_epochs: Annotated[float, Field(gt=0)] = 10.0,
     ) -> None:

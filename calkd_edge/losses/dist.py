@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.nn import functional as F
 
-from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
+from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, Temperature, full_precision
 from calkd_edge.losses.teacher_effect import effect_on_softened_logits
 from calkd_edge.records import Affine
 
@@ -78,7 +78,7 @@ class DIST(Loss):
         *,
         beta: Annotated[float, Field(ge=0)] = 1.0,
         gamma: Annotated[float, Field(ge=0)] = 1.0,
-        temperature: Annotated[float, Field(gt=0)] = 4.0,
+        temperature: Temperature = 4.0,
     ) -> None:
         super().__init__()
         self.beta, self.gamma, self.temperature = beta, gamma, temperature

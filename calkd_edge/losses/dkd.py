@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
+from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, Temperature, full_precision
 from calkd_edge.losses.standardize import standardized
 from calkd_edge.losses.teacher_effect import effect_on_softened_logits, effect_on_standardized_logits
 from calkd_edge.records import Affine
@@ -80,7 +80,7 @@ class DKD(Loss):
         *,
         alpha: Annotated[float, Field(ge=0)] = 1.0,
         beta: Annotated[float, Field(ge=0)] = 8.0,
-        temperature: Annotated[float, Field(gt=0)] = 4.0,
+        temperature: Temperature = 4.0,
         warmup_epochs: Annotated[float, Field(ge=0)] = 20.0,
         standardize: bool = False,
     ) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
+from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, Temperature, full_precision
 from calkd_edge.losses.standardize import standardized
 from calkd_edge.losses.teacher_effect import effect_on_softened_logits, effect_on_standardized_logits
 from calkd_edge.records import Affine
@@ -52,7 +49,7 @@ class KD(Loss):
         self,
         context: Context,
         *,
-        temperature: Annotated[float, Field(gt=0)] = 4.0,
+        temperature: Temperature = 4.0,
         standardize: bool = False,
     ) -> None:
         super().__init__()

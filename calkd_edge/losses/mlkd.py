@@ -10,12 +10,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
+from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, Temperature, full_precision
 from calkd_edge.losses.standardize import standardized
 from calkd_edge.losses.teacher_effect import effect_on_softened_logits, effect_on_standardized_logits
 from calkd_edge.records import Affine
 
-Temperatures = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+Temperatures = Annotated[tuple[Temperature, ...], Field(min_length=1)]
 
 
 def mlkd_loss(

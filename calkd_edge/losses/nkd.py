@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, full_precision
+from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, Temperature, full_precision
 from calkd_edge.losses.dkd import other_classes
 from calkd_edge.losses.teacher_effect import common_scale, effect_on_softened_logits
 from calkd_edge.records import Affine
@@ -60,7 +60,7 @@ class NKD(Loss):
         context: Context,
         *,
         gamma: Annotated[float, Field(ge=0)] = 3.5,
-        temperature: Annotated[float, Field(gt=0)] = 3.0,
+        temperature: Temperature = 3.0,
     ) -> None:
         super().__init__()
         self.gamma, self.temperature = gamma, temperature

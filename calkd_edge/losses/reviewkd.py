@@ -99,7 +99,7 @@ class ReviewKD(FeatureLoss):
         student: Taps,
         teacher: Taps,
         warmup_epochs: Annotated[float, Field(ge=0)] = 20.0,
-        channels: Annotated[int, Field(ge=1)] = 512,
+        channels: Annotated[int, Field(ge=1, le=8192)] = 512,
     ) -> None:
         super().__init__(student, teacher)
         self.warmup_epochs = warmup_epochs

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from calkd_edge.agent.problem import AgentProblem
+from calkd_edge.agent.runtimes import AS_IS, RUNTIMES, check_threads
 from calkd_edge.devices.inventory import location_of, runtime_of
-from calkd_edge.devices.session import open_session
+from calkd_edge.devices.session import Session, open_session
 from calkd_edge.devices.targets import check_runtime, split_runtime
 from calkd_edge.errors import RecipeError, did_you_mean
+from calkd_edge.files.scratch import ScratchFolder
 from calkd_edge.recipe.schema import DeviceSection, Recipe
 from calkd_edge.records import DeviceFacts, Json
 
@@ -35,20 +40,45 @@ def located(recipe: Recipe, skipped: Sequence[str] = ()) -> dict[str, dict[str, 
 def probe(
     recipe: Recipe, locations: Mapping[str, Mapping[str, Json]], skipped: Sequence[str] = ()
 ) -> dict[str, DeviceFacts]:
-    """The facts of every device of a recipe, read before anything trains.
+    """The facts of every device of a recipe, read before anything trains; its options are tried there.
 
     Raises:
-        DeviceError: one does not answer, or lacks the runtime the recipe asks for.
+        DeviceError: one does not answer, or lacks the runtime or an option that the recipe asks for.
+        RecipeError: it has too few cores for the recipe's threads.
     """
     facts = {}
     for name in dict.fromkeys(device.name for device in recipe.devices if device.name not in skipped):
-        runtimes = [device.runtime for device in recipe.devices if device.name == name]
+        here = [device for device in recipe.devices if device.name == name]
         with open_session(name, locations[name]) as session:
-            facts[name] = session.probe(runtimes)
-    for device in recipe.devices:
-        if device.name in facts:
-            check_runtime(device.name, device.runtime, facts[device.name])
+            facts[name] = session.probe([device.runtime for device in here])
+            for device in here:
+                check_runtime(name, device.runtime, facts[name])
+                try:
+                    check_threads(device.runtime, recipe.benchmark.threads, facts[name].cores)
+                except AgentProblem as wrong:
+                    raise RecipeError(f"{name}: benchmark.threads: {wrong}", remedy=wrong.remedy) from None
+                if device.options and RUNTIMES[device.runtime].kind == AS_IS:
+                    _try_options(device, session, recipe.benchmark.threads)
     return facts
+
+
+def _try_options(device: DeviceSection, session: Session, threads: int) -> None:
+    """Run the smallest file with a device's options: what its runtime or processor lacks is told now.
+
+    Raises:
+        DeviceError: the runtime there does not take them.
+    """
+    # Imported here: it loads onnx, which devices without options do not need to be planned.
+    import onnx
+
+    from calkd_edge.onnx_model.smallest import SHAPE, smallest_classifier
+
+    with ScratchFolder("options") as folder:
+        model, images = folder / "smallest.onnx", folder / "images.npy"
+        onnx.save(smallest_classifier(), model)
+        np.save(images, np.zeros((1, *SHAPE), np.uint8))
+        options = {**device.options, "threads": threads}
+        session.predict(model, images, runtime=device.runtime, options=options)
 
 
 def check_skipped(recipe: Recipe, skipped: Sequence[str]) -> None:

@@ -37,8 +37,11 @@ SCHEMAS: dict[str, type[Record]] = {"recipe": Recipe, "report": Report, "benchma
 UNITS = {"share": ", 0..1", "ms": ", in ms", "bytes": ", in bytes"}
 
 OPTIMIZERS = {
-    "sgd": ("Stochastic gradient descent with momentum.", ("lr", "momentum", "nesterov", "weight_decay")),
-    "adamw": ("Adam with decoupled weight decay.", ("lr", "weight_decay")),
+    "sgd": (
+        "Stochastic gradient descent with momentum.",
+        ("lr", "momentum", "nesterov", "weight_decay", "pretrained_lr_factor"),
+    ),
+    "adamw": ("Adam with decoupled weight decay.", ("lr", "weight_decay", "pretrained_lr_factor")),
 }
 """Summary and settings of each `optimizer.name`."""
 
@@ -103,7 +106,8 @@ def schema(kind: str) -> dict[str, JsonValue]:
             f"there is no schema of '{kind}'",
             remedy=f"{did_you_mean(kind, SCHEMAS)}Valid: {', '.join(SCHEMAS)}.",
         )
-    return SCHEMAS[kind].model_json_schema(mode="serialization")
+    # A recipe is what a user writes: its defaults may be left out.
+    return SCHEMAS[kind].model_json_schema(mode="validation" if kind == "recipe" else "serialization")
 
 
 def _entry(name: str, summary: str, settings: Settings | None = None) -> EntryDescription:

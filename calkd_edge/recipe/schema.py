@@ -67,7 +67,7 @@ class BenchmarkSection(Section):
     threads: int = Field(1, ge=1)
     min_runs: int | None = Field(None, ge=10)
     min_seconds: float | None = Field(None, gt=0)
-    max_age_days: float = Field(7.0, gt=0)
+    max_age_days: float = Field(7.0, gt=0, le=36500)
 
 
 class DeviceSection(Section):

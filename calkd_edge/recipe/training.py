@@ -135,7 +135,7 @@ class TrainingSection(Section):
     autocast: Literal["bf16", "fp16"] | None = None
     ema_decay: float | None = Field(None, gt=0, lt=1)
     mixing: Choice | None = None
-    seed: int | None = Field(None, ge=0)
+    seed: int | None = Field(None, ge=0, lt=2**31)
     """Of the weights and draws of this training only; None uses the recipe's seed."""
 
     @property

@@ -19,7 +19,7 @@ from calkd_edge.export.artifacts import (
     SIMULATED,
     TEST_PREDICTIONS,
 )
-from calkd_edge.export.proof import check_probabilities, prove
+from calkd_edge.export.proof import ROUNDINGS, check_probabilities, prove, roundoff_of
 from calkd_edge.metrics import quality
 from calkd_edge.records import Calibration, Predictions
 from calkd_edge.release.gates.evidence import paired
@@ -42,9 +42,10 @@ def run(job: Job) -> None:
         executed["simulated"] = compare_with_simulation(
             folded, Predictions.load(job.inputs["simulated"] / SIMULATED)
         )
-    proof = prove(raw, folded, calibration, another_build="built" in executed)
+    roundoff = roundoff_of(executed["session_options"])
+    proof = prove(raw, folded, calibration, rounding=ROUNDINGS * roundoff, another_build="built" in executed)
     predictions = Predictions.load(job.inputs["final"] / TEST_PREDICTIONS)
-    check_probabilities(predictions)
+    check_probabilities(predictions, roundoff=roundoff)
     predictions.save(job.out / "predictions.npz")
     uncalibrated = calibration.affine.undo(predictions.logits).astype(np.float32)
     Predictions(uncalibrated, predictions.labels, predictions.indices).save(job.out / "uncalibrated.npz")

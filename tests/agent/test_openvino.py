@@ -48,6 +48,21 @@ def test_int8_files_answer_as_their_simulation(files):
         np.testing.assert_allclose(values, simulated[name], atol=1e-3)
 
 
+@pytest.mark.parametrize(("precision", "near"), [("f16", 5e-3), ("bf16", 2e-2)])
+@pytest.mark.parametrize("file", ["fp32", "int8"])
+def test_coarser_precisions_answer_any_number_of_images(files, precision, near, file):
+    reference, _ = answers("openvino", files / f"{file}.onnx")
+    try:
+        opened = open_runtime("openvino", str(files / f"{file}.onnx"), {"inference_precision": precision})
+        opened.__enter__()
+    except AgentProblem as absent:
+        pytest.skip(f"this processor: {absent}")
+    for count in (40, 1, 7):
+        outputs = opened.infer(IMAGES[:count])
+        gap = np.abs(outputs["probabilities"] - reference["probabilities"][:count])
+        assert gap.mean() < near, gap.max()
+
+
 def test_later_runs_do_not_change_earlier_results(files):
     with open_runtime("openvino", str(files / "fp32.onnx"), {}) as runtime:
         first = runtime.infer(IMAGES[:1])["logits"]

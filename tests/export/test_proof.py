@@ -7,7 +7,7 @@ import pytest
 from proofs import calibration, predictions
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.export.proof import check_probabilities, prove
+from calkd_edge.export.proof import ROUNDINGS, check_probabilities, prove, roundoff_of
 from calkd_edge.records import Affine, Predictions
 
 
@@ -59,3 +59,33 @@ def test_another_build_may_round_differently_and_must_be_calibrated():
     for wrong in (logits, 0.25 * logits, -0.5 * logits, np.full_like(logits, np.nan), 0.5 * logits[:, ::-1]):
         with pytest.raises(StageFailed, match="differ from its calibration applied in numpy"):
             prove(predictions(logits), predictions(wrong), half, another_build=True)
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("f16", 11), ("bf16", 8)])
+def test_a_coarser_runtime_may_round_and_must_be_calibrated(precision, bits):
+    raw = np.random.default_rng(0).normal(size=(200, 10)).astype(np.float32) * 5
+    roundoff = roundoff_of({"inference_precision": precision})
+    assert roundoff == 2.0**-bits
+    half = calibration(Affine(scale=(0.5,)))
+    mantissa, exponent = np.frexp(0.5 * raw)
+    rounded = np.ldexp(np.round(mantissa * 2**bits) / 2**bits, exponent).astype(np.float32)
+    prove(predictions(raw), predictions(rounded), half, rounding=ROUNDINGS * roundoff)
+    off = 1 + 2 * ROUNDINGS * roundoff
+    for wrong in (raw, rounded * np.float32(off), rounded[:, ::-1]):
+        with pytest.raises(StageFailed, match="differ from its calibration applied in numpy"):
+            prove(predictions(raw), predictions(wrong), half, rounding=ROUNDINGS * roundoff)
+    with pytest.raises(StageFailed, match="differ from its calibration applied in numpy"):
+        prove(predictions(raw), predictions(rounded), half)
+
+
+def test_probabilities_of_a_coarser_runtime_must_be_a_softmax_too():
+    logits = np.array([[2.0, 0.0, -1.0]], np.float32)
+    right = np.exp(logits) / np.exp(logits).sum()
+    for error, passes in ((4e-3, True), (5e-2, False)):
+        returned = right + np.array([[error, -error, 0]], np.float32)
+        given = Predictions(logits, np.zeros(1, np.int64), np.arange(1), returned)
+        if passes:
+            check_probabilities(given, roundoff=roundoff_of({"inference_precision": "bf16"}))
+            continue
+        with pytest.raises(StageFailed):
+            check_probabilities(given, roundoff=roundoff_of({"inference_precision": "bf16"}))

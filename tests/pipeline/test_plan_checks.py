@@ -182,3 +182,40 @@ def test_a_plugin_that_cannot_be_imported_is_named_with_its_line(
     assert done.code == 2
     assert message in done.err
     assert name.endswith(".py") or f"{name}.py, line" in done.err
+
+
+def on(runtime: str, **options: object) -> list[dict[str, object]]:
+    return [{"name": "local", "runtime": runtime, "options": options}]
+
+
+@pytest.mark.parametrize(
+    ("devices", "message", "fix"),
+    [
+        (on("onnxruntime", spinning="no"), "spinning cannot be 'no'", "true or false"),
+        (on("onnxruntime", spinning=1), "spinning cannot be 1", "true or false"),
+        (on("onnxruntime", optimization="some"), "optimization cannot be 'some'", "Use all or none"),
+        (on("onnxruntime", optimization=["all"]), "optimization cannot be ['all']", "Use all or none"),
+        (on("onnxruntime", providers=[]), "providers cannot be []", "CPUExecutionProvider"),
+        (on("onnxruntime", providers="CPUExecutionProvider"), "providers cannot be", "a list of texts"),
+        (on("onnxruntime", disabled_optimizers=[None]), "disabled_optimizers cannot be", "a list of texts"),
+        (on("onnxruntime", providers=["RocketProvider"]), "no provider RocketProvider", "Available here"),
+        (on("openvino", inference_precision="f8"), "inference_precision cannot be 'f8'", "f32 or f16"),
+        (on("tensorrt", dla_core=-1), "dla_core cannot be -1", "from 0 on"),
+        (on("tensorrt", optimization_level=True), "optimization_level cannot be True", "from 0 to 5"),
+        (on("tensorrt", max_images=0), "max_images cannot be 0", "from 1 on"),
+        (on("tensorrt", capability="86"), "capability cannot be '86'", "SM86"),
+    ],
+)
+def test_an_option_that_a_runtime_does_not_take_is_told_before_anything_trains(
+    tmp_path, devices, message, fix
+):
+    recipe = written(tmp_path, recipe_with(devices=devices))
+    done = command("compress", recipe, "--dry-run", "--store", tmp_path / "store")
+    assert done.code in (2, 5)
+    assert message in " ".join(done.err.split())
+    assert fix in " ".join(done.err.split())
+
+
+def test_threads_that_a_device_has_no_cores_for_are_refused(tmp_path):
+    changes = {"benchmark": {"threads": 100_000}, "precisions": [{"name": "fp32"}]}
+    assert "100000 threads of onnxruntime" in refused(tmp_path, **changes)

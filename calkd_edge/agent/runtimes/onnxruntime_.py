@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "spinning": True,
 }
 """spinning: idle threads wait in a loop for work, ONNX Runtime's default; a single thread never waits."""
+CHOICES = {"optimization": ("all", "none")}
 
 
 class OnnxRuntime:
@@ -40,7 +41,7 @@ class OnnxRuntime:
 
     def __init__(self, model: str, options: Mapping[str, object]) -> None:
         self.model = model
-        self.options = all_options("onnxruntime", DEFAULTS, options)
+        self.options = all_options("onnxruntime", DEFAULTS, options, CHOICES)
         self.session: Any = None
         self.fixed: int | None = None
 
