@@ -65,7 +65,7 @@ def test_the_page_is_that_of_the_results_and_the_package_claims_no_other_python(
 
     results = json.loads(versions.RESULTS.read_text(encoding="utf-8"))
     assert versions.PAGE.read_text(encoding="utf-8") == versions.page(results)
-    assert not any(one["failed"] for one in results)
+    assert all("note" in one for one in results if one["failed"]), "say in a note what failed"
     tried = {".".join(one["python"].split(".")[:2]) for one in results} | {CI_PYTHON}
     said = "Programming Language :: Python :: 3."
     claimed = {line.rpartition(" ")[2] for line in PROJECT["classifiers"] if line.startswith(said)}

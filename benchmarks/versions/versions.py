@@ -125,7 +125,10 @@ def page(results: list[dict[str, Any]]) -> str:
         for one in results
     ]
     head = HEAD.format(shown=" | ".join(SHOWN), rule="---|" * len(SHOWN))
-    return head + "".join(f"| {' | '.join(row)} |\n" for row in rows) + TAIL
+    notes = [
+        f"\nPython {one['python']}, {one['libraries']}: {one['note']}\n" for one in results if "note" in one
+    ]
+    return head + "".join(f"| {' | '.join(row)} |\n" for row in rows) + "".join(notes) + TAIL
 
 
 if __name__ == "__main__":

@@ -196,7 +196,9 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
             continue
         annotation = model.model_fields[part].annotation
         nested = [annotation, *getattr(annotation, "__args__", ())]
-        model = next((kind for kind in nested if isinstance(kind, type) and issubclass(kind, Record)), None)
+        # Not `type`: Python 3.10 takes tuple[int, ...] for one.
+        records = (kind for kind in nested if isinstance(kind, type(Record)) and issubclass(kind, Record))
+        model = next(records, None)
         if model is None:
             return []
     return list(model.model_fields)
