@@ -166,7 +166,7 @@ def final_figures(model: ImageModel, prepared: Prepared) -> Callable[[], dict[st
     def figures() -> dict[str, float]:
         return {
             **watch(-1),
-            "train_top1": _scores(model, seen, their_labels)[1],
+            "training_top1": _scores(model, seen, their_labels)[1],
             "calibration_top1_mirrored": _scores(model, images[..., ::-1], labels)[1],
         }
 

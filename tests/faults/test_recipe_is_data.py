@@ -105,7 +105,7 @@ def test_no_field_of_a_recipe_runs_a_program_or_contacts_an_address(world, tmp_p
             if done.code == 0:
                 accepted[path] = recipe.read_text()
     assert not Path("store").exists()
-    assert {path[0] for path in accepted} >= {"data", "devices"}
+    assert "data" in {path[0] for path in accepted}
     for recipe in accepted.values():  # what planning lets through is run for real
         done = command("compress", "--recipe", written(tmp_path, recipe), "--store", "store", "--out", "out")
         assert done.code in (0, 4, 5), done.err

@@ -256,6 +256,7 @@ def test_history_has_a_line_per_epoch_with_terms_and_watched_figures(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
     assert lines[2]["calibration_top1"] == pytest.approx(0.2)
+    assert {key: lines[3].pop(key) for key in ("steps", "running_calibration_top1")}["steps"] == 4 * STEPS
     for line in lines:
         assert set(line) == {"epoch", "train_cross_entropy", "train_size", "calibration_top1"}
         assert 0 < line["train_cross_entropy"] < 10

@@ -76,7 +76,7 @@ def _against_teacher(pair: PairedPredictions, share: float, last: Mapping[str, J
 def likely_causes(last: Mapping[str, Json]) -> str:
     """What a large gap may come from, by the figures of the student's training."""
     causes = []
-    trained, held, steps = (last.get(name) for name in ("train_top1", "calibration_top1", "steps"))
+    trained, held, steps = (last.get(name) for name in ("training_top1", "calibration_top1", "steps"))
     if isinstance(trained, float) and isinstance(held, float):
         seen = f"{numbers.percent(trained)} of training and {numbers.percent(held)} of calibration images"
         if trained - held > MUCH_BETTER:

@@ -9,7 +9,7 @@ from calkd_edge.records import Component
 from calkd_edge.release.report.learning import learning, likely_causes
 
 CROPS = Component(name="resized_crop", settings={"flip": False})
-GOOD = {"train_top1": 0.97, "calibration_top1": 0.95, "steps": 9000, "batch_norm_images": 1000}
+GOOD = {"training_top1": 0.97, "calibration_top1": 0.95, "steps": 9000, "batch_norm_images": 1000}
 
 
 def right_on(maker, share, seed):
@@ -36,7 +36,7 @@ def test_student_stands_beside_its_teacher_and_the_largest_class(maker):
 
 
 def test_large_gap_names_its_likely_causes(maker):
-    last = {**GOOD, "train_top1": 0.70, "calibration_top1": 0.66, "steps": 630}
+    last = {**GOOD, "training_top1": 0.70, "calibration_top1": 0.66, "steps": 630}
     said = " ".join(learning(release(maker, teacher=0.95, student=0.65), last, CROPS))
     assert "surely lost more than 5.00 % of top-1 to its teacher" in said
     assert "70.0 % of training and 66.0 % of calibration images: these were not fitted either" in said
@@ -46,7 +46,7 @@ def test_large_gap_names_its_likely_causes(maker):
 @pytest.mark.parametrize(
     ("last", "cause"),
     [
-        ({"train_top1": 0.99, "calibration_top1": 0.6}, "too few images"),
+        ({"training_top1": 0.99, "calibration_top1": 0.6}, "too few images"),
         ({"steps": 100}, "more epochs"),
         ({}, "measure_batch_norm: true"),
     ],
