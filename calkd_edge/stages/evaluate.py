@@ -86,8 +86,8 @@ def compare_with_simulation(executed: Predictions, simulated: Predictions) -> di
         raise StageFailed(
             "the outputs of the file on its device differ from its simulation "
             f"{near.description(len(pair.labels))}",
-            remedy="Do not ship it there: its runtime computes int8 in another way. Use another runtime, or leave "
-            "that device out (--skip-device). A student that has learnt next to nothing can differ so by "
-            "rounding alone: then train it longer.",
+            remedy="Do not ship it there: its runtime computes int8 in another way. Use another runtime, "
+            "or leave that device out (--skip-device). A student that has learnt next to nothing can differ "
+            "so by rounding alone: then train it longer.",
         )
     return {"images": len(pair.labels), **near._asdict()}
