@@ -102,10 +102,10 @@ def _damaged_header(content: bytes, draw: random.Random) -> bytes:
 def _unsound(verb: str, answer: object) -> str:
     """What is impossible in an answer that was taken."""
     if verb == "time":
-        samples = answer.samples_ns  # type: ignore[attr-defined]
+        samples = answer.samples_ns  # type: ignore[attr-defined]  # by its verb
         sound = samples.ndim == 1 and samples.dtype == np.int64 and len(samples) and (samples > 0).all()
         return "" if sound else f"samples {samples.dtype} {samples.shape} were taken"
-    outputs, _ = answer  # type: ignore[misc]
+    outputs, _ = answer  # type: ignore[misc]  # by its verb
     for name, values in outputs.items():
         if values.ndim != 2 or len(values) != IMAGES or values.dtype.kind != "f":
             return f"{name} {values.dtype} {values.shape} was taken for {IMAGES} images"

@@ -35,21 +35,13 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(image), int(self.prepared.labels[row])
 
 
-def network(name: str, settings: dict[str, object], prepared: Prepared, start: str | None) -> nn.Module:
-    """The student's network for [N, 3, H, W] in normalised values, from random or published weights."""
+def network(name: str, settings: dict[str, object], prepared: Prepared) -> nn.Module:
+    """The student's network for [N, 3, H, W] in normalised values, from random weights."""
     built: nn.Module = MODELS.load(name)(len(prepared.classes), prepared.image_shape, **settings)
-    if start is not None:
-        own = built.state_dict()
-        theirs = dict(zip(own, torch.load(start, weights_only=True).values(), strict=True))
-        built.load_state_dict(
-            {key: theirs[key] if theirs[key].shape == own[key].shape else own[key] for key in own}
-        )
-    return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
 
-def train(
-    net: nn.Module, prepared: Prepared, *, epochs: int, seed: int, flip: bool, start: bool
-) -> np.ndarray:
+def train(net: nn.Module, prepared: Prepared, *, epochs: int, seed: int, flip: bool) -> np.ndarray:
     """Train it, and answer the test images: [N] bool, which answers are right.
 
     Args:
@@ -58,7 +50,6 @@ def train(
         epochs: over the train split.
         seed: of order and crops.
         flip: whether images are mirrored.
-        start: whether it began from published weights; then the rate is a tenth.
     """
     torch.manual_seed(seed)
     size = prepared.image_shape[1]
@@ -67,10 +58,9 @@ def train(
     train_set = Images(prepared, "train", transforms.Compose([*crops, transforms.ToTensor(), NORMALISE]))
     test_set = Images(prepared, "test", transforms.Compose([transforms.ToTensor(), NORMALISE]))
     loader = DataLoader(train_set, IMAGES_PER_STEP, shuffle=True, drop_last=True)
-    rate = RATE * (0.1 if start else 1.0)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=epochs * len(loader), pct_start=0.15
+        optimizer, RATE, total_steps=epochs * len(loader), pct_start=0.15
     )
     for _ in range(epochs):
         net.train()

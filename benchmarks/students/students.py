@@ -115,8 +115,8 @@ def plain_row(
         key: value for key, value in student.items() if key not in ("name", "pretrained", "freeze_epochs")
     }
     begun = time.monotonic()
-    net = plain.network(str(student["name"]), settings, prepared, None)
-    answers = plain.train(net, prepared, epochs=epochs, seed=seed, flip=SETS[name].flip, start=False)
+    net = plain.network(str(student["name"]), settings, prepared)
+    answers = plain.train(net, prepared, epochs=epochs, seed=seed, flip=SETS[name].flip)
     return {**packed(answers), "seconds": round(time.monotonic() - begun, 1)}
 
 

@@ -16,8 +16,8 @@ def in_order(
     """The state dict by the network's names, where only the names differ; else as it is.
 
     Every tensor must have the kind (weight, bias, running_mean...) and, outside the head, the shape of the
-    network's tensor at its place. That is an assumption, not a proof, so it is said, and made only where the
-    network is trained further.
+    network's tensor at its place. That is an assumption, not a proof, so it is logged, and made only where
+    the network is trained further.
 
     Args:
         state: by the names in the file.

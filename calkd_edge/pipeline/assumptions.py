@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-from calkd_edge.data import AUGMENTATIONS, DATASETS
-from calkd_edge.data.source import Outlined
+from calkd_edge.data import AUGMENTATIONS
+from calkd_edge.data.source import Dataset, Outlined
 from calkd_edge.errors import CalkdError, EnvironmentProblem, RecipeError
 from calkd_edge.models import MODELS, pretrained
 from calkd_edge.recipe.schema import Recipe
@@ -29,8 +28,13 @@ _COLOURS = {
 _WORD = re.compile("[a-z]+")
 
 
-def settled(recipe: Recipe, where: str) -> tuple[Recipe, tuple[str, ...]]:
+def settled(recipe: Recipe, dataset: Dataset, where: str) -> tuple[Recipe, tuple[str, ...]]:
     """The recipe with everything decided that it leaves open, and a sentence on each decision.
+
+    Args:
+        recipe: as read.
+        dataset: of the recipe.
+        where: its file, for messages.
 
     Raises:
         RecipeError: a network's settings are wrong.
@@ -42,7 +46,7 @@ def settled(recipe: Recipe, where: str) -> tuple[Recipe, tuple[str, ...]]:
         if section.pretrained == AUTO:
             changed[name], sentence = _start(section, f"{where}: {name}", name)
             sentences.append(sentence)
-    augmentation, sentence = _mirrored(recipe)
+    augmentation, sentence = _mirrored(recipe.data.augmentation, dataset)
     if sentence:
         changed["data"] = recipe.data.model_copy(update={"augmentation": augmentation})
         sentences.append(sentence)
@@ -69,34 +73,26 @@ def speak_of_direction(classes: Sequence[str]) -> str:
     return ""
 
 
-def _mirrored(recipe: Recipe) -> tuple[Choice, str]:
+def _mirrored(chosen: Choice, dataset: Dataset) -> tuple[Choice, str]:
     """The augmentation with a decided `flip`, and the sentence; empty where there is nothing to decide."""
-    chosen = recipe.data.augmentation
     try:
         settings = AUGMENTATIONS.settings(chosen.name, chosen.settings, where="")
-        classes = _classes(recipe)
+        classes = dataset.outline().classes if isinstance(dataset, Outlined) else ()
     except CalkdError:
         return chosen, ""  # the checks that follow say what is wrong
     if "flip" not in settings:
         return chosen, ""
-    asked = "flip" in chosen.settings
-    reason = "" if asked else speak_of_direction(classes)
+    is_explicit = "flip" in chosen.settings
+    reason = "" if is_explicit else speak_of_direction(classes)
     flip = bool(settings["flip"]) and not reason
     how = "mirrored left to right in half of the cases" if flip else "not mirrored"
     why = f", because the classes may have a direction: {reason}" if reason else ""
-    other = "" if asked else f" (data.augmentation.flip: {str(not flip).lower()} changes that)"
+    other = "" if is_explicit else f" (data.augmentation.flip: {str(not flip).lower()} changes that)"
     return (
         Choice(name=chosen.name, **{**chosen.settings, "flip": flip}),
         f"Training images are cropped at random ({chosen.name}) and {how}{why}"
         f"{other}{_COLOURS.get(chosen.name, '')}.",
     )
-
-
-def _classes(recipe: Recipe) -> Sequence[str]:
-    root = None if recipe.data.root is None else Path(recipe.data.root)
-    settings = DATASETS.settings(recipe.data.name, recipe.data.settings, where="")
-    dataset = DATASETS.load(recipe.data.name)(root, **settings)
-    return dataset.outline().classes if isinstance(dataset, Outlined) else ()
 
 
 def _start(section: ModelSection, where: str, name: str) -> tuple[ModelSection, str]:

@@ -105,8 +105,10 @@ def check(recipe: Recipe, where: str) -> CheckedRecipe:
         EnvironmentProblem: a component needs a package that is not installed.
     """
     _check_roles(recipe, where)
-    recipe, assumed = settled(recipe, where)
     data = _component(DATASETS, recipe.data, f"{where}: data")
+    root = None if recipe.data.root is None else Path(recipe.data.root)
+    dataset: Dataset = DATASETS.load(data.name)(root, **data.settings)
+    recipe, assumed = settled(recipe, dataset, where)
     teacher = _teacher_component(recipe.teacher, f"{where}: teacher")
     student = _component(MODELS, recipe.student, f"{where}: student")
     losses = _losses(recipe, where)
@@ -120,8 +122,6 @@ def check(recipe: Recipe, where: str) -> CheckedRecipe:
     _check_teacher_file(recipe, where)
     _check_weights(recipe.teacher, teacher, f"{where}: teacher")
     _check_weights(recipe.student, student, f"{where}: student")
-    root = None if recipe.data.root is None else Path(recipe.data.root)
-    dataset: Dataset = DATASETS.load(data.name)(root, **data.settings)
     modules = tuple(_built(loss, f"{where}: distill.losses[{index}]") for index, loss in enumerate(losses))
     _check_losses(recipe, losses, modules, where)
     if any(module.teacher_taps for module in modules):

@@ -5,12 +5,12 @@ In scope: assembling and writing; what ships is what was measured. Out of scope:
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from calkd_edge.engine.runner import PublishedStage
 from calkd_edge.engine.stage import Stage
 from calkd_edge.engine.store import Store
 from calkd_edge.errors import CalkdError, StoreError
-from calkd_edge.export.artifacts import CANONICAL
+from calkd_edge.export.artifacts import CANONICAL, HISTORY
 from calkd_edge.models.image_model import WEIGHTS
 from calkd_edge.pipeline import results
 from calkd_edge.pipeline.data_checks import WARNING, findings
@@ -99,6 +99,7 @@ def make_report(
     verdict = judge(recipe.gates, evidence, smoke=options.smoke, target_devices=options.target_devices)
     data = folders[plan.data.fingerprint]
     fitted = results.fitted_calibration(folders[plan.rows[0].calibrate.fingerprint])
+    student = folders[plan.student.fingerprint]
     trained = {"teacher": plan.teacher, "student": plan.student, **plan.compared}
     models = {name: _model_facts(stage, store, folders) for name, stage in trained.items()}
     return Report(
@@ -110,7 +111,7 @@ def make_report(
         conclusions=(
             *(f"{gate.sentence}." for gate in verdict.gates if gate.sentence.startswith(NOTHING)),
             *(text.removeprefix(WARNING) + "." for text in findings(data)),
-            *learning(evidence, models["student"]["last_epoch"], plan.checked.augmentation),
+            *learning(evidence, _last_epoch(student), plan.checked.augmentation),
             *conclusions(evidence, devices=facts),
             *(str(error) for error in errors.values()),
         ),
@@ -159,11 +160,17 @@ def _plan_line(stage: Stage, finished: Mapping[str, PublishedStage]) -> PlannedS
     return PlannedStage(stage=stage.name, fingerprint=stage.fingerprint, reused=reused, seconds=seconds)
 
 
-def _model_facts(stage: Stage, store: Store, folders: Mapping[str, Path]) -> dict[str, Any]:
+def _model_facts(stage: Stage, store: Store, folders: Mapping[str, Path]) -> Json:
     folder = folders[stage.fingerprint]
     files = store.manifest(folder)["files"]
     sha256 = (files.get(WEIGHTS) or files[CANONICAL])["sha256"]
-    return results.model_facts(folder, sha256)
+    return {**results.model_facts(folder, sha256), "last_epoch": _last_epoch(folder)}
+
+
+def _last_epoch(folder: Path) -> dict[str, Json]:
+    """The last line of a training's history."""
+    lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
+    return dict(json.loads(lines[-1])) if lines else {}
 
 
 def _copy_models(

@@ -21,7 +21,6 @@ from calkd_edge.export.artifacts import (
     CORRUPTED,
     ENGINE,
     EXECUTED,
-    HISTORY,
     LATENCY,
     LAYERS_IN_FLOAT,
     LINT,
@@ -287,14 +286,12 @@ def _counts(facts: Mapping[str, Json]) -> dict[str, Json]:
     return {key: len(value) if isinstance(value, list) else value for key, value in facts.items()}
 
 
-def model_facts(folder: Path, sha256: str) -> dict[str, Any]:
+def model_facts(folder: Path, sha256: str) -> dict[str, Json]:
     """The report's facts about a trained model."""
     description = describe(folder)
-    lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
     return {
         "name": description.name,
         "settings": description.settings,
         "trained_on": description.trained_on,
         "weights_sha256": sha256,
-        "last_epoch": json.loads(lines[-1]) if lines else {},
     }

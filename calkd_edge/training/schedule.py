@@ -30,11 +30,13 @@ def optimizer_for(
         section: of the recipe.
         pretrained: parameters that learn at `pretrained_lr_factor` of the rate.
     """
-    parameters: Any = [parameter for parameter in module.parameters() if parameter.requires_grad]
     slow = {id(parameter) for parameter in pretrained} if section.pretrained_lr_factor < 1 else set()
-    groups = [(1.0, [one for one in parameters if id(one) not in slow])]
-    groups += [(section.pretrained_lr_factor, [one for one in parameters if id(one) in slow])]
-    parameters = [{"params": chosen, "factor": factor} for factor, chosen in groups if chosen]
+    by_factor: dict[float, list[nn.Parameter]] = {}
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            factor = section.pretrained_lr_factor if id(parameter) in slow else 1.0
+            by_factor.setdefault(factor, []).append(parameter)
+    parameters: Any = [{"params": chosen, "factor": factor} for factor, chosen in by_factor.items()]
     if section.name == "adamw":
         return torch.optim.AdamW(parameters, lr=section.lr, weight_decay=section.weight_decay)
     return torch.optim.SGD(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 from tiny_run import RECIPE, recipe_with
 
+from calkd_edge.data import DATASETS
 from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.models import pretrained
 from calkd_edge.pipeline.assumptions import settled, speak_of_direction
@@ -17,6 +20,11 @@ def images_of(folder, *classes):
         (folder / name).mkdir()
         Image.new("RGB", (8, 8)).save(folder / name / "one.png")
     return {"name": "image_folder", "root": str(folder), "image_size": 16, "calibration_images": 20}
+
+
+def decided(recipe):
+    root = None if recipe.data.root is None else Path(recipe.data.root)
+    return settled(recipe, DATASETS.load(recipe.data.name)(root, **recipe.data.settings), "here")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +57,7 @@ def test_names_that_speak_of_direction(classes, speaks):
 )
 def test_mirroring_is_decided_by_the_names_unless_asked_for(classes, asked, flip, said, tmp_path):
     data = {**images_of(tmp_path, *classes), "augmentation": {"name": "resized_crop", **asked}}
-    recipe, sentences = settled(parse(recipe_with(data=data), where="here"), "here")
+    recipe, sentences = decided(parse(recipe_with(data=data), where="here"))
     assert recipe.data.augmentation.settings["flip"] is flip
     assert said in " ".join(sentences)
     assert parse(recipe.model_dump(mode="json", exclude_none=True), where="again") == recipe
@@ -63,7 +71,7 @@ def test_pretrained_auto_starts_from_published_weights_where_they_can_be_had(the
 
     monkeypatch.setattr(pretrained, "check_available", check)
     student = {"name": "mobilenet_v2", "pretrained": "auto", "freeze_epochs": 1}
-    recipe, sentences = settled(parse(recipe_with(student=student), where="here"), "here")
+    recipe, sentences = decided(parse(recipe_with(student=student), where="here"))
     assert recipe.student.pretrained == (True if there else None)
     assert recipe.student.freeze_epochs == (1 if there else 0)
     expected = "starts from published weights" if there else "cannot download x. Copy the file to y."
@@ -73,4 +81,4 @@ def test_pretrained_auto_starts_from_published_weights_where_they_can_be_had(the
 def test_recipe_that_leaves_nothing_open_stays_as_it_is():
     data = {**RECIPE["data"], "augmentation": {"name": "none"}}
     recipe = parse(recipe_with(data=data), where="here")
-    assert settled(recipe, "here") == (recipe, ())
+    assert decided(recipe) == (recipe, ())

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from benchmark_world import FACTS as BOARD
 
 from calkd_edge.data.image_folder import ImageFolder
 from calkd_edge.data.source import balanced
 from calkd_edge.pipeline import assumptions, plan_measuring, plan_training
 from calkd_edge.pipeline import preparation as pipeline
-from calkd_edge.records import DeviceFacts
 
-FACTS = DeviceFacts(
-    board="a board",
-    machine="aarch64",
-    system="Linux",
-    python="3.10.0",
-    cpu="a processor",
-    isa=("asimddp",),
-    cores=6,
-    memory_bytes=8 << 30,
-    l4t=None,
-    power_mode="15W",
-    emulated=False,
-    runtimes={"onnxruntime": "1.20.0", "tensorrt": "10.3.0", "litert": "2.0.0"},
-    numpy="1.26.0",
-)
+FACTS = BOARD.model_copy(update={"runtimes": {**BOARD.runtimes, "litert": "2.0.0"}})
 
 
 def fix_world(patch: pytest.MonkeyPatch) -> None:

@@ -31,15 +31,15 @@ def learning(evidence: Sequence[Evidence], last: Mapping[str, Json], augmentatio
         last: the last line of the student's history.
         augmentation: of the training images.
     """
-    found: dict[str, Predictions] = {}
+    by_model: dict[str, Predictions] = {}
     for item in evidence:
         m = item.measurement
         if m.calibrated and m.precision == "fp32" and item.predictions is not None:
-            found.setdefault(m.model, item.predictions)
-    student = found.pop("student", None)
+            by_model.setdefault(m.model, item.predictions)
+    student = by_model.pop("student", None)
     if student is None:
         return []
-    pairs = {name: pair for name, other in found.items() if (pair := paired(student, other)) is not None}
+    pairs = {name: pair for name, other in by_model.items() if (pair := paired(student, other)) is not None}
     sentences = []
     if "teacher" in pairs:
         sentences += _against_teacher(pairs["teacher"], largest_class(student), last)
