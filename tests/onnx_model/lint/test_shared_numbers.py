@@ -13,6 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from calkd_edge.onnx_model.lint.linter import findings
 
+REFUSES = platform.machine() in ("x86_64", "AMD64") and not onnxruntime.__version__.startswith("1.20.")
+"""ONNX Runtime 1.20 opens these files."""
+
 RNG = np.random.default_rng(0)
 STORED = {
     "w1": RNG.integers(-127, 128, (8, 8)).astype(np.int8),
@@ -157,7 +160,7 @@ def test_a_file_that_onnx_runtime_does_not_open_is_reported(name):
     model = REFUSED[name]()
     assert len(messages(model)) == 1
     assert refusal(model, "0") == ""
-    if platform.machine() in ("x86_64", "AMD64"):
+    if REFUSES:
         assert "graph_utils" in refusal(model, "1"), "where it adds the second value of one name"
 
 
