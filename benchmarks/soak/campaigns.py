@@ -89,11 +89,11 @@ REFUSED = "{} is read, or refused by name and with a remedy; nothing is executed
 CAMPAIGNS = {
     "recipes": _inputs("recipe", 20_000, REFUSED.format("A damaged recipe")),
     "inventories": _inputs("inventory", 2_000, REFUSED.format("A damaged inventory of devices")),
-    "bundles": _inputs("bundle", 20_000, REFUSED.format("A damaged bundle")),
+    "bundles": _inputs("bundle", 10_000, REFUSED.format("A damaged bundle")),
     "releases": Campaign(
         "The models of a damaged bundle answer as they did, or what differs or is damaged is said",
         partial(refused_or_read, "release"),
-        500,
+        100,
         limit_s=100.0,
     ),
     "predictions": _inputs("npz", 5_000, REFUSED.format("A damaged .npz of predictions")),
@@ -126,7 +126,7 @@ CAMPAIGNS = {
         "A run whose disk becomes full at any place ends with exit code 6 and the place, leaves nothing "
         "unfinished that is taken for finished, and ends with the same models when there is room again",
         disks.full_disk,
-        1_000,
+        200,
         limit_s=400.0,
         batch_s=600.0,
         block=disks.IN_A_CYCLE,
@@ -135,7 +135,7 @@ CAMPAIGNS = {
         "Eight processes that write one store at once, with collections between them and one of them killed, "
         "lose nothing, leave nothing half, and all end",
         writers.shared_by_eight,
-        1_000,
+        200,
         limit_s=200.0,
     ),
     "hours": Campaign(

@@ -23,13 +23,14 @@ cut. The tests in `tests/faults/` try the same at a small size in every run of `
 `benchmarks/soak/promises.py` wrote this page from `benchmarks/soak/log.jsonl`, SHA-256
 `{digest}`.
 
-| promise | campaign | tries | of | wrong | commits |
-|---|---|---:|---:|---:|---|
+| promise | campaign | tries | of | wrong | tries since | commits |
+|---|---|---:|---:|---:|---:|---|
 """
 TAIL = """
 *Wrong* counts a traceback, a crash, a hang (above {limit:.0f} seconds; a whole run has more), a program that
 ran, damage that was not noticed, and a result that differs. What went wrong is written in the log, with the
-number that repeats it: `make soak SOAK="--only CAMPAIGN"`. Processors: {processors}.
+number that repeats it: `make soak SOAK="--only CAMPAIGN"`. *Tries since* are those after the last batch in
+which anything went wrong. Processors: {processors}.
 """
 
 
@@ -47,13 +48,15 @@ def page(log: Path) -> str:
 def _row(name: str, lines: list[dict[str, Any]]) -> str:
     campaign = CAMPAIGNS[name]
     tries, wrong = sum(line["tries"] for line in lines), sum(len(line["wrong"]) for line in lines)
+    last = max((place for place, line in enumerate(lines) if line["wrong"]), default=-1)
+    since = sum(line["tries"] for line in lines[last + 1 :])
     done, meant = f"{tries:,}", f"{campaign.tries:,}"
     if campaign.hours:
         hours = sum(line["seconds"] for line in lines) / 3600
         done, meant = f"{tries:,} in {hours:.1f} h", f"{campaign.hours:.0f} h"
     commits = list(dict.fromkeys(line["commit"] for line in lines))
     shown = commits[0] if len(commits) == 1 else f"{commits[0]} to {commits[-1]}" if commits else ""
-    return f"| {campaign.promise} | `{name}` | {done} | {meant} | {wrong:,} | {shown} |\n"
+    return f"| {campaign.promise} | `{name}` | {done} | {meant} | {wrong:,} | {since:,} | {shown} |\n"
 
 
 def _slopes(lines: list[dict[str, Any]]) -> str:

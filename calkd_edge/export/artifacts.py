@@ -31,8 +31,9 @@ CALIBRATION, LINT, LAYERS_IN_FLOAT = "calibration.json", "lint.json", "layers_in
 EXECUTED = "executed.json"
 """The file that a device executed, its SHA-256 and the session options (stages `predict` and `evaluate`)."""
 
-SIMULATED = "simulated.npz"
-"""Predictions of a quantized file with every operator computed as written (stage `simulate`)."""
+SIMULATED, SIMULATED_MOVED = "simulated.npz", "simulated_moved.npz"
+"""Predictions of a quantized file with every operator computed as written; the same of some images in which
+every pixel moved by one grey level (stage `simulate`)."""
 
 CALIBRATION_PREDICTIONS, TEST_PREDICTIONS = "calibration.npz", "test.npz"
 """Predictions of the two splits (stage `predict`)."""

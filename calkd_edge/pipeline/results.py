@@ -15,6 +15,7 @@ import numpy as np
 from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Stage
+from calkd_edge.export.agreement import APART
 from calkd_edge.export.artifacts import (
     CALIBRATION,
     COMPARED,
@@ -196,7 +197,12 @@ def _build_notes(executed: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _agreement(facts: Mapping[str, float]) -> str:
     difference = f"{facts['max_logit_difference']:.2g} in a logit on {facts['images']:,} images"
-    return f"they differ by {difference}, and agree on {facts['agreement']:.1%} of them"
+    limit = ""
+    if (own := facts.get("sensitivity") or 0.0) > APART:
+        limit = (
+            f"; that says little, since one grey level in each pixel moves the file's own logits by {own:.0%}"
+        )
+    return f"they differ by {difference}, and agree on {facts['agreement']:.1%} of them{limit}"
 
 
 def _float_layer_notes(calibrated_folder: Path) -> tuple[str, ...]:

@@ -161,7 +161,7 @@ class QuantizeParams(StageParams):
 class ConvertParams(StageParams):
     """The canonical file in the format of a runtime that does not read ONNX."""
 
-    function, version = "calkd_edge.stages.convert:run", 1
+    function, version = "calkd_edge.stages.convert:run", 2
     runtime: str
     seed: int
     versions: Versions
@@ -170,7 +170,7 @@ class ConvertParams(StageParams):
 class SimulateParams(StageParams):
     """Predictions of a quantized file with every operator computed as written."""
 
-    function, version = "calkd_edge.stages.simulate:run", 1
+    function, version = "calkd_edge.stages.simulate:run", 2
     seed: int
     versions: Versions
 
@@ -238,7 +238,7 @@ class ScoreParams(StageParams):
 class EvaluateParams(ScoreParams):
     """Figures of the test split."""
 
-    function, version = "calkd_edge.stages.evaluate:run", 4
+    function, version = "calkd_edge.stages.evaluate:run", 5
     thresholds: tuple[float, ...]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
-from calkd_edge.export.artifacts import CANONICAL, SIMULATED
+from calkd_edge.export.agreement import one_level_off
+from calkd_edge.export.artifacts import CANONICAL, SIMULATED, SIMULATED_MOVED
 from calkd_edge.export.host_predictions import AS_WRITTEN, predict_on_host
 from calkd_edge.records import Predictions
 from calkd_edge.stages.params import SimulateParams
@@ -12,11 +13,16 @@ from calkd_edge.stages.params import SimulateParams
 IMAGES = 1000
 """Of the calibration split: enough to notice one changed prediction in a thousand."""
 
+MOVED = 200
+"""Of them, for the file's own sensitivity to one grey level in each pixel."""
+
 AT_ONCE = 100
 
 
 def run(job: Job) -> None:
-    """Write the canonical file's predictions for calibration images; integer products are made in float32.
+    """Write the canonical file's predictions for calibration images, and for some of them with moved pixels.
+
+    Integer products are made in float32.
 
     Raises:
         StageFailed: ONNX Runtime refuses the file.
@@ -24,6 +30,7 @@ def run(job: Job) -> None:
     params = SimulateParams.model_validate(job.params)
     images, labels, indices = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES, params.seed)
     options = {**AS_WRITTEN, "threads": job.locations["threads"]}
-    logits = predict_on_host("onnxruntime", job.inputs["model"] / CANONICAL, images, AT_ONCE, options)
-    Predictions(logits, labels, indices).save(job.out / SIMULATED)
+    for file, pixels in ((SIMULATED, images), (SIMULATED_MOVED, one_level_off(images[:MOVED]))):
+        logits = predict_on_host("onnxruntime", job.inputs["model"] / CANONICAL, pixels, AT_ONCE, options)
+        Predictions(logits, labels[: len(logits)], indices[: len(logits)]).save(job.out / file)
     job.progress(1, 1)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.errors import StageFailed
 from calkd_edge.export import proof
+from calkd_edge.export.agreement import APART
 from calkd_edge.losses.base import Loss
 from calkd_edge.losses.objective import WeightedLosses
 from calkd_edge.models import image_model
@@ -131,6 +132,17 @@ def test_a_device_that_does_not_compute_what_the_file_says_is_refused(broken):
     with pytest.raises(StageFailed, match="on its device differ from its simulation") as refused:
         compare_with_simulation(predictions(broken(LOGITS)), predictions(LOGITS))
     assert "Do not ship it there" in refused.value.remedy
+
+
+def test_a_file_that_one_grey_level_changes_as_much_is_not_the_devices_fault():
+    rough = LOGITS + np.random.default_rng(4).normal(0, 1, LOGITS.shape).astype(np.float32)
+    moved = LOGITS + np.random.default_rng(5).normal(0, 1.2, LOGITS.shape).astype(np.float32)
+    told = compare_with_simulation(predictions(rough), predictions(LOGITS), predictions(moved[:20]))
+    assert told["apart"] > APART, "more than a trained file may differ"
+    assert told["sensitivity"] == pytest.approx(told["apart"], rel=0.5)
+    steady = predictions(LOGITS + np.float32(1e-3))
+    with pytest.raises(StageFailed, match="one grey level in each pixel moves the simulation by 0.0"):
+        compare_with_simulation(predictions(rough), predictions(LOGITS), steady)
 
 
 def test_int8_is_simulated_and_held_against_it_in_every_run(tiny):
