@@ -1,4 +1,4 @@
-"""What a user would write instead: the student's network on labels alone, by torch and torchvision.
+"""What a user would write instead: the student's network on labels alone, by torch and torchvision or timm.
 
 AdamW at 2e-3 with weight decay 0.02 and a one-cycle rate, 32 images a step, random crops of at least half of
 the area, the running statistics as training leaves them. It reads the images of a prepared folder, so that it
@@ -6,6 +6,9 @@ trains on the same images as the recipe, and answers the same test images.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,9 +18,11 @@ from torchvision import transforms
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.models import MODELS
+from calkd_edge.models.checkpoint import fill, read_state
+from calkd_edge.models.head import head_names
 
 IMAGES_PER_STEP, RATE, DECAY = 32, 2.0e-3, 0.02
-NORMALISE = transforms.Normalize([0.5] * 3, [0.25] * 3)
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
 class Images(Dataset[tuple[torch.Tensor, int]]):
@@ -41,7 +46,25 @@ def network(name: str, settings: dict[str, object], prepared: Prepared) -> nn.Mo
     return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
 
-def train(net: nn.Module, prepared: Prepared, *, epochs: int, seed: int, flip: bool) -> np.ndarray:
+def pretrained(architecture: str, weights: Path, prepared: Prepared) -> nn.Module:
+    """One of timm's networks from a file of its weights, with a new head."""
+    settings, classes = {"architecture": architecture}, len(prepared.classes)
+    net: nn.Module = MODELS.load("timm")(classes, prepared.image_shape, **settings)
+    head = head_names("timm", settings, classes, prepared.image_shape)
+    fill(net, read_state(weights, "weights"), "weights", head)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+
+
+def train(
+    net: nn.Module,
+    prepared: Prepared,
+    *,
+    epochs: int,
+    seed: int,
+    flip: bool,
+    rate: float = RATE,
+    normalised: tuple[Sequence[float], Sequence[float]] = (MEAN, STD),
+) -> np.ndarray:
     """Train it, and answer the test images: [N] bool, which answers are right.
 
     Args:
@@ -50,17 +73,20 @@ def train(net: nn.Module, prepared: Prepared, *, epochs: int, seed: int, flip: b
         epochs: over the train split.
         seed: of order and crops.
         flip: whether images are mirrored.
+        rate: the highest learning rate.
+        normalised: mean and standard deviation by channel that images are normalised with.
     """
     torch.manual_seed(seed)
     size = prepared.image_shape[1]
     mirror = [transforms.RandomHorizontalFlip()] if flip else []
     crops = [transforms.ToPILImage(), transforms.RandomResizedCrop(size, scale=(0.5, 1)), *mirror]
-    train_set = Images(prepared, "train", transforms.Compose([*crops, transforms.ToTensor(), NORMALISE]))
-    test_set = Images(prepared, "test", transforms.Compose([transforms.ToTensor(), NORMALISE]))
+    ends = [transforms.ToTensor(), transforms.Normalize(*normalised)]
+    train_set = Images(prepared, "train", transforms.Compose([*crops, *ends]))
+    test_set = Images(prepared, "test", transforms.Compose(ends))
     loader = DataLoader(train_set, IMAGES_PER_STEP, shuffle=True, drop_last=True)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, RATE, total_steps=epochs * len(loader), pct_start=0.15
+        optimizer, rate, total_steps=epochs * len(loader), pct_start=0.15
     )
     for _ in range(epochs):
         net.train()
