@@ -82,7 +82,8 @@ class Forked:
         os.environ.update(environment)
         tempfile.tempdir = None
         try:
-            status = cli.main(arguments)
+            sys.argv[1:] = arguments
+            status = cli.main()
         except BaseException:
             traceback.print_exc()
             status = 1

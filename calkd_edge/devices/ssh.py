@@ -188,7 +188,8 @@ class Ssh:
             end(self._guard)  # its connection was lost
         old = f'find "$session" -maxdepth 0 -mmin +{shell.STALE_MINUTES} -exec rm -rf {{}} +'
         script = (
-            f"{shell.GREETING}; {shell.ENGLISH}; umask 077; mkdir -p {ROOT}/files {self._work} && "
+            f"{shell.GREETING}; {shell.ENGLISH}; umask 077; mkdir -p {ROOT}/files && "
+            f"{shell.until_guarded(self._work)} && "
             f"(cd {self._work} && {shell.STOP_JOB}; true) && "
             f"find {ROOT}/files -mindepth 1 -mtime +{UNUSED_DAYS} -exec rm -f {{}} + && "
             f"{{ {shell.for_each_session(ROOT, live=':', dead=old)}; }}"

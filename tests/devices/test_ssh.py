@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from loopback_board import children
 
+from calkd_edge.devices import shell
 from calkd_edge.devices import ssh as ssh_module
 from calkd_edge.devices.address import Address
 from calkd_edge.devices.connection import Connection
@@ -62,6 +63,21 @@ def test_a_file_is_sent_once_for_all_sessions(board, big):
         ssh_device.close()
     assert inodes[0] == inodes[1]
     assert list(board.cache.glob("sessions/*")) == []
+
+
+def test_a_session_whose_host_died_before_its_guard_came_leaves_no_folder(board, monkeypatch):
+    monkeypatch.setattr(shell, "ENDED_S", 1)
+    guarded, alone = Ssh("jetson", host=board.host), Ssh("jetson", host=board.host)
+    guarded._start()
+    monkeypatch.setattr(alone._connection, "hold", lambda script: None)
+    alone._start()
+    folders = {path.name for path in board.cache.glob("sessions/*")}
+    assert folders == {guarded._session, alone._session}
+    end = time.monotonic() + 20
+    while (board.cache / "sessions" / alone._session).exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert [path.name for path in board.cache.glob("sessions/*")] == [guarded._session]
+    guarded.close()
 
 
 def test_small_files_leave_nothing_in_the_cache(board, ssh_device, tmp_path):
