@@ -16,6 +16,7 @@ from calkd_edge.metrics.binned import (
     reliability_bins,
     root_mean_squared_calibration_error,
 )
+from calkd_edge.metrics.by_class import balanced_accuracy, confusion_matrix, worst_recall
 from calkd_edge.metrics.chance import Consistency, consistency
 from calkd_edge.metrics.classwise import classwise_calibration_error
 from calkd_edge.metrics.proper import ProperSplit, brier_toplabel, nll_split
@@ -29,9 +30,11 @@ __all__ = [
     "area_under_risk_coverage",
     "at_threshold",
     "auroc_of_correctness",
+    "balanced_accuracy",
     "brier_toplabel",
     "calibration_error_parts",
     "classwise_calibration_error",
+    "confusion_matrix",
     "consistency",
     "debiased_calibration_error",
     "ece_with_bounds",
@@ -46,4 +49,5 @@ __all__ = [
     "reliability_bins",
     "root_mean_squared_calibration_error",
     "smooth_calibration_error",
+    "worst_recall",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,16 +11,25 @@ from numpy.typing import ArrayLike
 from calkd_edge.metrics import binned, intervals, selective, unbinned
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.metrics.binned import equal_mass_bins, equal_width_bins
+from calkd_edge.metrics.by_class import (
+    balanced_accuracy,
+    confusion_matrix,
+    precisions,
+    recalls,
+    worst_recall,
+)
 from calkd_edge.metrics.chance import consistency
 from calkd_edge.metrics.inputs import Bools, Floats, Ints, checked_pairs
 from calkd_edge.metrics.intervals import BinnedError, Bounds
 from calkd_edge.metrics.per_image import FloatingArray
 from calkd_edge.metrics.proper import ProperSplit, brier_toplabel, nll_split
-from calkd_edge.records import ConfidenceFigures, Estimate, Quality
+from calkd_edge.records import ClassFigures, ConfidenceFigures, Confused, Estimate, Quality
 
 TOPLABEL_RESAMPLES = 1000
 CLASSWISE_RESAMPLES = 100
 HISTOGRAM_BINS = 20
+CONFUSED = 50
+"""So many kinds of wrong answers are kept."""
 
 
 def quality(
@@ -31,6 +40,7 @@ def quality(
     seed: int = 0,
     thresholds: Sequence[float] = (),
     probabilities: ArrayLike | None = None,
+    by_class: bool = True,
 ) -> Quality:
     """Compute every quality figure of a model on a set of images, with bounds.
 
@@ -45,6 +55,7 @@ def quality(
         thresholds: on confidence; for each, the coverage and the precision are computed.
         probabilities: [N, C] as the model returned them, which is what a user's threshold reads; those of the
             logits when None.
+        by_class: whether the figures of each class are kept.
 
     Raises:
         ValueError: see `scores.checked`; also fewer than 2 images.
@@ -52,6 +63,7 @@ def quality(
     values, answers = scores.checked(logits, labels)
     rank = scores.label_rank(values, answers)
     confidence, hit = scores.confidence(values), rank == 0
+    confusion = confusion_matrix(scores.top1(values), answers, classes=values.shape[1])
     means = intervals.mean_bounds(
         np.stack([scores.nll_per_image(values, answers), scores.brier_per_image(values, answers)]), seed=seed
     )
@@ -80,6 +92,10 @@ def quality(
         bins=bins,
         reliability=binned.reliability_bins(confidence, hit, bins=bins),
         confidence_histogram=tuple(int(count) for count in counts),
+        balanced_accuracy=_known(balanced_accuracy(confusion)),
+        worst_recall=_known(worst_recall(confusion)),
+        by_class=tuple(_by_class(confusion, adaptive)) if by_class else (),
+        confused=tuple(_confused(confusion)) if by_class else (),
     )
 
 
@@ -151,8 +167,35 @@ def _classwise(
     return adaptive, float(np.mean(static))
 
 
+def _by_class(confusion: Ints, errors: Sequence[BinnedError]) -> Iterator[ClassFigures]:
+    shares = zip(recalls(confusion), precisions(confusion), errors, strict=True)
+    for label, (recall, precision, error) in enumerate(shares):
+        yield ClassFigures(
+            label=label,
+            images=int(confusion[label].sum()),
+            answered=int(confusion[:, label].sum()),
+            recall=_known(recall),
+            precision=_known(precision),
+            calibration_error=_error_estimate([error]),
+        )
+
+
+def _confused(confusion: Ints) -> Iterator[Confused]:
+    """The most frequent wrong answers; equal ones in the order of the classes."""
+    wrong = confusion - np.diag(confusion.diagonal())
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED]:
+        label, answer = (int(k) for k in np.unravel_index(place, wrong.shape))
+        if wrong[label, answer] == 0:
+            return
+        yield Confused(label=label, answer=answer, images=int(wrong[label, answer]))
+
+
+def _known(bounds: Bounds | None) -> Estimate | None:
+    return None if bounds is None else _estimate(bounds)
+
+
 def _error_estimate(
-    problems: list[BinnedError], *, part: Literal["both", "over", "under"] = "both"
+    problems: Sequence[BinnedError], *, part: Literal["both", "over", "under"] = "both"
 ) -> Estimate:
     """The mean of binned errors with bounds, or of their over- or underconfident `part`."""
     over = float(np.mean([problem.over for problem in problems]))

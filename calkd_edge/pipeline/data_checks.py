@@ -21,6 +21,7 @@ from calkd_edge.recipe.schema import Recipe
 from calkd_edge.records import IntArray
 from calkd_edge.release.gates.metrics import METRICS
 from calkd_edge.release.gates.sample_size import fewest_images
+from calkd_edge.release.gates.validation import check_gates
 
 FEW_PER_CLASS = 10
 """Test images of a class below which its accuracy is hardly known; shown, not refused."""
@@ -69,6 +70,7 @@ def _check_recipe(recipe: Recipe, outline: Outline, where: str, *, gates: bool) 
         )
     if recipe.data.test_images is None:
         _check_classes_tested(outline, splits, where)
+    check_gates(recipe.gates, classes=outline.classes, where=where)
     if gates:
         _check_gates(recipe, tested, where)
 

@@ -180,13 +180,19 @@ def _gates() -> list[EntryDescription]:
         settings: Settings = {limit: {"type": "number"} for limit in metric.limits}
         if metric.threshold:
             settings["threshold"] = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+        if metric.of_class:
+            settings["of_class"] = {"type": "string"}
         entries.append(_entry(name, _sentence(f"{metric.meaning}{UNITS.get(metric.unit, '')}"), settings))
     return entries
 
 
 def _figures() -> list[EntryDescription]:
     """Figures of quality in report.json: those with bounds first, then those of confidence."""
-    bounded = [name for name, field in Quality.model_fields.items() if field.annotation is Estimate]
+    bounded = [
+        name
+        for name, field in Quality.model_fields.items()
+        if field.annotation in (Estimate, Estimate | None)
+    ]
     summaries = {entry["name"]: entry["summary"] for entry in _gates() if entry["name"] in bounded}
     described = {
         name: _sentence(field.description or name) for name, field in ConfidenceFigures.model_fields.items()

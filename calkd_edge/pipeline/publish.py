@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.manifest import published_sha256
 from calkd_edge.engine.runner import PublishedStage
 from calkd_edge.engine.stage import Stage
@@ -135,11 +136,12 @@ def _evidence(
 ) -> tuple[list[Evidence], list[tuple[MeasuredRow, Evidence]]]:
     """Every measurement, and each row that was scored with its calibrated one."""
     faults = results.data_faults(folders[plan.data.fingerprint])
+    classes = Prepared.open(folders[plan.data.fingerprint]).classes
     evidence: list[Evidence] = []
     scored: list[tuple[MeasuredRow, Evidence]] = []
     for row in plan.rows:
         if row.evaluate.fingerprint in folders:
-            evidence += results.evidence_of(row, folders, facts[row.device.name], faults)
+            evidence += results.evidence_of(row, folders, facts[row.device.name], faults, classes)
             scored.append((row, evidence[-1]))
         else:
             reason = str(errors.get(row.device.name, "not measured"))

@@ -59,7 +59,11 @@ def data_faults(folder: Path) -> DataFaults:
 
 
 def evidence_of(
-    row: MeasuredRow, folders: Mapping[str, Path], facts: DeviceFacts, data: DataFaults
+    row: MeasuredRow,
+    folders: Mapping[str, Path],
+    facts: DeviceFacts,
+    data: DataFaults,
+    classes: tuple[str, ...],
 ) -> list[Evidence]:
     """The uncalibrated and the calibrated measurement of one file on one device.
 
@@ -68,6 +72,7 @@ def evidence_of(
         folders: published folder of each finished stage, by fingerprint.
         facts: of the device.
         data: faults of the images.
+        classes: their names.
     """
     scored = folders[row.evaluate.fingerprint]
     executed = json.loads((scored / EXECUTED).read_text(encoding="utf-8"))
@@ -101,7 +106,7 @@ def evidence_of(
             notes=(*_build_notes(executed), *_notes(folders[row.calibrate.fingerprint], calibrated)),
         )
         predictions = Predictions.load(scored / predictions_name)
-        evidence.append(Evidence(measurement, predictions, data))
+        evidence.append(Evidence(measurement, predictions, data, classes))
     return evidence
 
 

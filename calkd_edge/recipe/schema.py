@@ -97,6 +97,7 @@ class GateSection(Section):
     device: str | None = None
     model: Literal["teacher", "student"] = "student"
     threshold: Threshold | None = None
+    of_class: str | None = None
 
     @model_validator(mode="after")
     def _exactly_one_limit(self) -> GateSection:

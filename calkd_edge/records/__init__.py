@@ -34,7 +34,9 @@ from calkd_edge.records.lint import Compilation, Finding, Lint, Severity, Target
 from calkd_edge.records.predictions import Predictions
 from calkd_edge.records.quality import (
     AtThreshold,
+    ClassFigures,
     ConfidenceFigures,
+    Confused,
     Estimate,
     Evaluation,
     Quality,
@@ -92,10 +94,12 @@ __all__ = [
     "Affine",
     "AffineKind",
     "AtThreshold",
+    "ClassFigures",
     "BoolArray",
     "Calibration",
     "ClockFacts",
     "ConfidenceFigures",
+    "Confused",
     "DeviceFacts",
     "DoctorReport",
     "Energy",

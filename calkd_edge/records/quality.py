@@ -61,6 +61,25 @@ class ConfidenceFigures(Record):
     aurc: float = Field(description="mean error rate among the k most confident, over k")
 
 
+class ClassFigures(Record):
+    """One class: its images, and the answers that name it; None where there are none to count."""
+
+    label: int = Field(description="the class, as its place among the classes")
+    images: int
+    answered: int = Field(description="images on which the answer is this class")
+    recall: Estimate | None = Field(description="share of its images that are recognised")
+    precision: Estimate | None = Field(description="share of the answers naming it that are right")
+    calibration_error: Estimate = Field(description="of its probability against its frequency, equal mass")
+
+
+class Confused(Record):
+    """Images of one class that are answered as another one."""
+
+    label: int
+    answer: int
+    images: int
+
+
 class Quality(Record):
     """How right a model is and how well its confidence says so, on one set of images.
 
@@ -87,6 +106,14 @@ class Quality(Record):
     bins: int
     reliability: tuple[ReliabilityBin, ...]
     confidence_histogram: tuple[int, ...] = Field(description="images per 1/20 of confidence, (a, b]")
+    balanced_accuracy: Estimate | None = Field(
+        None, description="mean recall of the classes that have images; None in older files"
+    )
+    worst_recall: Estimate | None = Field(
+        None, description="lowest recall of any class, its bounds holding for all classes together"
+    )
+    by_class: tuple[ClassFigures, ...] = Field((), description="empty for uncalibrated files")
+    confused: tuple[Confused, ...] = Field((), description="the most frequent wrong answers, most first")
 
 
 class Evaluation(Quality):

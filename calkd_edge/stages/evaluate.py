@@ -61,6 +61,7 @@ def run(job: Job) -> None:
             seed=params.seed,
             thresholds=params.thresholds,
             probabilities=probabilities,
+            by_class=name == "quality",
         )
         (job.out / f"{name}.json").write_text(scored.model_dump_json(indent=1), encoding="utf-8")
         job.progress(done, 2)

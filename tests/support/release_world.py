@@ -87,7 +87,8 @@ class Maker:
             size_bytes=size,
             emulated=emulated,
         )
-        return Evidence(measurement, predictions, DataFaults(test_in_train=0.0, conflicting_labels=0.0))
+        faults = DataFaults(test_in_train=0.0, conflicting_labels=0.0)
+        return Evidence(measurement, predictions, faults, tuple(CLASSES))
 
 
 def scored(predictions: Predictions) -> Quality:

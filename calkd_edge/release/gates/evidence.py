@@ -33,11 +33,13 @@ class Evidence:
         measurement: the figures.
         predictions: outputs of the measured file on the test split; None where nothing was predicted.
         data: faults of the images; None where they are not known.
+        classes: names of the classes; empty where they are not known.
     """
 
     measurement: Measurement
     predictions: Predictions | None = None
     data: DataFaults | None = None
+    classes: tuple[str, ...] = ()
 
 
 class PairedPredictions(NamedTuple):

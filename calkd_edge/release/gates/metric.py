@@ -58,6 +58,7 @@ class Metric:
         meaning: one line for people.
         against: fp32 or teacher for comparisons.
         threshold: whether the gate must name a confidence threshold.
+        of_class: whether the gate must name a class.
         kind: how the sample size that would decide is computed.
         fewest: images below which its value is shown and never decides.
     """
@@ -68,6 +69,7 @@ class Metric:
     meaning: str
     against: Against | None = None
     threshold: bool = False
+    of_class: bool = False
     kind: Literal["mean", "pair", "ece", "runs", "exact"] = "mean"
     fewest: int = 0
 

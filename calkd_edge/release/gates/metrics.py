@@ -9,7 +9,15 @@ from __future__ import annotations
 from calkd_edge.metrics import intervals
 from calkd_edge.release.gates import paired_readers as pairs
 from calkd_edge.release.gates.metric import Against, Metric
-from calkd_edge.release.gates.readers import data_fault, latency, quality, size, temperature_status
+from calkd_edge.release.gates.readers import (
+    data_fault,
+    latency,
+    over_classes,
+    quality,
+    recall_of_class,
+    size,
+    temperature_status,
+)
 
 _MEAN, _ECE = intervals.FEWEST_IMAGES_FOR_A_MEAN, intervals.FEWEST_IMAGES_FOR_ECE
 
@@ -44,6 +52,15 @@ def _rise(reference: Against, read_pair: pairs.PairReader, meaning: str) -> Metr
 METRICS: dict[str, Metric] = {
     "top1": Metric(quality("top1"), ("min",), "share", "share of images whose first guess is right"),
     "top5": Metric(quality("top5"), ("min",), "share", "share with the label among the first five guesses"),
+    "balanced_accuracy": Metric(
+        over_classes("balanced_accuracy"), ("min",), "share", "mean over classes of the share recognised"
+    ),
+    "recall_worst_class": Metric(
+        over_classes("worst_recall"), ("min",), "share", "lowest share of any class that is recognised"
+    ),
+    "top1_of_class": Metric(
+        recall_of_class, ("min",), "share", "share of a class's images that are recognised", of_class=True
+    ),
     "nll": _mean_score("nll", "mean negative log-likelihood of the labels"),
     "brier": _mean_score("brier", "mean squared error of the probabilities, 0..2"),
     "ece": _calibration_error("ece", "expected calibration error"),

@@ -33,6 +33,32 @@ def quality(field: str, *, fewest: int = 0) -> Reader:
     return read
 
 
+def over_classes(field: str) -> Reader:
+    """A reader of an estimate in `Quality` that older figures lack."""
+
+    def read(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
+        measured = item.measurement.quality
+        estimate: Estimate | None = getattr(measured, field, None)
+        if measured is None or estimate is None:
+            return Reading(None, why="its classes were not measured")
+        return Reading(estimate.value, estimate.low, estimate.high, measured.images)
+
+    return read
+
+
+def recall_of_class(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
+    """The share of a class's images that are recognised."""
+    measured = item.measurement.quality
+    if gate.of_class not in item.classes:
+        return Reading(None, why=f"no class is named {gate.of_class}")
+    label = item.classes.index(gate.of_class)
+    figures = next((one for one in measured.by_class if one.label == label), None) if measured else None
+    if figures is None or figures.recall is None:
+        return Reading(None, why="it was measured on no image of that class")
+    recall = figures.recall
+    return Reading(recall.value, recall.low, recall.high, figures.images)
+
+
 def few_for_a_mean(images: int) -> str:
     """The reason why so few images do not decide a mean."""
     return f"a mean needs at least {intervals.FEWEST_IMAGES_FOR_A_MEAN} images to decide, here are {images}"

@@ -18,6 +18,7 @@ def check_gates(
     *,
     precisions: Collection[str] | None = None,
     devices: Iterable[DeviceSection] | None = None,
+    classes: Collection[str] | None = None,
     where: str = "recipe",
 ) -> None:
     """Refuse gates that cannot work as written.
@@ -26,11 +27,12 @@ def check_gates(
         gates: of the recipe.
         precisions: names of the precisions that the recipe produces; None: not checked.
         devices: of the recipe; None: not checked.
+        classes: names of the data's classes; None: not checked.
         where: the recipe's file, for the message.
 
     Raises:
-        RecipeError: an unknown metric, precision or device, a limit in the wrong direction, a missing or
-            superfluous threshold, or fp32 compared with itself.
+        RecipeError: an unknown metric, precision, device or class, a limit in the wrong direction, a missing
+            or superfluous threshold or class, or fp32 compared with itself.
     """
     known = None if devices is None else _device_names(devices)
     for index, gate in enumerate(gates):
@@ -45,6 +47,7 @@ def check_gates(
         _check_name("precision", gate.precision, precisions, key, "add it to precisions")
         _check_comparison(gate, metric, key)
         _check_name("device", gate.device, known, key, f"add it with --device {gate.device}")
+        _check_name("of_class", gate.of_class, classes, key, "add images of it")
 
 
 def _device_names(devices: Iterable[DeviceSection]) -> list[str]:
@@ -65,6 +68,13 @@ def _check_limit(gate: GateSection, metric: Metric, key: str) -> None:
             remedy="Add threshold: 0.9 (the confidence from which an image counts)."
             if metric.threshold
             else "Remove threshold.",
+        )
+    if metric.of_class != (gate.of_class is not None):
+        raise RecipeError(
+            f"{key}.of_class: {gate.metric} {'needs' if metric.of_class else 'takes no'} class",
+            remedy="Add of_class: NAME, one of the data's classes."
+            if metric.of_class
+            else "Remove of_class.",
         )
 
 

@@ -116,6 +116,7 @@ def _result(
 ) -> GateResult:
     metric = METRICS[gate.metric]
     title = gate.metric if gate.threshold is None else f"{gate.metric} at confidence {gate.threshold:g}"
+    title += "" if gate.of_class is None else f" {gate.of_class}"
     limit = _limit(gate, metric)
     value = _value(reading, metric, outcome)
     over = f" over {reading.sample:,.0f} images" if metric.counts_images and outcome != "unmeasured" else ""

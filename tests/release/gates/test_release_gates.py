@@ -102,6 +102,23 @@ def test_a_worse_model_fails_the_paired_gate(maker, metric):
     assert only(judge([gate(metric, max=0.01)], alike(maker, 4000, predictions=worse))).result == "failed"
 
 
+def test_a_class_that_is_lost_fails_its_gates_while_top1_passes(maker):
+    base = maker.predictions()
+    bees = np.flatnonzero((base.labels == 2) & (scores.top1(base.logits) == 2)).tolist()
+    lost = [maker.evidence(flipped(base, bees))]
+    gates = [
+        gate("top1", min=0.5),
+        gate("top1_of_class", min=0.5, of_class="bee"),
+        gate("top1_of_class", min=0.5, of_class="cat"),
+        gate("recall_worst_class", min=0.2),
+    ]
+    results = judge(gates, lost).gates
+    assert [result.result for result in results] == ["passed", "failed", "passed", "failed"]
+    assert results[1].sentence.startswith("top1_of_class bee of student fp32 on local: 0.00 %")
+    assert results[1].images == (base.labels == 2).sum()
+    assert results[3].value == 0.0
+
+
 def test_ece_below_1000_images_is_reported_not_gated(maker):
     result = only(judge([gate("ece", max=0.5)], [maker.evidence(maker.predictions(images=999))]))
     assert result.result == "undecided"
@@ -356,6 +373,8 @@ def test_two_runtimes_on_one_device_get_different_names(maker):
         (gate("coverage_shift", max=0.1, threshold=0.9), "gates[0].max", "Give within"),
         (gate("coverage_shift", within=0.1), "gates[0].threshold", "Add threshold"),
         (gate("ece", max=0.1, threshold=0.9), "gates[0].threshold", "Remove threshold"),
+        (gate("top1_of_class", min=0.1), "gates[0].of_class", "Add of_class"),
+        (gate("top1", min=0.1, of_class="bee"), "gates[0].of_class", "Remove of_class"),
         (gate("ece", max=0.1, precision="int4"), "gates[0].precision", "add it to precisions"),
         (gate("ece", max=0.1, device="local:openvinoo"), "gates[0].device", "Did you mean 'local:openvino'"),
         (gate("top1_drop", max=0.1, precision="fp32"), "gates[0].precision", "another precision"),
@@ -374,6 +393,7 @@ def test_gates_that_cannot_work_are_refused_with_a_remedy(bad, where, remedy):
 def test_every_metric_is_measured_in_a_complete_run(world, name):
     metric = METRICS[name]
     limit = {metric.limits[0]: 0.5} | ({"threshold": 0.8} if metric.threshold else {})
+    limit |= {"of_class": "bee"} if metric.of_class else {}
     results = judge([gate(name, **limit)], world).gates
     asked = [result for result in results if result.limit != "none"]
     assert all(result.result != "unmeasured" and result.value is not None for result in asked)
