@@ -92,6 +92,16 @@ def damage(folder: Path, *, hash_up_to_bytes: int | None = None) -> list[str]:
     return [problem for problem in problems if problem] + surplus
 
 
+State = tuple[tuple[str, int, int, int, int], ...]
+
+
+def state_of(folder: Path) -> State:
+    """Name, size, times and number of each file: a write sets the time of change, which programs cannot."""
+    files = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    facts = ((path.name, path.lstat()) for path in files)
+    return tuple((name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for name, s in facts)
+
+
 def _damage_of(path: Path, name: str, facts: Mapping[str, Any], hash_up_to_bytes: int | None) -> str:
     if not path.is_file():
         return f"{name} is missing"

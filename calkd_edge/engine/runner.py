@@ -58,7 +58,8 @@ class Runner:
         """Return the published folder of `stage`, after running it if needed; its inputs must be published.
 
         Raises:
-            CalkdError: the stage raised an error, or the store is damaged; nothing is published then.
+            CalkdError: the stage raised an error, or the store is damaged, before it or meanwhile; nothing is
+                published then.
         """
         with self._environment(stage), self.store.found_or_locked(stage) as folder:
             if folder is not None:
@@ -73,6 +74,7 @@ class Runner:
             work = self.store.begin(stage)
             processes = self.processes if stage.parallel else 1
             self._execute(stage, work, processes)
+            self.store.check(stage.inputs.values())  # what was read must be what was published
             seconds = time.monotonic() - start_time
             facts = {"seconds": round(seconds, 3), "processes": processes, **self.facts()}
             folder = self.store.publish(stage, work, facts)

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from calkd_edge.engine import locks
-from calkd_edge.engine.manifest import damage, read_manifest, write_manifest
+from calkd_edge.engine.manifest import State, damage, read_manifest, state_of, write_manifest
 from calkd_edge.engine.stage import Stage
 from calkd_edge.errors import RecipeError, StoreError
 from calkd_edge.files import sha256_of, write_atomically
@@ -42,6 +42,14 @@ class WorkFolder:
     scratch: Path
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """What a folder held when it was checked: its manifest, and what its files would show of a change."""
+
+    manifest: dict[str, Any]
+    state: State
+
+
 class Store:
     """A workspace of published folders.
 
@@ -53,7 +61,7 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
-        self._checked: dict[str, dict[str, Any]] = {}
+        self._checked: dict[str, _Checked] = {}
         try:
             self.root = root.resolve()
             self.root.mkdir(parents=True, exist_ok=True)
@@ -81,18 +89,23 @@ class Store:
     def published(self, stage: Stage) -> Path | None:
         """The stage's published folder, None when there is none.
 
-        Its files are compared with the manifest when this store first looks at the folder.
+        Its files are compared with the manifest when this store first looks at the folder, and again when
+        any of them was written to since then.
 
         Raises:
             StoreError: a file is missing or has changed since it was published.
         """
         folder = self.path_of(stage.fingerprint)
-        number = _inode(folder)
-        if number is None or stage.fingerprint in self._checked:
-            return None if number is None else folder
+        number, state = _inode(folder), state_of(folder)
+        known = self._checked.pop(stage.fingerprint, None)
+        if number is not None and known is not None and known.state == state:
+            self._checked[stage.fingerprint] = known
+            return folder
+        if number is None:
+            return None
         problems = self.problems(folder, hash_up_to_bytes=HASHED_ON_REUSE_BYTES)
         with suppress(ValueError):
-            self._checked[stage.fingerprint] = read_manifest(folder)
+            self._checked[stage.fingerprint] = _Checked(read_manifest(folder), state)
         if number != _inode(folder):  # another process has removed it meanwhile, or made it anew
             self._checked.pop(stage.fingerprint, None)
             return self.published(stage)
@@ -115,7 +128,7 @@ class Store:
             StoreError: it is damaged, or a newer calkd-edge wrote it.
         """
         if folder.name in self._checked:
-            return self._checked[folder.name]
+            return self._checked[folder.name].manifest
         try:
             return read_manifest(folder)
         except ValueError as broken:
@@ -216,13 +229,21 @@ class Store:
             lock_file = self.lock_file(stage.fingerprint)
             find = partial(self.published, stage)
             folder = stack.enter_context(locks.to_read_or_make(lock_file, find, stage.name))
-            for source in stage.inputs.values() if folder is None else ():
-                if not self.path_of(source.fingerprint).is_dir():
-                    raise StoreError(
-                        f"stage {stage.name}: the folder of its input {source.name} was removed meanwhile",
-                        remedy="Run the same line again: it is made again.",
-                    )
+            self.check(stage.inputs.values() if folder is None else ())
             yield folder
+
+    def check(self, stages: Iterable[Stage]) -> None:
+        """Refuse published folders that are damaged or not there any more.
+
+        Raises:
+            StoreError: the first of them.
+        """
+        for stage in stages:
+            if self.published(stage) is None:
+                raise StoreError(
+                    f"the folder of stage {stage.name} was removed meanwhile",
+                    remedy="Run the same line again: it is made again.",
+                )
 
     def note(self, event: str, name: str, fingerprint: str | None = None) -> None:
         """Append a line to the journal: an event of the stage `name`, or of a step without a folder."""

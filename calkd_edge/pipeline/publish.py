@@ -63,8 +63,11 @@ def write_release(
     There is a bundle only of a passed release, or of an undecided one if allowed.
 
     Raises:
-        StoreError: a model file is not the one that was measured; nothing is released then.
+        StoreError: a published folder is damaged, or a model file is not the one that was measured; nothing
+            is released then.
     """
+    measured = [stage for stage in plan.stages if stage.fingerprint in finished]
+    store.check(measured)
     report = make_report(plan, facts, store, finished, errors, options)
     folders = {fingerprint: result.folder for fingerprint, result in finished.items()}
     store.note("started", "report")
@@ -76,6 +79,7 @@ def write_release(
         is_bundled = report.verdict == "passed" or undecided
         if is_bundled:
             _write_bundle(plan, report, folders, staged)
+        store.check(measured)  # nothing of what was read above has changed meanwhile
         target.publish(staged)
     store.note("published", "report")
     return report, target.path / BUNDLE if is_bundled else None

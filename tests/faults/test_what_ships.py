@@ -49,6 +49,23 @@ AFTER_CALIBRATION = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        ("distill", "weights.safetensors"),
+        ("predict-student-int8@local", "test.npz"),
+        ("evaluate-student-int8@local", "quality.json"),
+    ],
+)
+def test_result_that_changes_after_its_stage_is_not_read(own, tmp_path, monkeypatch, stage, name):
+    flip_after(monkeypatch, stage, own.stage_folder(stage) / name, -40)
+    out = tmp_path / "out"
+    done = own.again(out, "--fresh", stage)
+    assert done.code == 6, done.err
+    assert f"the published folder of {stage} is damaged: {name} differs from its SHA-256" in done.err
+    assert not (out / "report.json").exists()
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "model.cpu.onnx"])
 @pytest.mark.parametrize(("stage", "fresh"), AFTER_CALIBRATION)
 def test_model_that_changes_between_scoring_and_release_ships_nothing(
@@ -58,7 +75,7 @@ def test_model_that_changes_between_scoring_and_release_ships_nothing(
     out = tmp_path / "out"
     done = own.again(out, *(() if fresh is None else ("--fresh", fresh)))
     assert done.code == 6, done.err
-    assert "has changed since it was" in done.err
+    assert f"{name} differs from its SHA-256" in done.err
     assert "rm -r" in done.err
     assert not any(path.is_file() for path in out.rglob("*") if path.name != "log.txt")
 
