@@ -9,6 +9,7 @@ import errno
 import gc
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -91,6 +92,9 @@ EXIT_BROKEN_PIPE = 141
 
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO)
 """Errors of the system that no code of ours causes: a path that may not be used, a disk that fails."""
+
+NO_MEMORY = re.compile("failed to map segment|[Cc]annot allocate memory|std::bad_alloc")
+"""What loaders and libraries say instead of MemoryError."""
 
 GC_THRESHOLD = 100_000
 """Objects between two garbage collections. Imports create many objects and no garbage: the interpreter's
@@ -183,6 +187,12 @@ def _usage_or_bug(problem: Exception, words: Sequence[str]) -> int:
         print_error(full.message, full.remedy)
         log_problem(problem)
         return full.exit_code
+    if isinstance(problem, MemoryError) or NO_MEMORY.search(str(problem)):
+        print_error(
+            "not enough memory", "Close other programs, raise a limit (ulimit -v), or use a larger machine."
+        )
+        log_problem(problem)
+        return EnvironmentProblem.exit_code
     if isinstance(problem, OSError) and problem.errno in REFUSED and problem.filename is not None:
         print_error(
             f"{problem.filename}: {problem.strerror}", "Check that path, and who may read and write it."

@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Stage
-from calkd_edge.export.agreement import APART
 from calkd_edge.export.artifacts import (
     CALIBRATION,
     COMPARED,
@@ -23,13 +21,11 @@ from calkd_edge.export.artifacts import (
     ENGINE,
     EXECUTED,
     LATENCY,
-    LAYERS_IN_FLOAT,
-    LINT,
     TEST_PREDICTIONS,
-    TORCH_PARITY,
     converted_file,
 )
 from calkd_edge.models.image_model import describe
+from calkd_edge.pipeline.notes import notes_of
 from calkd_edge.pipeline.planned import MeasuredRow, Model
 from calkd_edge.recipe.schema import DeviceSection
 from calkd_edge.records import (
@@ -38,14 +34,12 @@ from calkd_edge.records import (
     DeviceFacts,
     Json,
     LatencySummary,
-    Lint,
     Measurement,
     OutOfDistribution,
     Predictions,
     Quality,
 )
 from calkd_edge.release.gates.evidence import DataFaults, Evidence
-from calkd_edge.release.report.conclusions import IN_FLOAT32
 
 GOLDEN_IMAGES = 16
 
@@ -103,7 +97,7 @@ def evidence_of(
             latency_ms=latency if calibrated else None,
             size_bytes=executed["size_bytes"],
             emulated=facts.emulated,
-            notes=(*_build_notes(executed), *_notes(folders[row.calibrate.fingerprint], calibrated)),
+            notes=notes_of(executed, folders[row.calibrate.fingerprint], calibrated=calibrated),
         )
         predictions = Predictions.load(scored / predictions_name)
         evidence.append(Evidence(measurement, predictions, data, classes))
@@ -170,72 +164,6 @@ def file_name(row: MeasuredRow, executed: str) -> str:
     if executed == ENGINE:
         prefix += f"{row.device.name}."
     return executed.replace("model.", prefix, 1)
-
-
-def _notes(calibrated_folder: Path, calibrated: bool) -> tuple[str, ...]:
-    if not calibrated:
-        return ("computed by undoing the calibration of the executed file",)
-    notes = (*_float_layer_notes(calibrated_folder), *_lint_notes(calibrated_folder))
-    path = calibrated_folder / TORCH_PARITY
-    if not path.is_file():
-        return notes
-    parity = json.loads(path.read_text(encoding="utf-8"))
-    largest, images = parity["max_logit_difference"], int(parity["images"])
-    difference = f"uncalibrated, torch and the runtime differ by {largest:.2g} in a logit on {images} images"
-    return (difference, *notes)
-
-
-def _build_notes(executed: Mapping[str, Any]) -> tuple[str, ...]:
-    """How an engine or a converted file was made, and whether int8 is executed as written."""
-    notes = []
-    built, converted, simulated = (executed.get(key) for key in ("built", "converted", "simulated"))
-    if converted is not None:
-        notes.append(f"made from the ONNX file: {_agreement(converted)}")
-    if built is not None:
-        warnings = f", with {len(built['warnings'])} warnings" if built["warnings"] else ""
-        how = f"by TensorRT {built['tensorrt']} in {built['seconds']:.0f} s, TF32 off{warnings}"
-        notes.append(f"built on the device {how}")
-    if simulated is not None:
-        notes.append(f"executed on the device, and simulated as written: {_agreement(simulated)}")
-    return tuple(notes)
-
-
-def _agreement(facts: Mapping[str, float]) -> str:
-    difference = f"{facts['max_logit_difference']:.2g} in a logit on {facts['images']:,} images"
-    limit = ""
-    if (own := facts.get("sensitivity") or 0.0) > APART:
-        limit = (
-            f"; that says little, since one grey level in each pixel moves the file's own logits by {own:.0%}"
-        )
-    return f"they differ by {difference}, and agree on {facts['agreement']:.1%} of them{limit}"
-
-
-def _float_layer_notes(calibrated_folder: Path) -> tuple[str, ...]:
-    """Which layers of an int8 file stayed in float32, and why."""
-    path = calibrated_folder / LAYERS_IN_FLOAT
-    if not path.is_file():
-        return ()
-    choice = json.loads(path.read_text(encoding="utf-8"))
-    paths = [layer["layer"] for layer in choice["in_float"]]
-    names = [path.removeprefix("model.backbone.").removesuffix(".weight") for path in paths]
-    images = f"on {choice['images']:,} calibration images"
-    loss = f"{100 * choice['drop_all_int8']:.1f} points of top-1 {images}"
-    if not names:
-        change = f"{0.0 - 100 * choice['drop_all_int8']:+.1f} points {images}"
-        return (f"all {choice['layers']} layers are in int8: that changes top-1 by {change}",)
-    kept = f"{len(names)} of {choice['layers']} layers {IN_FLOAT32} ({', '.join(names)})"
-    return (f"{kept}: all in int8 lost {loss}, these lose {100 * choice['drop']:.1f}",)
-
-
-def _lint_notes(calibrated_folder: Path) -> tuple[str, ...]:
-    """Why TensorRT would refuse the canonical file, or ONNX Runtime the file that it runs."""
-    runtimes: dict[str, list[str]] = {}
-    for record in json.loads((calibrated_folder / LINT).read_text(encoding="utf-8")):
-        lint = Lint.model_validate(record)
-        for error in lint.errors:
-            names = runtimes.setdefault(f"{error.message} (at {error.node or 'the file'})", [])
-            names.append(RUNTIMES[lint.target].title)
-    return tuple(f"{' and '.join(names)} would not run it: {reason}" for reason, names in runtimes.items())
 
 
 def golden(row: MeasuredRow, folders: Mapping[str, Path], data: Path) -> dict[str, np.ndarray]:

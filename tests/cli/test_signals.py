@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+from calkd_edge.cli.app import main
 from calkd_edge.cli.signals import Ended, ended_by_signals
 
 
@@ -69,3 +71,37 @@ def test_ctrl_c_after_the_command_has_ended_is_no_traceback():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
     assert done.stdout.startswith("calkd-edge ")
+
+
+def test_ctrl_c_while_the_command_is_imported_is_no_traceback(tmp_path):
+    """The first module of the command line that is imported sends the signal."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, os, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Sender:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'calkd_edge.cli.app':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Sender())\n"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+    }
+    line = [sys.executable, "-m", "calkd_edge", "--version"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_closed_streams_are_no_traceback(tmp_path):
+    line = f"{sys.executable} -m calkd_edge list losses <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", line], check=False).returncode == 0
+
+
+def test_a_lack_of_memory_is_called_that(monkeypatch, capsys):
+    def fails(*_, **__):
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+    monkeypatch.setattr("calkd_edge.cli.app.app", fails)
+    assert main(["list", "losses"]) == 6
+    assert "error: not enough memory" in capsys.readouterr().err
