@@ -6,6 +6,8 @@ threads, child processes, and the bytes of store, release and temporary files.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import random
 import statistics
@@ -93,6 +95,8 @@ def by_commands(draw: random.Random, folder: Path) -> None:
 
 def level(folder: Path) -> dict[str, int]:
     """What this process holds, and what lies on the disk; journals and logs, which grow, left out."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what is free is not kept
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     places = [folder / name for name in ("store", "out", "tmp", "benchmark")]
     files = [path for place in places for path in place.rglob("*") if path.is_file()]

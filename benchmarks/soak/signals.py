@@ -153,13 +153,16 @@ def interrupted(draw: random.Random, run: Run, shape: Shape) -> list[str]:
             whom(process.pid, number)
     status, worked = watched(process, run.home, quiet_s=15.0, most_work_s=WORK_S)
     moment = f"{number.name} after {wait_s:.3f} s ({shape.name})"
+    is_early = not run.is_warm and wait_s < IMPORTED_S
+    if status is None and run.launcher and is_early:  # torch's launcher drops a signal while it imports
+        end_all(process, run.home)
+        return run.damage() + remains(run)
     if status is None:
         return [f"no end after {moment}, and {worked:.1f} s of work: {run.errors[-300:]}"]
     if run.launcher and number == signal.SIGKILL:  # what it has started does not know of that, and works on
         end_all(process, run.home)
     wrong, is_done = run.damage(), (run.out / SUMS).is_file()
     # Before our handler stands, or after it is gone; and torchrun has answers of its own.
-    is_early = not run.is_warm and wait_s < IMPORTED_S
     allowed = {*FINISHED, EXIT[number]} | ({-number} if is_early or is_done else set())
     if run.launcher:
         return wrong + remains(run)
