@@ -103,7 +103,8 @@ CAMPAIGNS = {
     "images": _inputs("image", 5_000, REFUSED.format("A damaged image")),
     "baselines": _inputs("benchmark", 2_000, REFUSED.format("A damaged benchmark.json")),
     "manifests": Campaign(
-        "One changed byte of any file of a published folder, its manifest included, is noticed before use",
+        "One changed byte of any file up to 256 MiB of a published folder, its manifest included, is "
+        "noticed before use",
         stored.rotten_folder,
         10_000,
     ),
