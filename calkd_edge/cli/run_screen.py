@@ -158,6 +158,8 @@ def show_report(report: Report) -> None:
         console.print(f"  · {escape(sentence)}", highlight=False, soft_wrap=True)
     style = STYLES[report.verdict]
     console.print(f"\n  verdict: [{style}]{report.verdict}[/{style}]", highlight=False)
+    for one in report.recommendation:
+        console.print(f"  {escape(one.sentence)}", highlight=False, soft_wrap=True)
 
 
 def _bare(figure: str) -> str:

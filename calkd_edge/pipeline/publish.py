@@ -32,6 +32,7 @@ from calkd_edge.release.folder import BUNDLE, MODELS, ReleaseFolder, copy_measur
 from calkd_edge.release.gates.evidence import Evidence, labels_of
 from calkd_edge.release.gates.learnt import NOTHING
 from calkd_edge.release.gates.verdict import judge
+from calkd_edge.release.recommendation import recommendations
 from calkd_edge.release.report.conclusions import conclusions
 from calkd_edge.release.report.drift import drift
 from calkd_edge.release.report.learning import learning
@@ -111,6 +112,9 @@ def make_report(
         name=recipe.name,
         verdict=verdict.verdict,
         gates=verdict.gates,
+        recommendation=recommendations(
+            [item.measurement for item in evidence], verdict.gates, verdict.verdict, facts
+        ),
         measurements=tuple(item.measurement for item in evidence),
         devices=dict(facts),
         conclusions=(

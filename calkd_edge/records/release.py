@@ -126,6 +126,18 @@ class Verdict(Record):
     gates: tuple[GateResult, ...]
 
 
+class Recommendation(Record):
+    """What to ship on a device with a runtime; the precision is None where nothing can be."""
+
+    device: str
+    runtime: str
+    precision: str | None
+    file: str | None
+    sha256: str | None
+    sentence: str = Field(description="what to ship, where, and why")
+    others: tuple[str, ...] = Field(description="what each other precision would save and cost, or why not")
+
+
 class ThresholdShift(Record):
     """Coverage and precision at a threshold: the model minus its reference."""
 
@@ -213,6 +225,7 @@ class Report(Record):
     name: str
     verdict: Literal["passed", "failed", "undecided", "smoke"]
     gates: tuple[GateResult, ...]
+    recommendation: tuple[Recommendation, ...] = Field((), description="one for each device and runtime")
     measurements: tuple[Measurement, ...]
     devices: dict[str, DeviceFacts]
     conclusions: tuple[str, ...] = Field(

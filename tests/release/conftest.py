@@ -14,6 +14,7 @@ from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import PlannedStage, Report
 from calkd_edge.release.gates.evidence import Evidence
 from calkd_edge.release.gates.verdict import judge
+from calkd_edge.release.recommendation import recommendations
 from calkd_edge.release.report.conclusions import conclusions
 from calkd_edge.release.report.drift import drift
 
@@ -59,6 +60,9 @@ def report(world: list[Evidence]) -> Report:
         name="mobilenet_cifar100",
         verdict=verdict.verdict,
         gates=verdict.gates,
+        recommendation=recommendations(
+            [item.measurement for item in world], verdict.gates, verdict.verdict, devices
+        ),
         measurements=tuple(item.measurement for item in world),
         devices=devices,
         conclusions=conclusions(world, devices=devices),

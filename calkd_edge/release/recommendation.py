@@ -1,0 +1,154 @@
+"""Which precision to ship on each device: the gates decide first, then time and size.
+
+In scope: choosing among measured files, and saying why. Out of scope: measuring, judging.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from calkd_edge.records import DeviceFacts, GateResult, Measurement, Percentile, Recommendation
+from calkd_edge.release.gates.evidence import labels_of
+
+_WORST = ("failed", "unmeasured", "undecided")
+
+
+def recommendations(
+    measurements: Sequence[Measurement],
+    gates: Sequence[GateResult],
+    verdict: str,
+    devices: Mapping[str, DeviceFacts],
+) -> tuple[Recommendation, ...]:
+    """One recommendation for each device and runtime on which the student was measured.
+
+    Among the precisions whose own gates passed, the fastest: those that are not surely slower than it count
+    as equally fast (their intervals of p50 overlap), and the smallest file of them is recommended. Where
+    times are unknown or those of an emulated device, the smallest file is.
+
+    Args:
+        measurements: of the release.
+        gates: their outcomes.
+        verdict: of the release: only a passed one ships.
+        devices: facts of each device.
+    """
+    if verdict == "smoke":
+        return ()
+    labels = labels_of(measurements)
+    by_place: dict[tuple[str, str], list[tuple[Measurement, str]]] = {}
+    for m, label in zip(measurements, labels, strict=True):
+        if m.model == "student" and m.calibrated:
+            by_place.setdefault((m.device, m.runtime), []).append((m, label))
+    return tuple(
+        _for_place(rows, gates, verdict, devices.get(device)) for (device, _), rows in by_place.items()
+    )
+
+
+def _for_place(
+    rows: Sequence[tuple[Measurement, str]],
+    gates: Sequence[GateResult],
+    verdict: str,
+    facts: DeviceFacts | None,
+) -> Recommendation:
+    first = rows[0][0]
+    place = f"{first.device} ({_real_name(facts)}{first.runtime})"
+    outcomes = {label: _outcome(gate for gate in gates if gate.measurement == label) for _, label in rows}
+    able = [m for m, label in rows if outcomes[label] == "" and m.size_bytes]
+    if not able:
+        reasons = "; ".join(f"{m.precision} {outcomes[label] or 'was not measured'}" for m, label in rows)
+        undecided = not any(text.startswith(_WORST[:2]) for text in outcomes.values())
+        head = "Nothing can be shipped yet" if undecided else "Nothing to ship"
+        return _recommend(first, None, f"{head} on {place}: {reasons}.", ())
+    best = _chosen(able)
+    others = tuple(_compared(m, best) for m in able if m is not best)
+    others += tuple(f"{m.precision} {outcomes[label]}" for m, label in rows if outcomes[label])
+    why = f": {'; '.join(others)}" if others else ": it is the only precision"
+    if verdict != "passed":
+        state = "has failed" if verdict == "failed" else f"is {verdict}"
+        sentence = (
+            f"Nothing ships as it stands, since the release {state}; "
+            f"{best.precision} passed its own gates on {place}{why}."
+        )
+        return _recommend(first, None, sentence, others)
+    return _recommend(first, best, f"Ship {best.file} on {place}{why}.", others)
+
+
+def _recommend(
+    first: Measurement, best: Measurement | None, sentence: str, others: tuple[str, ...]
+) -> Recommendation:
+    return Recommendation(
+        device=first.device,
+        runtime=first.runtime,
+        precision=best.precision if best else None,
+        file=best.file if best else None,
+        sha256=best.sha256 if best else None,
+        sentence=sentence,
+        others=others,
+    )
+
+
+def _real_name(facts: DeviceFacts | None) -> str:
+    """The board or the processor, before the runtime's name."""
+    name = (facts.board or facts.cpu) if facts else ""
+    return f"{name}, " if name else ""
+
+
+def _outcome(gates: Iterable[GateResult]) -> str:
+    """The worst outcome of a file's gates with their metrics; empty where all passed."""
+    results = list(gates)
+    for outcome in _WORST:
+        metrics = list(dict.fromkeys(gate.metric for gate in results if gate.result == outcome))
+        if metrics:
+            needed = next((f" ({gate.needed})" for gate in results if gate.needed), "")
+            verb = "failed" if outcome == "failed" else f"is {outcome} in"
+            return f"{verb} {', '.join(metrics)}{needed if outcome == 'undecided' else ''}"
+    return ""
+
+
+def _chosen(able: Sequence[Measurement]) -> Measurement:
+    """The smallest of the fastest files."""
+    known = [p50 for m in able if (p50 := _p50(m)) is not None]
+    fastest = able
+    if len(known) == len(able):
+        least = _high(min(known, key=_value))
+        fastest = [m for m, p50 in zip(able, known, strict=True) if _low(p50) <= least]
+    return min(fastest, key=lambda m: m.size_bytes)
+
+
+def _p50(m: Measurement) -> Percentile | None:
+    """The median time with bounds; None where it is unknown or an emulated device's."""
+    p50 = m.latency_ms.p50 if m.latency_ms is not None and not m.emulated else None
+    return p50 if p50 and None not in (p50.value, p50.low, p50.high) else None
+
+
+def _compared(m: Measurement, best: Measurement) -> str:
+    """What another precision would save and cost against the recommended one."""
+    return f"{m.precision} {' and '.join(_changes(m, best))}"
+
+
+def _changes(m: Measurement, best: Measurement) -> Iterator[str]:
+    size = m.size_bytes / best.size_bytes - 1.0
+    if size < 0:
+        yield f"saves {-100 * size:.0f} % of the file"
+    else:
+        yield f"has {1.0 + size:.1f} times the file"
+    mine, reference = _p50(m), _p50(best)
+    if m.emulated:
+        yield "was timed on an emulated device, which shows no speed"
+    elif mine is None or reference is None:
+        yield "was not timed"
+    elif _low(mine) <= _high(reference) and _low(reference) <= _high(mine):
+        yield "takes no measurably other time"
+    else:
+        yield f"takes {_value(mine) / _value(reference):.2f} of its time"
+
+
+def _value(p50: Percentile) -> float:
+    return p50.value or 0.0
+
+
+def _low(p50: Percentile) -> float:
+    return p50.low or 0.0
+
+
+def _high(p50: Percentile) -> float:
+    return p50.high or 0.0

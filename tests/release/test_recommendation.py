@@ -1,0 +1,62 @@
+"""What to ship: the gates decide first, then time, then size."""
+
+from __future__ import annotations
+
+import pytest
+from release_world import facts
+
+from calkd_edge.recipe.schema import GateSection
+from calkd_edge.release.gates.verdict import judge
+from calkd_edge.release.recommendation import recommendations
+
+DEVICES = {"local": facts()}
+
+
+def shipped(maker, *rows, gates=(), **other):
+    """The recommendation for files given as (precision, p50, size)."""
+    same = maker.predictions()
+    world = [maker.evidence(same, precision=p, p50=p50, size=size, **other) for p, p50, size in rows]
+    verdict = judge([GateSection(metric="top1", min=0.2), *gates], world)
+    measured = [item.measurement for item in world]
+    (one,) = recommendations(measured, verdict.gates, verdict.verdict, DEVICES)
+    return one
+
+
+FP32, SLOW_INT8, FAST_INT8 = ("fp32", 4.0, 9_000_000), ("int8", 6.0, 3_000_000), ("int8", 2.0, 3_000_000)
+
+
+def test_the_faster_file_is_recommended_whatever_its_size(maker):
+    one = shipped(maker, FP32, SLOW_INT8)
+    assert (one.precision, one.file) == ("fp32", "student.fp32.onnx")
+    assert one.others == ("int8 saves 67 % of the file and takes 1.50 of its time",)
+    assert one.sentence.startswith("Ship student.fp32.onnx on local (")
+    assert shipped(maker, FP32, FAST_INT8).precision == "int8"
+
+
+def test_of_files_that_are_equally_fast_the_smaller_one_is_recommended(maker):
+    one = shipped(maker, FP32, ("fp16", 4.02, 4_500_000))
+    assert one.precision == "fp16"
+    assert one.others == ("fp32 has 2.0 times the file and takes no measurably other time",)
+
+
+@pytest.mark.parametrize("other", [{"emulated": True}, {}])
+def test_without_times_the_size_decides(maker, other):
+    rows = [(p, 1.0 if other else None, size) for p, _, size in (FP32, SLOW_INT8)]
+    assert shipped(maker, *rows, **other).precision == "int8"
+
+
+def test_a_file_whose_gates_failed_is_never_recommended(maker):
+    limit = GateSection(metric="latency_p50_ms", max=5.0, precision="int8")
+    one = shipped(maker, FP32, SLOW_INT8, gates=[limit])
+    assert one.precision is None
+    assert one.sentence.startswith("Nothing ships as it stands, since the release has failed; fp32 passed")
+    assert "int8 failed latency_p50_ms" in one.sentence
+    both = shipped(maker, FP32, SLOW_INT8, gates=[GateSection(metric="top1", min=0.99)])
+    assert both.sentence.startswith("Nothing to ship on local")
+    few = shipped(maker, FP32, gates=[GateSection(metric="top1", min=0.62)])
+    assert few.precision is None
+
+
+def test_a_smoke_run_recommends_nothing(maker):
+    row = maker.evidence(maker.predictions()).measurement
+    assert recommendations([row], [], "smoke", DEVICES) == ()
