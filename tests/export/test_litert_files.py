@@ -237,7 +237,7 @@ def test_pools_of_negative_numbers(kind, attributes, execute):
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 1, 1), (1, 3, 1, 1), (1, 1, 4, 5)])
 @pytest.mark.parametrize("turned", [False, True])
 def test_arithmetic_with_stored_numbers(kind, shape, turned, execute):
-    stored = {"c": np.abs(random(*shape)) + 1, "one": np.ones(1, dtype=np.float32)}
+    stored = {"c": np.abs(random(*shape)) + np.float32(1), "one": np.ones(1, dtype=np.float32)}
     operands = ["c", "h"] if turned else ["h", "c"]
     nodes = [
         helper.make_node("Add", ["x", "one"], ["h"], "above_zero"),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
+from scipy.integrate import trapezoid
 from sklearn import metrics as sklearn_metrics
 
 from calkd_edge import metrics
@@ -65,7 +66,7 @@ def smooth_error_by_quadrature(confidence, correct, *, points: int = 6001) -> fl
     def at(bandwidth: float) -> float:
         images = [confidence, -confidence, 2 - confidence, confidence - 2, confidence + 2]
         kernel = sum(stats.norm.pdf(t[:, None], position[None, :], bandwidth) for position in images)
-        return float(np.trapezoid(np.abs(kernel @ residual / len(residual)), t))
+        return float(trapezoid(np.abs(kernel @ residual / len(residual)), t))
 
     low, high = 1e-3, 1.0
     for _ in range(30):
