@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from calkd_edge.records import Json, Report
+from calkd_edge.records import Report
 from calkd_edge.release.report import table
+from calkd_edge.release.report.markdown import cell
 from calkd_edge.release.report.page import LEADS, summary, template_environment
 from calkd_edge.release.report.sections.calibration import fits
 
@@ -32,7 +33,7 @@ def render(
     released = tuple(m for m in report.measurements if m.is_released)
     shipped = report.model_copy(update={"measurements": released})
     environment = template_environment(autoescape=False)
-    environment.filters["cell"] = _cell
+    environment.filters["cell"] = cell
     return environment.get_template("model_card.md.j2").render(
         report=report,
         first_word=first_word,
@@ -40,24 +41,9 @@ def render(
         summary=summary(report),
         files=sorted(files),
         shape=shape,
-        classes=[_cell(name) for name in classes] if isinstance(classes, list) else [],
+        classes=[cell(name) for name in classes] if isinstance(classes, list) else [],
         columns=table.COLUMNS,
         rows=[row for row in table.rows(shipped) if row.calibrated == "yes"],
         calibrations=fits(shipped).lines,
         open_gates=[gate for gate in report.gates if gate.result != "passed"],
     )
-
-
-def _cell(value: Json) -> str:
-    """Text in which nothing is markup of Markdown or HTML."""
-    text = " ".join(str(value).split())
-    for sign, safe in (
-        ("&", "&amp;"),
-        ("<", "&lt;"),
-        (">", "&gt;"),
-        ("|", "\\|"),
-        ("`", "\\`"),
-        ("[", "\\["),
-    ):
-        text = text.replace(sign, safe)
-    return text

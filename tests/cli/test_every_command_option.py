@@ -27,6 +27,8 @@ LINES = [
     f"{RUN} --accelerator auto --processes 1 --device local --dry-run",
     "compress --recipe {recipe} --store {store} --out {out} --plugin played_classifier --smoke --dry-run",
     f"{RUN} --set 'devices=[{{{{name: local}}}}, {{{{name: board}}}}]' --skip-device board",
+    f"{RUN} --junit {{out}}/gates.xml --summary {{out}}/summary.md --fail-on failed --set 'gates=[]'",
+    f"{RUN} --fail-on undecided",
     f"{RUN} --fresh evaluate-student-fp32@local --debug-parity",
     "benchmark {run} --device local --profile quick --store {store} --out {bench} --json",
     "benchmark {run} --store {store} --precision fp32 --profile standard --threads 2 --out {out}",

@@ -1,0 +1,63 @@
+"""The report for release pipelines: gates as JUnit XML, and a summary in Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from xml.etree import ElementTree
+
+from calkd_edge.files.visible import visible
+from calkd_edge.records import GateResult, Report
+from calkd_edge.release.report import table
+from calkd_edge.release.report.markdown import cell
+from calkd_edge.release.report.page import LEADS, summary, template_environment
+
+
+def junit(report: Report) -> str:
+    """The gates as JUnit XML: one suite, one case for each gate and measurement.
+
+    A failed gate is a failure, one that was not measured an error, an undecided one is skipped with its
+    reason: what a pipeline does with it is decided by the exit code. The measurement is the class name.
+    """
+    counts = Counter(gate.result for gate in report.gates)
+    totals = {
+        "tests": str(len(report.gates)),
+        "failures": str(counts["failed"]),
+        "errors": str(counts["unmeasured"]),
+        "skipped": str(counts["undecided"]),
+    }
+    root = ElementTree.Element("testsuites", {"name": "calkd-edge", **totals})
+    suite = ElementTree.SubElement(root, "testsuite", {"name": visible(report.name), **totals})
+    for gate in report.gates:
+        _case(suite, gate)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+_ENDS = {"failed": "failure", "unmeasured": "error", "undecided": "skipped"}
+"""The element of a case that did not pass."""
+
+
+def _case(suite: ElementTree.Element, gate: GateResult) -> None:
+    name = f"{gate.metric} {gate.limit}"
+    case = ElementTree.SubElement(
+        suite, "testcase", {"name": visible(name), "classname": visible(gate.measurement), "time": "0"}
+    )
+    if gate.result != "passed":
+        end = ElementTree.SubElement(case, _ENDS[gate.result], {"message": visible(gate.sentence)})
+        if gate.result != "undecided":
+            end.set("type", gate.result)
+    ElementTree.SubElement(case, "system-out").text = visible(gate.sentence)
+
+
+def markdown(report: Report) -> str:
+    """A summary for a person who reads a pipeline's page: verdict, what to ship, figures, open gates."""
+    environment = template_environment(autoescape=False)
+    environment.filters["cell"] = cell
+    return environment.get_template("summary.md.j2").render(
+        report=report,
+        lead=LEADS[report.verdict],
+        summary=summary(report),
+        columns=table.COLUMNS,
+        rows=[row for row in table.rows(report) if row.calibrated == "yes"],
+        open_gates=[gate for gate in report.gates if gate.result != "passed"],
+    )
