@@ -5,6 +5,7 @@ In scope: what a section shows. Out of scope: the page around it, computing figu
 
 from calkd_edge.release.report.section import Section
 from calkd_edge.release.report.sections.calibration import CALIBRATION
+from calkd_edge.release.report.sections.classes import CLASSES
 from calkd_edge.release.report.sections.conclusions import CONCLUSIONS
 from calkd_edge.release.report.sections.confidence import CONFIDENCE
 from calkd_edge.release.report.sections.corruptions import CORRUPTIONS
@@ -22,6 +23,7 @@ SECTIONS: list[Section] = [
     GATES,
     CONCLUSIONS,
     MEASUREMENTS,
+    CLASSES,
     RELIABILITY,
     CONFIDENCE,
     THRESHOLDS,
