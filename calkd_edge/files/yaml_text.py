@@ -157,6 +157,7 @@ def _value(node: yaml.Node, depth: int) -> JsonValue:
         return _mapping(node, depth)
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, depth + 1) for item in node.value]
+    assert isinstance(node, yaml.ScalarNode)
     return _scalar(node)
 
 
