@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from calkd_edge.errors import RecipeError
+from calkd_edge.records.base import SMALLEST_STD
 
 Scores = Literal["logits", "probabilities"]
 Triple = Sequence[float]
@@ -65,9 +66,10 @@ class Reading:
                     f"{option} {_shown(triple)}: not three numbers",
                     remedy=f"Write {option} 0.485,0.456,0.406 for red, green and blue.",
                 )
-        if self.std is not None and not all(deviation > 0 for deviation in self.std):
+        if self.std is not None and not all(deviation >= SMALLEST_STD for deviation in self.std):
             raise RecipeError(
-                f"--std {_shown(self.std)}: pixels are divided by it", remedy="Use numbers above 0 for --std."
+                f"--std {_shown(self.std)}: pixels are divided by it",
+                remedy=f"Use numbers above 0 for --std: {SMALLEST_STD:g} or more.",
             )
         self._check_units()
 

@@ -11,13 +11,12 @@ from typing import Annotated, Literal
 from pydantic import (
     ConfigDict,
     Field,
-    PositiveFloat,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
-from calkd_edge.records import Count, Epochs, Json, Record
+from calkd_edge.records import Count, Epochs, Json, Mean, Record, Std
 
 
 class Section(Record):
@@ -54,8 +53,8 @@ class ModelSection(Choice):
     pretrained: Literal[True] | str | None = None
     freeze_epochs: Epochs = Field(0, ge=0)
     trained_on: Literal["train", "all_train", "other"] | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    mean: tuple[Mean, Mean, Mean] | None = None
+    std: tuple[Std, Std, Std] | None = None
 
     @model_validator(mode="after")
     def _weights_declare_their_training(self) -> ModelSection:

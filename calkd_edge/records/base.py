@@ -20,6 +20,12 @@ Count = Annotated[int, Field(le=MOST_COUNTED)]
 Epochs = Annotated[int, Field(le=MOST_EPOCHS)]
 """Epochs of a training."""
 
+SMALLEST_STD = 1.0e-4
+Mean = Annotated[float, Field(ge=-1e4, le=1e4)]
+"""Of the pixels of a channel, in fractions of 255."""
+Std = Annotated[float, Field(ge=SMALLEST_STD, le=1e4)]
+"""Likewise; pixels are divided by it."""
+
 
 class Record(BaseModel):
     """A frozen value that refuses unknown keys; its schema describes its JSON."""
