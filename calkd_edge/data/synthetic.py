@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from calkd_edge.data.source import ImageArray, ImageShape, Outline, Progress, Source, balanced
+from calkd_edge.records import Count
 
 VERSION = 1
 """Increased when the same settings give other pixels."""
@@ -34,11 +35,11 @@ class Synthetic:
         root: Path | None,
         *,
         classes: Annotated[int, Field(ge=2, le=100)] = 10,
-        images_per_class: Annotated[int, Field(ge=2)] = 60,
-        test_images_per_class: Annotated[int, Field(ge=0)] = 30,
+        images_per_class: Annotated[int, Field(ge=2, le=100_000)] = 60,
+        test_images_per_class: Annotated[int, Field(ge=0, le=100_000)] = 30,
         image_size: Annotated[int, Field(ge=8, le=512)] = 32,
         noise: Annotated[float, Field(ge=0, le=1)] = 0.2,
-        seed: Annotated[int, Field(ge=0)] = 0,
+        seed: Annotated[Count, Field(ge=0)] = 0,
     ) -> None:
         del root
         self.classes = classes

@@ -34,7 +34,7 @@ from calkd_edge.devices.base import Device
 from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
 from calkd_edge.files.yaml_text import YamlProblem, read_yaml
 from calkd_edge.records import Record
-from calkd_edge.registry import recipe_error
+from calkd_edge.registry import recipe_error, strictly
 
 HOST = re.compile(
     r"(?:ssh://)?(?P<user>[^\s@:/]+)@"
@@ -281,7 +281,7 @@ def _read(path: Path, stamp: int) -> dict[str, DeviceEntry]:
     for name, entry in tree.items():
         model = KindEntry if isinstance(entry, dict) and "kind" in entry else DeviceEntry
         try:
-            entries[name] = model.model_validate(entry or {})
+            entries[name] = strictly(model, entry or {})
         except ValidationError as wrong:
             raise recipe_error(wrong, where=f"{path}: {name}", valid=[*KindEntry.model_fields]) from None
     return entries

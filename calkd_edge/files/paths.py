@@ -43,6 +43,26 @@ def user_path(path: str | Path, where: str, folder: Path | None = None) -> Path:
     return result
 
 
+def check_readable(path: Path, where: str) -> None:
+    """Refuse a file from which no byte can be read.
+
+    Args:
+        path: of an existing file.
+        where: the option or the recipe's key, for the message.
+
+    Raises:
+        RecipeError: a missing permission, or what only looks like a file (/proc/self/mem).
+    """
+    try:
+        with path.open("rb") as stream:
+            stream.read(1)
+    except OSError as wrong:
+        raise RecipeError(
+            f"{where}: {path} cannot be read: {wrong.strerror}",
+            remedy="Check its permissions, or name another file.",
+        ) from None
+
+
 def _refused(path: str | Path, where: str, reason: str) -> RecipeError:
     text = str(path)
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

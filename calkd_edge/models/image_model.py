@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.models import MODELS
-from calkd_edge.records import Record
+from calkd_edge.records import Mean, Record, Std
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
@@ -27,8 +27,8 @@ class ModelDescription(Record):
     settings: dict[str, Any]
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[Mean, Mean, Mean]
+    std: tuple[Std, Std, Std]
     trained_on: str
     input_note: str = ""
     license: str = ""

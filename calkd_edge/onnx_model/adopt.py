@@ -10,20 +10,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import onnx
+from pydantic import Field
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.onnx_model.graph import class_names
 from calkd_edge.onnx_model.image_input import adopt_inputs
 from calkd_edge.onnx_model.outputs import wrap_outputs
 from calkd_edge.onnx_model.read import read_onnx
-from calkd_edge.onnx_model.reading import Reading, Triple
+from calkd_edge.onnx_model.reading import LARGEST_EDGE, Reading, Triple
 from calkd_edge.onnx_model.standard_form import standard_form
 from calkd_edge.onnx_model.validity import refused_if_invalid
 
 _OPTION = re.compile(r"--(layout|mean|std|channels|image-size|scores-output|scores)\b")
+
+
+Edge = Annotated[int, Field(ge=1, le=LARGEST_EDGE)]
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def adopted_file(
     mean: tuple[float, float, float] | None = None,
     std: tuple[float, float, float] | None = None,
     channels: Literal["rgb", "bgr"] = "rgb",
-    image_size: tuple[int, int] | None = None,
+    image_size: tuple[Edge, Edge] | None = None,
     scores_output: str | None = None,
     scores: Literal["logits", "probabilities"] | None = None,
 ) -> Adopted:

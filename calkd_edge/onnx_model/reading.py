@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from calkd_edge.errors import RecipeError
+from calkd_edge.records.base import SMALLEST_STD
 
 Scores = Literal["logits", "probabilities"]
 Triple = Sequence[float]
 
+LARGEST_EDGE = 16_384
 LARGEST_STD = 4.0
 """Of pixels in 0..1: a larger one is meant for pixels in 0..255."""
 
@@ -53,9 +55,10 @@ class Reading:
             raise RecipeError(
                 f"--channels {self.channels}: not known", remedy="Valid values of --channels: rgb, bgr."
             )
-        if self.image_size is not None and min(self.image_size) < 1:
+        if self.image_size is not None and not all(1 <= edge <= LARGEST_EDGE for edge in self.image_size):
             raise RecipeError(
-                f"--image-size {self.image_size}: not a size", remedy="Write --image-size 224, or 224x160."
+                f"--image-size {self.image_size}: not a size of 1 to {LARGEST_EDGE:,} pixels",
+                remedy="Write --image-size 224, or 224x160.",
             )
         for option, triple in (("--mean", self.mean), ("--std", self.std)):
             if triple is not None and (len(triple) != 3 or not all(map(math.isfinite, triple))):
@@ -63,9 +66,10 @@ class Reading:
                     f"{option} {_shown(triple)}: not three numbers",
                     remedy=f"Write {option} 0.485,0.456,0.406 for red, green and blue.",
                 )
-        if self.std is not None and not all(deviation > 0 for deviation in self.std):
+        if self.std is not None and not all(deviation >= SMALLEST_STD for deviation in self.std):
             raise RecipeError(
-                f"--std {_shown(self.std)}: pixels are divided by it", remedy="Use numbers above 0 for --std."
+                f"--std {_shown(self.std)}: pixels are divided by it",
+                remedy=f"Use numbers above 0 for --std: {SMALLEST_STD:g} or more.",
             )
         self._check_units()
 

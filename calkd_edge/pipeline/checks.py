@@ -18,6 +18,7 @@ from calkd_edge.data import AUGMENTATIONS, DATASETS, MIXINGS
 from calkd_edge.data.source import Dataset
 from calkd_edge.errors import RecipeError, did_you_mean
 from calkd_edge.export import TEACHER_FILES
+from calkd_edge.files.paths import check_readable
 from calkd_edge.losses import LOSSES
 from calkd_edge.losses.base import Context, Loss, TeacherEffect
 from calkd_edge.losses.objective import joined_effect
@@ -276,8 +277,10 @@ def _check_teacher_file(recipe: Recipe, where: str) -> None:
 def _check_weights(section: ModelSection, model: Component, where: str) -> None:
     """Refuse weights that are missing, that nobody publishes, or that have seen the calibration images."""
     for key, value in (("weights", section.weights), ("pretrained", section.pretrained)):
-        if isinstance(value, str) and not Path(value).is_file():
-            raise RecipeError(f"{where}.{key}: there is no file {value}", remedy="Correct the path.")
+        if isinstance(value, str):
+            if not Path(value).is_file():
+                raise RecipeError(f"{where}.{key}: there is no file {value}", remedy="Correct the path.")
+            check_readable(Path(value), f"{where}.{key}")
     if section.pretrained is True:
         pretrained.published(section.name, model.settings, where)
     if section.trained_on == "all_train":

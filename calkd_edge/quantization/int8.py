@@ -14,6 +14,7 @@ from calkd_edge.quantization.placement import insert_qdq, quantized_inputs
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, no_progress
+from calkd_edge.records import Count
 
 
 def int8(
@@ -25,7 +26,7 @@ def int8(
     scales: Scales = "free",
     equalise: bool = False,
     correct_bias: bool = True,
-    images: Annotated[int, Field(ge=1)] = 512,
+    images: Annotated[Count, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """Static symmetric int8 by explicit Q/DQ, with ranges from `images` training images.
 

@@ -12,6 +12,7 @@ from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.magnitudes import RangeMethod
 from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, no_progress
+from calkd_edge.records import Count
 
 
 def int8_fp16(
@@ -23,7 +24,7 @@ def int8_fp16(
     scales: Scales = "dyadic",
     equalise: bool = False,
     correct_bias: bool = True,
-    images: Annotated[int, Field(ge=1)] = 512,
+    images: Annotated[Count, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """int8 with everything between the quantized layers in float16; the logits stay in float32.
 

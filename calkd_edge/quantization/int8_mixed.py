@@ -19,6 +19,7 @@ from calkd_edge.quantization.placement import insert_qdq, layer_names, quantized
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, no_progress
+from calkd_edge.records import Count
 
 CHOICE = "layers_in_float"
 """The key in the file's metadata: JSON, see `int8_mixed`. Fit no calibration to the images of the choice."""
@@ -34,7 +35,7 @@ def int8_mixed(
     scales: Scales = "free",
     equalise: bool = False,
     correct_bias: bool = True,
-    images: Annotated[int, Field(ge=1)] = 512,
+    images: Annotated[Count, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """int8 with as few layers left in float32 as keep top-1 within `max_drop` of float32's.
 

@@ -15,6 +15,7 @@ from calkd_edge.quantization.placement import QUANTIZED, insert_qdq, quantized_i
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, no_progress
+from calkd_edge.records import Count, Epochs
 
 RANGES = "trained_ranges"
 """The key in an exported file's metadata: JSON, path of a layer -> r of its input range [-r, r]."""
@@ -25,11 +26,11 @@ def int8_qat(
     source: Images,
     progress: Progress = no_progress,
     *,
-    epochs: Annotated[int, Field(ge=1)] | None = None,
+    epochs: Annotated[Epochs, Field(ge=1)] | None = None,
     lr: PositiveFloat | None = None,
     ranges: RangeMethod = "mse",
     scales: Scales = "free",
-    images: Annotated[int, Field(ge=1)] = 512,
+    images: Annotated[Count, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:
     """int8 with training: the student is trained further with rounding, for some epochs at a low rate.
 

@@ -14,8 +14,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from calkd_edge.recipe import source
 from calkd_edge.recipe.training import Choice, DistillSection, ModelSection, Section, TeacherTrainingSection
-from calkd_edge.records import Json, Record
-from calkd_edge.registry import most_telling, recipe_error
+from calkd_edge.records import Count, Json, Record
+from calkd_edge.registry import most_telling, recipe_error, strictly
 
 RECIPE_VERSION = 1
 
@@ -27,9 +27,9 @@ class DataSection(Choice):
     """Which images, and how they are split; further keys belong to the data set."""
 
     root: str | None = None
-    calibration_images: int = Field(ge=20)
-    train_images: int | None = Field(None, ge=1)
-    test_images: int | None = Field(None, ge=1)
+    calibration_images: Count = Field(ge=20)
+    train_images: Count | None = Field(None, ge=1)
+    test_images: Count | None = Field(None, ge=1)
     drop_duplicates: bool = False
     broken: Literal["refuse", "skip"] = "refuse"
     cache: Literal["memory", "disk", "none"] = "disk"
@@ -54,19 +54,19 @@ class CalibrateSection(Section):
 class EvaluateSection(Section):
     """How much of the test split is scored (None: all), at which thresholds, under which corruptions."""
 
-    images: int | None = Field(None, ge=1)
+    images: Count | None = Field(None, ge=1)
     thresholds: tuple[Threshold, ...] = (0.5, 0.8, 0.9)
     corruptions: tuple[Corruption, ...] = ("brightness", "blur", "noise", "jpeg")
-    corrupted_images: int = Field(500, ge=2)
+    corrupted_images: Count = Field(500, ge=2)
 
 
 class BenchmarkSection(Section):
     """How latency is measured. quick: one short process; standard: 3 fresh ones of 60 s and 1,024 runs."""
 
     profile: Literal["quick", "standard"] = "quick"
-    threads: int = Field(1, ge=1)
-    min_runs: int | None = Field(None, ge=10)
-    min_seconds: float | None = Field(None, gt=0)
+    threads: Count = Field(1, ge=1)
+    min_runs: Count | None = Field(None, ge=10)
+    min_seconds: float | None = Field(None, gt=0, le=604800)
     max_age_days: float = Field(7.0, gt=0, le=36500)
 
 
@@ -184,7 +184,7 @@ def parse(tree: dict[str, Json], *, where: str) -> Recipe:
     source.check_version(tree, RECIPE_VERSION, where=where)
     source.check_places(tree, where=where)
     try:
-        return Recipe.model_validate(tree)
+        return strictly(Recipe, tree)
     except ValidationError as wrong:
         raise recipe_error(wrong, where=where, valid=_keys_at(most_telling(wrong)["loc"])) from None
 

@@ -6,18 +6,17 @@ the names stand for.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     ConfigDict,
     Field,
-    PositiveFloat,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
-from calkd_edge.records import Json, Record
+from calkd_edge.records import Count, Epochs, Json, Mean, Record, Std
 
 
 class Section(Record):
@@ -52,10 +51,10 @@ class ModelSection(Choice):
 
     weights: str | None = None
     pretrained: Literal[True] | str | None = None
-    freeze_epochs: int = Field(0, ge=0)
+    freeze_epochs: Epochs = Field(0, ge=0)
     trained_on: Literal["train", "all_train", "other"] | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    mean: tuple[Mean, Mean, Mean] | None = None
+    std: tuple[Std, Std, Std] | None = None
 
     @model_validator(mode="after")
     def _weights_declare_their_training(self) -> ModelSection:
@@ -108,7 +107,7 @@ class ScheduleSection(Section):
 
     name: Literal["constant", "cosine", "steps", "one_cycle"] = "cosine"
     warmup_epochs: float = Field(0.0, ge=0)
-    at_epochs: tuple[int, ...] = ()
+    at_epochs: tuple[Annotated[Epochs, Field(ge=0)], ...] = ()
     factor: float = Field(0.1, gt=0, lt=1)
 
     @model_validator(mode="after")
@@ -123,8 +122,8 @@ class ScheduleSection(Section):
 class TrainingSection(Section):
     """Epochs over the train split."""
 
-    epochs: int = Field(ge=1)
-    images_per_step: int = Field(64, ge=2)
+    epochs: Epochs = Field(ge=1)
+    images_per_step: Count = Field(64, ge=2)
     optimizer: OptimizerSection
     schedule: ScheduleSection = ScheduleSection()
     clip_gradient_norm: float | None = Field(None, gt=0)
@@ -188,7 +187,7 @@ class SoftLabelsSection(Section):
 
     views: int | None = Field(None, ge=1, le=1000)
     live: bool = False
-    images_per_step: int = Field(256, ge=1)
+    images_per_step: Count = Field(256, ge=1)
 
 
 class DistillSection(TrainingSection):

@@ -5,7 +5,7 @@ Fractions are 0..1, times carry their unit in the name, `logits` are raw scores 
 softmax.
 """
 
-from calkd_edge.records.base import BoolArray, FloatArray, IntArray, Json, Record
+from calkd_edge.records.base import BoolArray, Count, Epochs, FloatArray, IntArray, Json, Mean, Record, Std
 from calkd_edge.records.benchmark import (
     AgainstBaseline,
     Benchmark,
@@ -64,6 +64,10 @@ from calkd_edge.records.release import (
 from calkd_edge.records.repair import FileEnd, Repair, RepairedFile
 
 __all__ = [
+    "Mean",
+    "Std",
+    "Count",
+    "Epochs",
     "Component",
     "LossComponent",
     "Evaluation",

@@ -8,7 +8,7 @@ may set, annotated and defaulted. Plugin code enters by an entry point (group `c
 plugin module.
 """
 
-from calkd_edge.registry.errors import most_telling, recipe_error
+from calkd_edge.registry.errors import most_telling, recipe_error, strictly
 from calkd_edge.registry.registry import EntryDescription, Registry, settings_model
 
-__all__ = ["EntryDescription", "Registry", "most_telling", "recipe_error", "settings_model"]
+__all__ = ["EntryDescription", "Registry", "most_telling", "recipe_error", "settings_model", "strictly"]

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, to_json
 
 from calkd_edge.errors import RecipeError, did_you_mean
 
 LONGEST_VALUE = 80
 """Characters of a wrong value that a message shows."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def strictly(model: type[M], tree: object) -> M:
+    """The record of what a person wrote: no text or boolean passes for a number, and no number for a boolean.
+
+    Args:
+        model: of the record.
+        tree: plain values; a whole number may stand where a fraction may.
+
+    Raises:
+        ValidationError: a wrong key, type or value.
+    """
+    # As JSON, in which a list may stand for a tuple: strict validation of Python's values refuses that.
+    return model.model_validate_json(to_json(tree, inf_nan_mode="constants"), strict=True)
 
 
 def recipe_error(wrong: ValidationError, *, where: str, valid: Sequence[str]) -> RecipeError:

@@ -12,7 +12,7 @@ from typing import Any, TypedDict, get_type_hints
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, create_model
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
-from calkd_edge.registry.errors import recipe_error
+from calkd_edge.registry.errors import recipe_error, strictly
 from calkd_edge.registry.signature import Registered, missing_package, signature_of
 
 
@@ -107,7 +107,7 @@ class Registry:
         """
         schema = settings_model(self._signature(name, where=where))
         try:
-            return schema.model_validate(dict(values)).model_dump(mode="json")
+            return strictly(schema, dict(values)).model_dump(mode="json")
         except ValidationError as wrong:
             raise recipe_error(wrong, where=where, valid=[*schema.model_fields, *beside]) from None
 

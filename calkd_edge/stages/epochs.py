@@ -18,6 +18,7 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.errors import RecipeError
 from calkd_edge.models.image_model import ImageModel, ModelDescription
 from calkd_edge.records import Component, IntArray
+from calkd_edge.records.base import SMALLEST_STD
 from calkd_edge.stages.params import EpochParams
 from calkd_edge.training.loop import Batch
 
@@ -196,7 +197,7 @@ def description_of(model: Component, prepared: Prepared, trained_on: str) -> Mod
         classes=prepared.classes,
         image_shape=prepared.image_shape,
         mean=tuple(map(float, mean)),
-        std=tuple(map(float, std)),
+        std=tuple(map(float, np.where(std < SMALLEST_STD, 1.0, std))),  # a channel of one value
         trained_on=trained_on,
         input_note=prepared.notes["input_note"],
         license=prepared.notes["license"],

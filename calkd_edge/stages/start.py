@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,17 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.data.source import ImageShape
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import RecipeError
+from calkd_edge.files.bounded import Unreadable, parse_json, read_bounded
+from calkd_edge.files.paths import check_readable
 from calkd_edge.models import image_model, pretrained
 from calkd_edge.models.checkpoint import fill, read_state
 from calkd_edge.models.head import body, head_names
 from calkd_edge.models.image_model import DESCRIPTION, ImageModel, ModelDescription
 from calkd_edge.recipe.training import ModelSection
 from calkd_edge.records import Component
+from calkd_edge.registry import recipe_error, strictly
 from calkd_edge.stages.epochs import description_of
 from calkd_edge.stages.params import StartParams
 from calkd_edge.training.loop import Frozen
@@ -106,6 +109,7 @@ def check_start(
         _filled(description, path, 0, f"{where}.weights")
     elif isinstance(section.pretrained, str):
         path = Path(section.pretrained)
+        _facts_beside(path)
         head = head_names(component.name, component.settings, len(classes), shape)
         backbone = image_model.build(description).backbone
         fill(backbone, read_state(path, f"{where}.pretrained"), f"{where}.pretrained: {path}", head)
@@ -147,19 +151,29 @@ def _facts_beside(path: Path) -> Mapping[str, Any]:
     """The model.json beside a weights file: every teacher and student folder has one.
 
     Other tools write files of that name too; those are not read.
+
+    Raises:
+        RecipeError: it is one of ours, and its values are wrong; or it must not be read.
     """
     file = path.parent / DESCRIPTION
+    if not file.is_file():
+        return {}
+    check_readable(file, "the description beside the weights")
     try:
-        facts = json.loads(file.read_bytes()) if file.is_file() else None
-    except ValueError:
+        facts = parse_json(read_bounded(file))
+    except Unreadable:
         facts = None
-    if isinstance(facts, dict) and "schema_version" in facts:
-        return image_model.describe(path.parent).model_dump()
-    if file.is_file():
+    if not isinstance(facts, dict) or "schema_version" not in facts:
         log.warning(
             "%s was written by another tool: neither normalisation nor classes are read from it", file
         )
-    return {}
+        return {}
+    try:
+        return strictly(ModelDescription, facts).model_dump()
+    except ValidationError as wrong:
+        refused = recipe_error(wrong, where=str(file), valid=[*ModelDescription.model_fields])
+        remedy = f"Correct {file}, or move it away: mean and std may stand in the recipe."
+        raise RecipeError(refused.message, remedy=remedy) from None
 
 
 def _normalised(

@@ -138,6 +138,7 @@ def test_unknown_name_is_refused_with_a_suggestion():
         ("board: {hosts: a@b}\n", "unknown key 'hosts'"),
         ("board: {host: a@b, port: 0}\n", "port"),
         ("board: {host: a@b, port: 70000}\n", "port"),
+        ("board: {host: a@b, port: '22'}\n", "port"),
         ("board: {host: ''}\n", "host"),
         ("board: {host: a@b, runtime: onnxruntme}\n", "Did you mean 'onnxruntime'?"),
         ("- board\n", "not a list of devices by name"),

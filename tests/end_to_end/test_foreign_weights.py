@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_the_normalisation_is_the_weights_own(tiny, tmp_path, taught):
     assert (described["mean"], described["std"]) == (own["mean"], own["std"])
 
 
-@pytest.mark.parametrize("content", ["not json", '{"modelTopology": {}, "weightsManifest": []}'])
+@pytest.mark.parametrize("content", ["not json", "[" * 100_000, '{"modelTopology": {}}'])
 def test_a_model_json_of_another_tool_says_nothing(tiny, tmp_path, taught, content):
     shutil.copy(taught, tmp_path / "teacher.pth")
     (tmp_path / "model.json").write_text(content)
@@ -98,6 +99,30 @@ def test_a_model_json_of_another_tool_says_nothing(tiny, tmp_path, taught, conte
     recipe = written(tmp_path, recipe_with(teacher=given, teacher_training=None))
     done = command("compress", "--recipe", recipe, "--store", tiny.store, "--out", tmp_path / "out")
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("key", "std"), [("weights", [0.2, -0.2, 0.2]), ("weights", [math.nan] * 3), ("pretrained", [1e-300] * 3)]
+)
+def test_a_model_json_with_an_impossible_normalisation_is_refused_when_planned(tmp_path, taught, key, std):
+    shutil.copy(taught, tmp_path / "teacher.pth")
+    facts = {"schema_version": 1, "name": "resnet8", "settings": {}, "classes": ["a"], "trained_on": "train"}
+    facts |= {"image_shape": [3, 32, 32], "mean": [0.5] * 3, "std": std}
+    (tmp_path / "model.json").write_text(json.dumps(facts))
+    given = {**RECIPE["teacher"], key: str(tmp_path / "teacher.pth"), "trained_on": "train"}
+    training = {"teacher_training": None} if key == "weights" else {}
+    recipe = written(tmp_path, recipe_with(teacher=given, **training))
+    done = command("compress", recipe, "--store", tmp_path / "s", "--out", tmp_path / "out", "--dry-run")
+    assert done.code == 2, done.err
+    assert "model.json: std[" in "".join(done.err.split()).replace("model.json:std[", "model.json: std[")
+
+
+def test_a_weights_file_from_which_nothing_can_be_read_is_refused(tmp_path):
+    given = {**RECIPE["teacher"], "weights": "/proc/self/mem", "trained_on": "train"}
+    recipe = written(tmp_path, recipe_with(teacher=given, teacher_training=None))
+    done = command("compress", recipe, "--store", tmp_path / "s", "--out", tmp_path / "out", "--dry-run")
+    assert done.code == 2, done.err
+    assert "mem cannot be read: Input/output error" in " ".join(done.err.split())
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,9 @@ def test_settings_are_filled_in_as_plain_json(knobs):
     assert knobs.settings("plain", {"tags": ["a"]}, where="here") == {"width": 1.0, "tags": ["a"]}
 
 
-@pytest.mark.parametrize("given", [{"width": 0}, {"width": 3}, {"width": "wide"}, {"wdith": 1}, {"given": 1}])
+@pytest.mark.parametrize(
+    "given", [{"width": 0}, {"width": 3}, {"width": "1"}, {"width": True}, {"wdith": 1}, {"given": 1}]
+)
 def test_settings_outside_the_signature_are_refused_with_their_path(knobs, given):
     with pytest.raises(RecipeError) as refused:
         knobs.settings("plain", given, where="r.yaml: student")

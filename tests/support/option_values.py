@@ -8,7 +8,12 @@ from typing import Any
 
 from option_tables import TOO_LARGE, VALUES
 
+from calkd_edge.records.base import MOST_COUNTED, MOST_EPOCHS
+
 Schema = Mapping[str, Any]
+
+ENDLESS = (MOST_COUNTED, MOST_EPOCHS)
+"""Upper bounds that nothing here comes near."""
 
 
 @dataclass
@@ -40,7 +45,9 @@ def values_of(path: str, about: Schema, default: Any) -> Declared:
     bounds = [
         number[key] - (key == "exclusiveMaximum")
         for key in ("minimum", "maximum", *(["exclusiveMaximum"] if number["type"] == "integer" else []))
-        if key in number and number[key] != default and not (key == "maximum" and path in TOO_LARGE)
+        if key in number
+        and number[key] != default
+        and not (key == "maximum" and (path in TOO_LARGE or number[key] in ENDLESS))
     ]
     return Declared(path, [*usual, _another(number, default)], bounds)
 

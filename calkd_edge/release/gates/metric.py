@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -48,6 +49,34 @@ Reader = Callable[[Evidence, Sequence[Evidence], GateSection], Reading]
 
 
 @dataclass(frozen=True)
+class Span:
+    """The values that a metric can have; a limit that none or all of them keep decides nothing.
+
+    Attributes:
+        low: the least value.
+        high: the greatest value.
+        reaches_low: whether a measurement can come to exactly `low`, so that `max: low` can be kept.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    reaches_low: bool = True
+
+    def __str__(self) -> str:
+        if math.isinf(self.high):
+            return f"above {self.low:g}"
+        return f"{self.low:g}..{self.high:g}"
+
+    def decides(self, limit: Limit, value: float) -> bool:
+        """Whether some value of the metric keeps the limit, and another breaks it."""
+        if limit == "min":
+            return self.low < value <= self.high
+        if limit == "within":
+            return 0 < value < self.high
+        return self.low <= value < self.high and (self.reaches_low or value > self.low)
+
+
+@dataclass(frozen=True)
 class Metric:
     """A gate metric: how it is read, which limits make sense, and in which unit it is written.
 
@@ -61,6 +90,7 @@ class Metric:
         of_class: whether the gate must name a class.
         kind: how the sample size that would decide is computed.
         fewest: images below which its value is shown and never decides.
+        span: the values that it can have.
     """
 
     read: Reader
@@ -72,6 +102,7 @@ class Metric:
     of_class: bool = False
     kind: Literal["mean", "pair", "ece", "runs", "exact"] = "mean"
     fewest: int = 0
+    span: Span = Span()
 
     @property
     def counts_images(self) -> bool:

@@ -6,9 +6,11 @@ A new one is a function (`metric.Reader`) in its own file and one line here. A p
 
 from __future__ import annotations
 
+import math
+
 from calkd_edge.metrics import intervals
 from calkd_edge.release.gates import paired_readers as pairs
-from calkd_edge.release.gates.metric import Against, Metric
+from calkd_edge.release.gates.metric import Against, Metric, Reader, Span
 from calkd_edge.release.gates.readers import (
     data_fault,
     latency,
@@ -20,66 +22,77 @@ from calkd_edge.release.gates.readers import (
 )
 
 _MEAN, _ECE = intervals.FEWEST_IMAGES_FOR_A_MEAN, intervals.FEWEST_IMAGES_FOR_ECE
+_SHARE, _CHANGE = Span(0, 1), Span(-1, 1)
+_ERROR, _POSITIVE = Span(0, 1, reaches_low=False), Span(0, reaches_low=False)
 
 
-def _mean_score(field: str, meaning: str) -> Metric:
-    return Metric(quality(field, fewest=_MEAN), ("max",), "nats", meaning, fewest=_MEAN)
+def _share(read: Reader, meaning: str, *, of_class: bool = False) -> Metric:
+    return Metric(read, ("min",), "share", meaning, of_class=of_class, span=_SHARE)
+
+
+def _mean_score(field: str, meaning: str, most: float = math.inf) -> Metric:
+    span = Span(0, most, reaches_low=False)
+    return Metric(quality(field, fewest=_MEAN), ("max",), "nats", meaning, fewest=_MEAN, span=span)
 
 
 def _calibration_error(field: str, meaning: str) -> Metric:
     read = quality(field, fewest=_ECE)
-    return Metric(read, ("max",), "share", meaning, kind="ece", fewest=_ECE)
+    return Metric(read, ("max",), "share", meaning, kind="ece", fewest=_ECE, span=_ERROR)
 
 
 def _data_fault(field: str, meaning: str) -> Metric:
-    return Metric(data_fault(field), ("max",), "share", meaning, kind="exact")
+    return Metric(data_fault(field), ("max",), "share", meaning, kind="exact", span=_SHARE)
 
 
 def _latency(field: str, meaning: str) -> Metric:
-    return Metric(latency(field), ("max",), "ms", meaning, kind="runs")
+    return Metric(latency(field), ("max",), "ms", meaning, kind="runs", span=_POSITIVE)
 
 
 def _top1_drop(reference: Against, meaning: str) -> Metric:
     read = pairs.against(reference, pairs.top1_drop)
-    return Metric(read, ("max", "within"), "share", meaning, reference, kind="pair")
+    return Metric(read, ("max", "within"), "share", meaning, reference, kind="pair", span=_CHANGE)
 
 
-def _rise(reference: Against, read_pair: pairs.PairReader, meaning: str) -> Metric:
+def _rise(reference: Against, read_pair: pairs.PairReader, meaning: str, most: float = math.inf) -> Metric:
     read = pairs.against(reference, read_pair, fewest=_MEAN)
-    return Metric(read, ("max", "within"), "nats", meaning, reference, fewest=_MEAN)
+    span = Span(-most, most)
+    return Metric(read, ("max", "within"), "nats", meaning, reference, fewest=_MEAN, span=span)
 
 
 METRICS: dict[str, Metric] = {
-    "top1": Metric(quality("top1"), ("min",), "share", "share of images whose first guess is right"),
-    "top5": Metric(quality("top5"), ("min",), "share", "share with the label among the first five guesses"),
-    "balanced_accuracy": Metric(
-        over_classes("balanced_accuracy"), ("min",), "share", "mean over classes of the share recognised"
+    "top1": _share(quality("top1"), "share of images whose first guess is right"),
+    "top5": _share(quality("top5"), "share with the label among the first five guesses"),
+    "balanced_accuracy": _share(
+        over_classes("balanced_accuracy"), "mean over classes of the share recognised"
     ),
-    "recall_worst_class": Metric(
-        over_classes("worst_recall"), ("min",), "share", "lowest share of any class that is recognised"
+    "recall_worst_class": _share(
+        over_classes("worst_recall"), "lowest share of any class that is recognised"
     ),
-    "top1_of_class": Metric(
-        recall_of_class, ("min",), "share", "share of a class's images that are recognised", of_class=True
-    ),
+    "top1_of_class": _share(recall_of_class, "share of a class's images that are recognised", of_class=True),
     "nll": _mean_score("nll", "mean negative log-likelihood of the labels"),
-    "brier": _mean_score("brier", "mean squared error of the probabilities, 0..2"),
+    "brier": _mean_score("brier", "mean squared error of the probabilities, 0..2", most=2),
     "ece": _calibration_error("ece", "expected calibration error"),
     "ece_over": _calibration_error("ece_over", "the overconfident part of ECE"),
     "ece_under": _calibration_error("ece_under", "the underconfident part of ECE"),
     "ace_classwise": _calibration_error("ace_classwise", "calibration error of every class"),
     "ace_toplabel": _calibration_error("ace_toplabel", "calibration error, equal-mass bins"),
     "temperature_status": Metric(
-        temperature_status, ("max",), "plain", "1 when no temperature could be fitted", kind="exact"
+        temperature_status,
+        ("max",),
+        "plain",
+        "1 when no temperature could be fitted",
+        kind="exact",
+        span=_SHARE,
     ),
     "latency_p50_ms": _latency("p50", "median time of one image"),
     "latency_p90_ms": _latency("p90", "time within which 90 % of runs end"),
     "latency_p95_ms": _latency("p95", "time within which 95 % of runs end"),
-    "size_bytes": Metric(size, ("max",), "bytes", "size of the file that runs", kind="exact"),
+    "size_bytes": Metric(size, ("max",), "bytes", "size of the file that runs", kind="exact", span=_POSITIVE),
     "test_in_train": _data_fault("test_in_train", "share of test images that were trained or fitted on"),
     "conflicting_labels": _data_fault("conflicting_labels", "share of images under two labels or more"),
     "top1_drop": _top1_drop("fp32", "top-1 lost against fp32, same images"),
     "nll_rise": _rise("fp32", pairs.nll_rise, "NLL gained against fp32, same images"),
-    "brier_rise": _rise("fp32", pairs.brier_rise, "Brier gained against fp32, same images"),
+    "brier_rise": _rise("fp32", pairs.brier_rise, "Brier gained against fp32, same images", most=2),
     "top1_drop_from_teacher": _top1_drop("teacher", "top-1 lost against the teacher"),
     "nll_rise_from_teacher": _rise("teacher", pairs.nll_rise, "NLL gained against the teacher"),
     "coverage_shift": Metric(
@@ -90,6 +103,7 @@ METRICS: dict[str, Metric] = {
         "fp32",
         threshold=True,
         kind="pair",
+        span=_CHANGE,
     ),
     "precision_shift": Metric(
         pairs.against("fp32", pairs.precision_shift),
@@ -98,6 +112,7 @@ METRICS: dict[str, Metric] = {
         "change of top-1 among the images that reach the threshold",
         "fp32",
         threshold=True,
+        span=_CHANGE,
     ),
     "agreement": Metric(
         pairs.against("fp32", pairs.agreement),
@@ -105,6 +120,7 @@ METRICS: dict[str, Metric] = {
         "share",
         "share of images with the same first guess as fp32",
         "fp32",
+        span=_SHARE,
     ),
 }
 """Metric by name."""

@@ -56,11 +56,17 @@ def _device_names(devices: Iterable[DeviceSection]) -> list[str]:
 
 
 def _check_limit(gate: GateSection, metric: Metric, key: str) -> None:
-    (limit,) = bound_of(gate)
+    ((limit, value),) = bound_of(gate).items()
     if limit not in metric.limits:
         raise RecipeError(
             f"{key}.{limit}: {gate.metric} ({metric.meaning}) cannot be limited by {limit}",
             remedy=f"Give {' or '.join(metric.limits)} instead of {limit}.",
+        )
+    if not metric.span.decides(limit, value):
+        raise RecipeError(
+            f"{key}.{limit}: {value:g} decides nothing: {gate.metric} is {metric.span} whatever is measured",
+            remedy="Write a limit inside this range, at which a model could pass or fail."
+            + (" 0.9 means 90 %." if metric.unit == "share" else ""),
         )
     if metric.threshold != (gate.threshold is not None):
         raise RecipeError(

@@ -15,7 +15,7 @@ from calkd_edge.pipeline.checks import check as pipeline_check
 from calkd_edge.recipe.schema import DeviceSection, GateSection, parse
 from calkd_edge.records import Percentile, Predictions
 from calkd_edge.release.gates.evidence import Evidence, labels_of, paired
-from calkd_edge.release.gates.metric import Metric, Reading
+from calkd_edge.release.gates.metric import Metric, Reading, Span
 from calkd_edge.release.gates.metrics import METRICS
 from calkd_edge.release.gates.validation import check_gates
 from calkd_edge.release.gates.verdict import judge
@@ -137,7 +137,7 @@ def test_an_undecided_ece_gate_names_the_images_it_needs(maker):
 def test_gate_fails_when_the_metric_was_not_measured(maker, missing):
     complete = maker.evidence(maker.predictions(images=1200), p50=None)
     bare = replace(complete, measurement=complete.measurement.model_copy(update={"quality": None}))
-    verdict = judge([gate(missing, max=100)], [bare])
+    verdict = judge([gate(missing, max=0.5)], [bare])
     assert only(verdict).result == "unmeasured"
     assert verdict.verdict == "failed"
 
@@ -400,3 +400,40 @@ def test_every_metric_is_measured_in_a_complete_run(world, name):
     assert asked
     assert all((result.images or 0) > 0 for result in asked if metric.counts_images)
     assert metric.meaning
+
+
+def edges(span, limit):
+    """Limits at the ends of a span, beyond them and inside, each with whether it may be written."""
+    inside = span.low + 0.01 if span.low > -np.inf else 0.01
+    yield inside if limit != "within" else 0.01, True
+    if span.high < np.inf:
+        yield span.high, limit == "min"
+        yield from ((span.high + 1, False), (100 * span.high, False))
+    if limit != "within" and span.low > -np.inf:
+        yield span.low, limit == "max" and span.reaches_low
+        yield span.low - 1, False
+
+
+LIMITS = [(name, limit) for name, metric in METRICS.items() for limit in metric.limits]
+
+
+@pytest.mark.parametrize(("name", "limit"), LIMITS)
+def test_limit_that_no_measurement_or_every_one_breaks_is_refused_when_planned(name, limit):
+    metric = METRICS[name]
+    more = {"threshold": 0.8} if metric.threshold else {"of_class": "a"} if metric.of_class else {}
+    for value, valid in edges(metric.span, limit):
+        limited = [gate(name, **{limit: value}, **more)]
+        if valid:
+            check_gates(limited)
+            continue
+        with pytest.raises(RecipeError, match="decides nothing") as refused:
+            check_gates(limited)
+        assert str(metric.span) in refused.value.message
+        assert ("0.9 means 90 %" in refused.value.remedy) == (metric.unit == "share")
+
+
+def test_every_metric_but_a_rise_of_a_logarithm_has_a_range_with_an_end():
+    assert {name for name, metric in METRICS.items() if metric.span == Span()} == {
+        "nll_rise",
+        "nll_rise_from_teacher",
+    }
