@@ -20,6 +20,7 @@ from calkd_edge.cli.options import (
     StoreOption,
     choice,
     complete_recipe,
+    folder_named,
 )
 from calkd_edge.errors import RecipeError
 
@@ -128,6 +129,7 @@ OutOption = Annotated[
     typer.Option(
         "--out",
         metavar="DIR",
+        parser=folder_named("--out"),
         help="Folder for report, models and bundle; runs/NAME by default.",
         rich_help_panel=OUTPUT,
     ),
@@ -168,6 +170,8 @@ def compress(
     Exits with 0 if every gate passed, 3 if one failed, 4 if one is undecided, 5 if a device failed.
     """
     from calkd_edge.pipeline.preparation import prepare_run
+    from calkd_edge.release.contents import LOG
+    from calkd_edge.release.folder import ReleaseFolder
 
     run = prepare_run(
         _recipe(recipe_argument, recipe_option),
@@ -186,10 +190,11 @@ def compress(
         debug_parity=debug_parity,
     )
     say("recipe {}", run.where)
+    ReleaseFolder(run.options.out).check()
     if dry_run:
         _show_plan(run, as_json=as_json)
         return
-    log_to(run.options.out / "log.txt")
+    log_to(run.options.out / LOG)
     _show_release(_run(run), as_json=as_json)
 
 
