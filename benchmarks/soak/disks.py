@@ -17,7 +17,7 @@ from signals import SHAPES, TWO, events, wait
 from whole_runs import FINISHED, Run, watched
 
 from calkd_edge.errors import EnvironmentProblem
-from calkd_edge.release.folder import SUMS
+from calkd_edge.release.bundle import SUMS
 
 IN_A_CYCLE = 8
 """Every so many tries there is room; the next one begins with empty folders."""

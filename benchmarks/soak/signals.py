@@ -23,7 +23,7 @@ from whole_runs import FINISHED, MARK, Process, Run, end_all, marked, watched
 
 from calkd_edge.devices.shell import ENDED_S
 from calkd_edge.files.scratch import YOUNG_S
-from calkd_edge.release.folder import SUMS
+from calkd_edge.release.bundle import SUMS
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 EXIT = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 130}

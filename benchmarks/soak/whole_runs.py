@@ -29,7 +29,9 @@ from calkd_edge import stages
 from calkd_edge.cli import app as cli
 from calkd_edge.engine.store import Store
 from calkd_edge.export.torch_export import export_onnx
-from calkd_edge.release.folder import BUNDLE, MODELS, SUMS, ReleaseFolder
+from calkd_edge.release.bundle import SUMS
+from calkd_edge.release.contents import BUNDLE, MODELS
+from calkd_edge.release.folder import ReleaseFolder
 from calkd_edge.release.verification import problems_of
 
 MARK = "CALKD_SOAK_RUN"

@@ -45,9 +45,11 @@ from calkd_edge.benchmarking.worth import worth
 from calkd_edge.devices.inventory import location_of, runtime_of
 from calkd_edge.devices.session import Session, TimedRun, open_session
 from calkd_edge.devices.targets import check_runtime, split_runtime, without_runtime
+from calkd_edge.engine.apart import check_apart
 from calkd_edge.errors import DeviceError, check_at_least, of_file, several
 from calkd_edge.export.artifacts import CANONICAL
 from calkd_edge.files import check_folder, replacing, sha256_of
+from calkd_edge.files.paths import named_folder
 from calkd_edge.files.scratch import ScratchFolder
 from calkd_edge.records import Benchmark, DeviceFacts, TimedFile, Worth
 
@@ -108,13 +110,14 @@ def benchmark(
         soak_s=seconds_of(soak),
         threads=threads,
         images=None if images is None else Path(images),
-        store=Path(store),
+        store=named_folder(store, "--store"),
         baseline=None if baseline is None else Path(baseline),
         clean=clean,
         started=started,
     )
     folder = folder_of(name, out)
     check_folder(folder, "--out")
+    check_apart(folder, options.store, (NAME, SAMPLES))
     path = newest_run(Path("runs")) if model is None else Path(model)
     record, runs = measure(path, options, on_process)
     return write(record, runs, folder)

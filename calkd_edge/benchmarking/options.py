@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calkd_edge.errors import RecipeError, did_you_mean
+from calkd_edge.files.paths import named_folder
 from calkd_edge.metrics.latency import PROCESSES
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -95,5 +96,5 @@ def seconds_of(text: str | None) -> float | None:
 def folder_of(device: str, out: str | Path | None) -> Path:
     """The folder for the result: `out`, or runs/benchmark-DEVICE."""
     if out is not None:
-        return Path(out)
+        return named_folder(out, "--out")
     return Path("runs") / f"benchmark-{re.sub(r'[^A-Za-z0-9._-]+', '-', device)}"

@@ -24,7 +24,7 @@ from calkd_edge.files.zipped import is_zip, opened_zip, pieces, read_member
 from calkd_edge.onnx_model.graph import metadata
 from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.records import Measurement, Report, TimedSource
-from calkd_edge.release.folder import BUNDLE, MODELS
+from calkd_edge.release.contents import BUNDLE, MODELS
 from calkd_edge.release.report.report import JSON_NAME
 from calkd_edge.release.verification import problems_of
 

@@ -18,6 +18,7 @@ from calkd_edge.cli.options import (
     ProfileOption,
     StoreToReadOption,
     ThreadsOption,
+    folder_named,
 )
 from calkd_edge.errors import RecipeError
 
@@ -80,6 +81,7 @@ OutOption = Annotated[
     typer.Option(
         "--out",
         metavar="DIR",
+        parser=folder_named("--out"),
         help="Folder for benchmark.json; runs/benchmark-DEVICE by default.",
         rich_help_panel=OUTPUT,
     ),

@@ -20,6 +20,7 @@ from calkd_edge.cli.options import (
     StoreOption,
     choice,
     complete_recipe,
+    folder_named,
 )
 from calkd_edge.cli.pipeline_files import (
     FailOption,
@@ -135,6 +136,7 @@ OutOption = Annotated[
     typer.Option(
         "--out",
         metavar="DIR",
+        parser=folder_named("--out"),
         help="Folder for report, models and bundle; runs/NAME by default.",
         rich_help_panel=OUTPUT,
     ),
@@ -178,6 +180,8 @@ def compress(
     Exits with 0 if every gate passed, 3 if one failed, 4 if one is undecided, 5 if a device failed.
     """
     from calkd_edge.pipeline.preparation import prepare_run
+    from calkd_edge.release.contents import LOG
+    from calkd_edge.release.folder import ReleaseFolder
 
     run = prepare_run(
         _recipe(recipe_argument, recipe_option),
@@ -197,10 +201,11 @@ def compress(
     )
     say("recipe {}", run.where)
     check_pipeline_files(junit, summary)
+    ReleaseFolder(run.options.out).check()
     if dry_run:
         _show_plan(run, as_json=as_json)
         return
-    log_to(run.options.out / "log.txt")
+    log_to(run.options.out / LOG)
     release = _run(run)
     write_for_pipelines(release.report, junit, summary)
     _show_release(release, as_json=as_json, fail_on=fail_on)

@@ -43,6 +43,17 @@ def choice(option: str, valid: Callable[[], Iterable[str]]) -> Callable[[str | N
     return check
 
 
+def folder_named(option: str) -> Callable[[str | Path], Path]:
+    """A parser of an option that names a folder: refuses the empty text."""
+
+    def parsed(text: str | Path) -> Path:
+        from calkd_edge.files.paths import named_folder
+
+        return named_folder(text, option)
+
+    return parsed
+
+
 def store_to_read(value: Path) -> Path:
     """A parser callback for commands that only read a store: refuses one that does not exist.
 
@@ -89,13 +100,20 @@ JsonOption = Annotated[
 ]
 StoreOption = Annotated[
     Path,
-    typer.Option("--store", metavar="DIR", help="Folder of published stages.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--store",
+        metavar="DIR",
+        parser=folder_named("--store"),
+        help="Folder of published stages.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 StoreToReadOption = Annotated[
     Path,
     typer.Option(
         "--store",
         metavar="DIR",
+        parser=folder_named("--store"),
         help="Folder of published stages, where a run's images are read from.",
         rich_help_panel=IMAGES,
         callback=store_to_read,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calkd_edge.engine.store import existing_store
+from calkd_edge.files.paths import named_folder
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def check_store(store: str | Path = ".calkd") -> StoreCheck:
         RecipeError: the store does not exist.
         StoreError: it was written by a newer calkd-edge.
     """
-    opened = existing_store(Path(store))
+    opened = existing_store(named_folder(store, "--store"))
     folders = opened.folders()
     problems = [StoreProblem(folder, message) for folder in folders for message in opened.problems(folder)]
     return StoreCheck(opened.root, len(folders), tuple(problems))

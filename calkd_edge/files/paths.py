@@ -28,6 +28,17 @@ def check_path(path: str | Path, where: str) -> None:
         raise _refused(path, where, reason) from None
 
 
+def named_folder(text: str | Path, option: str) -> Path:
+    """The folder that an option names.
+
+    Raises:
+        RecipeError: it is empty, as from a shell variable that is not set: that is not the working directory.
+    """
+    if not str(text):
+        raise RecipeError(f"{option}: the name of the folder is empty", remedy=f"Name one: {option} DIR")
+    return Path(text)
+
+
 def user_path(path: str | Path, where: str, folder: Path | None = None) -> Path:
     """The path with ~ replaced, relative to `folder` if one is given.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from calkd_edge.engine.collect import collect
 from calkd_edge.engine.store import existing_store
 from calkd_edge.errors import RecipeError, several
+from calkd_edge.files.paths import named_folder
 from calkd_edge.pipeline.preparation import plan_stages, prepare_run
 
 
@@ -53,7 +54,7 @@ def collect_store(
         RecipeError: the store does not exist, or a recipe is wrong.
         CalkdError: a recipe cannot be planned, so its stages are not known.
     """
-    opened = existing_store(Path(store))
+    opened = existing_store(named_folder(store, "--store"))
     if not keep:
         raise RecipeError(
             "collect_store: no recipe is kept, which would remove every folder of the store",

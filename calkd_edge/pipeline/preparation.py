@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from calkd_edge.engine.apart import check_apart
 from calkd_edge.engine.store import Store
 from calkd_edge.errors import (
     RecipeError,
@@ -17,6 +18,7 @@ from calkd_edge.errors import (
     several,
 )
 from calkd_edge.files import check_folder
+from calkd_edge.files.paths import named_folder
 from calkd_edge.pipeline import devices as run_devices
 from calkd_edge.pipeline import estimate
 from calkd_edge.pipeline.checks import check
@@ -30,6 +32,7 @@ from calkd_edge.recipe import source
 from calkd_edge.recipe.schema import Recipe, load_recipe
 from calkd_edge.recipe.smoke import smoke_recipe
 from calkd_edge.records import DeviceFacts
+from calkd_edge.release.contents import OWN_NAMES
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ def prepare_run(
     if smoke:
         loaded = smoke_recipe(loaded, images=known_images(loaded))
     options = Options(
-        out=Path("runs") / loaded.name if out is None else Path(out),
-        store=Path(store),
+        out=Path("runs") / loaded.name if out is None else named_folder(out, "--out"),
+        store=named_folder(store, "--store"),
         accelerator=accelerator,
         processes=processes,
         fresh=several("fresh", fresh),
@@ -108,6 +111,7 @@ def prepare_run(
     )
     check_folder(options.out, "--out")
     check_folder(options.store, "--store")
+    check_apart(options.out, options.store, OWN_NAMES)
     return Run(loaded, where, options, rehearsed)
 
 

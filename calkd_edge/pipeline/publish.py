@@ -28,7 +28,8 @@ from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.planned import MeasuredRow, Plan
 from calkd_edge.records import DeviceFacts, Json, PlannedStage, Report
 from calkd_edge.release.bundle import write_bundle
-from calkd_edge.release.folder import BUNDLE, MODELS, ReleaseFolder, copy_measured
+from calkd_edge.release.contents import BUNDLE, MODELS
+from calkd_edge.release.folder import ReleaseFolder, copy_measured
 from calkd_edge.release.gates.evidence import Evidence, labels_of
 from calkd_edge.release.gates.learnt import NOTHING
 from calkd_edge.release.gates.verdict import judge

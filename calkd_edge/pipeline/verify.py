@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.release.folder import BUNDLE, ReleaseFolder
+from calkd_edge.release.contents import BUNDLE
+from calkd_edge.release.folder import ReleaseFolder
 from calkd_edge.release.report.report import JSON_NAME
 from calkd_edge.release.verification import problems_of
 

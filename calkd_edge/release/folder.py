@@ -1,7 +1,8 @@
 """The folder of one release: report, models and bundle of one run, complete or recognisably not.
 
 SHA256SUMS is written last and removed first: a folder without it holds no finished release. The old bundle is
-gone before anything of the next release appears.
+gone before anything of the next release appears. While the files of a release are removed or written, a list
+of them lies beside it: after a kill it tells the files of a release from the user's own.
 """
 
 from __future__ import annotations
@@ -12,21 +13,34 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from calkd_edge.agent.runtimes import RUNTIMES
-from calkd_edge.errors import EnvironmentProblem, StoreError
+from calkd_edge.errors import EnvironmentProblem, RecipeError, StoreError
 from calkd_edge.files import sha256_of, write_atomically
+from calkd_edge.files.bounded import Unreadable
 from calkd_edge.records import Json
 from calkd_edge.release.bundle import SUMS
+from calkd_edge.release.contents import (
+    BUNDLE,
+    FILE,
+    LOG,
+    MODELS,
+    STAGED,
+    journals,
+    kind_of,
+    odd,
+    own_names,
+    read_sums,
+    surplus,
+)
 from calkd_edge.release.report.report import HTML_NAME, JSON_NAME
 
 log = logging.getLogger(__name__)
 
-MODELS, BUNDLE = "models", "bundle.zip"
-STAGED = ".release-"
+MOST_NAMED = 5
+"""Files that a refusal names."""
 
 
 class ReleaseFolder:
@@ -39,12 +53,32 @@ class ReleaseFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def check(self) -> None:
+        """Refuse a folder where the user's own files stand at a release's places; nothing is written.
+
+        Raises:
+            RecipeError: naming them.
+        """
+        wrong = odd(self.path)
+        if not wrong:
+            own = own_names(self.path)
+            wrong = [SUMS] if kind_of(self.path / SUMS) and SUMS not in own else []
+            wrong += surplus(self.path, own)
+        if wrong:
+            more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
+            raise RecipeError(
+                f"--out {self.path}: there are files that no release put there: "
+                f"{', '.join(wrong[:MOST_NAMED])}{more}",
+                remedy="Name another folder (--out DIR), or move them elsewhere.",
+            )
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other runs out of the folder, and remove what a killed one left.
 
         Raises:
             EnvironmentProblem: another run holds it.
+            RecipeError: it holds files that would be overwritten and are no release's.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.path, os.O_RDONLY)
@@ -58,6 +92,7 @@ class ReleaseFolder:
                 ) from None
             except OSError as unable:  # a file system without locks on folders
                 log.warning("%s cannot be locked (%s): let no other run write there", self.path, unable)
+            self.check()
             self._sweep()
             yield
         finally:
@@ -79,10 +114,15 @@ class ReleaseFolder:
 
     def withdraw(self) -> None:
         """Remove the release; other files of the folder stay."""
-        for name in (SUMS, BUNDLE, JSON_NAME, HTML_NAME):
+        names, journal = own_names(self.path), self.path / f"{STAGED}withdrawn"
+        with suppress(FileNotFoundError):
+            os.replace(self.path / SUMS, journal)
+        self._remove(names)
+        journal.unlink(missing_ok=True)
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in sorted(names, key=lambda name: (name == JSON_NAME, name)):  # it names the rest
             (self.path / name).unlink(missing_ok=True)
-        for path in self._models():
-            path.unlink()
         with suppress(OSError):  # other files may lie there
             (self.path / MODELS).rmdir()
 
@@ -93,46 +133,47 @@ class ReleaseFolder:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._sweep()
 
     def publish(self, staged: Path) -> None:
         """Replace the release by the files of a staged folder; SHA256SUMS is written last."""
         names = sorted(str(path.relative_to(staged)) for path in staged.rglob("*") if path.is_file())
         sums = {name: sha256_of(staged / name) for name in names}
+        lines = "".join(f"{sums[name]}  {name}\n" for name in names).encode()
+        write_atomically(staged / SUMS, lines)  # after a kill it tells which files are ours
         self.withdraw()
         (self.path / MODELS).mkdir(exist_ok=True)
         for name in sorted(names, key=lambda name: name == BUNDLE):  # the bundle comes last
             os.replace(staged / name, self.path / name)
-        lines = "".join(f"{sums[name]}  {name}\n" for name in names)
-        write_atomically(self.path / SUMS, lines.encode())
+        write_atomically(self.path / SUMS, lines)
 
     def problems(self) -> list[str]:
         """What is wrong with the release, a sentence each: files that are missing, altered or surplus."""
         try:
-            lines = (self.path / SUMS).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
+            listed = read_sums(self.path / SUMS)
+        except OSError:
             return [f"{SUMS} cannot be read: no finished release is in this folder"]
-        listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        there = {str(path.relative_to(self.path)) for path in self._models()}
-        there |= {name for name in (BUNDLE, JSON_NAME, HTML_NAME) if (self.path / name).is_file()}
-        problems = [f"{name} is surplus: {SUMS} does not list it" for name in sorted(there - listed.keys())]
-        for name, digest in sorted(listed.items()):
-            if not (self.path / name).is_file():
+        except Unreadable as wrong:
+            return [f"{SUMS} cannot be read, so no finished release is in this folder: {wrong}"]
+        problems = [text for text in odd(self.path) if not text.startswith(LOG)]
+        problems += [f"{name} is surplus: {SUMS} does not list it" for name in surplus(self.path, listed)]
+        for name in sorted({*listed, JSON_NAME, HTML_NAME}):
+            path = self.path / name
+            if not kind_of(path):
                 problems.append(f"{name} is missing")
-            elif sha256_of(self.path / name) != digest:
+            elif name in listed and kind_of(path) == FILE and sha256_of(path) != listed[name]:
                 problems.append(f"{name} was altered: its SHA-256 is not that of {SUMS}")
         return problems
 
-    def _models(self) -> list[Path]:
-        kinds = {info.suffix for info in RUNTIMES.values()}  # those of added runtimes too
-        return [path for path in (self.path / MODELS).glob("*") if path.suffix in kinds]
-
     def _sweep(self) -> None:
-        for path in self.path.glob(f"{STAGED}*"):
-            shutil.rmtree(path, ignore_errors=True)
-        for name in (SUMS, BUNDLE, JSON_NAME, HTML_NAME):  # beside which a killed writer left its file
-            for path in self.path.glob(f".{name}.*"):
+        left = list(journals(self.path))
+        if not kind_of(self.path / SUMS):
+            self._remove(name for _, names in left for name in names)
+        for path, _ in left:
+            if kind_of(path) == FILE:
                 path.unlink()
+            else:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def copy_measured(source: Path, target: Path, sha256: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -44,33 +45,45 @@ def test_release_is_complete_and_sha256sum_agrees(folder):
 
 def test_next_release_leaves_nothing_of_the_one_before(folder):
     (folder.path / "models/notes.txt").write_text("mine")
-    (folder.path / "models/student.int8.onnx").write_text("of an earlier run")
+    staged_into(folder, **{"models/student.int8.onnx": "of an earlier run"})
     staged_into(folder, bundle=False)
     assert names(folder) == {*CONTENT, "SHA256SUMS", "models/notes.txt"}
 
 
-@pytest.mark.parametrize("moved", range(5))
-def test_kill_while_publishing_never_leaves_a_release_that_seems_finished(folder, monkeypatch, moved):
-    """After each number of files that were moved; a bundle stands only beside its own report."""
+@pytest.mark.parametrize("killed", [True, False])
+@pytest.mark.parametrize("moved", range(8))
+def test_end_while_publishing_never_leaves_a_release_that_seems_finished(folder, monkeypatch, moved, killed):
+    """After each number of moves, by a kill or an error; the next run knows what is left for a release's."""
     done, move = [], os.replace
 
     def replace(source, target):
         if len(done) == moved:
+            if killed:
+                os._exit(9)
             raise KeyboardInterrupt
         done.append(target)
         move(source, target)
 
-    monkeypatch.setattr("calkd_edge.release.folder.os.replace", replace)
-    with pytest.raises(KeyboardInterrupt):
-        staged_into(folder, **{"report.html": "new"})
-    assert "SHA256SUMS" in folder.problems()[0]
-    assert "bundle.zip" not in names(folder) or (folder.path / "report.html").read_text() == "new"
-    monkeypatch.undo()
-    (folder.path / ".release-killed").mkdir()
-    (folder.path / ".report.json.x1").write_text("half")
-    staged_into(folder)
-    assert folder.problems() == []
-    assert not [path for path in folder.path.iterdir() if path.name.startswith(".")]
+    (folder.path / "README").write_text("mine")
+    child = os.fork() if killed else 0
+    if not child:
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr("calkd_edge.release.folder.os.replace", replace)
+            staged_into(folder, **{"report.html": "new"})
+        if killed:
+            os._exit(0)
+    else:
+        os.waitpid(child, 0)
+    page = folder.path / "report.html"
+    if moved in (2, 3, 4, 5, 6):
+        assert "no finished release" in folder.problems()[0]
+        assert "bundle.zip" not in names(folder) or page.read_text() == "new"
+    else:
+        assert folder.problems() == []
+        assert page.read_text() == ("page" if moved < 2 else "new")
+    staged_into(folder, bundle=False)
+    assert names(folder) == {*CONTENT, "SHA256SUMS", "README"}
+    assert not list(folder.path.glob(".*"))
 
 
 def test_second_run_into_a_folder_is_refused(folder):
@@ -134,7 +147,5 @@ def test_files_of_an_added_runtime_belong_to_the_release(folder, monkeypatch):
     monkeypatch.setitem(RUNTIMES, "toy", SimpleNamespace(suffix=".toy"))
     staged_into(folder, **{"models/student.fp32.toy": "weights"})
     assert folder.problems() == []
-    (folder.path / "models/student.int8.toy").write_text("of an earlier run")
-    assert "models/student.int8.toy is surplus" in folder.problems()[0]
     staged_into(folder)
     assert names(folder) == {*CONTENT, "bundle.zip", "SHA256SUMS"}
