@@ -41,6 +41,9 @@ CALIBRATION_PREDICTIONS, TEST_PREDICTIONS = "calibration.npz", "test.npz"
 LATENCY, CORRUPTED, COMPARED = "latency.json", "corrupted.json", "compare.json"
 """Results of the stages `benchmark`, `evaluate_corrupted` and `compare`."""
 
+GUARANTEED = "guaranteed.json"
+"""Thresholds with a guaranteed precision (stage `evaluate`)."""
+
 HISTORY = "history.jsonl"
 """One line an epoch (stages that train)."""
 

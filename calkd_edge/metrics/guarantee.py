@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from calkd_edge.metrics import intervals
 from calkd_edge.metrics.inputs import checked_pairs
 from calkd_edge.metrics.intervals import LEVEL
+from calkd_edge.metrics.selective import at_threshold
+from calkd_edge.records import GuaranteedThreshold
 
 GRID = (*(round(k / 200, 3) for k in range(1, 200)), 0.9975, 0.999, 0.9995)
 """The confidences that may be chosen; fixed, so that no image has a say in it."""
@@ -69,3 +71,33 @@ def lowest_threshold(
             break
         shown = GRID[place]
     return shown
+
+
+def guaranteed_threshold(
+    calibration: tuple[ArrayLike, ArrayLike],
+    precision: float,
+    *,
+    test: tuple[ArrayLike, ArrayLike] | None = None,
+    level: float = LEVEL,
+) -> GuaranteedThreshold:
+    """The lowest threshold for a precision, chosen on calibration images and looked up on test images.
+
+    Args:
+        calibration: confidence [N] and whether the answers are right [N], see `lowest_threshold`.
+        precision: in (0, 1).
+        test: the same for images that had no say in it.
+        level: probability of the guarantee.
+
+    Raises:
+        ValueError: see `lowest_threshold`.
+    """
+    threshold = lowest_threshold(*calibration, precision, level=level)
+    return GuaranteedThreshold(
+        precision=precision,
+        level=level,
+        threshold=threshold,
+        calibration_images=len(np.asarray(calibration[0])),
+        fewest_taken=fewest_taken(precision, level=level),
+        calibration=None if threshold is None else at_threshold(*calibration, threshold),
+        test=None if threshold is None or test is None else at_threshold(*test, threshold),
+    )

@@ -106,7 +106,12 @@ class MeasuringStages:
         simulated = self._simulate(quantized, calibrate)
         evaluate = self.make(
             f"evaluate-{name}@{device.name}",
-            EvaluateParams(bins=BINS, seed=recipe.seed, thresholds=recipe.thresholds),
+            EvaluateParams(
+                bins=BINS,
+                seed=recipe.seed,
+                thresholds=recipe.thresholds,
+                precision_targets=recipe.precision_targets,
+            ),
             {"calibration": calibrate, "raw": raw, "final": final, **simulated},
         )
         benchmark = self._benchmark(quantized, calibrate, device)
@@ -133,7 +138,11 @@ class MeasuringStages:
         if quantized.precision == "fp32" and source.name.startswith("export-"):
             inputs["reference"] = source
         calibrator = self.checked.calibrator
-        params = CalibrateParams(calibrator=calibrator.name, settings=calibrator.settings)
+        params = CalibrateParams(
+            calibrator=calibrator.name,
+            settings=calibrator.settings,
+            precision_targets=self.checked.recipe.precision_targets,
+        )
         return self.make(f"calibrate-{quantized.name}", params, inputs)
 
     def _simulate(self, quantized: QuantizedModel, calibrate: Stage) -> dict[str, Stage]:

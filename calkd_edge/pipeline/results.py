@@ -20,6 +20,7 @@ from calkd_edge.export.artifacts import (
     CORRUPTED,
     ENGINE,
     EXECUTED,
+    GUARANTEED,
     LATENCY,
     TEST_PREDICTIONS,
     converted_file,
@@ -32,6 +33,7 @@ from calkd_edge.records import (
     Calibration,
     Comparison,
     DeviceFacts,
+    GuaranteedThreshold,
     Json,
     LatencySummary,
     Measurement,
@@ -94,6 +96,7 @@ def evidence_of(
             images=quality.images,
             quality=quality,
             calibration=calibration if calibrated else None,
+            guaranteed=_guaranteed(scored) if calibrated else (),
             latency_ms=latency if calibrated else None,
             size_bytes=executed["size_bytes"],
             emulated=facts.emulated,
@@ -102,6 +105,13 @@ def evidence_of(
         predictions = Predictions.load(scored / predictions_name)
         evidence.append(Evidence(measurement, predictions, data, classes))
     return evidence
+
+
+def _guaranteed(scored: Path) -> tuple[GuaranteedThreshold, ...]:
+    """Thresholds with a guaranteed precision, where the recipe wants any."""
+    path = scored / GUARANTEED
+    records = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return tuple(GuaranteedThreshold.model_validate(record) for record in records)
 
 
 def fitted_calibration(folder: Path) -> Calibration:

@@ -51,11 +51,17 @@ class CalibrateSection(Section):
     compare: tuple[Choice, ...] = ()
 
 
+class PrecisionTarget(Section):
+    """Instead of a threshold: the share of right answers that the lowest threshold shall guarantee."""
+
+    precision: Threshold
+
+
 class EvaluateSection(Section):
     """How much of the test split is scored (None: all), at which thresholds, under which corruptions."""
 
     images: Count | None = Field(None, ge=1)
-    thresholds: tuple[Threshold, ...] = (0.5, 0.8, 0.9)
+    thresholds: tuple[Threshold | PrecisionTarget, ...] = (0.5, 0.8, 0.9)
     corruptions: tuple[Corruption, ...] = ("brightness", "blur", "noise", "jpeg")
     corrupted_images: Count = Field(500, ge=2)
 
@@ -130,7 +136,14 @@ class Recipe(Section):
     def thresholds(self) -> tuple[float, ...]:
         """Every threshold that the recipe names, in its sections or in a gate, in order."""
         of_gates = (gate.threshold for gate in self.gates if gate.threshold is not None)
-        return tuple(sorted({*self.evaluate.thresholds, *of_gates}))
+        written = (one for one in self.evaluate.thresholds if isinstance(one, float))
+        return tuple(sorted({*written, *of_gates}))
+
+    @property
+    def precision_targets(self) -> tuple[float, ...]:
+        """Every precision whose lowest threshold is wanted, in order."""
+        targets = (one for one in self.evaluate.thresholds if isinstance(one, PrecisionTarget))
+        return tuple(sorted({target.precision for target in targets}))
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Recipe:

@@ -39,6 +39,7 @@ from calkd_edge.records.quality import (
     Confused,
     Estimate,
     Evaluation,
+    GuaranteedThreshold,
     Quality,
     ReliabilityBin,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "FoldProof",
     "GateOutcome",
     "GateResult",
+    "GuaranteedThreshold",
     "IntArray",
     "Interpreter",
     "Jetson",

@@ -37,6 +37,22 @@ class AtThreshold(Record):
     precision: Estimate | None
 
 
+class GuaranteedThreshold(Record):
+    """The lowest threshold at which a share of the answers is right, and what it came to on test images.
+
+    With probability `level` over the calibration images, at least `precision` of the answers at or above
+    `threshold` are right on new images like them; None where no threshold is shown to do that.
+    """
+
+    precision: float = Field(description="wanted share of right answers")
+    level: float
+    threshold: float | None
+    calibration_images: int
+    fewest_taken: int = Field(description="images that a threshold must take to show it, if all are right")
+    calibration: AtThreshold | None = Field(description="on the images that it was chosen by")
+    test: AtThreshold | None
+
+
 class ConfidenceFigures(Record):
     """Further figures of confidence: to read beside ECE, never for a gate.
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from calkd_edge.records.base import Json, Record
 from calkd_edge.records.calibration import Calibration
-from calkd_edge.records.quality import AtThreshold, Estimate, Quality
+from calkd_edge.records.quality import AtThreshold, Estimate, GuaranteedThreshold, Quality
 
 
 class Percentile(Record):
@@ -77,6 +77,7 @@ class Measurement(Record):
     images: int
     quality: Quality | None
     calibration: Calibration | None
+    guaranteed: tuple[GuaranteedThreshold, ...] = ()
     latency_ms: LatencySummary | None
     size_bytes: int
     emulated: bool = False

@@ -12,6 +12,7 @@ from calkd_edge.release.report import table
 from calkd_edge.release.report.markdown import cell
 from calkd_edge.release.report.page import LEADS, summary, template_environment
 from calkd_edge.release.report.sections.calibration import fits
+from calkd_edge.release.report.sections.thresholds import guaranteed
 
 
 def render(
@@ -45,5 +46,6 @@ def render(
         columns=table.COLUMNS,
         rows=[row for row in table.rows(shipped) if row.calibrated == "yes"],
         calibrations=fits(shipped).lines,
+        guaranteed=guaranteed(shipped),
         open_gates=[gate for gate in report.gates if gate.result != "passed"],
     )

@@ -88,7 +88,9 @@ def _recommend(
 
 def _real_name(facts: DeviceFacts | None) -> str:
     """The board or the processor, before the runtime's name."""
-    name = (facts.board or facts.cpu) if facts else ""
+    if facts is None:
+        return ""
+    name = facts.board if facts.board not in ("", facts.machine) else facts.cpu
     return f"{name}, " if name else ""
 
 

@@ -29,14 +29,26 @@ from calkd_edge.export.artifacts import (
 )
 from calkd_edge.export.comparison import compare_logits
 from calkd_edge.export.proof import NETWORK_ROUNDINGS, roundoff_of
+from calkd_edge.metrics import per_image as scores
+from calkd_edge.metrics.guarantee import guaranteed_threshold
 from calkd_edge.onnx_model.fold import Folded, fold
 from calkd_edge.onnx_model.graph import class_names, metadata, set_metadata
 from calkd_edge.onnx_model.lint import lint_model, refuse_errors
 from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8_mixed import CHOICE
-from calkd_edge.records import Calibration, Predictions
+from calkd_edge.records import (
+    BoolArray,
+    Calibration,
+    FloatArray,
+    GuaranteedThreshold,
+    IntArray,
+    Predictions,
+)
 from calkd_edge.stages.params import CalibrateParams
 from calkd_edge.stages.quantize import FITTING
+
+HELD_OUT = "held-out calibration"
+"""The split of a map where the other half of the calibration images has chosen layers."""
 
 
 def run(job: Job) -> None:
@@ -56,9 +68,19 @@ def run(job: Job) -> None:
     logits, labels = predictions.logits[rows], predictions.labels[rows]
     fitted: Fitted = calibrator(logits, labels, classes, **params.settings)
     folded = fold(model, fitted.affine)
-    split = "held-out calibration" if chooses_layers else "calibration"
+    split = HELD_OUT if chooses_layers else "calibration"
     calibration = _calibration(params.calibrator, fitted, folded, split, len(labels))
-    set_metadata(model, {"calibration": calibration.model_dump_json(exclude={"proof", "warnings"})})
+    thresholds = [
+        guaranteed_threshold(_confidences(fitted, logits, labels), precision)
+        for precision in params.precision_targets
+    ]
+    set_metadata(
+        model,
+        {
+            "calibration": calibration.model_dump_json(exclude={"proof", "warnings"}),
+            "thresholds": json.dumps([_of_metadata(one) for one in thresholds]) if thresholds else None,
+        },
+    )
     if chooses_layers:
         (job.out / LAYERS_IN_FLOAT).write_text(metadata(model)[CHOICE], encoding="utf-8")
     onnx.save(model, job.out / CANONICAL)
@@ -73,6 +95,16 @@ def run(job: Job) -> None:
         json.dumps([lint_result.model_dump() for lint_result in findings], indent=1), encoding="utf-8"
     )
     (job.out / CALIBRATION).write_text(calibration.model_dump_json(indent=1), encoding="utf-8")
+
+
+def _confidences(fitted: Fitted, logits: FloatArray, labels: IntArray) -> tuple[FloatArray, BoolArray]:
+    calibrated = fitted.affine.apply(logits)
+    return scores.confidence(calibrated), scores.top1(calibrated) == labels
+
+
+def _of_metadata(one: GuaranteedThreshold) -> dict[str, float | None]:
+    """What a reader of the file needs of a threshold."""
+    return {"precision": one.precision, "threshold": one.threshold, "level": one.level}
 
 
 def check_torch_parity(

@@ -16,15 +16,19 @@ from calkd_edge.export.artifacts import (
     CALIBRATION,
     CALIBRATION_PREDICTIONS,
     EXECUTED,
+    GUARANTEED,
     SIMULATED,
     SIMULATED_MOVED,
     TEST_PREDICTIONS,
 )
 from calkd_edge.export.proof import ROUNDINGS, check_probabilities, prove, roundoff_of
 from calkd_edge.metrics import quality
-from calkd_edge.records import Calibration, Predictions
+from calkd_edge.metrics.guarantee import guaranteed_threshold
+from calkd_edge.records import BoolArray, Calibration, FloatArray, Predictions
 from calkd_edge.release.gates.evidence import paired
+from calkd_edge.stages.calibrate import HELD_OUT
 from calkd_edge.stages.params import EvaluateParams
+from calkd_edge.stages.quantize import FITTING
 
 
 def run(job: Job) -> None:
@@ -65,9 +69,29 @@ def run(job: Job) -> None:
         )
         (job.out / f"{name}.json").write_text(scored.model_dump_json(indent=1), encoding="utf-8")
         job.progress(done, 2)
+    guaranteed = [
+        guaranteed_threshold(
+            _confidences(folded, rows_of(calibration)), precision, test=_confidences(predictions)
+        ).model_dump()
+        for precision in params.precision_targets
+    ]
+    if guaranteed:
+        (job.out / GUARANTEED).write_text(json.dumps(guaranteed, indent=1), encoding="utf-8")
     proven = calibration.model_copy(update={"proof": proof})
     (job.out / CALIBRATION).write_text(proven.model_dump_json(indent=1), encoding="utf-8")
     (job.out / EXECUTED).write_text(json.dumps(executed, indent=1), encoding="utf-8")
+
+
+def rows_of(calibration: Calibration) -> slice:
+    """The calibration images that a threshold may be chosen by: those that chose no layers."""
+    return FITTING if calibration.split == HELD_OUT else slice(None)
+
+
+def _confidences(predictions: Predictions, rows: slice = slice(None)) -> tuple[FloatArray, BoolArray]:
+    """Confidence as the file returned it, and whether the answer is right."""
+    assert predictions.probabilities is not None  # check_probabilities refuses a file without
+    probabilities = predictions.probabilities[rows]
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == predictions.labels[rows]
 
 
 def compare_with_simulation(

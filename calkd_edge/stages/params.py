@@ -224,8 +224,10 @@ class CalibrateParams(StageParams):
     """The map to fit on the calibration split."""
 
     function, version = "calkd_edge.stages.calibrate:run", 5
+    left_out_at_default = StageParams.left_out_at_default | {"precision_targets"}
     calibrator: str
     settings: dict[str, Json]
+    precision_targets: tuple[float, ...] = ()
 
 
 class ScoreParams(StageParams):
@@ -239,7 +241,9 @@ class EvaluateParams(ScoreParams):
     """Figures of the test split."""
 
     function, version = "calkd_edge.stages.evaluate:run", 5
+    left_out_at_default = StageParams.left_out_at_default | {"precision_targets"}
     thresholds: tuple[float, ...]
+    precision_targets: tuple[float, ...] = ()
 
 
 class EvaluateCorruptedParams(ScoreParams):

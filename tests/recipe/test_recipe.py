@@ -336,6 +336,11 @@ def test_packaged_recipe_begins_with_what_it_is_for(name):
     assert yaml.safe_load(text)["version"] == 1
 
 
+def test_thresholds_are_numbers_or_wanted_precisions():
+    recipe = parse(recipe_with(evaluate={"thresholds": [0.8, {"precision": 0.99}, 0.5]}), where="a recipe")
+    assert (recipe.thresholds, recipe.precision_targets) == ((0.5, 0.8), (0.99,))
+
+
 def test_smoke_variant_keeps_the_plan_and_shrinks_the_numbers():
     whole = load_recipe("quickstart")
     small = smoke_recipe(whole)

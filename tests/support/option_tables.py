@@ -126,7 +126,7 @@ VALUES: dict[str, list[Any]] = {
     "teacher.std": [[0.25, 0.25, 0.25]],
     "student.std": [[0.25, 0.25, 0.25]],
     "evaluate.corruptions": [[name] for name in ("brightness", "blur", "noise", "jpeg")],
-    "evaluate.thresholds": [[0.3], []],
+    "evaluate.thresholds": [[0.3], [], [0.3, {"precision": 0.6}]],
     "benchmark.min_seconds": [0.1],
     "devices.name": ["local"],
     "gates.precision": ["fp32"],

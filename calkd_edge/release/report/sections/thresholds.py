@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from calkd_edge.records import AtThreshold, Report, ThresholdShift
+from calkd_edge.records import AtThreshold, GuaranteedThreshold, Report, ThresholdShift
 from calkd_edge.release.report import numbers
 from calkd_edge.release.report.section import Context, Section, Table, labelled, packaged
 
@@ -25,6 +25,36 @@ def thresholds(report: Report) -> Table:
         for m, label, quality in scored
     ]
     return Table(("file", "calibrated", *head), tuple(lines if head else ()))
+
+
+def guaranteed(report: Report) -> list[str]:
+    """One sentence for each file and wanted precision: its threshold, and what it came to on test images."""
+    return [f"{label}: {sentence_of(one)}" for m, label in labelled(report) for one in m.guaranteed]
+
+
+def sentence_of(one: GuaranteedThreshold) -> str:
+    """What a wanted precision came to, as a sentence without its full stop."""
+    wanted = numbers.percent(one.precision)
+    if one.threshold is None or one.calibration is None:
+        return (
+            f"no threshold is shown to be right on {wanted} of what it takes, with "
+            f"{one.calibration_images:,} calibration images (it must take {one.fewest_taken:,} of them even "
+            "if all are right)"
+        )
+    text = (
+        f"from confidence {one.threshold:g} on, at least {wanted} of the answers are right, with "
+        f"{one.level:.0%} over {one.calibration_images:,} calibration images; it takes "
+        f"{numbers.percent(one.calibration.coverage.value)} of them"
+    )
+    if one.test is None:
+        return text
+    if one.test.precision is None:
+        return f"{text}; on test images it takes none"
+    missed = " (below the promise)" if one.test.precision.high < one.precision else ""
+    return (
+        f"{text}, and {numbers.percent(one.test.coverage.value)} of the test images, of which "
+        f"{numbers.estimate(one.test.precision, 'share')} are right{missed}"
+    )
 
 
 def drift(report: Report) -> Table:
@@ -60,7 +90,10 @@ def _cells(rows: Sequence[AtThreshold | ThresholdShift]) -> tuple[str, ...]:
 
 def _context(report: Report) -> Context | None:
     table = thresholds(report)
-    return {"thresholds": table, "drift": drift(report)} if table.lines else None
+    promised = guaranteed(report)
+    if not table.lines and not promised:
+        return None
+    return {"thresholds": table, "drift": drift(report), "guaranteed": promised}
 
 
 THRESHOLDS = Section("thresholds", "Thresholds", packaged("thresholds"), _context)

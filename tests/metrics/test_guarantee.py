@@ -1,0 +1,47 @@
+"""Thresholds with a guaranteed precision: by hand, and how often the promise is missed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from calkd_edge.metrics.guarantee import GRID, fewest_taken, guaranteed_threshold, lowest_threshold
+
+
+def test_fewer_images_than_can_show_it_give_no_threshold():
+    for images, is_enough in ((fewest_taken(0.9), True), (fewest_taken(0.9) - 1, False)):
+        threshold = lowest_threshold([0.95] * images, [True] * images, 0.9)
+        assert (threshold is not None) == is_enough
+
+
+def test_the_lowest_of_the_grid_is_taken_above_the_wrong_answers():
+    confidence = np.r_[np.full(400, 0.9), np.full(100, 0.4)]
+    correct = np.r_[np.ones(400, bool), np.zeros(100, bool)]
+    assert lowest_threshold(confidence, correct, 0.99) == min(step for step in GRID if step > 0.4)
+    one = guaranteed_threshold((confidence, correct), 0.99, test=(confidence[::2], correct[::2]))
+    assert (one.calibration.taken, one.test.taken, one.test.precision.value) == (400, 200, 1.0)
+    none = guaranteed_threshold((confidence[400:], correct[400:]), 0.99, test=(confidence, correct))
+    assert (none.threshold, none.calibration, none.test) == (None, None, None)
+
+
+@pytest.mark.parametrize("power", [1.0, 1.6], ids=["calibrated", "overconfident"])
+def test_the_promise_is_missed_in_at_most_one_of_twenty_draws(power):
+    """A population whose precision above each threshold is known."""
+    draw, wanted, draws = np.random.default_rng(5), 0.9, 400
+    population = np.sort(draw.uniform(0.5, 1.0, 100_000))
+    chance = population**power
+    above = np.cumsum(chance[::-1])[::-1] / np.arange(len(chance), 0, -1)
+    missed = found = 0
+    for _ in range(draws):
+        rows = draw.integers(0, len(population), 600)
+        threshold = lowest_threshold(population[rows], draw.random(600) < chance[rows], wanted)
+        if threshold is not None:
+            found += 1
+            missed += above[np.searchsorted(population, threshold)] < wanted
+    assert missed / draws <= 0.05 + 2.33 * np.sqrt(0.05 * 0.95 / draws)
+    assert found > (0.5 if power == 1.0 else 0.2) * draws, "it is not kept by never giving one"
+
+
+def test_a_precision_that_is_no_share_is_refused():
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        lowest_threshold([0.5, 0.5], [True, False], 1.0)
