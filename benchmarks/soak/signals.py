@@ -163,7 +163,9 @@ def interrupted(draw: random.Random, run: Run, shape: Shape) -> list[str]:
         end_all(process, run.home)
     wrong, is_done = run.damage(), (run.out / SUMS).is_file()
     # Before our handler stands, or after it is gone; and torchrun has answers of its own.
-    allowed = {*FINISHED, EXIT[number]} | ({-number} if is_early or is_done else set())
+    # Python ends itself by SIGINT where a library's own import was interrupted: 130 for a shell too.
+    is_by_itself = is_early or is_done or number == signal.SIGINT
+    allowed = {*FINISHED, EXIT[number]} | ({-number} if is_by_itself else set())
     if run.launcher:
         return wrong + remains(run)
     if status not in allowed or (status in FINISHED and not is_done):
