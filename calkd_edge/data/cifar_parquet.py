@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from calkd_edge.errors import EnvironmentProblem, RecipeError
+from calkd_edge.errors import CalkdError, EnvironmentProblem, RecipeError
 from calkd_edge.files.bounded import parse_json
+from calkd_edge.files.machine_limits import naming_limits
 from calkd_edge.records import IntArray
 
 
@@ -50,10 +51,11 @@ def read_part(files: Sequence[Path], *, label_column: str, classes: tuple[str, .
     tables = []
     for file in files:
         try:
-            schema = pq.read_schema(file)
-            _check_columns(file, schema, label_column)
-            tables.append(pq.read_table(file, columns=["img", label_column]))
-        except RecipeError:
+            with naming_limits():
+                schema = pq.read_schema(file)
+                _check_columns(file, schema, label_column)
+                tables.append(pq.read_table(file, columns=["img", label_column]))
+        except CalkdError:
             raise
         except Exception as wrong:  # beside ArrowException and OSError, whatever damaged bytes lead to
             raise EnvironmentProblem(

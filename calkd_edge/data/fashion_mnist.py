@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from calkd_edge.data.source import ImageArray, ImageShape, Outline, Progress, Source, balanced
 from calkd_edge.errors import StoreError
+from calkd_edge.files.machine_limits import naming_limits
 
 ASSET = Path(__file__).with_name("assets") / "fashion_mnist_small.xz"
 DIGEST = "f692c6f593d5b1797e2bc70c40997f27fc35c8eb0e50e999d1139ded7da18156"
@@ -96,7 +97,7 @@ def read_asset(path: Path, *, digest: str) -> dict[str, NDArray[Any]]:
     computed = hashlib.sha256()
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        with lzma.open(path) as stream:
+        with naming_limits(), lzma.open(path) as stream:
             for name in ARRAYS:
                 values = np.lib.format.read_array(stream, allow_pickle=False)
                 computed.update(f"{name} {values.dtype.str} {values.shape}\n".encode() + values.tobytes())

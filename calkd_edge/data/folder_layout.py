@@ -201,9 +201,9 @@ def _folders(folder: Path, root: Path, skipped: list[tuple[str, str]] | None = N
     """Folders inside, sorted, without links that lead back into `root`."""
     folders = []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS or not entry.is_dir():
+        path = Path(entry.path)  # whose is_dir is false for a link to itself; that of an entry raises
+        if entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS or not path.is_dir():
             continue
-        path = Path(entry.path)
         if leads_back(path, root):
             if skipped is not None:
                 skipped.append((_relative(path, root), LEADS_BACK))
@@ -227,7 +227,7 @@ def leads_back(folder: Path, root: Path) -> bool:
 def _has_files(folder: Path) -> bool:
     """Whether visible files lie directly in the folder."""
     with os.scandir(folder) as entries:
-        return any(entry.is_file() and _is_content(entry.name) for entry in entries)
+        return any(_is_content(entry.name) and Path(entry.path).is_file() for entry in entries)
 
 
 def _is_content(name: str) -> bool:

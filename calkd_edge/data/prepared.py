@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calkd_edge.data.image_cache import Cache, UnkeptImages, open_images
 from calkd_edge.data.source import ImageArray, ImageShape
 from calkd_edge.errors import StoreError
+from calkd_edge.files.machine_limits import naming_limits
 from calkd_edge.records import IntArray
 
 _SUBSET = 0x5B
@@ -51,11 +52,14 @@ class Prepared:
             StoreError: a file is missing or damaged.
         """
         try:
-            notes = json.loads((folder / "classes.json").read_text("utf-8"))
-            splits = json.loads((folder / "splits.json").read_text("utf-8"))
-            images = open_images(folder / "images.npy", cache)
-            labels = np.load(folder / "labels.npy", allow_pickle=False)
+            with naming_limits():
+                notes = json.loads((folder / "classes.json").read_text("utf-8"))
+                splits = json.loads((folder / "splits.json").read_text("utf-8"))
+                images = open_images(folder / "images.npy", cache)
+                labels = np.load(folder / "labels.npy", allow_pickle=False)
             return cls(folder, images, labels, tuple(notes["classes"]), splits, notes)
+        except PermissionError:
+            raise
         except (OSError, ValueError, KeyError) as wrong:
             raise StoreError(
                 f"{folder} contains no readable prepared data: {wrong}",

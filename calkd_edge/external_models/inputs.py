@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from calkd_edge.data import DATASETS
 from calkd_edge.data.image_folder import ImageFolder
@@ -20,6 +22,7 @@ from calkd_edge.files.recognised import recognised
 from calkd_edge.records import IntArray
 
 ARRAYS_EXAMPLE = "inputs [N, ...] exactly as the model takes them, and labels [N]"
+LARGEST_LABEL = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,23 @@ def arrays_of(path: Path, work: Path, *, limit: int | None, seed: int) -> Inputs
         )
     rows = _chosen(len(inputs), limit, seed)
     np.save(work / "inputs.npy", inputs[rows])
-    chosen = None if labels is None else labels[rows].astype(np.int64)
+    chosen = None if labels is None else as_positions(labels[rows], path)
     names = tuple(str(name) for name in np.atleast_1d(values.get("classes", ())))
     return Inputs(work / "inputs.npy", chosen, names, f"{len(rows):,} inputs of {path.name}")
+
+
+def as_positions(labels: NDArray[Any], path: Path) -> IntArray:
+    """Whole labels as they are compared with classes.
+
+    Raises:
+        RecipeError: one is larger than any position.
+    """
+    if len(labels) and labels.dtype.kind == "u" and labels.max() > LARGEST_LABEL:
+        raise RecipeError(
+            f"{path}: labels reach {labels.max():,}, which is no position of a class",
+            remedy="Save labels from 0 to the number of classes less one.",
+        )
+    return labels.astype(np.int64)
 
 
 def check_fit(inputs: Inputs, model: onnx.ModelProto) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.external_models.inputs import refuse_other_file
+from calkd_edge.external_models.inputs import as_positions, refuse_other_file
 from calkd_edge.external_models.score_values import check_logits, rows_sum_to
 from calkd_edge.files.arrays import read_arrays
 from calkd_edge.files.bounded import Unreadable
@@ -83,7 +83,10 @@ def _of_npz(path: Path) -> SavedPredictions:
         raise RecipeError(f"{path} contains {', '.join(arrays) or 'nothing'}", remedy=f"Save {NPZ_EXAMPLE}.")
     if arrays[scores].ndim == 0 or arrays["labels"].ndim == 0:
         raise RecipeError(f"{path}: one number is no list of predictions", remedy=f"Save {NPZ_EXAMPLE}.")
-    return _checked(path, scores, arrays[scores], arrays["labels"], names)
+    labels = arrays["labels"]
+    if labels.dtype.kind in "iu":
+        labels = as_positions(labels, path)
+    return _checked(path, scores, arrays[scores], labels, names)
 
 
 def _of_csv(path: Path) -> SavedPredictions:

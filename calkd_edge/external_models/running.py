@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from calkd_edge.devices.session import Session, open_session
-from calkd_edge.errors import DeviceError
+from calkd_edge.devices.session import RUN_TIMEOUT_S, Session, open_session
+from calkd_edge.errors import DeviceError, RecipeError, StageFailed
 from calkd_edge.external_models.inputs import Inputs
 from calkd_edge.onnx_model.adopt import Adopted, adopt
 from calkd_edge.onnx_model.graph import GraphView
@@ -17,6 +19,7 @@ from calkd_edge.onnx_model.image_input import adopt_inputs
 from calkd_edge.onnx_model.outputs import adopt_outputs, single_input, with_tensors_only
 from calkd_edge.onnx_model.reading import Reading
 from calkd_edge.onnx_model.sizes import images_at_once
+from calkd_edge.onnx_model.validity import has_loop
 from calkd_edge.records import FloatArray, Predictions
 
 RUN_FILE = "runnable.onnx"
@@ -26,6 +29,12 @@ COMPARED = 16
 SAME = 1e-3
 """Of logits, relative above 1: larger differences between batch sizes are more than rounding."""
 
+
+LARGEST_BATCH_BYTES = 2**29
+"""Of the images that a file with a fixed number of them takes at once."""
+
+FIRST_IMAGE_S = 120.0
+"""For one image through a file that may loop without an end."""
 
 LARGEST_INSIDE = 256
 """Images: larger first sizes of a Reshape are no batches."""
@@ -152,11 +161,15 @@ def _run_compared(
     arrays = np.load(inputs.path, mmap_mode="r")
     rows = np.unique(np.linspace(0, len(arrays) - 1, COMPARED).astype(np.int64))
     with open_session("local") as session:
+        if has_loop(model):
+            _check_end(session, path, arrays, work, threads)
         if fixed == 1 or (at_once == 1 and not fixed):
             why = "the file takes one" if fixed == 1 else "more would not fit into memory"
             outputs = _predict(session, path, inputs.path, threads, 1)
             return outputs, Batches(1, f"one image at a time: {why}")
         copies = max(1, fixed)
+        _check_batch(arrays[:1].nbytes, copies)
+        rows = rows[: max(1, LARGEST_BATCH_BYTES // (copies * arrays[:1].nbytes))]
         np.save(work / "alone.npy", np.repeat(arrays[rows], copies, axis=0))
         failure = None
         try:
@@ -184,11 +197,46 @@ def _run_compared(
         return outputs, Batches(1, f"one image at a time, as on a device: {why}")
 
 
+def _check_batch(image_bytes: int, images: int) -> None:
+    """Refuse a fixed number of images that no batch of here has."""
+    if image_bytes * images > LARGEST_BATCH_BYTES:
+        raise RecipeError(
+            f"the file takes exactly {images:,} images at once, which have {image_bytes * images:,} bytes; "
+            f"{LARGEST_BATCH_BYTES:,} are the most",
+            remedy="Export it for one image, or for an open number of them.",
+        )
+
+
+def _check_end(session: Session, model: Path, images: NDArray[Any], work: Path, threads: int) -> None:
+    """Refuse a file that does not come to the end of one image; other refusals are left to later runs."""
+    np.save(work / "first.npy", images[:1])
+    begun = time.monotonic()
+    try:
+        _predict(session, model, work / "first.npy", threads, 1, timeout_s=FIRST_IMAGE_S)
+    except DeviceError as refused:
+        if time.monotonic() - begun >= FIRST_IMAGE_S:
+            raise StageFailed(
+                f"the file did not come to an end of its first run within {FIRST_IMAGE_S:.0f} s; "
+                "it has a Loop, which may have no end",
+                remedy="Check the condition of its Loop, or export it without one.",
+            ) from refused
+
+
 def _predict(
-    session: Session, model: Path, images: Path, threads: int, images_per_run: int
+    session: Session,
+    model: Path,
+    images: Path,
+    threads: int,
+    images_per_run: int,
+    timeout_s: float = RUN_TIMEOUT_S,
 ) -> dict[str, FloatArray]:
     outputs, _ = session.predict(
-        model, images, runtime="onnxruntime", options={"threads": threads}, images_per_run=images_per_run
+        model,
+        images,
+        runtime="onnxruntime",
+        options={"threads": threads},
+        images_per_run=images_per_run,
+        timeout_s=timeout_s,
     )
     return outputs
 

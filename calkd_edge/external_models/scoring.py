@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from calkd_edge.errors import DeviceError, of_file
+from calkd_edge.errors import DeviceError, RecipeError, of_file
 from calkd_edge.external_models.class_order import NAME_THEM, better_order, in_model_order, read_classes
 from calkd_edge.external_models.inputs import Inputs, arrays_of, check_fit, images_of
 from calkd_edge.external_models.running import RUN_FILE, Batches, first_predictions, runnable_file
@@ -18,6 +18,7 @@ from calkd_edge.onnx_model.adopt import Adopted
 from calkd_edge.onnx_model.classifier_output import SAVED, ClassifierOutput, find_output
 from calkd_edge.onnx_model.image_input import rescaling
 from calkd_edge.onnx_model.reading import Reading
+from calkd_edge.onnx_model.validity import unsupported_reason
 from calkd_edge.records import Predictions
 
 IN_255 = 0.05
@@ -85,6 +86,10 @@ def scored(
     try:
         predictions, batches = first_predictions(loaded, runnable, inputs, work, threads)
     except DeviceError as refused:
+        reason = unsupported_reason(loaded)
+        if reason is not None:
+            remedy = "Export it for opset 17, with ONNX's own operators."
+            raise RecipeError(f"{path} cannot be run: {reason}", remedy=remedy) from refused
         raise of_file(refused, RUN_FILE, path) from refused
     all_cautions = [
         *cautions,

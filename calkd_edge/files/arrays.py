@@ -16,8 +16,10 @@ from typing import IO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from calkd_edge.errors import CalkdError
 from calkd_edge.files.bounded import Unreadable
 from calkd_edge.files.digest import PIECE_BYTES
+from calkd_edge.files.machine_limits import naming_limits
 from calkd_edge.files.zipped import opened_zip, pieces
 
 Array = NDArray[np.generic]
@@ -66,7 +68,7 @@ def read_array(path: Path) -> Array:
         Unreadable: no such file format, or it does not hold what it claims.
         OSError: there is no such file.
     """
-    with path.open("rb") as stream:
+    with naming_limits(), path.open("rb") as stream:
         return _guarded(lambda: _from_stream(stream, path.stat().st_size), path.name)
 
 
@@ -91,8 +93,9 @@ def map_array(path: Path) -> Array:
 
 def _guarded(read: Callable[[], T], name: str) -> T:
     try:
-        return read()
-    except (Unreadable, FileNotFoundError, PermissionError):
+        with naming_limits():
+            return read()
+    except (CalkdError, Unreadable, FileNotFoundError, PermissionError):
         raise
     except (
         Exception

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from calkd_edge.files.machine_limits import naming_limits
+
 MOST_JSON_BYTES = 64 << 20
 MOST_JSON_VALUES = 1_000_000
 """A million values take about 100 MB of memory."""
@@ -30,7 +32,7 @@ def read_bounded(path: Path, most: int = MOST_JSON_BYTES) -> bytes:
         Unreadable: it is larger.
         OSError: it does not exist, or it must not be read.
     """
-    with path.open("rb") as stream:
+    with naming_limits(), path.open("rb") as stream:
         content = stream.read(most + 1)
     if len(content) > most:
         raise Unreadable(f"it is larger than {most:,} bytes")

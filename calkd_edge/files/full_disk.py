@@ -13,6 +13,7 @@ from pathlib import Path
 
 from calkd_edge.errors import CalkdError, EnvironmentProblem
 from calkd_edge.files.atomic import nearest_existing
+from calkd_edge.files.machine_limits import machine_limit
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 WORDS = re.compile(
@@ -57,7 +58,7 @@ def temporary_place() -> Place:
 
 
 def full_disk(failure: BaseException, places: Sequence[Place], what: str = "") -> EnvironmentProblem | None:
-    """The error for a failure that a full disk caused; None for any other failure.
+    """The error for a failure that a full disk or a limit of the machine caused; None for any other failure.
 
     Args:
         failure: with what it came from.
@@ -70,6 +71,9 @@ def full_disk(failure: BaseException, places: Sequence[Place], what: str = "") -
         chain.append(link)
         link = link.__cause__ or link.__context__
     system = [item for item in chain if isinstance(item, OSError)]
+    limits = [limit for limit in map(machine_limit, system) if limit is not None]
+    if limits:
+        return limits[0]
     if not any(item.errno in FULL for item in system) and not any(WORDS.search(str(item)) for item in chain):
         return None
     # A copy names its source first, and then its target.

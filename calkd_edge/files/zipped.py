@@ -13,6 +13,7 @@ from pathlib import Path
 
 from calkd_edge.files.bounded import Unreadable
 from calkd_edge.files.digest import PIECE_BYTES
+from calkd_edge.files.machine_limits import naming_limits
 
 MOST_LIST_BYTES = 4 << 20
 """Of the list of members at the end of the file; some 50,000 members."""
@@ -42,7 +43,8 @@ def opened_zip(source: Path | bytes) -> Iterator[zipfile.ZipFile]:
         Unreadable: no zip, or one with too many members.
         OSError: there is no such file, or it must not be read.
     """
-    raw = io.FileIO(source) if isinstance(source, Path) else io.BytesIO(source)
+    with naming_limits():
+        raw = io.FileIO(source) if isinstance(source, Path) else io.BytesIO(source)
     with _BoundedReads(raw) as stream:
         try:
             archive = zipfile.ZipFile(stream)

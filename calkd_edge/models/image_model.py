@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from calkd_edge.errors import EnvironmentProblem
+from calkd_edge.files.machine_limits import naming_limits
 from calkd_edge.models import MODELS
 from calkd_edge.records import Mean, Record, Std
 
@@ -83,7 +84,10 @@ def describe(folder: Path) -> ModelDescription:
         EnvironmentProblem: the file is missing or damaged.
     """
     try:
-        return ModelDescription.model_validate_json((folder / DESCRIPTION).read_bytes())
+        with naming_limits():
+            return ModelDescription.model_validate_json((folder / DESCRIPTION).read_bytes())
+    except PermissionError:
+        raise
     except (OSError, ValidationError) as broken:
         raise EnvironmentProblem(
             f"{folder / DESCRIPTION} cannot be read: {broken}", remedy="Run the stage that wrote it again."

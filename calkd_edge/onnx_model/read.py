@@ -74,8 +74,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     try:
         check_sizes(model)
     except SizeProblem as wrong:
-        remedy = "Export it for smaller images or batches, with sizes that follow from the image size alone."
-        raise _refused(path, str(wrong), remedy) from wrong
+        raise _refused(path, str(wrong), wrong.remedy) from wrong
     return model
 
 
@@ -181,11 +180,13 @@ def _check_inside(tensor: onnx.TensorProto, size: int, path: Path) -> None:
 
 def _check_external(tensor: onnx.TensorProto, size: int, path: Path) -> None:
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    file = _external_file(entries.get("location", ""), path)
+    if not entries.get("location"):
+        raise _refused(path, f"'{tensor.name}' names no file for its numbers", EXPORT_AGAIN)
+    file = _external_file(entries["location"], path)
     if file is None:
         raise _refused(
             path,
-            f"'{tensor.name}' reads its numbers from {entries.get('location', 'nowhere')[:100]!r}, outside "
+            f"'{tensor.name}' reads its numbers from {entries['location'][:100]!r}, outside "
             "the model's folder",
             "Do not run it; use a model from a source that you trust. If a link leads out of the folder, and "
             "you made it, replace it by the file itself.",

@@ -26,6 +26,13 @@ PATH_KEYS = (
 PLACE_KEYS = ("host", "port", "python")
 INVENTORY = "~/.config/calkd-edge/devices.yaml"
 
+_KINDS = (
+    (Path.is_dir, "a folder"),
+    (Path.is_fifo, "a pipe, as of /dev/stdin or <(...)"),
+    (Path.is_char_device, "a device"),
+    (Path.is_block_device, "a device"),
+    (Path.is_socket, "a socket"),
+)
 _INDEX = re.compile("[0-9]{1,9}")
 _SHOWN = 200
 
@@ -52,6 +59,12 @@ def find(name_or_path: str | Path) -> Path:
     name = str(name_or_path).removesuffix(".yaml")
     if name in known:
         return known[name]
+    if path.exists():
+        what = next((kind for is_kind, kind in _KINDS if is_kind(path)), "no file")
+        raise RecipeError(
+            f"--recipe {name_or_path} is {what}, and a recipe is a file of text",
+            remedy="Write the recipe to a file, such as recipe.yaml, and name that.",
+        )
     raise RecipeError(
         f"there is no recipe file '{name_or_path}' and no packaged recipe of that name",
         remedy=f"{did_you_mean(name, known)}Packaged: {', '.join(known)}. See: calkd-edge list recipes",

@@ -71,6 +71,8 @@ def test_other_files_are_listed_and_hidden_files_are_not(tmp_path):
     (tmp_path / "dog" / "loop").symlink_to(tmp_path)
     (tmp_path / "linked").symlink_to(tmp_path / "cat")
     (tmp_path / "dog" / "nowhere.png").symlink_to(tmp_path / "gone.png")
+    for itself in (tmp_path / "dog" / "itself.png", tmp_path / "itself"):
+        itself.symlink_to(itself.name)
     (tmp_path / "dog" / "also.png").symlink_to(tmp_path / "cat" / "1.png")
     source = open_folder(tmp_path)
     assert names(source) == ["cat/1.png", "dog/1.png", "dog/also.png"]
@@ -78,6 +80,7 @@ def test_other_files_are_listed_and_hidden_files_are_not(tmp_path):
         "cat/notes.txt": "not an image file that can be read",
         "dog/loop": "a link to a folder of the same data set, not followed",
         "linked": "a link to a folder of the same data set, not followed",
+        "dog/itself.png": "a link to nothing, or a special file",
         "dog/nowhere.png": "a link to nothing, or a special file",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -358,3 +359,24 @@ def test_smoke_variant_keeps_the_plan_and_shrinks_the_numbers():
 def test_read_refuses_a_folder(tmp_path):
     with pytest.raises(RecipeError):
         recipe_text.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (Path.mkdir, "a folder"),
+        (os.mkfifo, "a pipe"),
+        (lambda path: path.symlink_to("/dev/zero"), "a device"),
+    ],
+)
+def test_a_recipe_that_is_no_file_is_called_what_it_is(make, what, tmp_path):
+    make(tmp_path / "given")
+    said = refused(command("compress", "--recipe", tmp_path / "given", "--dry-run"))
+    assert f"is {what}" in said
+    assert "Write the recipe to a file" in said
+
+
+def test_a_folder_of_the_name_of_a_packaged_recipe_does_not_hide_it(tmp_path, monkeypatch):
+    (tmp_path / "quickstart").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert recipe_text.find("quickstart").name == "quickstart.yaml"

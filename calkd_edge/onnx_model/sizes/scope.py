@@ -23,7 +23,21 @@ SMALL = 1024
 
 
 class SizeProblem(ValueError):
-    """A value is too large or of unknown size; the message names it."""
+    """A value is too large or of unknown size; the message names it.
+
+    Args:
+        problem: in words.
+        remedy: what the file's author can do.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        remedy: str = "Export it for smaller images or batches, with sizes that follow from the image size "
+        "alone.",
+    ) -> None:
+        super().__init__(problem)
+        self.remedy = remedy
 
 
 @dataclass
@@ -71,7 +85,11 @@ class Scope:
         known: MutableMapping[str, np.ndarray | None],
     ) -> Scope:
         if self.depth >= _DEEPEST:
-            raise SizeProblem(f"its functions and branches are nested more than {_DEEPEST} levels deep")
+            raise SizeProblem(
+                f"its functions and branches are nested more than {_DEEPEST} levels deep, as where a "
+                "function calls itself",
+                "Export the model again, without functions that call themselves.",
+            )
         shared = (self.functions, self.images, self.largest, self.has_known_sizes, self.steps)
         return Scope(opsets, *shared, types, known, self.depth + 1, self.unchecked)
 

@@ -79,7 +79,9 @@ def _walk(model: onnx.ModelProto, images: int, largest: int) -> None:
     except SizeProblem:
         raise
     except (LookupError, StopIteration, TypeError, ValueError, ArithmeticError) as broken:
-        raise SizeProblem(f"its nodes lack what their operators need ({broken!r})") from broken
+        raise SizeProblem(
+            f"its nodes lack what their operators need ({broken!r})", "Export the model again."
+        ) from broken
 
 
 def _visit_graph(graph: onnx.GraphProto, scope: Scope) -> None:
