@@ -22,6 +22,7 @@ from calkd_edge.cli.benchmark import benchmark
 from calkd_edge.cli.calibrate import calibrate
 from calkd_edge.cli.compress import compress
 from calkd_edge.cli.console import (
+    flush_results,
     log_problem,
     print_error,
     print_result,
@@ -122,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ended_by_signals():
             code = int(app(words, prog_name=PROGRAM, standalone_mode=False) or 0)
-            sys.stdout.flush()
+            flush_results()
         if code == EXIT_INTERRUPTED:  # the parser's answer to Ctrl-C
             raise KeyboardInterrupt
         return code

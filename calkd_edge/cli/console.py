@@ -6,11 +6,14 @@ In scope: messages, errors, the log file, and the one `print` of results. Out of
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calkd_edge.errors import RecipeError
+from calkd_edge.errors import EnvironmentProblem, RecipeError
 from calkd_edge.files.visible import visible
 
 if TYPE_CHECKING:
@@ -29,7 +32,32 @@ def screen() -> Console:
 
 def print_result(text: object) -> None:
     """Print one result on standard output; JSON stays the same JSON."""
-    print(visible(str(text)))
+    with _to_stdout():
+        print(visible(str(text)))
+
+
+def flush_results() -> None:
+    """Hand on what was printed."""
+    with _to_stdout():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _to_stdout() -> Iterator[None]:
+    """Within it, a failure is one of standard output.
+
+    Raises:
+        EnvironmentProblem: it cannot be written; a reader that has seen enough is no problem.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as refused:
+        raise EnvironmentProblem(
+            f"standard output cannot be written: {refused.strerror}",
+            remedy="Send it to where there is room, and run the same line again.",
+        ) from refused
 
 
 def say(text: str, *values: object) -> None:

@@ -31,8 +31,9 @@ def verify(
 ) -> None:
     """Compare every file of a release with its checksum.
 
-    With --run, its models answer the golden inputs again. Exits with 3 if a file was altered or a model
-    answers differently, with 2 if there is no such release.
+    Report, manifest, bundle, folder and the models' own metadata must say the same. With --run, its models
+    answer the golden inputs again. Exits with 3 if a file was altered, records contradict each other, or a
+    model answers differently; with 2 if there is no such release.
     """
     from calkd_edge.pipeline.verify import verify as problems_of
 

@@ -1,9 +1,10 @@
-"""Whether a failure means a full disk, and which of several places is on it."""
+"""Whether a failure means a full disk or too large a file, and which of several places is meant."""
 
 from __future__ import annotations
 
 import errno
 import re
+import resource
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,10 +19,14 @@ from calkd_edge.files.machine_limits import machine_limit
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 WORDS = re.compile(
     r"No space left|quota exceeded|\(os error 28\)|code: 28\b"  # safetensors, agents
+    r"|File too large|\(os error 27\)|code: 27\b"
     r"|requested and \d+ written"  # numpy
     r"|PytorchStreamWriter|unexpected pos|file write failed"  # torch
 )
 """Libraries tell of a short write in errors of their own."""
+
+
+TOO_LARGE = re.compile(r"File too large|\(os error 27\)|code: 27\b")
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,23 @@ def full_disk(failure: BaseException, places: Sequence[Place], what: str = "") -
     # The longest of them: a store may lie below the folder of temporary files.
     place = max(holding, key=lambda item: len(str(item.folder)), default=None)
     place = place or min(places, key=lambda item: item.free_bytes)
+    if _is_too_large(chain, place):
+        return EnvironmentProblem(
+            f"{what}a file under {place.folder} would exceed the largest size that is allowed",
+            remedy="Raise the limit (ulimit -f unlimited), and run again. If there is none, the file system "
+            "has one: use a folder on another.",
+        )
     return EnvironmentProblem(f"{what}the disk under {place.folder} is full", remedy=place.remedy)
+
+
+def _is_too_large(chain: Sequence[BaseException], place: Place) -> bool:
+    """Whether a file met a limit on its size, where a library may not say why its write was short."""
+    errors = {item.errno for item in chain if isinstance(item, OSError)}
+    if errno.EFBIG in errors or any(TOO_LARGE.search(str(item)) for item in chain):
+        return True
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    is_told = errors & set(FULL) or any("No space left" in str(item) for item in chain)
+    return not is_told and limit != resource.RLIM_INFINITY and limit < place.free_bytes
 
 
 @contextmanager

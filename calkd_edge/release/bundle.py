@@ -81,7 +81,7 @@ def write_bundle(
     listed = {name: _facts_of_bytes(text) for name, text in texts.items()}
     listed.update({name: _facts_of_file(path) for name, path in files.items()})
     _check_measured(report, listed)
-    texts[MANIFEST] = _manifest(report, listed)
+    texts[MANIFEST] = (json.dumps(manifest_of(report, listed), indent=2, ensure_ascii=False) + "\n").encode()
     sums = {name: facts["sha256"] for name, facts in listed.items()}
     sums[MANIFEST] = hashlib.sha256(texts[MANIFEST]).hexdigest()
     texts[SUMS] = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
@@ -150,8 +150,9 @@ def _npz(arrays: Arrays) -> bytes:
     return buffer.getvalue()
 
 
-def _manifest(report: Report, listed: Mapping[str, FileFacts]) -> bytes:
-    tree: dict[str, Json] = {
+def manifest_of(report: Report, listed: Mapping[str, FileFacts]) -> dict[str, Json]:
+    """The manifest of a bundle: what its report and its files make it."""
+    return {
         "schema_version": BUNDLE_SCHEMA_VERSION,
         "name": report.name,
         "verdict": report.verdict,
@@ -167,7 +168,6 @@ def _manifest(report: Report, listed: Mapping[str, FileFacts]) -> bytes:
         "provenance": [stage.model_dump(include={"stage", "fingerprint"}) for stage in report.plan],
         "environment": report.environment,
     }
-    return (json.dumps(tree, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _check_names(names: list[str]) -> None:

@@ -156,12 +156,14 @@ class ReleaseFolder:
         except Unreadable as wrong:
             return [f"{SUMS} cannot be read, so no finished release is in this folder: {wrong}"]
         problems = [text for text in odd(self.path) if not text.startswith(LOG)]
-        problems += [f"{name} is surplus: {SUMS} does not list it" for name in surplus(self.path, listed)]
+        if problems:  # nothing is read through a link
+            return problems
+        problems = [f"{name} is surplus: {SUMS} does not list it" for name in surplus(self.path, listed)]
         for name in sorted({*listed, JSON_NAME, HTML_NAME}):
-            path = self.path / name
-            if not kind_of(path):
-                problems.append(f"{name} is missing")
-            elif name in listed and kind_of(path) == FILE and sha256_of(path) != listed[name]:
+            path, kind = self.path / name, kind_of(self.path / name)
+            if kind != FILE:
+                problems.append(f"{name} is {kind or 'missing'}")
+            elif name in listed and sha256_of(path) != listed[name]:
                 problems.append(f"{name} was altered: its SHA-256 is not that of {SUMS}")
         return problems
 

@@ -1,8 +1,9 @@
-"""Reading a bundle: every file against its checksums. No model is loaded."""
+"""Reading a release: files against checksums, records against each other. No model is loaded."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
@@ -10,10 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.files.bounded import Unreadable, parse_json
+from calkd_edge.files import sha256_of
+from calkd_edge.files.bounded import MOST_JSON_BYTES, Unreadable, parse_json, read_bounded
 from calkd_edge.files.paths import check_path
 from calkd_edge.files.zipped import opened_zip, pieces, read_member
-from calkd_edge.release.bundle import BUNDLE_SCHEMA_VERSION, MANIFEST, SUMS, FileFacts, is_safe
+from calkd_edge.release.bundle import (
+    BUNDLE_SCHEMA_VERSION,
+    CARD,
+    MANIFEST,
+    SUMS,
+    FileFacts,
+    is_safe,
+    manifest_of,
+    measured_files,
+)
+from calkd_edge.release.contents import BUNDLE, FILE, MODELS, kind_of, read_report
+from calkd_edge.release.report.report import HTML_NAME, JSON_NAME
 
 
 def problems_of(bundle: str | Path) -> list[str]:
@@ -62,21 +75,62 @@ def _problems(archive: zipfile.ZipFile) -> list[str]:
     for name, digest in digests.items():
         if name in listed and digest != listed[name].get("sha256"):
             problems.append(f"{name} was altered: its SHA-256 is not the manifest's")
-    problems += _unmeasured(manifest.get("measured", []), digests)
+        elif name in listed and archive.getinfo(name).file_size != listed[name].get("bytes"):
+            problems.append(f"{name} was altered: its size is not the manifest's")
+    if JSON_NAME in digests:
+        problems += _contradictions(archive, manifest, digests)
     if SUMS in names:
         problems += _disagreements(archive, digests, listed)
     return problems
 
 
-def _unmeasured(measured: object, digests: Mapping[str, str]) -> list[str]:
-    """Files that are not the ones whose measurements the manifest names; older bundles name none."""
-    if not isinstance(measured, list) or not all(isinstance(row, dict) for row in measured):
-        return [f"{MANIFEST} is not readable as a bundle's manifest"]
-    return [
-        f"{row.get('file')} is not the file that was measured on {row.get('device')}"
-        for row in measured
-        if digests.get(str(row.get("file"))) != row.get("sha256")
+def _contradictions(
+    archive: zipfile.ZipFile, manifest: Mapping[str, Any], digests: Mapping[str, str]
+) -> list[str]:
+    """Where the report says otherwise than the manifest or the files do."""
+    try:
+        report = read_report(read_member(archive, JSON_NAME, MOST_JSON_BYTES))
+    except Unreadable as wrong:
+        return [f"{JSON_NAME} cannot be read: {wrong}"]
+    expected = json.loads(json.dumps(manifest_of(report, manifest["files"])))
+    problems = [
+        f"{MANIFEST} and {JSON_NAME} disagree on {key}"
+        for key in expected
+        if key not in ("schema_version", "files") and manifest.get(key) != expected[key]
     ]
+    for row in measured_files(report):
+        if row.file in digests and digests[row.file] != row.sha256:
+            problems.append(f"{row.file} is not the file that was measured on {row.device}")
+        elif row.file in digests and archive.getinfo(row.file).file_size != row.size_bytes:
+            problems.append(f"{row.file} has not the size that {JSON_NAME} gives")
+    return problems
+
+
+def folder_contradictions(root: Path) -> list[str]:
+    """Where a release's folder, whose checksums are right, contradicts its report or its bundle."""
+    try:
+        report = read_report(read_bounded(root / JSON_NAME))
+    except Unreadable as wrong:
+        return [f"{JSON_NAME} cannot be read: {wrong}"]
+    rows = [row for row in report.measurements if row.quality is not None and row.is_released]
+    problems = []
+    for file, digest in sorted({row.file: row.sha256 for row in rows}.items()):
+        if not is_safe(file) or kind_of(root / MODELS / file) != FILE:
+            problems.append(f"{MODELS}/{file} is missing: {JSON_NAME} has its measurements")
+        elif sha256_of(root / MODELS / file) != digest:
+            problems.append(f"{MODELS}/{file} is not the file that {JSON_NAME} has measurements of")
+    if kind_of(root / BUNDLE) != FILE:
+        return problems
+    with opened_zip(root / BUNDLE) as archive:
+        for name in archive.namelist():
+            if name in (MANIFEST, SUMS, CARD) or "/" in name:  # golden inputs and outputs
+                continue
+            target = name if name in (JSON_NAME, HTML_NAME) else f"{MODELS}/{name}"
+            if kind_of(root / target) != FILE:
+                problems.append(f"{target} is missing: {BUNDLE} has it")
+            elif sha256_of(root / target) != _digest_of(archive, name):
+                problems.append(f"{target} is not the file of that name in {BUNDLE}")
+    return problems
 
 
 def _surplus(names: list[str], listed: Mapping[str, FileFacts]) -> set[str]:
