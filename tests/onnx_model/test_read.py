@@ -142,7 +142,7 @@ HOSTILE = {
     "numbers from above": (lambda: model(elsewhere("../secret.bin")), "outside the model's folder"),
     "numbers from anywhere": (lambda: model(elsewhere("/etc/passwd")), "outside the model's folder"),
     "numbers from a link": (lambda: model(elsewhere("link.bin")), "outside the model's folder"),
-    "numbers from nowhere": (lambda: model(elsewhere("")), "outside the model's folder"),
+    "numbers from nowhere": (lambda: model(elsewhere("")), "names no file for its numbers"),
     "numbers that are missing": (lambda: model(elsewhere("absent.bin")), "absent.bin is missing"),
     "a short file of numbers": (lambda: model(elsewhere("short.bin")), "claims 48 bytes"),
     "a place behind the end": (lambda: model(elsewhere("whole.bin", offset=8)), "from 8 on"),
