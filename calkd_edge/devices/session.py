@@ -137,7 +137,7 @@ class Session:
         options: Mapping[str, Json],
         images_per_run: int | None = None,
         progress: Progress = _ignore_progress,
-        timeout_s: float = RUN_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> tuple[dict[str, FloatArray], dict[str, Json]]:
         """Every output of `model` by name, and the options used.
 
@@ -148,7 +148,7 @@ class Session:
             options: of the runtime; its defaults complete them.
             images_per_run: by default the agent's.
             progress: gets (done, total).
-            timeout_s: for all images together.
+            timeout_s: for all images together; RUN_TIMEOUT_S by default.
 
         Raises:
             DeviceError: the model does not run there, or the outputs do not match the images.
@@ -160,7 +160,8 @@ class Session:
         job["outputs"] = "outputs.npz"
         if images_per_run is not None:
             job["images_per_run"] = images_per_run
-        reply = self._do("predict", job, PredictReply, timeout_s=timeout_s, progress=progress)
+        limit_s = RUN_TIMEOUT_S if timeout_s is None else timeout_s
+        reply = self._do("predict", job, PredictReply, timeout_s=limit_s, progress=progress)
         sent = len(np.load(images, mmap_mode="r", allow_pickle=False))
         most = MOST_REPLY_BYTES + sent * MOST_VALUES * 8
         outputs = self._fetch_arrays("outputs.npz", most)

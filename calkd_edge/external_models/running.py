@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from calkd_edge.devices.session import RUN_TIMEOUT_S, Session, open_session
+from calkd_edge.devices.session import Session, open_session
 from calkd_edge.errors import DeviceError, RecipeError, StageFailed
 from calkd_edge.external_models.inputs import Inputs
 from calkd_edge.onnx_model.adopt import Adopted, adopt
@@ -228,7 +228,7 @@ def _predict(
     images: Path,
     threads: int,
     images_per_run: int,
-    timeout_s: float = RUN_TIMEOUT_S,
+    timeout_s: float | None = None,
 ) -> dict[str, FloatArray]:
     outputs, _ = session.predict(
         model,
