@@ -148,7 +148,7 @@ class Session:
             options: of the runtime; its defaults complete them.
             images_per_run: by default the agent's.
             progress: gets (done, total).
-            timeout_s: for all images together; RUN_TIMEOUT_S by default.
+            timeout_s: for all images; RUN_TIMEOUT_S by default.
 
         Raises:
             DeviceError: the model does not run there, or the outputs do not match the images.
@@ -156,11 +156,10 @@ class Session:
         self.device.put(model, model.name)
         self.device.put(images, "images.npy")
         job: dict[str, Any] = {"model": model.name, "images": "images.npy", "runtime": runtime}
-        job["options"] = dict(options)
-        job["outputs"] = "outputs.npz"
+        job["options"], job["outputs"] = dict(options), "outputs.npz"
         if images_per_run is not None:
             job["images_per_run"] = images_per_run
-        limit_s = RUN_TIMEOUT_S if timeout_s is None else timeout_s
+        limit_s = timeout_s or RUN_TIMEOUT_S
         reply = self._do("predict", job, PredictReply, timeout_s=limit_s, progress=progress)
         sent = len(np.load(images, mmap_mode="r", allow_pickle=False))
         most = MOST_REPLY_BYTES + sent * MOST_VALUES * 8

@@ -18,7 +18,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 
-from calkd_edge.errors import StoreError
+from calkd_edge.errors import CalkdError, StoreError
+from calkd_edge.files.machine_limits import machine_limit
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -142,8 +143,8 @@ def _opened(path: Path) -> int:
         raise _unusable(path, refused) from refused
 
 
-def _unusable(path: Path, refused: OSError) -> StoreError:
-    return StoreError(
+def _unusable(path: Path, refused: OSError) -> CalkdError:
+    return machine_limit(refused) or StoreError(
         f"the store {path.parent.parent} cannot be used: {path.name[:12]} cannot be locked: "
         f"{refused.strerror or refused}",
         remedy="Make it writable, or choose another folder: --store DIR.",

@@ -17,6 +17,7 @@ from typing import Any
 from calkd_edge.errors import StoreError
 from calkd_edge.files import sha256_of, write_atomically
 from calkd_edge.files.bounded import parse_json
+from calkd_edge.files.machine_limits import naming_limits
 
 MANIFEST = "manifest.json"
 DIGEST = "manifest.sha256"
@@ -35,12 +36,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a published folder.
 
     Raises:
+        EnvironmentProblem: a limit of the machine; that is no damage.
         StoreError: a newer calkd-edge wrote it.
         ValueError: it is damaged, with what is wrong as a sentence.
     """
     try:
-        content = (folder / MANIFEST).read_bytes()
-        digest = (folder / DIGEST).read_bytes() if (folder / DIGEST).exists() else None
+        with naming_limits():
+            content = (folder / MANIFEST).read_bytes()
+            digest = (folder / DIGEST).read_bytes() if (folder / DIGEST).exists() else None
         manifest = parse_json(content)
     except (OSError, ValueError) as broken:
         raise ValueError(f"{MANIFEST} is missing or is not JSON: {broken}") from broken

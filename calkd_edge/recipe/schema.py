@@ -6,11 +6,11 @@ torch, the network, any file but the recipe.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from calkd_edge.recipe import source
 from calkd_edge.recipe.training import Choice, DistillSection, ModelSection, Section, TeacherTrainingSection
@@ -57,11 +57,22 @@ class PrecisionTarget(Section):
     precision: Threshold
 
 
+def _kind_of_threshold(value: object) -> str:
+    return "<target>" if isinstance(value, Mapping | PrecisionTarget) else "<number>"
+
+
+ThresholdOrTarget = Annotated[
+    Annotated[Threshold, Tag("<number>")] | Annotated[PrecisionTarget, Tag("<target>")],
+    Discriminator(_kind_of_threshold),
+]
+"""The tags are no keys of a recipe: `registry.errors` leaves what is in angle brackets out of a path."""
+
+
 class EvaluateSection(Section):
     """How much of the test split is scored (None: all), at which thresholds, under which corruptions."""
 
     images: Count | None = Field(None, ge=1)
-    thresholds: tuple[Threshold | PrecisionTarget, ...] = (0.5, 0.8, 0.9)
+    thresholds: tuple[ThresholdOrTarget, ...] = (0.5, 0.8, 0.9)
     corruptions: tuple[Corruption, ...] = ("brightness", "blur", "noise", "jpeg")
     corrupted_images: Count = Field(500, ge=2)
 

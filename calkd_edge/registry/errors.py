@@ -84,5 +84,7 @@ def _shown(value: object) -> str:
 def _dotted(location: tuple[int | str, ...]) -> str:
     text = ""
     for part in location:
+        if isinstance(part, str) and part.startswith("<"):  # one of several types of a value: no key
+            continue
         text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else part)
     return text

@@ -180,13 +180,15 @@ def test_a_bundle_cannot_choose_where_its_files_are_written(tiny, tmp_path):
     work.mkdir(parents=True)
     open_source(written_bundle(tmp_path, content), work)  # in order as it is
     report = json.loads(content["report.json"])
-    for row in report["measurements"]:
+    manifest = json.loads(content["manifest.json"])
+    for row in (*report["measurements"], *manifest["measured"]):
         row["precision"] = row["precision"].replace("int8", "../../int8")
+    forged = {"report.json": report, "manifest.json": manifest}
     hostile = {
         "cannot be the name of a file in a bundle": {
             "student.fp32.x/../../../out.onnx": content["student.fp32.onnx"]
         },
-        "is not a valid name": {"report.json": json.dumps(report).encode()},
+        "is not a valid name": {name: json.dumps(value).encode() for name, value in forged.items()},
     }
     for words, change in hostile.items():
         shutil.rmtree(work)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import subprocess
+import sys
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -19,6 +21,19 @@ from calkd_edge.files.full_disk import naming_full_disk, temporary_place
 from calkd_edge.files.machine_limits import LIMITS, machine_limit
 from calkd_edge.files.named_by_digest import first_intact
 from calkd_edge.models.image_model import describe
+
+
+def test_a_run_with_few_open_files_names_the_limit(tiny, tmp_path):
+    """None of its messages says that the store is damaged, or is to be made writable."""
+    line = (
+        f"{sys.executable} -m calkd_edge compress {tiny.recipe} --store {tiny.store} --out {tmp_path / 'out'}"
+    )
+    for most in (14, 26):
+        done = subprocess.run(
+            ["sh", "-c", f"ulimit -n {most}; {line}"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 6, done.stderr
+        assert "ulimit -n 4096" in done.stderr
 
 
 @contextmanager

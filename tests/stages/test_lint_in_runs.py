@@ -13,7 +13,7 @@ from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_model.graph import set_metadata
 from calkd_edge.onnx_model.lint import lint_model
-from calkd_edge.pipeline.results import _lint_notes
+from calkd_edge.pipeline.notes import _lint_notes
 from calkd_edge.stages import build
 
 
