@@ -14,10 +14,15 @@ KINDS = 10
 
 
 def _measured(report: Report) -> list[tuple[str, Quality]]:
-    """The student's files, then the teacher's, with the figures of their classes."""
+    """The student's files, then the teacher's, with the figures of their classes; short names on one device."""
     rows = [(m, label, m.quality) for m, label in calibrated(report) if m.is_released]
     ordered = sorted(rows, key=lambda row: row[0].model != "student")
-    return [(label, quality) for _, label, quality in ordered if quality is not None and quality.by_class]
+    is_one = len({(m.device, m.runtime) for m, _, _ in rows}) == 1
+    return [
+        (f"{m.model} {m.precision}" if is_one else label, quality)
+        for m, label, quality in ordered
+        if quality is not None and quality.by_class
+    ]
 
 
 def classes(report: Report) -> Table:
