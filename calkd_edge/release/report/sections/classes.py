@@ -14,7 +14,7 @@ KINDS = 10
 
 
 def _measured(report: Report) -> list[tuple[str, Quality]]:
-    """The student's files, then the teacher's, with the figures of their classes; short names on one device."""
+    """The student's files, then the teacher's, with figures of their classes; short names on one device."""
     rows = [(m, label, m.quality) for m, label in calibrated(report) if m.is_released]
     ordered = sorted(rows, key=lambda row: row[0].model != "student")
     is_one = len({(m.device, m.runtime) for m, _, _ in rows}) == 1
