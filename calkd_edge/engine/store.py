@@ -103,7 +103,8 @@ class Store:
             return folder
         if number is None:
             return None
-        problems = self.problems(folder, hash_up_to_bytes=HASHED_ON_REUSE_BYTES)
+        # A folder that was written to since it was checked is read whole, whatever its size.
+        problems = self.problems(folder, hash_up_to_bytes=None if known else HASHED_ON_REUSE_BYTES)
         with suppress(ValueError):
             self._checked[stage.fingerprint] = _Checked(read_manifest(folder), state)
         if number != _inode(folder):  # another process has removed it meanwhile, or made it anew

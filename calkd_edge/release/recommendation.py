@@ -55,8 +55,8 @@ def _for_place(
     able = [m for m, label in rows if outcomes[label] == "" and m.size_bytes]
     if not able:
         reasons = "; ".join(f"{m.precision} {outcomes[label] or 'was not measured'}" for m, label in rows)
-        undecided = not any(text.startswith(_WORST[:2]) for text in outcomes.values())
-        head = "Nothing can be shipped yet" if undecided else "Nothing to ship"
+        is_open = all(text.startswith("is undecided") for text in outcomes.values())
+        head = "Nothing can be shipped yet" if is_open else "Nothing to ship"
         return _recommend(first, None, f"{head} on {place}: {reasons}.", ())
     best = _chosen(able)
     others = tuple(_compared(m, best) for m in able if m is not best)
@@ -69,7 +69,9 @@ def _for_place(
             f"{best.precision} passed its own gates on {place}{why}."
         )
         return _recommend(first, None, sentence, others)
-    return _recommend(first, best, f"Ship {best.file} on {place}{why}.", others)
+    label = next(label for m, label in rows if m is best)
+    unjudged = "" if any(gate.measurement == label for gate in gates) else ", which no gate judges,"
+    return _recommend(first, best, f"Ship {best.file}{unjudged} on {place}{why}.", others)
 
 
 def _recommend(

@@ -86,6 +86,15 @@ def test_manifest_names_every_file_and_the_stage(runner):
     assert runner.store.problems(place) == []
 
 
+def test_large_file_that_is_written_to_after_it_was_checked_is_read_whole(runner, monkeypatch):
+    monkeypatch.setattr("calkd_edge.engine.store.HASHED_ON_REUSE_BYTES", 0)
+    place = runner.run(stage_of()).folder
+    assert runner.run(stage_of()).reused, "looked at by size alone"
+    (place / "a.txt").write_text("CONTENT")
+    with pytest.raises(StoreError, match="a.txt differs from its SHA-256"):
+        runner.run(stage_of())
+
+
 @pytest.mark.parametrize(
     ("damage", "named"),
     [

@@ -53,8 +53,25 @@ def test_a_file_whose_gates_failed_is_never_recommended(maker):
     assert "int8 failed latency_p50_ms" in one.sentence
     both = shipped(maker, FP32, SLOW_INT8, gates=[GateSection(metric="top1", min=0.99)])
     assert both.sentence.startswith("Nothing to ship on local")
-    few = shipped(maker, FP32, gates=[GateSection(metric="top1", min=0.62)])
-    assert few.precision is None
+
+
+def test_nothing_is_shipped_yet_only_where_every_file_is_undecided(maker):
+    value = maker.evidence(maker.predictions()).measurement.quality.top1.value
+    one = shipped(maker, FP32, gates=[GateSection(metric="top1", min=value)])
+    assert one.sentence.startswith("Nothing can be shipped yet on local")
+    untimed = GateSection(metric="latency_p50_ms", max=5.0)
+    gone = shipped(maker, ("fp32", None, 9_000_000), gates=[untimed])
+    assert gone.sentence.startswith("Nothing to ship on local")
+    assert "fp32 is unmeasured in latency_p50_ms" in gone.sentence
+
+
+def test_a_file_that_no_gate_judges_is_called_that(maker):
+    same = maker.predictions()
+    world = [maker.evidence(same), maker.evidence(same, precision="int8", p50=9.0)]
+    verdict = judge([GateSection(metric="top1", min=0.2, precision="int8")], world)
+    measured = [item.measurement for item in world]
+    (one,) = recommendations(measured, verdict.gates, verdict.verdict, DEVICES)
+    assert one.sentence.startswith("Ship student.fp32.onnx, which no gate judges, on local")
 
 
 def test_a_smoke_run_recommends_nothing(maker):
