@@ -36,6 +36,7 @@ def wanted(name: str, seed: int, data: Path, weights: Path) -> Wanted:
     recipe = packaged("fine_tune", None)
     recipe["data"] |= {"root": str(data / name), "image_size": SIZE}
     network = {"name": "timm", "architecture": ARCHITECTURE, "pretrained": str(weights), "freeze_epochs": 1}
+    network["trained_on"] = "other"
     network |= dict(zip(("mean", "std"), map(list, NORMALISED), strict=True))
     recipe |= {"teacher": network, "student": network, "name": name, "evaluate": {"corruptions": []}}
     recipe["teacher_training"]["epochs"] = recipe["distill"]["epochs"] = EPOCHS
