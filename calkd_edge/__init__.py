@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from calkd_edge.pipeline.collection import collect_store as collect_store
     from calkd_edge.pipeline.compress import compress as compress
     from calkd_edge.pipeline.compress import plan as plan
+    from calkd_edge.pipeline.gate import gate as gate
     from calkd_edge.pipeline.listing import list_names as list_names
     from calkd_edge.pipeline.listing import schema as schema
     from calkd_edge.pipeline.planned import Plan as Plan
+    from calkd_edge.pipeline.report import report as report
     from calkd_edge.pipeline.run import Release as Release
     from calkd_edge.pipeline.verify import verify as verify
     from calkd_edge.recipe.schema import Recipe as Recipe
@@ -73,11 +75,13 @@ _MODULES = {
     "compress": "calkd_edge.pipeline.compress",
     "doctor": "calkd_edge.devices.doctor",
     "evaluate": "calkd_edge.external_models.evaluate",
+    "gate": "calkd_edge.pipeline.gate",
     "lint": "calkd_edge.onnx_model.lint",
     "list_names": "calkd_edge.pipeline.listing",
     "load_recipe": "calkd_edge.recipe.schema",
     "plan": "calkd_edge.pipeline.compress",
     "quality": "calkd_edge.metrics.quality",
+    "report": "calkd_edge.pipeline.report",
     "schema": "calkd_edge.pipeline.listing",
     "smoke_recipe": "calkd_edge.recipe.smoke",
     "verify": "calkd_edge.pipeline.verify",

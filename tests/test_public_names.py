@@ -19,8 +19,8 @@ import calkd_edge as ck
 
 ROOT = Path(__file__).resolve().parents[1]
 FUNCTIONS = [
-    "benchmark", "calibrate", "check_store", "collect_store", "compress", "doctor", "evaluate", "lint",
-    "list_names", "load_recipe", "plan", "quality", "schema", "smoke_recipe", "verify",
+    "benchmark", "calibrate", "check_store", "collect_store", "compress", "doctor", "evaluate", "gate",
+    "lint", "list_names", "load_recipe", "plan", "quality", "report", "schema", "smoke_recipe", "verify",
 ]  # fmt: skip
 RECORDS = [
     "Affine", "Benchmark", "DoctorReport", "Evaluation", "Lint", "Plan", "Quality", "Recipe", "Release",

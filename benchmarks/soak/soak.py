@@ -158,6 +158,8 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # A copy of a process whose OpenMP has threads hangs at its first parallel loop.
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         self.lines: queue.Queue[str] = queue.Queue()
         self.is_gone, self.is_new = False, True

@@ -30,6 +30,7 @@ from calkd_edge.cli.console import (
 )
 from calkd_edge.cli.doctor import doctor
 from calkd_edge.cli.evaluate import evaluate
+from calkd_edge.cli.gate import draw, gate
 from calkd_edge.cli.help import CONTEXT, PROGRAM, Command, Group
 from calkd_edge.cli.lint import lint
 from calkd_edge.cli.listing import list_names, schema
@@ -83,6 +84,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_names,
     "schema": schema,
     "verify": verify,
+    "gate": gate,
+    "report": draw,
 }
 for name, command in COMMANDS.items():
     app.command(name, cls=Command)(command)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calkd_edge.cli.console import log_to, print_result, say, screen
+from calkd_edge.cli.gate import BaselineOption
 from calkd_edge.cli.options import (
     DEFAULT_STORE,
     OUTPUT,
@@ -27,9 +28,10 @@ from calkd_edge.cli.pipeline_files import (
     JunitOption,
     SummaryOption,
     check_pipeline_files,
+    end_by_verdict,
     write_for_pipelines,
 )
-from calkd_edge.errors import GateUndecided, RecipeError
+from calkd_edge.errors import RecipeError
 
 if TYPE_CHECKING:
     from calkd_edge.pipeline.preparation import Run
@@ -168,6 +170,7 @@ def compress(
     out: OutOption = None,
     store: StoreOption = DEFAULT_STORE,
     allow_undecided: UndecidedOption = False,
+    baseline: BaselineOption = None,
     junit: JunitOption = None,
     summary: SummaryOption = None,
     fail_on: FailOption = "undecided",
@@ -198,6 +201,7 @@ def compress(
         allow_undecided=allow_undecided,
         reuse_measurements=reuse_measurements,
         debug_parity=debug_parity,
+        baseline=baseline,
     )
     say("recipe {}", run.where)
     check_pipeline_files(junit, summary)
@@ -279,6 +283,4 @@ def _show_release(release: Release, *, as_json: bool, fail_on: str) -> None:
         say("  {}", release.folder / name)
     if release.bundle is not None:
         say("  {}", release.bundle)
-    problem = release.problem
-    if problem is not None and not (fail_on == "failed" and isinstance(problem, GateUndecided)):
-        raise problem
+    end_by_verdict(release.problem, fail_on)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calkd_edge.cli.options import OUTPUT, choice
-from calkd_edge.errors import RecipeError
+from calkd_edge.errors import GateUndecided, RecipeError
 from calkd_edge.files import check_folder, write_atomically
 
 if TYPE_CHECKING:
+    from calkd_edge.errors import CalkdError
     from calkd_edge.records import Report
 
 JunitOption = Annotated[
@@ -63,3 +64,9 @@ def write_for_pipelines(report: Report, junit: Path | None, summary: Path | None
         summary.parent.mkdir(parents=True, exist_ok=True)
         with summary.open("a", encoding="utf-8") as page:
             page.write(pipelines.markdown(report))
+
+
+def end_by_verdict(problem: CalkdError | None, fail_on: str) -> None:
+    """Raise what sets the exit code; an undecided verdict is no failure where only failed ones are."""
+    if problem is not None and not (fail_on == "failed" and isinstance(problem, GateUndecided)):
+        raise problem

@@ -145,6 +145,12 @@ def show_report(report: Report) -> None:
         table.add_row(escape(name), *[escape(_bare(figure)) for figure in figures], verdict)
     console.print()
     console.print(table)
+    show_verdict(report)
+
+
+def show_verdict(report: Report) -> None:
+    """Print the gates, the conclusions, the verdict and what to ship."""
+    console = result_console()
     console.print()
     for gate in report.gates:
         style = STYLES[gate.result]

@@ -31,6 +31,7 @@ def compress(
     allow_undecided: bool = False,
     reuse_measurements: bool = False,
     debug_parity: bool = False,
+    baseline: str | Path | None = None,
     on_stage: Watcher | None = None,
     on_message: Callable[[str], None] = log.info,
 ) -> Release:
@@ -57,6 +58,8 @@ def compress(
         allow_undecided: write a bundle for an undecided release too.
         reuse_measurements: keep latencies that are older than the recipe allows.
         debug_parity: compare each exported file with torch layer by layer.
+        baseline: the folder or bundle of an earlier release to compare with; "none" for a first release of a
+            recipe whose gates need one.
         on_stage: called at the start and the end of each stage.
         on_message: called with sentences for the reader.
 
@@ -79,6 +82,7 @@ def compress(
         allow_undecided=allow_undecided,
         reuse_measurements=reuse_measurements,
         debug_parity=debug_parity,
+        baseline=baseline,
     )
     return run_plan(run, watcher=on_stage, on_message=on_message)
 

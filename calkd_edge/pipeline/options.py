@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from calkd_edge.release.earlier import ReadRelease
+
 ACCELERATORS = ("auto", "cpu", "cuda")
 
 
@@ -27,6 +29,7 @@ class Options:
         reuse_measurements: whether a latency older than the recipe allows is kept.
         debug_parity: whether exported files are compared with torch layer by layer.
         plugins: module -> SHA-256 of its file.
+        earlier: the release that this one is compared with; None for none.
     """
 
     out: Path
@@ -41,3 +44,4 @@ class Options:
     reuse_measurements: bool = False
     debug_parity: bool = False
     plugins: Mapping[str, str] = field(default_factory=dict)
+    earlier: ReadRelease | None = None

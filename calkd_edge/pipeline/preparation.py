@@ -33,6 +33,11 @@ from calkd_edge.recipe.schema import Recipe, load_recipe
 from calkd_edge.recipe.smoke import smoke_recipe
 from calkd_edge.records import DeviceFacts
 from calkd_edge.release.contents import OWN_NAMES
+from calkd_edge.release.earlier import ReadRelease, read_release
+from calkd_edge.release.gates.metrics import compares_releases
+
+NO_BASELINE = "none"
+"""Value of --baseline for a first release: gates against an earlier one judge nothing."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ def prepare_run(
     allow_undecided: bool = False,
     reuse_measurements: bool = False,
     debug_parity: bool = False,
+    baseline: str | Path | None = None,
 ) -> Run:
     """A recipe and its options from what a caller names; reads the recipe, contacts nothing.
 
@@ -108,11 +114,32 @@ def prepare_run(
         reuse_measurements=reuse_measurements,
         debug_parity=debug_parity,
         plugins=hashes,
+        earlier=earlier_release(loaded, where, baseline, smoke=smoke),
     )
     check_folder(options.out, "--out")
     check_folder(options.store, "--store")
     check_apart(options.out, options.store, OWN_NAMES)
     return Run(loaded, where, options, rehearsed)
+
+
+def earlier_release(
+    recipe: Recipe, where: str, baseline: str | Path | None, *, smoke: bool
+) -> ReadRelease | None:
+    """The earlier release to compare with; None where there is none.
+
+    Raises:
+        RecipeError: it cannot be read, or a gate needs one and none is named.
+    """
+    if baseline is not None and str(baseline) != NO_BASELINE:
+        return read_release(named_folder(baseline, "--baseline"))
+    comparing = [gate.metric for gate in recipe.gates if compares_releases(gate)]
+    if comparing and baseline is None and not smoke:
+        raise RecipeError(
+            f"{where}: the gate {comparing[0]} compares with an earlier release, and none is named",
+            remedy=f"Name its folder or bundle: --baseline runs/LAST/bundle.zip; or, for a first release: "
+            f"--baseline {NO_BASELINE}",
+        )
+    return None
 
 
 def make_plan(run: Run) -> tuple[Plan, dict[str, DeviceFacts]]:

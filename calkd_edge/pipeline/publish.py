@@ -28,16 +28,16 @@ from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.planned import MeasuredRow, Plan
 from calkd_edge.records import DeviceFacts, Json, PlannedStage, Report
 from calkd_edge.release.bundle import write_bundle
-from calkd_edge.release.contents import BUNDLE, MODELS
+from calkd_edge.release.contents import BUNDLE, MODELS, SCORES
 from calkd_edge.release.folder import ReleaseFolder, copy_measured
 from calkd_edge.release.gates.evidence import Evidence, labels_of
 from calkd_edge.release.gates.learnt import NOTHING
-from calkd_edge.release.gates.verdict import judge
-from calkd_edge.release.recommendation import recommendations
+from calkd_edge.release.judgement import judged
 from calkd_edge.release.report.conclusions import conclusions
 from calkd_edge.release.report.drift import drift
 from calkd_edge.release.report.learning import learning
 from calkd_edge.release.report.report import HTML_NAME, write_report
+from calkd_edge.release.scores import KeptScores, kept_scores, to_bytes
 
 PACKAGES = (
     "calkd-edge",
@@ -70,13 +70,14 @@ def write_release(
     """
     measured = [stage for stage in plan.stages if stage.fingerprint in finished]
     store.check(measured)
-    report = make_report(plan, facts, store, finished, errors, options)
+    report, scores = make_report(plan, facts, store, finished, errors, options)
     folders = {fingerprint: result.folder for fingerprint, result in finished.items()}
     store.note("started", "report")
     with target.staged() as staged:
         released = [row for row in plan.rows if row.model not in plan.compared]
         _copy_models(released, folders, report, staged / MODELS)
         write_report(report, staged)
+        (staged / SCORES).write_bytes(to_bytes(scores))
         undecided = report.verdict == "undecided" and options.allow_undecided
         is_bundled = report.verdict == "passed" or undecided
         if is_bundled:
@@ -94,8 +95,8 @@ def make_report(
     finished: Mapping[str, PublishedStage],
     errors: Mapping[str, CalkdError],
     options: Options,
-) -> Report:
-    """Everything that was measured, judged."""
+) -> tuple[Report, KeptScores]:
+    """Everything that was measured, judged; and the scores that the verdict rests on."""
     folders = {fingerprint: result.folder for fingerprint, result in finished.items()}
     evidence, scored = _evidence(plan, folders, facts, errors, options)
     recipe = plan.checked.recipe
@@ -103,19 +104,27 @@ def make_report(
     labelled = [(row, labels[id(item)]) for row, item in scored]
     # Before the gates: they ask for some of the same means, which are then known.
     drifts = drift(evidence, recipe.thresholds)
-    verdict = judge(recipe.gates, evidence, smoke=options.smoke, target_devices=options.target_devices)
     data = folders[plan.data.fingerprint]
+    scores = kept_scores(evidence, Prepared.open(data).images)
+    judgement = judged(
+        recipe,
+        evidence,
+        scores,
+        facts,
+        earlier=options.earlier,
+        smoke=options.smoke,
+        target_devices=options.target_devices,
+    )
+    verdict = judgement.verdict
     fitted = results.fitted_calibration(folders[plan.rows[0].calibrate.fingerprint])
     student = folders[plan.student.fingerprint]
     trained = {"teacher": plan.teacher, "student": plan.student, **plan.compared}
     models = {name: _model_facts(stage, store, folders) for name, stage in trained.items()}
-    return Report(
+    report = Report(
         name=recipe.name,
         verdict=verdict.verdict,
         gates=verdict.gates,
-        recommendation=recommendations(
-            [item.measurement for item in evidence], verdict.gates, verdict.verdict, facts
-        ),
+        recommendation=judgement.recommendation,
         measurements=tuple(item.measurement for item in evidence),
         devices=dict(facts),
         conclusions=(
@@ -124,16 +133,20 @@ def make_report(
             *learning(evidence, _last_epoch(student), plan.checked.augmentation),
             *conclusions(evidence, devices=facts),
             *(str(error) for error in errors.values()),
+            *judgement.notes,
         ),
         drift=drifts,
         out_of_distribution=results.out_of_distribution(labelled, folders),
         comparisons=results.comparisons(labelled, folders),
+        baseline=judgement.baseline,
+        target_devices=tuple(options.target_devices),
         plan=tuple(_plan_line(stage, finished) for stage in plan.stages),
         data=results.data_facts(data, str(plan.data.params["identity"])),
         models={**models, "teacher_calibration": plan.checked.effect(fitted.affine).sentence},
         environment=environment(options),
         recipe=recipe.model_dump(mode="json"),
     )
+    return report, scores
 
 
 def _evidence(
@@ -212,7 +225,12 @@ def _write_bundle(plan: Plan, report: Report, folders: Mapping[str, Path], stage
             golden.update(results.golden(row, folders, folders[plan.data.fingerprint]))
     page = (staged / HTML_NAME).read_text(encoding="utf-8")
     write_bundle(
-        staged / BUNDLE, report=report, page=page, files=files, golden=golden, card_first_word=report.verdict
+        staged / BUNDLE,
+        report=report,
+        page=page,
+        files={**files, SCORES: staged / SCORES},
+        golden=golden,
+        card_first_word=report.verdict,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,7 @@ def data_facts(folder: Path, identity: str) -> dict[str, Json]:
         "input_note": prepared.notes["input_note"],
         "read_as": prepared.notes["shape_note"],
         "duplicates": _counts(splits["duplicates"]),
+        "faults": asdict(data_faults(folder)),
         "skipped": skipped[:20],
         "skipped_count": len(skipped),
     }

@@ -16,13 +16,7 @@ from calkd_edge.engine.locks import keeping_folders
 from calkd_edge.engine.runner import PublishedStage, Runner, Watcher
 from calkd_edge.engine.stage import Progress, Stage
 from calkd_edge.engine.store import Store
-from calkd_edge.errors import (
-    CalkdError,
-    DeviceError,
-    GateFailed,
-    GateUndecided,
-    worst_exit,
-)
+from calkd_edge.errors import CalkdError, DeviceError, worst_exit
 from calkd_edge.files.full_disk import naming_full_disk, out_place, store_place, temporary_place
 from calkd_edge.pipeline.data_checks import findings
 from calkd_edge.pipeline.notices import notices
@@ -32,6 +26,7 @@ from calkd_edge.pipeline.preparation import Run, expectation, make_plan, named_f
 from calkd_edge.pipeline.publish import manifest_facts, write_release
 from calkd_edge.records import Report
 from calkd_edge.release.folder import ReleaseFolder
+from calkd_edge.release.judgement import problem_of
 from calkd_edge.stages.params import ParityParams
 
 log = logging.getLogger(__name__)
@@ -57,13 +52,8 @@ class Release:
     def problem(self) -> CalkdError | None:
         """The gravest of device errors and verdict, which decides the exit code; None when all is well."""
         problems: list[CalkdError] = list(self.device_errors.values())
-        results = [gate.result for gate in self.report.gates]
-        if self.report.verdict == "failed":
-            broken = results.count("failed") + results.count("unmeasured")
-            problems.append(GateFailed(f"{broken} gate(s) did not pass", remedy="See the report; no bundle."))
-        elif self.report.verdict == "undecided":
-            undecided = f"{results.count('undecided')} gate(s) are undecided"
-            problems.append(GateUndecided(undecided, remedy="See the report for what would decide them."))
+        judged = problem_of(self.report)
+        problems += [judged] if judged is not None else []
         gravest = worst_exit(problem.exit_code for problem in problems)
         return next((problem for problem in problems if problem.exit_code == gravest), None)
 

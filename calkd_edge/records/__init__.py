@@ -44,6 +44,8 @@ from calkd_edge.records.quality import (
     ReliabilityBin,
 )
 from calkd_edge.records.release import (
+    Baseline,
+    Change,
     ComparedMethod,
     Comparison,
     Corrupted,
@@ -73,6 +75,8 @@ __all__ = [
     "LossComponent",
     "Evaluation",
     "AgainstBaseline",
+    "Baseline",
+    "Change",
     "Benchmark",
     "OnDevice",
     "Paced",

@@ -210,6 +210,32 @@ class Comparison(Record):
     rows: tuple[ComparedMethod, ...]
 
 
+class Change(Record):
+    """What changed in a file since an earlier release, with bounds at `level`; None where it is not known.
+
+    `metric` names the gate metric that would judge it; its unit and sign are that metric's.
+    """
+
+    measurement: str
+    metric: str
+    threshold: float | None = Field(None, description="on confidence, where the metric has one")
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float = 0.95
+    note: str = Field("", description="how it was compared, or why it was not")
+
+
+class Baseline(Record):
+    """The earlier release that a release is compared with."""
+
+    name: str
+    date: str = Field(description="of the earlier release, as its report has it")
+    verdict: Literal["passed", "failed", "undecided", "smoke"]
+    sentence: str = Field(description="which release, and on which images the two are compared")
+    changes: tuple[Change, ...]
+
+
 class PlannedStage(Record):
     """A line of the plan in the report."""
 
@@ -235,6 +261,10 @@ class Report(Record):
     drift: tuple[Drift, ...] = ()
     out_of_distribution: tuple[OutOfDistribution, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    baseline: Baseline | None = Field(None, description="the earlier release that this one is compared with")
+    target_devices: tuple[str, ...] = Field(
+        (), description="NAME:RUNTIME of the devices that `device: target` stands for"
+    )
     plan: tuple[PlannedStage, ...]
     data: dict[str, Json]
     models: dict[str, Json]

@@ -21,13 +21,13 @@ from calkd_edge.records import Report
 from calkd_edge.release.bundle import SUMS, is_safe
 from calkd_edge.release.report.report import HTML_NAME, JSON_NAME
 
-MODELS, BUNDLE, LOG = "models", "bundle.zip", "log.txt"
+MODELS, BUNDLE, LOG, SCORES = "models", "bundle.zip", "log.txt", "scores.npz"
 STAGED = ".calkd-release-"
 """Begins the names of what a run keeps beside a release while it replaces it."""
 
 MOST_SUMS_BYTES = 4 << 20
 FILE, FOLDER = "a file", "a folder"
-OWN_NAMES = {**dict.fromkeys((SUMS, JSON_NAME, HTML_NAME, BUNDLE, LOG), FILE), MODELS: FOLDER}
+OWN_NAMES = {**dict.fromkeys((SUMS, JSON_NAME, HTML_NAME, SCORES, BUNDLE, LOG), FILE), MODELS: FOLDER}
 """What a run writes into its folder."""
 
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -71,7 +71,7 @@ def read_sums(path: Path) -> dict[str, str]:
 def _is_name(name: str) -> bool:
     folder, _, file = name.rpartition("/")
     inside = folder == MODELS and is_safe(file)
-    return name in (JSON_NAME, HTML_NAME, BUNDLE) or inside
+    return name in (JSON_NAME, HTML_NAME, SCORES, BUNDLE) or inside
 
 
 def odd(root: Path) -> list[str]:
@@ -85,7 +85,7 @@ def odd(root: Path) -> list[str]:
 
 def surplus(root: Path, listed: Collection[str]) -> list[str]:
     """Names of reports, bundles and models in a folder that are not listed."""
-    there = [path for name in (JSON_NAME, HTML_NAME) for path in root.glob(name)]
+    there = [path for name in (JSON_NAME, HTML_NAME, SCORES) for path in root.glob(name)]
     there += root.glob("bundle*.zip")
     there += (path for path in root.glob("student.*") if path.suffix in _ran())
     if kind_of(root / MODELS) == FOLDER:
@@ -158,7 +158,7 @@ def _named_by_report(root: Path) -> set[str]:
     except (OSError, Unreadable):
         return set()
     prefixes = tuple(f"{row.model}.{row.precision}." for row in rows if row.is_released)
-    names = {SUMS, JSON_NAME, HTML_NAME}
+    names = {SUMS, JSON_NAME, HTML_NAME} | ({SCORES} if _has_scores(root / SCORES) else set())
     if kind_of(root / MODELS) == FOLDER:
         models = [item.name for item in _models(root / MODELS) if item.name.startswith(prefixes)]
         names |= {f"{MODELS}/{name}" for name in models}
@@ -169,3 +169,14 @@ def _named_by_report(root: Path) -> set[str]:
     except (OSError, Unreadable):  # no bundle of this release
         pass
     return names
+
+
+def _has_scores(path: Path) -> bool:
+    """Whether a file has the arrays of a release's scores."""
+    try:
+        if kind_of(path) != FILE:
+            return False
+        with opened_zip(path) as archive:
+            return "images/pixels.npy" in archive.namelist()
+    except (OSError, Unreadable):
+        return False

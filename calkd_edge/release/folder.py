@@ -72,6 +72,10 @@ class ReleaseFolder:
                 remedy="Name another folder (--out DIR), or move them elsewhere.",
             )
 
+    def names(self) -> set[str]:
+        """Names of the files that a release put there, relative to the folder."""
+        return own_names(self.path)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other runs out of the folder, and remove what a killed one left.

@@ -15,6 +15,7 @@ from calkd_edge.files import sha256_of
 from calkd_edge.files.bounded import MOST_JSON_BYTES, Unreadable, parse_json, read_bounded
 from calkd_edge.files.paths import check_path
 from calkd_edge.files.zipped import opened_zip, pieces, read_member
+from calkd_edge.records import Report
 from calkd_edge.release.bundle import (
     BUNDLE_SCHEMA_VERSION,
     CARD,
@@ -25,8 +26,9 @@ from calkd_edge.release.bundle import (
     manifest_of,
     measured_files,
 )
-from calkd_edge.release.contents import BUNDLE, FILE, MODELS, kind_of, read_report
+from calkd_edge.release.contents import BUNDLE, FILE, MODELS, SCORES, kind_of, read_report
 from calkd_edge.release.report.report import HTML_NAME, JSON_NAME
+from calkd_edge.release.scores import MOST_SCORES_BYTES, read_scores
 
 
 def problems_of(bundle: str | Path) -> list[str]:
@@ -93,7 +95,12 @@ def _contradictions(
     except Unreadable as wrong:
         return [f"{JSON_NAME} cannot be read: {wrong}"]
     expected = json.loads(json.dumps(manifest_of(report, manifest["files"])))
-    problems = [
+    problems = (
+        []
+        if SCORES not in digests
+        else _scores_problems(read_member(archive, SCORES, MOST_SCORES_BYTES), report)
+    )
+    problems += [
         f"{MANIFEST} and {JSON_NAME} disagree on {key}"
         for key in expected
         if key not in ("schema_version", "files") and manifest.get(key) != expected[key]
@@ -106,6 +113,14 @@ def _contradictions(
     return problems
 
 
+def _scores_problems(source: Path | bytes, report: Report) -> list[str]:
+    try:
+        read_scores(source, report)
+    except Unreadable as wrong:
+        return [str(wrong)]
+    return []
+
+
 def folder_contradictions(root: Path) -> list[str]:
     """Where a release's folder, whose checksums are right, contradicts its report or its bundle."""
     try:
@@ -113,7 +128,7 @@ def folder_contradictions(root: Path) -> list[str]:
     except Unreadable as wrong:
         return [f"{JSON_NAME} cannot be read: {wrong}"]
     rows = [row for row in report.measurements if row.quality is not None and row.is_released]
-    problems = []
+    problems = _scores_problems(root / SCORES, report) if kind_of(root / SCORES) == FILE else []
     for file, digest in sorted({row.file: row.sha256 for row in rows}.items()):
         if not is_safe(file) or kind_of(root / MODELS / file) != FILE:
             problems.append(f"{MODELS}/{file} is missing: {JSON_NAME} has its measurements")
@@ -125,7 +140,7 @@ def folder_contradictions(root: Path) -> list[str]:
         for name in archive.namelist():
             if name in (MANIFEST, SUMS, CARD) or "/" in name:  # golden inputs and outputs
                 continue
-            target = name if name in (JSON_NAME, HTML_NAME) else f"{MODELS}/{name}"
+            target = name if name in (JSON_NAME, HTML_NAME, SCORES) else f"{MODELS}/{name}"
             if kind_of(root / target) != FILE:
                 problems.append(f"{target} is missing: {BUNDLE} has it")
             elif sha256_of(root / target) != _digest_of(archive, name):

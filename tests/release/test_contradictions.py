@@ -174,8 +174,8 @@ def as_pipe(out: Path) -> None:
 
 DAMAGE = {
     "SHA256SUMS cannot be read, so no finished release is in this folder: it is a pipe": as_pipe,
-    "its line 8 names no file of a release": append("nonsense"),
-    "line 8 names no file of a release": append("0" * 64 + "  ../../../etc/passwd"),
+    "its line 9 names no file of a release": append("nonsense"),
+    "line 9 names no file of a release": append("0" * 64 + "  ../../../etc/passwd"),
     "models/sub/x.onnx is surplus": add("models/sub/x.onnx"),
     "models/extra.onnx.data is surplus": add("models/extra.onnx.data"),
     "models/student.int8.pth is surplus": add("models/student.int8.pth"),

@@ -55,6 +55,7 @@ FOREIGN = {
     "report.json": file("report.json"),
     "report.html": file("report.html"),
     "bundle.zip": file("bundle.zip"),
+    "scores.npz": file("scores.npz"),
     "SHA256SUMS": file("SHA256SUMS", SUMS_OF_OTHERS),
     "SHA256SUMS, report": listed,
     "models is a link": link("models", "folder"),

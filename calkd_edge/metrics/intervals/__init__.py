@@ -18,6 +18,7 @@ from calkd_edge.metrics.intervals.bounds import (
     Bounds,
     normal_quantile,
 )
+from calkd_edge.metrics.intervals.differences import independent_difference
 from calkd_edge.metrics.intervals.means import mean_bounds
 from calkd_edge.metrics.intervals.proportions import (
     clopper_pearson,
@@ -46,6 +47,7 @@ __all__ = [
     "effective_size",
     "images_to_decide_ece",
     "images_to_decide_zero_disagreements",
+    "independent_difference",
     "mean_bounds",
     "normal_quantile",
     "quantile_bounds",

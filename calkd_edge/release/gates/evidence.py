@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.records import BoolArray, FloatArray, IntArray, Measurement, Predictions
+from calkd_edge.release.gates.image_scores import ImageScores
 
 
 @dataclass(frozen=True)
@@ -26,20 +28,46 @@ class DataFaults:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """The same file in an earlier release.
+
+    Attributes:
+        measurement: its figures then.
+        scores: of the images that both releases were tested on, under this release's indices and labels; None
+            where the two were tested on different images, and are compared as independent samples.
+        other_conditions: why its times cannot be compared with those of today; empty where they can.
+    """
+
+    measurement: Measurement
+    scores: ImageScores | None = None
+    other_conditions: str = ""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """One measurement and its raw material.
 
     Attributes:
         measurement: the figures.
-        predictions: outputs of the measured file on the test split; None where nothing was predicted.
+        predictions: outputs of the measured file on the test split; None where nothing was predicted, or
+            where the evidence was read from a release.
         data: faults of the images; None where they are not known.
         classes: names of the classes; empty where they are not known.
+        kept: scores that a release kept instead of the predictions.
+        earlier: the same file in the release that this one is compared with; None where it has none.
     """
 
     measurement: Measurement
     predictions: Predictions | None = None
     data: DataFaults | None = None
     classes: tuple[str, ...] = ()
+    kept: ImageScores | None = None
+    earlier: Earlier | None = None
+
+    @cached_property
+    def scores(self) -> ImageScores | None:
+        """Answers and losses of each test image; None where nothing was predicted."""
+        return self.kept if self.predictions is None else ImageScores.of(self.predictions)
 
 
 class PairedPredictions(NamedTuple):
@@ -94,9 +122,7 @@ def teacher_of(item: Evidence, peers: Iterable[Evidence]) -> Evidence | None:
     teachers = [
         peer
         for peer in peers
-        if peer.measurement.model == "teacher"
-        and peer.measurement.calibrated
-        and peer.predictions is not None
+        if peer.measurement.model == "teacher" and peer.measurement.calibrated and peer.scores is not None
     ]
     return min(teachers, key=lambda t: (t.measurement.device, t.measurement.runtime) != address, default=None)
 

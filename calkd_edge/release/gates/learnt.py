@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from calkd_edge.metrics import intervals
-from calkd_edge.metrics import per_image as scores
 from calkd_edge.recipe.schema import GateSection
-from calkd_edge.records import GateResult, Predictions
+from calkd_edge.records import GateResult, IntArray
 from calkd_edge.release.gates.evidence import Evidence
+from calkd_edge.release.gates.image_scores import ImageScores
 from calkd_edge.release.report.numbers import in_unit
 
 NOTHING = "Nothing was shown"
@@ -28,12 +28,12 @@ def shown_nothing(evidence: Sequence[Evidence], names: dict[int, str]) -> Iterat
     """
     for item in evidence:
         m = item.measurement
-        if not (m.is_released and m.calibrated) or item.predictions is None:
+        if not (m.is_released and m.calibrated) or item.scores is None:
             continue
-        share, top1 = largest_class(item.predictions), top1_of(item.predictions)
+        share, top1 = largest_class(item.scores.labels), top1_of(item.scores)
         if top1.low > share:
             continue
-        images = len(item.predictions.labels)
+        images = len(item.scores.labels)
         figures = (
             f"{in_unit(top1.value, 'share')} of {images:,} images, at least {in_unit(top1.low, 'share')}"
         )
@@ -74,12 +74,11 @@ def unjudged(gates: Sequence[GateSection]) -> GateResult:
     )
 
 
-def largest_class(predictions: Predictions) -> float:
-    """The share of the largest class among the images' labels."""
-    return float(np.bincount(predictions.labels).max() / len(predictions.labels))
+def largest_class(labels: IntArray) -> float:
+    """The share of the largest class among labels, [N]."""
+    return float(np.bincount(labels).max() / len(labels))
 
 
-def top1_of(predictions: Predictions) -> intervals.Bounds:
+def top1_of(scores: ImageScores) -> intervals.Bounds:
     """Top-1 with its exact bounds."""
-    right = scores.top1(predictions.logits) == predictions.labels
-    return intervals.clopper_pearson(int(right.sum()), len(right))
+    return intervals.clopper_pearson(int(scores.right.sum()), len(scores.labels))

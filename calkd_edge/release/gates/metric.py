@@ -10,7 +10,7 @@ from typing import Literal
 from calkd_edge.recipe.schema import GateSection
 from calkd_edge.release.gates.evidence import Evidence
 
-Against = Literal["fp32", "teacher"]
+Against = Literal["fp32", "teacher", "baseline"]
 Limit = Literal["max", "min", "within"]
 Unit = Literal["share", "nats", "ms", "bytes", "plain"]
 
@@ -85,7 +85,7 @@ class Metric:
         limits: which of max, min and within a gate may set.
         unit: of value and limit; a share is 0..1 in recipes and JSON, per cent in sentences.
         meaning: one line for people.
-        against: fp32 or teacher for comparisons.
+        against: fp32, teacher or baseline (an earlier release) for comparisons.
         threshold: whether the gate must name a confidence threshold.
         of_class: whether the gate must name a class.
         kind: how the sample size that would decide is computed.

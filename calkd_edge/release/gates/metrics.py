@@ -7,8 +7,11 @@ A new one is a function (`metric.Reader`) in its own file and one line here. A p
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from calkd_edge.metrics import intervals
+from calkd_edge.recipe.schema import GateSection
+from calkd_edge.release.gates import baseline_readers as since
 from calkd_edge.release.gates import paired_readers as pairs
 from calkd_edge.release.gates.metric import Against, Metric, Reader, Span
 from calkd_edge.release.gates.readers import (
@@ -57,6 +60,15 @@ def _rise(reference: Against, read_pair: pairs.PairReader, meaning: str, most: f
     read = pairs.against(reference, read_pair, fewest=_MEAN)
     span = Span(-most, most)
     return Metric(read, ("max", "within"), "nats", meaning, reference, fewest=_MEAN, span=span)
+
+
+def _ratio(read: Reader, kind: Literal["runs", "exact"], meaning: str) -> Metric:
+    return Metric(read, ("max",), "plain", meaning, "baseline", kind=kind, span=_POSITIVE)
+
+
+def _shift_from_baseline(figure: since.Figure, read_pair: pairs.PairReader, meaning: str) -> Metric:
+    read = since.change(figure, read_pair)
+    return Metric(read, ("within",), "share", meaning, "baseline", threshold=True, kind="pair", span=_CHANGE)
 
 
 METRICS: dict[str, Metric] = {
@@ -122,5 +134,59 @@ METRICS: dict[str, Metric] = {
         "fp32",
         span=_SHARE,
     ),
+    "top1_drop_from_baseline": Metric(
+        since.change(since.named("top1"), pairs.top1_drop, sign=-1),
+        ("max", "within"),
+        "share",
+        "top-1 lost against an earlier release",
+        "baseline",
+        kind="pair",
+        span=_CHANGE,
+    ),
+    "nll_rise_from_baseline": Metric(
+        since.change(since.named("nll"), pairs.nll_rise, fewest=_MEAN),
+        ("max", "within"),
+        "nats",
+        "NLL gained against an earlier release",
+        "baseline",
+        fewest=_MEAN,
+    ),
+    "ece_rise_from_baseline": Metric(
+        since.change(since.named("ece"), fewest=_ECE),
+        ("max", "within"),
+        "share",
+        "ECE gained against an earlier release",
+        "baseline",
+        fewest=_ECE,
+        span=_CHANGE,
+    ),
+    "recall_worst_class_drop_from_baseline": Metric(
+        since.change(since.named("worst_recall"), sign=-1),
+        ("max", "within"),
+        "share",
+        "lost by the class that is recognised worst, against an earlier release",
+        "baseline",
+        span=_CHANGE,
+    ),
+    "coverage_shift_from_baseline": _shift_from_baseline(
+        since.coverage, pairs.coverage_shift, "change of coverage at the threshold since an earlier release"
+    ),
+    "precision_shift_from_baseline": _shift_from_baseline(
+        since.precision,
+        pairs.precision_shift,
+        "change of precision at the threshold since an earlier release",
+    ),
+    "latency_ratio_from_baseline": _ratio(
+        since.latency_ratio, "runs", "median time of one image over that of an earlier release"
+    ),
+    "size_ratio_from_baseline": _ratio(
+        since.size_ratio, "exact", "size of the file over that of an earlier release"
+    ),
 }
 """Metric by name."""
+
+
+def compares_releases(gate: GateSection) -> bool:
+    """Whether a gate compares with an earlier release."""
+    metric = METRICS.get(gate.metric)
+    return metric is not None and metric.against == "baseline"

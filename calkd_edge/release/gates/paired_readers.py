@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from calkd_edge.metrics import intervals
-from calkd_edge.metrics import per_image as scores
 from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import BoolArray, FloatArray
-from calkd_edge.release.gates.evidence import (
-    Evidence,
-    PairedPredictions,
-    images_above,
-    paired,
-    same_student_in_fp32,
-    teacher_of,
-)
+from calkd_edge.release.gates.evidence import Evidence, same_student_in_fp32, teacher_of
+from calkd_edge.release.gates.image_scores import Float32Array, ScorePair, score_pair
 from calkd_edge.release.gates.metric import Against, Reader, Reading
 from calkd_edge.release.gates.readers import few_for_a_mean
 
 SEED = 0
 """Of every bootstrap."""
 
-PairReader = Callable[[PairedPredictions, GateSection], Reading]
+PairReader = Callable[[ScorePair, GateSection], Reading]
 
 
 def against(reference_kind: Against, read_pair: PairReader, *, fewest: int = 0) -> Reader:
@@ -40,61 +35,60 @@ def against(reference_kind: Against, read_pair: PairReader, *, fewest: int = 0) 
             reference, name = same_student_in_fp32(item, peers), f"{m.model} fp32 on {m.device}"
         else:
             reference, name = teacher_of(item, peers), "the teacher"
-        if reference is None or reference.predictions is None:
+        if reference is None or reference.scores is None:
             return Reading(None, why=f"there are no predictions of {name} to compare with")
-        if item.predictions is None:
+        if item.scores is None:
             return Reading(None, why="its predictions were not kept")
-        pair = paired(item.predictions, reference.predictions)
+        pair = score_pair(item.scores, reference.scores)
         if pair is None:
             return Reading(None, why=f"it and {name} have no images with the same labels in common")
-        reading = read_pair(pair, gate)
-        images = len(pair.labels)
-        if images < fewest and reading.value is not None:
-            why = few_for_a_mean(images)
-            return Reading(reading.value, reading.low, reading.high, images, why, decides=False)
-        return reading
+        return decided_from(fewest, len(pair.candidate.labels), read_pair(pair, gate))
 
     return read
 
 
-def top1_drop(pair: PairedPredictions, gate: GateSection) -> Reading:
+def decided_from(fewest: int, images: int, reading: Reading) -> Reading:
+    """A reading that decides from `fewest` images on, and is only shown below."""
+    if images >= fewest or reading.value is None:
+        return reading
+    why = few_for_a_mean(images)
+    return Reading(reading.value, reading.low, reading.high, images, why, decides=False)
+
+
+def top1_drop(pair: ScorePair, gate: GateSection) -> Reading:
     """Top-1 of the reference minus top-1 of the candidate."""
-    right = [scores.top1(logits) == pair.labels for logits in (pair.reference, pair.candidate)]
-    return _difference_of_shares(right[0], right[1])
+    return _difference_of_shares(pair.reference.right, pair.candidate.right)
 
 
-def agreement(pair: PairedPredictions, gate: GateSection) -> Reading:
+def agreement(pair: ScorePair, gate: GateSection) -> Reading:
     """Share of images with the same predicted class."""
-    same = scores.top1(pair.candidate) == scores.top1(pair.reference)
+    same = pair.candidate.answers == pair.reference.answers
     bounds = intervals.clopper_pearson(int(same.sum()), len(same))
     return Reading(bounds.value, bounds.low, bounds.high, len(same))
 
 
-def nll_rise(pair: PairedPredictions, gate: GateSection) -> Reading:
+def nll_rise(pair: ScorePair, gate: GateSection) -> Reading:
     """Mean NLL of the candidate minus that of the reference, in nats."""
-    candidate = scores.nll_per_image(pair.candidate, pair.labels)
-    return _mean(candidate - scores.nll_per_image(pair.reference, pair.labels))
+    return _mean_rise(pair.candidate.nll, pair.reference.nll)
 
 
-def brier_rise(pair: PairedPredictions, gate: GateSection) -> Reading:
+def brier_rise(pair: ScorePair, gate: GateSection) -> Reading:
     """Mean Brier score of the candidate minus that of the reference."""
-    candidate = scores.brier_per_image(pair.candidate, pair.labels)
-    return _mean(candidate - scores.brier_per_image(pair.reference, pair.labels))
+    return _mean_rise(pair.candidate.brier, pair.reference.brier)
 
 
-def coverage_shift(pair: PairedPredictions, gate: GateSection) -> Reading:
+def coverage_shift(pair: ScorePair, gate: GateSection) -> Reading:
     """Share of images that reach the gate's threshold: candidate minus reference."""
-    candidate, reference = images_above(pair, gate.threshold or 0.0)
+    candidate, reference = (scores.reaches(gate.threshold or 0.0) for scores in pair)
     if not (candidate.any() or reference.any()):
         return _none_above(gate)
     return _difference_of_shares(candidate, reference)
 
 
-def precision_shift(pair: PairedPredictions, gate: GateSection) -> Reading:
+def precision_shift(pair: ScorePair, gate: GateSection) -> Reading:
     """Top-1 among the images that reach the gate's threshold: candidate minus reference."""
-    candidate, reference = images_above(pair, gate.threshold or 0.0)
-    right = [scores.top1(logits) == pair.labels for logits in (pair.reference, pair.candidate)]
-    bounds = intervals.share_shift((reference, candidate), (right[0], right[1]))
+    candidate, reference = (scores.reaches(gate.threshold or 0.0) for scores in pair)
+    bounds = intervals.share_shift((reference, candidate), (pair.reference.right, pair.candidate.right))
     if bounds is None:
         return _none_above(gate)
     sample = min(int(candidate.sum()), int(reference.sum()))
@@ -113,7 +107,8 @@ def _difference_of_shares(first: BoolArray, second: BoolArray) -> Reading:
     return Reading(bounds.value, bounds.low, bounds.high, len(first))
 
 
-def _mean(differences: FloatArray) -> Reading:
+def _mean_rise(candidate: Float32Array, reference: Float32Array) -> Reading:
+    differences: FloatArray = candidate.astype(np.float64) - reference
     if len(differences) < 2:
         return Reading(float(differences.mean()), None, None, len(differences), "one image", decides=False)
     bounds = intervals.mean_bounds(differences, seed=SEED)[0]

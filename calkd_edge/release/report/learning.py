@@ -42,7 +42,7 @@ def learning(evidence: Sequence[Evidence], last: Mapping[str, Json], augmentatio
     pairs = {name: pair for name, other in by_model.items() if (pair := paired(student, other)) is not None}
     sentences = []
     if "teacher" in pairs:
-        sentences += _against_teacher(pairs["teacher"], largest_class(student), last)
+        sentences += _against_teacher(pairs["teacher"], largest_class(student.labels), last)
     effects = {
         "baseline": ("Teaching", "the same student that learned from labels alone for as many epochs"),
         "control": (

@@ -4,6 +4,7 @@ In scope: what a section shows. Out of scope: the page around it, computing figu
 """
 
 from calkd_edge.release.report.section import Section
+from calkd_edge.release.report.sections.baseline import BASELINE
 from calkd_edge.release.report.sections.calibration import CALIBRATION
 from calkd_edge.release.report.sections.classes import CLASSES
 from calkd_edge.release.report.sections.conclusions import CONCLUSIONS
@@ -22,6 +23,7 @@ from calkd_edge.release.report.sections.thresholds import THRESHOLDS
 SECTIONS: list[Section] = [
     GATES,
     CONCLUSIONS,
+    BASELINE,
     MEASUREMENTS,
     CLASSES,
     RELIABILITY,

@@ -1,0 +1,128 @@
+"""Readers of metrics that compare a file with the same file of an earlier release.
+
+Where both releases were tested on the same images, they are paired image by image; else the two figures are
+compared as those of independent samples. The reading says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from calkd_edge.metrics import intervals
+from calkd_edge.metrics.intervals import Bounds
+from calkd_edge.recipe.schema import GateSection
+from calkd_edge.records import AtThreshold, Estimate, Measurement, Quality
+from calkd_edge.release.gates.evidence import Earlier, Evidence
+from calkd_edge.release.gates.image_scores import score_pair
+from calkd_edge.release.gates.metric import Reader, Reading
+from calkd_edge.release.gates.paired_readers import PairReader, decided_from
+
+SAME_IMAGES = "paired on the same images"
+OTHER_IMAGES = "other images than then: compared as independent samples"
+
+Figure = Callable[[Quality, GateSection], "Estimate | None"]
+"""(figures of a file, the gate) -> the one that is compared; None where it was not measured."""
+
+
+def change(figure: Figure, read_pair: PairReader | None = None, *, sign: int = 1, fewest: int = 0) -> Reader:
+    """A reader of what changed since the earlier release.
+
+    Args:
+        figure: taken from the figures of both where there is no pair.
+        read_pair: computes the change from the common images; None where it cannot be paired.
+        sign: 1: this release minus the earlier one, a rise; -1: the other way, a drop.
+        fewest: below so many images the value is shown and does not decide.
+    """
+
+    def read(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
+        earlier = item.earlier
+        if earlier is None:
+            return _absent(item.measurement)
+        images = min(item.measurement.images, earlier.measurement.images)
+        if read_pair is not None and item.scores is not None and earlier.scores is not None:
+            pair = score_pair(item.scores, earlier.scores)
+            if pair is not None:
+                images = len(pair.candidate.labels)
+                return _noted(decided_from(fewest, images, read_pair(pair, gate)), SAME_IMAGES)
+        figures = [_figure(figure, m, gate) for m in (item.measurement, earlier.measurement)]
+        if figures[0] is None or figures[1] is None:
+            return Reading(None, why="one of the two releases has no such figure")
+        now, then = figures[0], figures[1]
+        bounds = intervals.independent_difference(*((now, then) if sign > 0 else (then, now)))
+        reading = decided_from(fewest, images, Reading(bounds.value, bounds.low, bounds.high, images))
+        return _noted(reading, "" if earlier.scores is not None else OTHER_IMAGES)
+
+    return read
+
+
+def _absent(m: Measurement) -> Reading:
+    where = f"{m.model} {m.precision} on {m.device}:{m.runtime}"
+    return Reading(None, why=f"the earlier release has no measurement of {where}")
+
+
+def _figure(figure: Figure, m: Measurement, gate: GateSection) -> Bounds | None:
+    estimate = None if m.quality is None else figure(m.quality, gate)
+    return None if estimate is None else Bounds(estimate.value, estimate.low, estimate.high)
+
+
+def _noted(reading: Reading, note: str) -> Reading:
+    why = "; ".join(filter(None, (note, reading.why)))
+    return Reading(
+        reading.value, reading.low, reading.high, reading.sample, why, reading.decides, reading.needed
+    )
+
+
+def named(field: str) -> Figure:
+    """A figure of `Quality` by its name."""
+
+    def read(quality: Quality, gate: GateSection) -> Estimate | None:
+        estimate: Estimate | None = getattr(quality, field)
+        return estimate
+
+    return read
+
+
+def coverage(quality: Quality, gate: GateSection) -> Estimate | None:
+    """Share of images that reach the gate's threshold."""
+    row = _at(quality, gate)
+    return None if row is None else row.coverage
+
+
+def precision(quality: Quality, gate: GateSection) -> Estimate | None:
+    """Top-1 among the images that reach the gate's threshold."""
+    row = _at(quality, gate)
+    return None if row is None else row.precision
+
+
+def _at(quality: Quality, gate: GateSection) -> AtThreshold | None:
+    return next((row for row in quality.thresholds if row.threshold == gate.threshold), None)
+
+
+def latency_ratio(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
+    """Median time of one image over what it was, with bounds that hold when those of both do."""
+    earlier = item.earlier
+    if earlier is None:
+        return _absent(item.measurement)
+    now, then = item.measurement.latency_ms, earlier.measurement.latency_ms
+    if now is None or then is None:
+        return Reading(None, why="it was not timed in both releases")
+    a, b = now.p50, then.p50
+    runs = min(now.effective_samples, then.effective_samples)
+    if a.value is None or a.low is None or a.high is None or b.value is None or not b.low or b.high is None:
+        return Reading(None, why="there are too few runs", sample=runs, decides=False)
+    reasons = [earlier.other_conditions] if earlier.other_conditions else []
+    reasons += ["emulated"] if item.measurement.emulated or earlier.measurement.emulated else []
+    return Reading(
+        a.value / b.value, a.low / b.high, a.high / b.low, runs, "; ".join(reasons) or None, not reasons
+    )
+
+
+def size_ratio(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
+    """Size of the file over what it was: exact."""
+    earlier: Earlier | None = item.earlier
+    if earlier is None:
+        return _absent(item.measurement)
+    if not (item.measurement.size_bytes and earlier.measurement.size_bytes):
+        return Reading(None, why="one of the two files was not run")
+    ratio = item.measurement.size_bytes / earlier.measurement.size_bytes
+    return Reading(ratio, ratio, ratio)

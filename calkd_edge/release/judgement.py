@@ -1,0 +1,132 @@
+"""The verdict and what follows from it: the comparison with an earlier release, and what to ship.
+
+A run judges what it measured; a finished release is judged again from what it kept, with the same result.
+
+In scope: putting evidence, gates and earlier release together. Out of scope: measuring, showing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from calkd_edge.errors import CalkdError, GateFailed, GateUndecided
+from calkd_edge.recipe.schema import Recipe
+from calkd_edge.records import Baseline, DeviceFacts, Recommendation, Report, Verdict
+from calkd_edge.release.changes import compared
+from calkd_edge.release.earlier import ReadRelease, with_earlier
+from calkd_edge.release.gates.evidence import DataFaults, Evidence
+from calkd_edge.release.gates.metrics import compares_releases
+from calkd_edge.release.gates.verdict import judge
+from calkd_edge.release.recommendation import recommendations
+from calkd_edge.release.scores import KeptScores
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was decided.
+
+    Attributes:
+        verdict: with the outcome of every gate.
+        recommendation: what to ship on each device.
+        baseline: what changed since the earlier release; None without one.
+        notes: sentences on gates that did not judge.
+    """
+
+    verdict: Verdict
+    recommendation: tuple[Recommendation, ...]
+    baseline: Baseline | None
+    notes: tuple[str, ...]
+
+
+def judged(
+    recipe: Recipe,
+    evidence: Sequence[Evidence],
+    scores: KeptScores,
+    devices: Mapping[str, DeviceFacts],
+    *,
+    earlier: ReadRelease | None = None,
+    smoke: bool = False,
+    target_devices: Sequence[str] = (),
+) -> Judgement:
+    """The verdict of a recipe's gates, and all that follows from it.
+
+    Args:
+        recipe: its gates and thresholds are read.
+        evidence: all measurements, in the report's order.
+        scores: of the same evidence.
+        devices: facts of each device.
+        earlier: the release to compare with. Without one, gates that need it do not judge.
+        smoke: the verdict is `smoke`, whatever the gates say.
+        target_devices: NAME:RUNTIME of each device that `device: target` stands for.
+
+    Raises:
+        RecipeError: a gate cannot work as written.
+    """
+    gates, notes = list(recipe.gates), []
+    if earlier is None:
+        idle = [gate for gate in gates if compares_releases(gate)]
+        gates = [gate for gate in gates if gate not in idle]
+        if idle:
+            names = ", ".join(dict.fromkeys(gate.metric for gate in idle))
+            notes.append(f"No earlier release was named, so these gates did not judge: {names}.")
+    else:
+        evidence = with_earlier(evidence, earlier, scores, devices)
+    verdict = judge(gates, evidence, smoke=smoke, target_devices=target_devices)
+    measurements = [item.measurement for item in evidence]
+    return Judgement(
+        verdict,
+        recommendations(measurements, verdict.gates, verdict.verdict, devices),
+        None if earlier is None else compared(evidence, earlier.report, recipe.thresholds),
+        tuple(notes),
+    )
+
+
+def problem_of(report: Report) -> CalkdError | None:
+    """What a verdict ends a command with; None where the release passed, or is a smoke run."""
+    results = [gate.result for gate in report.gates]
+    if report.verdict == "failed":
+        broken = results.count("failed") + results.count("unmeasured")
+        return GateFailed(f"{broken} gate(s) did not pass", remedy="See the report; no bundle.")
+    if report.verdict == "undecided":
+        undecided = f"{results.count('undecided')} gate(s) are undecided"
+        return GateUndecided(undecided, remedy="See the report for what would decide them.")
+    return None
+
+
+def judged_again(
+    release: ReadRelease, scores: KeptScores, recipe: Recipe, earlier: ReadRelease | None = None
+) -> Report:
+    """The report of a finished release under a recipe's gates; nothing is measured.
+
+    Args:
+        release: the release.
+        scores: what it kept.
+        recipe: its own, or one with other gates.
+        earlier: the release to compare with.
+    """
+    report = release.report
+    faults = report.data.get("faults")
+    known = DataFaults(**faults) if isinstance(faults, dict) else None  # type: ignore[arg-type]
+    evidence = [
+        Evidence(m, None, known, release.classes, scores.by_measurement.get(place))
+        for place, m in enumerate(report.measurements)
+    ]
+    judgement = judged(
+        recipe,
+        evidence,
+        scores,
+        report.devices,
+        earlier=earlier,
+        smoke=report.verdict == "smoke",
+        target_devices=report.target_devices,
+    )
+    return report.model_copy(
+        update={
+            "verdict": judgement.verdict.verdict,
+            "gates": judgement.verdict.gates,
+            "recommendation": judgement.recommendation,
+            "baseline": judgement.baseline,
+            "recipe": recipe.model_dump(mode="json"),
+        }
+    )

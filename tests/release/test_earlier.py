@@ -1,0 +1,219 @@
+"""A release against an earlier one, paired or independent; and a release judged again from its files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from release_world import CLASSES, THRESHOLDS, facts, make_maker, scored
+
+from calkd_edge.errors import RecipeError
+from calkd_edge.files.bounded import Unreadable
+from calkd_edge.metrics.intervals import Bounds, independent_difference
+from calkd_edge.recipe.schema import GateSection
+from calkd_edge.records import Predictions, Report
+from calkd_edge.release.contents import SCORES
+from calkd_edge.release.earlier import ReadRelease, read_release, with_earlier
+from calkd_edge.release.folder import ReleaseFolder
+from calkd_edge.release.gates.evidence import Evidence
+from calkd_edge.release.gates.verdict import judge
+from calkd_edge.release.judgement import judged, judged_again
+from calkd_edge.release.report.report import write_report
+from calkd_edge.release.scores import kept_scores, read_scores, to_bytes
+
+LIMIT = GateSection(metric="top1_drop_from_baseline", max=0.005)
+
+
+class NumberedImages:
+    """Images that are their own number; `first` is that of row 0."""
+
+    def __init__(self, first: int = 0) -> None:
+        self.first = first
+
+    def __getitem__(self, index):
+        return np.frombuffer(int(index + self.first).to_bytes(12, "big"), np.uint8).reshape(3, 2, 2)
+
+
+def predicted(labels: np.ndarray, right: np.ndarray, first: int = 0) -> Predictions:
+    """Ten classes; a model that is right where `right` is."""
+    answers = np.where(right, labels, (labels + 1) % 10)
+    logits = np.zeros((len(labels), 10), np.float32)
+    logits[np.arange(len(labels)), answers] = 4.0
+    return Predictions(logits, labels, np.arange(len(labels), dtype=np.int64))
+
+
+def released(
+    small, predictions: Predictions, first: int = 0, **changed
+) -> tuple[list[Evidence], ReadRelease]:
+    """A release of one file, as evidence and as it is read back."""
+    evidence = [small.evidence(predictions, **changed)]
+    report = report_of(evidence)
+    scores = kept_scores(evidence, NumberedImages(first))
+    return evidence, ReadRelease("then", report, read_scores(to_bytes(scores), report))
+
+
+def report_of(evidence: list[Evidence], **changed) -> Report:
+    verdict = judge([GateSection(metric="top1", min=0.5)], evidence)
+    content = {
+        "name": "then", "verdict": verdict.verdict, "gates": verdict.gates, "conclusions": (), "plan": (),
+        "measurements": tuple(item.measurement for item in evidence), "devices": {"local": facts()},
+        "data": {"classes": CLASSES}, "models": {}, "environment": {"date": "2026-01-02T03:04:05+00:00"},
+        "recipe": {},
+    }  # fmt: skip
+    return Report(**{**content, **changed})
+
+
+@pytest.fixture(scope="module")
+def small():
+    return make_maker(100)
+
+
+@pytest.mark.parametrize(
+    ("images", "lost", "first", "outcome", "how"),
+    [
+        (10_000, 0.015, 0, "failed", "paired on the same images"),
+        (10_000, 0.0, 0, "passed", "paired on the same images"),
+        (50, 0.0, 0, "undecided", "paired on the same images"),
+        (10_000, 0.0, 10_000, "undecided", "other images than then: compared as independent samples"),
+    ],
+)
+def test_drop_since_the_earlier_release_is_judged(small, images, lost, first, outcome, how):
+    labels = np.arange(images, dtype=np.int64) % 10
+    right = np.arange(images) % 100 < 90
+    worse = right & ~(np.arange(images) % 200 < 400 * lost / 2)  # `lost` of all images, all right before
+    evidence, _ = released(small, predicted(labels, worse))
+    _, then = released(small, predicted(labels, right), first)
+    scores = kept_scores(evidence, NumberedImages())
+    compared = with_earlier(evidence, then, scores, {"local": facts()})
+    result = judge([LIMIT], compared).gates[0]
+    assert result.value == pytest.approx(lost, abs=1e-9)
+    assert result.result == outcome
+    assert how in result.sentence
+
+
+def test_classes_and_images_are_matched_by_name_and_pixels_not_by_position(small):
+    labels = np.arange(400, dtype=np.int64) % 10
+    right = np.random.default_rng(0).random(400) < 0.8
+    evidence, then = released(small, predicted(labels, right))
+    turned = np.arange(10)[::-1]
+    predictions = predicted(labels, right)
+    moved = Predictions(
+        predictions.logits[::-1][:, turned], turned[labels][::-1].copy(), np.arange(400, dtype=np.int64)
+    )
+    now = [replace(small.evidence(moved), classes=tuple(CLASSES[::-1]))]
+    backwards = type(
+        "Backwards", (NumberedImages,), {"__getitem__": lambda s, i: NumberedImages()[399 - i]}
+    )()
+    scores = kept_scores(now, backwards)
+    earlier = with_earlier(now, then, scores, {})[0].earlier
+    assert earlier is not None
+    assert earlier.scores is not None
+    assert np.array_equal(earlier.scores.indices, np.arange(400)[::-1])
+    assert np.array_equal(np.sort(earlier.scores.answers), np.sort(now[0].scores.answers))
+    assert judge([LIMIT], with_earlier(now, then, scores, {})).gates[0].value == 0.0
+
+
+def test_every_figure_is_compared_and_times_of_another_machine_do_not_decide(small):
+    then_predictions = small.predictions(noise=0.1)
+    evidence, _ = released(small, small.predictions(noise=0.4), p50=8.0, size=2_000_000)
+    _, then = released(small, then_predictions, p50=4.0, size=1_000_000)
+    scores = kept_scores(evidence, NumberedImages())
+    result = judged_of(evidence, then, scores)
+    rows = {(row.metric, row.threshold): row for row in result.baseline.changes}
+    assert rows["size_ratio_from_baseline", None].value == 2.0
+    ratio = rows["latency_ratio_from_baseline", None]
+    assert ratio.low < 2.0 < ratio.high
+    assert ratio.note == ""
+    assert {key for key in rows if key[1] is not None} == {
+        (name, threshold)
+        for name in ("coverage_shift_from_baseline", "precision_shift_from_baseline")
+        for threshold in THRESHOLDS
+    }
+    now_nll, then_nll = scored(small.predictions(noise=0.4)).nll.value, scored(then_predictions).nll.value
+    assert rows["nll_rise_from_baseline", None].value == pytest.approx(now_nll - then_nll, abs=1e-6)
+    elsewhere = facts().model_copy(update={"cpu": "another"})
+    moved = judge(
+        [GateSection(metric="latency_ratio_from_baseline", max=1.1)],
+        with_earlier(evidence, then, scores, {"local": elsewhere}),
+    ).gates[0]
+    assert moved.result == "undecided"
+    assert "another processor" in moved.sentence
+
+
+class OfGates:
+    """What `judged` reads of a recipe."""
+
+    def __init__(self, *gates: GateSection) -> None:
+        self.gates, self.thresholds = gates, THRESHOLDS
+
+    def model_dump(self, mode: str) -> dict:
+        return {}
+
+
+def judged_of(evidence, then, scores, *gates):
+    return judged(OfGates(*gates), evidence, scores, {"local": facts()}, earlier=then)
+
+
+def test_without_an_earlier_release_its_gates_do_not_judge(small):
+    evidence, release = released(small, small.predictions())
+    result = judged_of(evidence, None, release.scores, LIMIT, GateSection(metric="top1", min=0.1))
+    assert [gate.metric for gate in result.verdict.gates] == ["top1"]
+    assert result.baseline is None
+    assert "top1_drop_from_baseline" in result.notes[0]
+
+
+def test_finished_release_is_judged_again_with_the_same_result(tmp_path, world, report):
+    images = NumberedImages()
+    scores = kept_scores(world, images)
+    with_faults = report.model_copy(
+        update={"data": {**report.data, "faults": {"test_in_train": 0.0, "conflicting_labels": 0.0}}}
+    )
+    target = ReleaseFolder(tmp_path / "out")
+    with target.held(), target.staged() as staged:
+        write_report(with_faults, staged)
+        (staged / SCORES).write_bytes(to_bytes(scores))
+        target.publish(staged)
+    read = read_release(tmp_path / "out")
+    gates = [
+        GateSection(metric="top1_drop", max=0.03, precision="int8"),
+        GateSection(metric="nll_rise", max=0.05),
+        GateSection(metric="coverage_shift", within=0.02, threshold=0.8),
+        GateSection(metric="precision_shift", within=0.02, threshold=0.8),
+        GateSection(metric="agreement", min=0.9),
+        GateSection(metric="nll_rise_from_teacher", max=0.5),
+        GateSection(metric="test_in_train", max=0.0),
+    ]
+    assert judged_again(read, read.scores, OfGates(*gates)).gates == judge(gates, world).gates
+
+
+def test_scores_that_contradict_their_report_are_refused(small):
+    evidence, release = released(small, small.predictions())
+    content = to_bytes(kept_scores(evidence, NumberedImages()))
+    row = release.report.measurements[0]
+    top1 = row.quality.top1.model_copy(update={"value": row.quality.top1.value + 0.01})
+    edited = row.model_copy(update={"quality": row.quality.model_copy(update={"top1": top1})})
+    with pytest.raises(Unreadable, match="disagree on the top-1 of student fp32 on local"):
+        read_scores(content, release.report.model_copy(update={"measurements": (edited,)}))
+    with pytest.raises(Unreadable, match="classes that the report lacks"):
+        read_scores(content, release.report.model_copy(update={"data": {"classes": CLASSES[:3]}}))
+    assert to_bytes(kept_scores(evidence, NumberedImages())) == content
+
+
+def test_folder_that_is_no_release_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match="no sound release"):
+        read_release(tmp_path)
+
+
+def test_difference_of_independent_figures_keeps_its_level():
+    random = np.random.default_rng(0)
+    draws, n, sigma = 4000, (200, 50), (1.0, 2.0)
+    half = [1.645 * s / np.sqrt(m) for s, m in zip(sigma, n, strict=True)]
+    missed = 0
+    for first, second in zip(*(random.normal(0, h / 1.645, draws) for h in half), strict=True):
+        bounds = independent_difference(
+            Bounds(first, first - half[0], first + half[0]),
+            Bounds(second, second - half[1], second + half[1]),
+        )
+        missed += bounds.low > 0
+    assert missed / draws == pytest.approx(0.05, abs=0.012)
