@@ -49,6 +49,11 @@ EXAMPLES = {
     "list": ("calkd-edge list", "calkd-edge list losses"),
     "schema": ("calkd-edge schema recipe",),
     "verify": ("calkd-edge verify runs/quickstart/bundle.zip --run",),
+    "gate": (
+        "calkd-edge gate runs/quickstart --baseline last/bundle.zip",
+        "calkd-edge gate runs/quickstart --recipe stricter.yaml --junit gates.xml",
+    ),
+    "report": ("calkd-edge report runs/quickstart --output page.html",),
     "store": ("calkd-edge store check", "calkd-edge store gc --keep quickstart"),
     "store check": ("calkd-edge store check --store .calkd",),
     "store gc": ("calkd-edge store gc --keep quickstart --keep own_images --set data.root=DIR",),

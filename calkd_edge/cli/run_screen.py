@@ -160,6 +160,8 @@ def show_verdict(report: Report) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    if report.baseline is not None:
+        console.print(f"  · {escape(report.baseline.sentence)}", highlight=False, soft_wrap=True)
     for sentence in report.conclusions:
         console.print(f"  · {escape(sentence)}", highlight=False, soft_wrap=True)
     style = STYLES[report.verdict]

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError
-from calkd_edge.pipeline.preparation import earlier_release
+from calkd_edge.pipeline.baseline import earlier_release
 from calkd_edge.recipe.schema import Recipe, load_recipe
 from calkd_edge.records import Report
 from calkd_edge.release.contents import SCORES
@@ -49,13 +49,13 @@ def gate(
             f"{release} kept no {SCORES}: it was written before releases kept the scores of their images",
             remedy="Run its recipe again with compress: stages that are in the store are not repeated.",
         )
-    own = _own_recipe(read)
-    judging = own
+    recorded = _recorded_recipe(read)
+    judging = recorded
     where = f"recipe of {release}"
     if recipe is not None:
         other = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         where = f"recipe {other.name}" if isinstance(recipe, Recipe) else str(recipe)
-        judging = own.model_copy(update={"gates": other.gates})
+        judging = recorded.model_copy(update={"gates": other.gates})
     measured = {m.precision for m in read.report.measurements}
     check_gates(
         judging.gates,
@@ -68,7 +68,7 @@ def gate(
     return judged_again(read, read.scores, judging, earlier)
 
 
-def _own_recipe(read: ReadRelease) -> Recipe:
+def _recorded_recipe(read: ReadRelease) -> Recipe:
     try:
         return Recipe.model_validate(read.report.recipe)
     except ValidationError as wrong:

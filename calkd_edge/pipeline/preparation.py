@@ -21,6 +21,7 @@ from calkd_edge.files import check_folder
 from calkd_edge.files.paths import named_folder
 from calkd_edge.pipeline import devices as run_devices
 from calkd_edge.pipeline import estimate
+from calkd_edge.pipeline.baseline import earlier_release
 from calkd_edge.pipeline.checks import check
 from calkd_edge.pipeline.data_checks import check_counts, known_images
 from calkd_edge.pipeline.network_checks import check_networks
@@ -33,11 +34,6 @@ from calkd_edge.recipe.schema import Recipe, load_recipe
 from calkd_edge.recipe.smoke import smoke_recipe
 from calkd_edge.records import DeviceFacts
 from calkd_edge.release.contents import OWN_NAMES
-from calkd_edge.release.earlier import ReadRelease, read_release
-from calkd_edge.release.gates.metrics import compares_releases
-
-NO_BASELINE = "none"
-"""Value of --baseline for a first release: gates against an earlier one judge nothing."""
 
 
 @dataclass(frozen=True)
@@ -120,26 +116,6 @@ def prepare_run(
     check_folder(options.store, "--store")
     check_apart(options.out, options.store, OWN_NAMES)
     return Run(loaded, where, options, rehearsed)
-
-
-def earlier_release(
-    recipe: Recipe, where: str, baseline: str | Path | None, *, smoke: bool
-) -> ReadRelease | None:
-    """The earlier release to compare with; None where there is none.
-
-    Raises:
-        RecipeError: it cannot be read, or a gate needs one and none is named.
-    """
-    if baseline is not None and str(baseline) != NO_BASELINE:
-        return read_release(named_folder(baseline, "--baseline"))
-    comparing = [gate.metric for gate in recipe.gates if compares_releases(gate)]
-    if comparing and baseline is None and not smoke:
-        raise RecipeError(
-            f"{where}: the gate {comparing[0]} compares with an earlier release, and none is named",
-            remedy=f"Name its folder or bundle: --baseline runs/LAST/bundle.zip; or, for a first release: "
-            f"--baseline {NO_BASELINE}",
-        )
-    return None
 
 
 def make_plan(run: Run) -> tuple[Plan, dict[str, DeviceFacts]]:

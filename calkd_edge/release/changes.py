@@ -37,7 +37,7 @@ def _sentence(evidence: Sequence[Evidence], earlier: Report) -> str:
     head = f"Compared with the release {earlier.name}{f' of {date}' if date else ''} ({earlier.verdict})"
     if not both:
         return f"{head}: it has none of these files on these devices, so nothing is compared."
-    images = max((len(one.scores.indices) for one in both if one.scores is not None), default=0)
+    images = max((len(item.scores.indices) for item in both if item.scores is not None), default=0)
     if images:
         tested = max(item.measurement.images for item in ours)
         return f"{head}, image by image, on the {images:,} of {tested:,} test images that both have."

@@ -92,25 +92,25 @@ def with_earlier(
         now: this release's scores.
         devices: facts of this release's devices.
     """
-    then = {file_key(m): place for place, m in enumerate(earlier.report.measurements) if m.calibrated}
+    then = {file_key(m): position for position, m in enumerate(earlier.report.measurements) if m.calibrated}
     result = []
     for item in evidence:
-        place = then.get(file_key(item.measurement)) if item.measurement.calibrated else None
-        if place is None or earlier.report.measurements[place].quality is None:
+        position = then.get(file_key(item.measurement)) if item.measurement.calibrated else None
+        if position is None or earlier.report.measurements[position].quality is None:
             result.append(item)
             continue
-        m = earlier.report.measurements[place]
+        m = earlier.report.measurements[position]
         conditions = _other_conditions(
             item.measurement, m, devices.get(m.device), earlier.report.devices.get(m.device)
         )
-        common = _common(item, earlier, place, now)
+        common = _common(item, earlier, position, now)
         result.append(replace(item, earlier=Earlier(m, common, conditions)))
     return result
 
 
-def _common(item: Evidence, earlier: ReadRelease, place: int, now: KeptScores) -> ImageScores | None:
+def _common(item: Evidence, earlier: ReadRelease, position: int, now: KeptScores) -> ImageScores | None:
     """The earlier scores on images of both, under this release's indices and labels; None where too few."""
-    kept = None if earlier.scores is None else earlier.scores.by_measurement.get(place)
+    kept = None if earlier.scores is None else earlier.scores.by_measurement.get(position)
     if kept is None or earlier.scores is None or item.scores is None or not earlier.classes:
         return None
     names = {name: label for label, name in enumerate(item.classes)}

@@ -109,8 +109,8 @@ def judged_again(
     faults = report.data.get("faults")
     known = DataFaults(**faults) if isinstance(faults, dict) else None  # type: ignore[arg-type]
     evidence = [
-        Evidence(m, None, known, release.classes, scores.by_measurement.get(place))
-        for place, m in enumerate(report.measurements)
+        Evidence(m, None, known, release.classes, scores.by_measurement.get(position))
+        for position, m in enumerate(report.measurements)
     ]
     judgement = judged(
         recipe,

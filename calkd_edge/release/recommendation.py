@@ -34,30 +34,30 @@ def recommendations(
     if verdict == "smoke":
         return ()
     labels = labels_of(measurements)
-    by_place: dict[tuple[str, str], list[tuple[Measurement, str]]] = {}
+    by_target: dict[tuple[str, str], list[tuple[Measurement, str]]] = {}
     for m, label in zip(measurements, labels, strict=True):
         if m.model == "student" and m.calibrated:
-            by_place.setdefault((m.device, m.runtime), []).append((m, label))
+            by_target.setdefault((m.device, m.runtime), []).append((m, label))
     return tuple(
-        _for_place(rows, gates, verdict, devices.get(device)) for (device, _), rows in by_place.items()
+        _for_target(rows, gates, verdict, devices.get(device)) for (device, _), rows in by_target.items()
     )
 
 
-def _for_place(
+def _for_target(
     rows: Sequence[tuple[Measurement, str]],
     gates: Sequence[GateResult],
     verdict: str,
     facts: DeviceFacts | None,
 ) -> Recommendation:
     first = rows[0][0]
-    place = f"{first.device} ({_real_name(facts)}{first.runtime})"
+    target = f"{first.device} ({_real_name(facts)}{first.runtime})"
     outcomes = {label: _outcome(gate for gate in gates if gate.measurement == label) for _, label in rows}
     able = [m for m, label in rows if outcomes[label] == "" and m.size_bytes]
     if not able:
         reasons = "; ".join(f"{m.precision} {outcomes[label] or 'was not measured'}" for m, label in rows)
         is_open = all(text.startswith("is undecided") for text in outcomes.values())
         head = "Nothing can be shipped yet" if is_open else "Nothing to ship"
-        return _recommend(first, None, f"{head} on {place}: {reasons}.", ())
+        return _recommend(first, None, f"{head} on {target}: {reasons}.", ())
     best = _chosen(able)
     others = tuple(_compared(m, best) for m in able if m is not best)
     others += tuple(f"{m.precision} {outcomes[label]}" for m, label in rows if outcomes[label])
@@ -66,12 +66,12 @@ def _for_place(
         state = "has failed" if verdict == "failed" else f"is {verdict}"
         sentence = (
             f"Nothing ships as it stands, since the release {state}; "
-            f"{best.precision} passed its own gates on {place}{why}."
+            f"{best.precision} passed its own gates on {target}{why}."
         )
         return _recommend(first, None, sentence, others)
     label = next(label for m, label in rows if m is best)
     unjudged = "" if any(gate.measurement == label for gate in gates) else ", which no gate judges,"
-    return _recommend(first, best, f"Ship {best.file}{unjudged} on {place}{why}.", others)
+    return _recommend(first, best, f"Ship {best.file}{unjudged} on {target}{why}.", others)
 
 
 def _recommend(

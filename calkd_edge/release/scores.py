@@ -73,8 +73,8 @@ def kept_scores(evidence: Sequence[Evidence], images: Images) -> KeptScores:
         images: the prepared data's; those that were predicted are read.
     """
     scored = {
-        place: item.scores
-        for place, item in enumerate(evidence)
+        position: item.scores
+        for position, item in enumerate(evidence)
         if item.measurement.calibrated and item.measurement.is_released and item.scores is not None
     }
     labels: dict[int, int] = {}
@@ -89,10 +89,10 @@ def kept_scores(evidence: Sequence[Evidence], images: Images) -> KeptScores:
 def digests(images: Images, indices: IntArray) -> Pixels:
     """A digest of each image's shape and pixels, [M]."""
     values = np.empty(len(indices), np.uint64)
-    for place, index in enumerate(indices):
+    for position, index in enumerate(indices):
         image = np.ascontiguousarray(images[index])
         text = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=8)
-        values[place] = int.from_bytes(text.digest(), "big")
+        values[position] = int.from_bytes(text.digest(), "big")
     return values
 
 
@@ -103,10 +103,10 @@ def to_bytes(scores: KeptScores) -> bytes:
         "images/label": scores.labels,
         "images/pixels": scores.pixels,
     }
-    for key, one in scores.by_measurement.items():
-        arrays[f"{key}/row"] = np.searchsorted(scores.indices, one.indices).astype(np.int64)
-        arrays[f"{key}/answer"] = one.answers
-        arrays |= {f"{key}/{name}": getattr(one, name) for name in _FLOATS}
+    for key, row in scores.by_measurement.items():
+        arrays[f"{key}/row"] = np.searchsorted(scores.indices, row.indices).astype(np.int64)
+        arrays[f"{key}/answer"] = row.answers
+        arrays |= {f"{key}/{name}": getattr(row, name) for name in _FLOATS}
     return npz_bytes(arrays, deflated=True)
 
 

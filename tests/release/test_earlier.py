@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from release_world import CLASSES, THRESHOLDS, facts, make_maker, scored
+from tiny_run import command, recipe_with, written
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.files.bounded import Unreadable
@@ -217,3 +221,30 @@ def test_difference_of_independent_figures_keeps_its_level():
         )
         missed += bounds.low > 0
     assert missed / draws == pytest.approx(0.05, abs=0.012)
+
+
+def test_release_is_judged_again_and_drawn_without_a_training_framework(tiny, tmp_path):
+    code = (
+        "import sys\n"
+        "from calkd_edge.cli.app import main\n"
+        f"codes = main(['gate', {str(tiny.out)!r}]), main(['report', {str(tiny.out)!r}, '-o', 'page.html'])\n"
+        "print(codes, [name for name in ('torch', 'onnx', 'onnxruntime') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "(0, 0) []", done.stderr
+    assert (tmp_path / "page.html").read_text() == (tiny.out / "report.html").read_text()
+
+
+def test_page_of_a_release_is_not_replaced(tiny):
+    done = command("report", tiny.out, "--output", tiny.out / "report.html")
+    assert (done.code, "it belongs to a release" in done.err) == (2, True)
+
+
+def test_gate_that_needs_an_earlier_release_is_refused_without_one(tiny, tmp_path):
+    recipe = written(tmp_path, recipe_with(gates=[{"metric": "size_ratio_from_baseline", "max": 1.1}]))
+    done = command("gate", tiny.out, "--recipe", recipe)
+    assert (done.code, "--baseline none" in done.err) == (2, True)
+    assert command("compress", recipe, "--dry-run", "--store", tiny.store).code == 2
+    judged = command("gate", tiny.out, "--recipe", recipe, "--baseline", tiny.out / "bundle.zip", "--json")
+    sizes = [gate for gate in json.loads(judged.out)["gates"] if gate["metric"] == "size_ratio_from_baseline"]
+    assert {gate["value"] for gate in sizes} == {1.0}

@@ -1,0 +1,34 @@
+"""Which earlier release a run or a finished release is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from calkd_edge.errors import RecipeError
+from calkd_edge.files.paths import named_folder
+from calkd_edge.recipe.schema import Recipe
+from calkd_edge.release.earlier import ReadRelease, read_release
+from calkd_edge.release.gates.metrics import compares_releases
+
+NO_BASELINE = "none"
+"""Value of --baseline for a first release: gates against an earlier one judge nothing."""
+
+
+def earlier_release(
+    recipe: Recipe, where: str, baseline: str | Path | None, *, smoke: bool
+) -> ReadRelease | None:
+    """The earlier release to compare with; None where there is none.
+
+    Raises:
+        RecipeError: it cannot be read, or a gate needs one and none is named.
+    """
+    if baseline is not None and str(baseline) != NO_BASELINE:
+        return read_release(named_folder(baseline, "--baseline"))
+    comparing = [gate.metric for gate in recipe.gates if compares_releases(gate)]
+    if comparing and baseline is None and not smoke:
+        raise RecipeError(
+            f"{where}: the gate {comparing[0]} compares with an earlier release, and none is named",
+            remedy=f"Name its folder or bundle: --baseline runs/LAST/bundle.zip; or, for a first release: "
+            f"--baseline {NO_BASELINE}",
+        )
+    return None
