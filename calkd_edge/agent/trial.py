@@ -6,12 +6,29 @@ import os
 import select
 import shutil
 import signal
+import stat
 import tempfile
 import time
 from typing import Callable
 
 TRIAL_S = 30.0
 MAX_BYTES = 4096
+PREFIX = "calkd-trial-"
+LEFT_S = 60.0
+"""An older folder of a trial has been left by a process that was killed."""
+
+
+def _remove_left(root: str) -> None:
+    """Remove the folders that killed trials of this user left in `root`."""
+    try:
+        entries = [entry for entry in os.scandir(root) if entry.name.startswith(PREFIX)]
+        for entry in entries:
+            facts = entry.stat(follow_symlinks=False)
+            is_mine = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid()
+            if is_mine and time.time() - facts.st_mtime > LEFT_S:
+                shutil.rmtree(entry.path, ignore_errors=True)
+    except OSError:  # it is being removed by another process, or may not be read
+        return
 
 
 class Trial:
@@ -24,7 +41,8 @@ class Trial:
 
     def __init__(self, function: Callable[[], str], limit_s: float = TRIAL_S) -> None:
         self.until = time.monotonic() + limit_s
-        self.home = tempfile.mkdtemp(prefix="calkd-trial-")
+        _remove_left(tempfile.gettempdir())
+        self.home = tempfile.mkdtemp(prefix=PREFIX)
         self.reader, writer = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:

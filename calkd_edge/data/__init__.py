@@ -15,6 +15,7 @@ DATASETS = Registry(
         "cifar100": "calkd_edge.data.cifar:Cifar100",
         "fashion_mnist_small": "calkd_edge.data.fashion_mnist:FashionMnistSmall",
         "image_folder": "calkd_edge.data.image_folder:ImageFolder",
+        "loose_images": "calkd_edge.data.loose_images:LooseImages",
         "synthetic": "calkd_edge.data.synthetic:Synthetic",
     },
 )

@@ -85,7 +85,7 @@ class ImageFolder:
         root = self._root()
         for name, _, _, size in scan.images:
             digest.update(f"{size} {name}\n".encode("utf-8", "surrogateescape"))
-            digest.update(_ends_of(root / name, size))
+            digest.update(ends_of(root / name, size))
         return f"image_folder:sha256:{digest.hexdigest()}"
 
     def size(self) -> tuple[int, ImageShape]:
@@ -140,7 +140,7 @@ class ImageFolder:
         return self._scanned
 
 
-def _ends_of(path: Path, size: int) -> bytes:
+def ends_of(path: Path, size: int) -> bytes:
     """SHA-256 of the first and the last bytes of a file; without content where it cannot be read."""
     digest = hashlib.sha256()
     with suppress(OSError), path.open("rb", buffering=0) as stream:
@@ -162,7 +162,7 @@ def _scan(root: Path) -> _Scan:
         (name, labels[of_class], is_test, size)
         for is_test, part in ((False, layout.train), (True, layout.test))
         for of_class, folder in part
-        for name, size in _image_files(root, folder, skipped)
+        for name, size in image_files(root, folder, skipped)
     )
     for is_test, part in ((False, layout.train), (True, layout.test)):
         counts = np.bincount(
@@ -254,7 +254,7 @@ def _unreadable(folder: Path, root: Path, skipped: list[tuple[str, str]]) -> str
     return f" that can be read (files there: {counts})" if counts else ""
 
 
-def _image_files(root: Path, folder: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, int]]:
+def image_files(root: Path, folder: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, int]]:
     """(name relative to root, bytes) of every image below `folder`, at any depth."""
     for parent, folders, files in os.walk(folder, followlinks=True):
         for name in [*folders, *files]:

@@ -41,6 +41,9 @@ CALIBRATION_PREDICTIONS, TEST_PREDICTIONS = "calibration.npz", "test.npz"
 LATENCY, CORRUPTED, COMPARED = "latency.json", "corrupted.json", "compare.json"
 """Results of the stages `benchmark`, `evaluate_corrupted` and `compare`."""
 
+UNKNOWN_IMAGES, UNKNOWN_FACTS, UNKNOWN_SCORES = "images.npy", "unknown.json", "unknown.npz"
+"""Files of the stages on images of no class: the images, what they are, a model's confidence on them."""
+
 GUARANTEED = "guaranteed.json"
 """Thresholds with a guaranteed precision (stage `evaluate`)."""
 

@@ -26,6 +26,7 @@ from calkd_edge.models import MODELS, pretrained
 from calkd_edge.pipeline.assumptions import settled
 from calkd_edge.pipeline.device_checks import check_devices
 from calkd_edge.pipeline.taps import check_taps
+from calkd_edge.pipeline.unknown_images import UnknownImages, check_labelled, unknown_images
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.recipe.schema import Recipe
 from calkd_edge.recipe.training import Choice, ModelSection
@@ -61,6 +62,7 @@ class CheckedRecipe:
         reason: why the teacher runs in every step; empty when it does not.
         loss_modules: the losses, built for no particular size.
         assumed: sentences on what was decided that the recipe left open.
+        unknown: images of no class; None where the recipe names none.
     """
 
     recipe: Recipe
@@ -80,6 +82,7 @@ class CheckedRecipe:
     reason: str
     loss_modules: tuple[Loss, ...]
     assumed: tuple[str, ...]
+    unknown: UnknownImages | None
 
     def effect(self, affine: Affine | None = None) -> TeacherEffect:
         """What calibrating the teacher by `affine` does under these losses; by an example when None."""
@@ -109,6 +112,7 @@ def check(recipe: Recipe, where: str) -> CheckedRecipe:
     data = _component(DATASETS, recipe.data, f"{where}: data")
     root = None if recipe.data.root is None else Path(recipe.data.root)
     dataset: Dataset = DATASETS.load(data.name)(root, **data.settings)
+    check_labelled(dataset, where)
     recipe, assumed = settled(recipe, dataset, where)
     teacher = _teacher_component(recipe.teacher, f"{where}: teacher")
     student = _component(MODELS, recipe.student, f"{where}: student")
@@ -148,6 +152,7 @@ def check(recipe: Recipe, where: str) -> CheckedRecipe:
         reason=reason,
         loss_modules=modules,
         assumed=assumed,
+        unknown=unknown_images(recipe, data, dataset, where),
     )
 
 

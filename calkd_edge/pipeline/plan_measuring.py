@@ -4,72 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 
-from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.engine.stage import Stage
 from calkd_edge.metrics.latency import LOADS, PROCESSES
-from calkd_edge.pipeline.checks import CheckedRecipe
-from calkd_edge.pipeline.plan_training import StageMaker, versions
+from calkd_edge.pipeline.plan_device import BINS, DeviceStages, QuantizedModel
+from calkd_edge.pipeline.plan_other_images import OtherImageStages
+from calkd_edge.pipeline.plan_training import versions
 from calkd_edge.pipeline.planned import MeasuredRow, Model
 from calkd_edge.quantization.traits import traits_of
 from calkd_edge.recipe.schema import BenchmarkSection, DeviceSection
-from calkd_edge.records import Component, DeviceFacts, Json
+from calkd_edge.records import Component, Json
 from calkd_edge.stages.params import (
     BenchmarkParams,
-    BuildParams,
     CalibrateParams,
     CompareParams,
-    ConvertParams,
-    DeviceParams,
-    EvaluateCorruptedParams,
     EvaluateParams,
-    PredictCorruptedParams,
     PredictParams,
     QuantizeParams,
     SimulateParams,
 )
 
-BINS = 15
-
 
 @dataclass(frozen=True)
-class QuantizedModel:
-    """A model in one precision, before its calibration.
-
-    Attributes:
-        model: whose file it is.
-        precision: its name.
-        stage: the stage that quantizes.
-        data: the stage that prepares the data.
-    """
-
-    model: Model
-    precision: str
-    stage: Stage
-    data: Stage
-
-    @property
-    def name(self) -> str:
-        """Model and precision, as stages and files name them."""
-        return f"{self.model}-{self.precision}"
-
-
-@dataclass(frozen=True)
-class MeasuringStages:
-    """Makes the stages behind a row of the report.
-
-    Attributes:
-        checked: the recipe with its components.
-        devices: what the probe returned, by device name.
-        locations: where the devices are, by name; never part of a fingerprint.
-        make: makes stages.
-    """
-
-    checked: CheckedRecipe
-    devices: Mapping[str, DeviceFacts]
-    locations: Mapping[str, Mapping[str, Json]]
-    make: StageMaker
+class MeasuringStages(DeviceStages):
+    """Makes the stages behind a row of the report."""
 
     @property
     def home(self) -> DeviceSection:
@@ -115,9 +73,12 @@ class MeasuringStages:
             {"calibration": calibrate, "raw": raw, "final": final, **simulated},
         )
         benchmark = self._benchmark(quantized, calibrate, device)
-        corrupted = compare = None
+        others = OtherImageStages(self.checked, self.devices, self.locations, self.make)
+        corrupted = compare = unknown = None
+        if quantized.model == "student" and (device == home or others.are_judged):
+            corrupted = others.corrupted(quantized, calibrate, final, device)
+            unknown = others.unknown(quantized, calibrate, final, device)
         if (quantized.model, device) == ("student", home):
-            corrupted = self._corrupted(quantized, calibrate, final, device)
             compare = self._compare(quantized, at_home)
         return MeasuredRow(
             quantized.model,
@@ -130,6 +91,7 @@ class MeasuringStages:
             benchmark,
             corrupted,
             compare,
+            unknown,
         )
 
     def _calibrate(self, quantized: QuantizedModel, predictions: Stage) -> Stage:
@@ -166,31 +128,6 @@ class MeasuringStages:
         )
         return self.make(f"compare-{quantized.name}", params, {"predictions": predictions})
 
-    def _corrupted(
-        self, quantized: QuantizedModel, model: Stage, final: Stage, device: DeviceSection
-    ) -> Stage | None:
-        """Scores of the shipped file on corrupted test images; on one device, because no gate reads them."""
-        section, seed = self.checked.recipe.evaluate, self.checked.recipe.seed
-        if not section.corruptions:
-            return None
-        predict = PredictCorruptedParams(
-            **self._device_fields(device),
-            corruptions=section.corruptions,
-            images=section.corrupted_images,
-            seed=seed,
-            pillow=version("pillow"),
-        )
-        name = f"{quantized.name}@{device.name}"
-        inputs = self._inputs_on(device, model, quantized.data, artifact=quantized.name)
-        predictions = self._make_on(device, f"predict-corrupted-{name}", predict, inputs)
-        score = EvaluateCorruptedParams(
-            bins=BINS,
-            seed=seed,
-            thresholds=self.checked.recipe.thresholds,
-            corruptions=section.corruptions,
-        )
-        return self.make(f"evaluate-corrupted-{name}", score, {"predictions": predictions, "clean": final})
-
     def _predict_raw(self, quantized: QuantizedModel, device: DeviceSection) -> Stage:
         """Predictions of the calibration split before any calibration."""
         name, artifact = f"predict-raw-{quantized.name}", f"raw-{quantized.name}"
@@ -208,83 +145,24 @@ class MeasuringStages:
         artifact: str,
     ) -> Stage:
         params = PredictParams(
-            **self._device_fields(device), splits=dict(splits), seed=self.checked.recipe.seed
+            **self.device_fields(device), splits=dict(splits), seed=self.checked.recipe.seed
         )
-        inputs = self._inputs_on(device, model, data, artifact=artifact)
-        return self._make_on(device, f"{name}@{device.name}", params, inputs)
+        inputs = self.inputs_on(device, model, data, artifact=artifact)
+        return self.make_on(device, f"{name}@{device.name}", params, inputs)
 
     def _benchmark(self, quantized: QuantizedModel, model: Stage, device: DeviceSection) -> Stage:
         section = self.checked.recipe.benchmark
         params = BenchmarkParams(
-            **self._device_fields(device),
+            **self.device_fields(device),
             threads=section.threads,
             seed=self.checked.recipe.seed,
             profile=section.profile,
             processes=PROCESSES[section.profile],
             load=load_of(section),
         )
-        inputs = self._inputs_on(device, model, quantized.data, artifact=quantized.name)
+        inputs = self.inputs_on(device, model, quantized.data, artifact=quantized.name)
         name = f"benchmark-{quantized.name}@{device.name}"
-        return self._make_on(device, name, params, inputs, measures=True)
-
-    def _inputs_on(
-        self, device: DeviceSection, model: Stage, data: Stage, *, artifact: str
-    ) -> dict[str, Stage]:
-        """Inputs of a stage that runs a model's file on a device, with the engine or converted file it needs.
-
-        A converted file is made on this machine and is the same for every device.
-
-        Args:
-            device: where the file runs.
-            model: the stage that holds the file.
-            data: the stage that prepares the data.
-            artifact: names the file in the names of stages.
-        """
-        inputs = {"model": model, "data": data}
-        runtime = RUNTIMES[device.runtime]
-        if runtime.is_converted:
-            # Imported here: it loads onnx, which other runtimes do not need to be planned.
-            from calkd_edge.export.converters import converter_of
-
-            params = ConvertParams(
-                runtime=device.runtime,
-                seed=self.checked.recipe.seed,
-                versions=versions(*converter_of(device.runtime).packages, "onnx", "onnxruntime"),
-            )
-            inputs["converted"] = self.make(f"convert-{artifact}", params, dict(inputs))
-        if runtime.is_compiled:
-            build = BuildParams(**self._device_fields(device))
-            name = f"build-{artifact}@{device.name}"
-            inputs["engine"] = self._make_on(device, name, build, {"model": model})
-        return inputs
-
-    def _make_on(
-        self,
-        device: DeviceSection,
-        name: str,
-        params: DeviceParams,
-        inputs: Mapping[str, Stage],
-        *,
-        measures: bool = False,
-    ) -> Stage:
-        """A stage that opens a device; another address of the same board changes no result."""
-        locations: dict[str, Json] = {"device": dict(self.locations[device.name])}
-        return self.make(name, params, inputs, locations=locations, measures=measures, resource=device.name)
-
-    def _device_fields(self, device: DeviceSection) -> dict[str, Json]:
-        """The fields of DeviceParams; clocks and temperatures are recorded with the results instead."""
-        facts = self.devices[device.name]
-        # A compiled engine takes no number of processor threads.
-        compiled = RUNTIMES[device.runtime].is_compiled
-        threads = {} if compiled else {"threads": self.checked.recipe.benchmark.threads}
-        identity = {"board", "machine", "cpu", "isa", "l4t", "power_mode"}
-        return {
-            "device": device.name,
-            "runtime": device.runtime,
-            "runtime_version": facts.runtimes[device.runtime],
-            "options": {**device.options, **threads},
-            "on": facts.model_dump(mode="json", include=identity),
-        }
+        return self.make_on(device, name, params, inputs, measures=True)
 
 
 def load_of(section: BenchmarkSection) -> dict[str, Json]:

@@ -38,11 +38,17 @@ class MeasuredRow:
     benchmark: Stage
     corrupted: Stage | None = None
     compare: Stage | None = None
+    unknown: Stage | None = None
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """In the order of work; `calibrate` depends on the calibration device's raw predictions."""
-        corrupted = () if self.corrupted is None else (*self.corrupted.inputs.values(), self.corrupted)
+        others = [
+            part
+            for stage in (self.corrupted, self.unknown)
+            if stage is not None
+            for part in (*stage.inputs.values(), stage)
+        ]
         simulated = (self.evaluate.inputs["simulated"],) if "simulated" in self.evaluate.inputs else ()
         compared = () if self.compare is None else (self.compare,)
         return (
@@ -52,7 +58,7 @@ class MeasuredRow:
             self.final,
             *simulated,
             self.evaluate,
-            *corrupted,
+            *others,
             self.benchmark,
         )
 

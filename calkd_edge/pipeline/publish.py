@@ -102,6 +102,7 @@ def make_report(
     recipe = plan.checked.recipe
     labels = dict(zip(map(id, evidence), labels_of([item.measurement for item in evidence]), strict=True))
     labelled = [(row, labels[id(item)]) for row, item in scored]
+    named = [(item, labels[id(item)]) for _, item in scored]
     # Before the gates: they ask for some of the same means, which are then known.
     drifts = drift(evidence, recipe.thresholds)
     data = folders[plan.data.fingerprint]
@@ -136,7 +137,8 @@ def make_report(
             *judgement.notes,
         ),
         drift=drifts,
-        out_of_distribution=results.out_of_distribution(labelled, folders),
+        out_of_distribution=results.out_of_distribution(named),
+        unknown=results.unknown(named),
         comparisons=results.comparisons(labelled, folders),
         baseline=judgement.baseline,
         target_devices=tuple(options.target_devices),

@@ -6,8 +6,8 @@ In scope: reading the files of stages. Out of scope: computing, judging, running
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from calkd_edge.export.artifacts import (
     GUARANTEED,
     LATENCY,
     TEST_PREDICTIONS,
+    UNKNOWN_FACTS,
     converted_file,
 )
 from calkd_edge.models.image_model import describe
@@ -33,6 +34,7 @@ from calkd_edge.recipe.schema import DeviceSection
 from calkd_edge.records import (
     Calibration,
     Comparison,
+    Corrupted,
     DeviceFacts,
     GuaranteedThreshold,
     Json,
@@ -41,6 +43,7 @@ from calkd_edge.records import (
     OutOfDistribution,
     Predictions,
     Quality,
+    Unknown,
 )
 from calkd_edge.release.gates.evidence import DataFaults, Evidence
 
@@ -105,7 +108,18 @@ def evidence_of(
         )
         predictions = Predictions.load(scored / predictions_name)
         evidence.append(Evidence(measurement, predictions, data, classes))
+    evidence[-1] = replace(evidence[-1], corrupted=_corrupted(row, folders), unknown=_unknown(row, folders))
     return evidence
+
+
+def _corrupted(row: MeasuredRow, folders: Mapping[str, Path]) -> tuple[Corrupted, ...]:
+    content = _json_of(row.corrupted, folders, CORRUPTED)
+    return tuple(map(Corrupted.model_validate, content)) if isinstance(content, list) else ()
+
+
+def _unknown(row: MeasuredRow, folders: Mapping[str, Path]) -> Unknown | None:
+    content = _json_of(row.unknown, folders, UNKNOWN_FACTS)
+    return None if content is None else Unknown.model_validate(content)
 
 
 def _guaranteed(scored: Path) -> tuple[GuaranteedThreshold, ...]:
@@ -120,29 +134,34 @@ def fitted_calibration(folder: Path) -> Calibration:
     return Calibration.model_validate_json((folder / CALIBRATION).read_text(encoding="utf-8"))
 
 
-def out_of_distribution(
-    rows: Iterable[tuple[MeasuredRow, str]], folders: Mapping[str, Path]
-) -> tuple[OutOfDistribution, ...]:
+def out_of_distribution(rows: Iterable[tuple[Evidence, str]]) -> tuple[OutOfDistribution, ...]:
     """Scores of files under corruptions, where they were measured; each with its row's name."""
-    results = _json_of([(row.corrupted, label) for row, label in rows], folders, CORRUPTED)
-    return tuple(OutOfDistribution(measurement=label, rows=scores) for label, scores in results)
+    return tuple(
+        OutOfDistribution(measurement=label, rows=item.corrupted) for item, label in rows if item.corrupted
+    )
+
+
+def unknown(rows: Iterable[tuple[Evidence, str]]) -> tuple[Unknown, ...]:
+    """Confidence of files on images of no class, where it was measured; each with its row's name."""
+    return tuple(
+        item.unknown.model_copy(update={"measurement": label}) for item, label in rows if item.unknown
+    )
 
 
 def comparisons(
     rows: Iterable[tuple[MeasuredRow, str]], folders: Mapping[str, Path]
 ) -> tuple[Comparison, ...]:
     """Other maps of files' confidence, where they were measured; each with its row's name."""
-    results = _json_of([(row.compare, label) for row, label in rows], folders, COMPARED)
-    return tuple(Comparison(measurement=label, rows=methods) for label, methods in results)
+    contents = [(label, _json_of(row.compare, folders, COMPARED)) for row, label in rows]
+    return tuple(Comparison(measurement=label, rows=rows) for label, rows in contents if rows is not None)
 
 
-def _json_of(
-    stages: Iterable[tuple[Stage | None, str]], folders: Mapping[str, Path], name: str
-) -> Iterator[tuple[str, list[Json]]]:
-    """The JSON of each finished stage, with its row's name."""
-    for stage, label in stages:
-        if stage is not None and stage.fingerprint in folders:
-            yield label, json.loads((folders[stage.fingerprint] / name).read_text(encoding="utf-8"))
+def _json_of(stage: Stage | None, folders: Mapping[str, Path], name: str) -> Json:
+    """The JSON of a finished stage; None where it is not part of the plan, or has not run."""
+    if stage is None or stage.fingerprint not in folders:
+        return None
+    content: Json = json.loads((folders[stage.fingerprint] / name).read_text(encoding="utf-8"))
+    return content
 
 
 def unmeasured(model: Model, precision: str, device: DeviceSection, why: str) -> Evidence:

@@ -68,13 +68,27 @@ ThresholdOrTarget = Annotated[
 """The tags are no keys of a recipe: `registry.errors` leaves what is in angle brackets out of a path."""
 
 
+class UnknownSection(Choice):
+    """A data set whose images show none of the classes; further keys belong to it, as in `data`.
+
+    `image_size` and `resize` are those of the data where it has them and they are not written.
+    """
+
+    root: str | None = None
+    images: Count = Field(500, ge=20)
+
+
 class EvaluateSection(Section):
-    """How much of the test split is scored (None: all), at which thresholds, under which corruptions."""
+    """How much of the test split is scored (None: all), at which thresholds, and on which other images.
+
+    `unknown` are images of no class: how often a model is confident there.
+    """
 
     images: Count | None = Field(None, ge=1)
     thresholds: tuple[ThresholdOrTarget, ...] = (0.5, 0.8, 0.9)
     corruptions: tuple[Corruption, ...] = ("brightness", "blur", "noise", "jpeg")
     corrupted_images: Count = Field(500, ge=2)
+    unknown: UnknownSection | None = None
 
 
 class BenchmarkSection(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calkd_edge.recipe.schema import Recipe
+from calkd_edge.recipe.schema import Recipe, UnknownSection
 from calkd_edge.recipe.training import Choice, ScheduleSection, TrainingSection
 
 LARGEST_RATE = 0.002
@@ -31,7 +31,11 @@ def smoke_recipe(recipe: Recipe, *, images: int | None = None) -> Recipe:
             "distill": distill.model_copy(update={**_single_epoch(distill), "soft_labels": single_view}),
             "precisions": tuple(_smoke_precision(precision) for precision in recipe.precisions),
             "evaluate": recipe.evaluate.model_copy(
-                update={"images": min(recipe.evaluate.images or 128, 128), "corrupted_images": 32}
+                update={
+                    "images": min(recipe.evaluate.images or 128, 128),
+                    "corrupted_images": 32,
+                    "unknown": _few(recipe.evaluate.unknown),
+                }
             ),
             "benchmark": recipe.benchmark.model_copy(update=brief),
         }
@@ -49,3 +53,7 @@ def _smoke_precision(precision: Choice) -> Choice:
     return Choice(
         **{**precision.model_dump(), **{key: brief[key] for key in brief if key in precision.settings}}
     )
+
+
+def _few(unknown: UnknownSection | None) -> UnknownSection | None:
+    return None if unknown is None else unknown.model_copy(update={"images": min(unknown.images, 32)})

@@ -58,10 +58,12 @@ from calkd_edge.records.release import (
     OutOfDistribution,
     Percentile,
     PlannedStage,
+    Reached,
     Recommendation,
     Report,
     Shift,
     ThresholdShift,
+    Unknown,
     Verdict,
 )
 from calkd_edge.records.repair import FileEnd, Repair, RepairedFile
@@ -76,6 +78,8 @@ __all__ = [
     "Evaluation",
     "AgainstBaseline",
     "Baseline",
+    "Reached",
+    "Unknown",
     "Change",
     "Benchmark",
     "OnDevice",

@@ -187,6 +187,28 @@ class OutOfDistribution(Record):
     rows: tuple[Corrupted, ...]
 
 
+class Reached(Record):
+    """The share of unknown images that reach a threshold on confidence; each such answer is wrong."""
+
+    threshold: float
+    share: Estimate
+
+
+class Unknown(Record):
+    """How confident a file is on images that show none of its classes."""
+
+    measurement: str
+    source: str = Field(description="the data set's name and what it is")
+    images: int
+    left_out: int = Field(description="images of the set that are test images too, pixel by pixel")
+    shared_classes: tuple[str, ...] = Field(description="classes that the set and the data both name")
+    mean_confidence: float
+    auroc: float | None = Field(
+        description="probability that a test image is more confident than an unknown one"
+    )
+    thresholds: tuple[Reached, ...]
+
+
 class ComparedMethod(Record):
     """Confidence under one calibration map, cross-fitted on the calibration split.
 
@@ -260,6 +282,7 @@ class Report(Record):
     )
     drift: tuple[Drift, ...] = ()
     out_of_distribution: tuple[OutOfDistribution, ...] = ()
+    unknown: tuple[Unknown, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     baseline: Baseline | None = Field(None, description="the earlier release that this one is compared with")
     target_devices: tuple[str, ...] = Field(

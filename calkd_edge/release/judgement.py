@@ -15,7 +15,7 @@ from calkd_edge.recipe.schema import Recipe
 from calkd_edge.records import Baseline, DeviceFacts, Recommendation, Report, Verdict
 from calkd_edge.release.changes import compared
 from calkd_edge.release.earlier import ReadRelease, with_earlier
-from calkd_edge.release.gates.evidence import DataFaults, Evidence
+from calkd_edge.release.gates.evidence import DataFaults, Evidence, labels_of
 from calkd_edge.release.gates.metrics import compares_releases
 from calkd_edge.release.gates.verdict import judge
 from calkd_edge.release.recommendation import recommendations
@@ -108,9 +108,19 @@ def judged_again(
     report = release.report
     faults = report.data.get("faults")
     known = DataFaults(**faults) if isinstance(faults, dict) else None  # type: ignore[arg-type]
+    names = labels_of(report.measurements)
+    corrupted = {row.measurement: row.rows for row in report.out_of_distribution}
+    unknown = {row.measurement: row for row in report.unknown}
     evidence = [
-        Evidence(m, None, known, release.classes, scores.by_measurement.get(position))
-        for position, m in enumerate(report.measurements)
+        Evidence(
+            m,
+            data=known,
+            classes=release.classes,
+            kept=scores.by_measurement.get(position),
+            corrupted=corrupted.get(name, ()) if m.calibrated else (),
+            unknown=unknown.get(name) if m.calibrated else None,
+        )
+        for position, (m, name) in enumerate(zip(report.measurements, names, strict=True))
     ]
     judgement = judged(
         recipe,

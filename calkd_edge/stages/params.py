@@ -202,11 +202,35 @@ class PredictParams(DeviceParams):
 class PredictCorruptedParams(DeviceParams):
     """A file over corrupted test images; `pillow` is the version that draws them and encodes JPEG."""
 
-    function, version = "calkd_edge.stages.predict_corrupted:run", 1
+    function, version = "calkd_edge.stages.predict_corrupted:run", 2
     corruptions: tuple[str, ...]
     images: int
     seed: int
     pillow: str
+
+
+class PrepareUnknownParams(StageParams):
+    """Images of no class: which data set, by its identity, and how many of its images."""
+
+    function, version = "calkd_edge.stages.prepare_unknown:run", 1
+    dataset: str
+    settings: dict[str, Json]
+    identity: str
+    images: int
+    seed: int
+
+
+class PredictUnknownParams(DeviceParams):
+    """A file over images of no class."""
+
+    function, version = "calkd_edge.stages.predict_unknown:run", 1
+
+
+class EvaluateUnknownParams(StageParams):
+    """How confident a file is on images of no class."""
+
+    function, version = "calkd_edge.stages.evaluate_unknown:run", 1
+    thresholds: tuple[float, ...]
 
 
 class BenchmarkParams(DeviceParams):

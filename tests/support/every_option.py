@@ -7,6 +7,7 @@ for its bounds; a name for itself, with each of its settings. What a value needs
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ from option_tables import BASE, DISCRIMINATOR, GIVEN, JUDGED, KINDS, LISTS, NEED
 from option_values import Declared, Schema, values_of
 
 from calkd_edge.pipeline import listing
+from calkd_edge.release.gates.metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,10 @@ def _of_name(section: str, kind: str, entry: Schema) -> Iterator[Case]:
     if kind == "gates":
         yield from _of_gate(section, name, entry["settings"], given)
         return
+    if section == "evaluate.unknown":  # the settings of data sets are swept with those of data
+        swept = {"seed": 5} if name == "synthetic" else {}
+        yield _named_case(section, name, swept, given, "given")
+        return
     options = {
         key: Declared(f"{kind}[{name}].{key}", [given[key]])
         if key in given
@@ -215,9 +221,17 @@ def _of_name(section: str, kind: str, entry: Schema) -> Iterator[Case]:
 
 def _of_gate(section: str, name: str, settings: Schema, given: Schema) -> Iterator[Case]:
     for limit in [key for key in settings if key != "threshold"]:
-        value = given.get(limit, 1e9 if limit == "max" else 1.0)
+        value = given.get(limit, _generous(name, limit))
         extra = {"threshold": 0.5} if "threshold" in settings else {}
         yield _named_case(section, name, {limit: value, **extra}, {}, limit)
+
+
+def _generous(name: str, limit: str) -> float:
+    """A limit inside the range of a metric that any model keeps."""
+    span = METRICS[name].span
+    if limit == "min":
+        return span.low + 0.0001
+    return 1e9 if math.isinf(span.high) else 0.999 * span.high
 
 
 def _named_case(
@@ -240,6 +254,8 @@ def _named_case(
     elif section == "gates":
         gate = {"metric": name, **swept}
         changes.update({section: [gate], **JUDGED})
+        if METRICS[name].against == "baseline":
+            changes["precisions"] = [{"name": "fp32"}]  # of the release that it is compared with
     elif section in LISTS:
         changes[section] = [entry]
     elif section in ("data", "student", "teacher"):

@@ -19,6 +19,7 @@ for _training in ("teacher_training", "distill"):
 KINDS = {
     "data": ("datasets",),
     "data.augmentation": ("augmentations",),
+    "evaluate.unknown": ("datasets",),
     "teacher": ("teacher_files",),
     "teacher_training.optimizer": ("optimizers",),
     "teacher_training.schedule": ("schedules",),
@@ -65,15 +66,15 @@ GIVEN: dict[tuple[str, str], dict[str, Any]] = {
     ("models", "shufflenet_v2"): {"width": 0.5},
     ("models", "timm"): {"architecture": "test_resnet"},
     ("models", "torchvision"): {"architecture": "shufflenet_v2_x0_5"},
-    ("datasets", "image_folder"): {"root": "{folder}", "image_size": 32, "calibration_images": 20},
-    ("datasets", "cifar100"): {"root": "{cifar100}", "calibration_images": 100},
+    ("datasets", "image_folder"): {"root": "{folder}", "image_size": 32},
+    ("datasets", "loose_images"): {"root": "{folder}", "image_size": 32},
+    ("datasets", "cifar100"): {"root": "{cifar100}"},
     ("datasets", "fashion_mnist_small"): {},
     ("teacher_files", "onnx"): {"weights": "{onnx}", "trained_on": "train"},
     ("optimizers", "sgd"): {"lr": 0.01, "momentum": 0.5},
     ("optimizers", "adamw"): {"lr": 0.001},
     ("schedules", "steps"): {"at_epochs": [1]},
     ("precisions", "int8_qat"): {"epochs": 1, "lr": 0.001},
-    **{("gates", name): {"min": 0.0001} for name in ("top1", "top5", "agreement")},
 }
 """Settings of a name that have no default, or whose values here are chosen: paths, taps, small numbers."""
 
@@ -81,8 +82,16 @@ SMALLEST = {"width": 0.25, "images": 32, "epochs": 1}
 """Settings that a name has only by the way; a case sets them small, except where they are swept."""
 
 NEEDS: dict[str, dict[str, Any]] = {
-    "data=image_folder": {"data.train_images": None, "data.test_images": None},
-    "data=cifar100": {"data.train_images": 256, "data.test_images": 128},
+    "data=image_folder": {
+        "data.train_images": None,
+        "data.test_images": None,
+        "data.calibration_images": 20,
+    },
+    "data=cifar100": {
+        "data.train_images": 256,
+        "data.test_images": 128,
+        "data.calibration_images": 100,
+    },
     "teacher=onnx": {"teacher_training": None, "teacher.width": None},
     "teacher.weights": {"teacher_training": None, "teacher.trained_on": "train"},
     "teacher.trained_on": {"teacher.pretrained": "{weights}"},
@@ -101,11 +110,17 @@ NEEDS: dict[str, dict[str, Any]] = {
     "distill.schedule=steps": {"distill.epochs": 2, "teacher_training.epochs": 2},
     "distill.mixing=mixup": {},
     "evaluate.corrupted_images": {"evaluate.corruptions": ["noise"]},
+    "evaluate.unknown.images": {"evaluate.unknown.name": "synthetic", "evaluate.unknown.seed": 5},
+    "evaluate.unknown.root": {"evaluate.unknown.name": "loose_images", "evaluate.unknown.image_size": 32},
+    "evaluate.unknown=synthetic": {},
     "gates.model=teacher": {"gates": [{"metric": "size_bytes", "max": 1e9, "model": "teacher"}]},
 }
 """What an option needs beside it: path, path=value, or section=name -> values by path; None removes one."""
 
 JUDGED: dict[str, Any] = {
+    "evaluate.corruptions": ["noise"],
+    "evaluate.corrupted_images": 1000,
+    "evaluate.unknown": {"name": "synthetic", "seed": 5, "images": 40},
     "data.test_images": None,
     "data.test_images_per_class": 110,
     "precisions": [{"name": "fp32"}, {"name": "fp16"}],
@@ -117,6 +132,7 @@ VALUES: dict[str, list[Any]] = {
     "name": ["another.name"],
     "calibrate.on": ["local"],
     "data.root": ["{folder}"],
+    "evaluate.unknown.root": ["{folder}"],
     "teacher.weights": ["{weights}"],
     "student.weights": ["{weights}"],
     "teacher.pretrained": ["{weights}", "auto"],
@@ -145,6 +161,8 @@ FLOAT_FILE = "of files with float input: tests/end_to_end/test_onnx_teacher.py"
 NOT_HERE: dict[str, str] = {
     "calibrate.on": "a board: tests/end_to_end/test_board_run.py",
     "data=cifar10": f"{CIFAR}: tests/data/test_data_cifar.py",
+    "evaluate.unknown=cifar10": f"{CIFAR}: tests/data/test_data_cifar.py",
+    "data=loose_images": "it has no labels: tests/pipeline/test_unknown_images.py",
     "devices=tensorrt": GPU,
     "teacher.pretrained=True": "published weights are downloaded: tests/models/test_pretrained.py",
     "student.pretrained=True": "published weights are downloaded: tests/models/test_pretrained.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,14 +12,19 @@ from calkd_edge import metrics
 from calkd_edge.metrics import intervals
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.records import (
+    AtThreshold,
     Calibration,
+    Corrupted,
     DeviceFacts,
+    Estimate,
     FoldProof,
     LatencySummary,
     Measurement,
     Percentile,
     Predictions,
     Quality,
+    Reached,
+    Unknown,
 )
 from calkd_edge.release.gates.evidence import DataFaults, Evidence
 
@@ -175,3 +181,44 @@ def make_maker(images: int, seed: int = 0) -> Maker:
     p = np.exp(scores.log_softmax(logits))
     labels = (p.cumsum(axis=1) > generator.random((images, 1))).argmax(axis=1).astype(np.int64)
     return Maker(logits, labels)
+
+
+def other_images(*rows: tuple[Any, ...]) -> tuple[Corrupted, ...]:
+    """Figures on corrupted images: corruption, severity, images, ECE, top-1 and perhaps mean confidence.
+
+    Half of the images reach 0.8, and of these the share `top1` is right.
+    """
+    return tuple(
+        Corrupted(
+            corruption=name,
+            severity=severity,
+            images=images,
+            top1=around(top1),
+            nll=around(1.0),
+            ece=around(ece),
+            mean_confidence=confidence[0] if confidence else top1,
+            thresholds=(
+                AtThreshold(threshold=0.8, taken=images // 2, coverage=around(0.5), precision=around(top1)),
+            ),
+        )
+        for name, severity, images, ece, top1, *confidence in rows
+    )
+
+
+def unknown(threshold: float, taken: int, images: int) -> Unknown:
+    """Images of no class of which some reach a threshold."""
+    share = intervals.clopper_pearson(taken, images)
+    return Unknown(
+        measurement="student",
+        source="loose_images: 400 loose images",
+        images=images,
+        left_out=0,
+        shared_classes=(),
+        mean_confidence=0.4,
+        auroc=0.9,
+        thresholds=(Reached(threshold=threshold, share=Estimate(**share._asdict())),),
+    )
+
+
+def around(value: float) -> Estimate:
+    return Estimate(value=value, low=value - 0.01, high=value + 0.01)

@@ -10,7 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 from calkd_edge.metrics import per_image as scores
-from calkd_edge.records import BoolArray, FloatArray, IntArray, Measurement, Predictions
+from calkd_edge.records import (
+    BoolArray,
+    Corrupted,
+    FloatArray,
+    IntArray,
+    Measurement,
+    Predictions,
+    Unknown,
+)
 from calkd_edge.release.gates.image_scores import ImageScores
 
 
@@ -55,6 +63,9 @@ class Evidence:
         classes: names of the classes; empty where they are not known.
         kept: scores that a release kept instead of the predictions.
         earlier: the same file in the release that this one is compared with; None where it has none.
+        corrupted: its figures on corrupted test images, those without corruption first; empty where it was
+            not measured on them.
+        unknown: its confidence on images of no class; None where it was not measured on any.
     """
 
     measurement: Measurement
@@ -63,6 +74,8 @@ class Evidence:
     classes: tuple[str, ...] = ()
     kept: ImageScores | None = None
     earlier: Earlier | None = None
+    corrupted: tuple[Corrupted, ...] = ()
+    unknown: Unknown | None = None
 
     @cached_property
     def scores(self) -> ImageScores | None:

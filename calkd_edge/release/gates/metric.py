@@ -91,6 +91,7 @@ class Metric:
         kind: how the sample size that would decide is computed.
         fewest: images below which its value is shown and never decides.
         span: the values that it can have.
+        other_images: whether it judges answers to other images than those of the data.
     """
 
     read: Reader
@@ -103,6 +104,7 @@ class Metric:
     kind: Literal["mean", "pair", "ece", "runs", "exact"] = "mean"
     fewest: int = 0
     span: Span = Span()
+    other_images: bool = False
 
     @property
     def counts_images(self) -> bool:

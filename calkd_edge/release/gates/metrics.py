@@ -13,6 +13,7 @@ from calkd_edge.metrics import intervals
 from calkd_edge.recipe.schema import GateSection
 from calkd_edge.release.gates import baseline_readers as since
 from calkd_edge.release.gates import paired_readers as pairs
+from calkd_edge.release.gates import robustness_readers as robust
 from calkd_edge.release.gates.metric import Against, Metric, Reader, Span
 from calkd_edge.release.gates.readers import (
     data_fault,
@@ -60,6 +61,10 @@ def _rise(reference: Against, read_pair: pairs.PairReader, meaning: str, most: f
     read = pairs.against(reference, read_pair, fewest=_MEAN)
     span = Span(-most, most)
     return Metric(read, ("max", "within"), "nats", meaning, reference, fewest=_MEAN, span=span)
+
+
+def _wrong(read: Reader, meaning: str, *, other_images: bool = False) -> Metric:
+    return Metric(read, ("max",), "share", meaning, threshold=True, span=_SHARE, other_images=other_images)
 
 
 def _ratio(read: Reader, kind: Literal["runs", "exact"], meaning: str) -> Metric:
@@ -133,6 +138,27 @@ METRICS: dict[str, Metric] = {
         "share of images with the same first guess as fp32",
         "fp32",
         span=_SHARE,
+    ),
+    "ece_corrupted": Metric(
+        robust.ece_corrupted,
+        ("max",),
+        "share",
+        "largest ECE under any corruption",
+        kind="ece",
+        fewest=_ECE,
+        span=_ERROR,
+        other_images=True,
+    ),
+    "confident_wrong": _wrong(robust.confident_wrong, "share answered wrongly at or above the threshold"),
+    "confident_wrong_corrupted": _wrong(
+        robust.confident_wrong_corrupted,
+        "largest share answered wrongly at or above the threshold under any corruption",
+        other_images=True,
+    ),
+    "confident_unknown": _wrong(
+        robust.confident_unknown,
+        "share of images of no class that reach the threshold",
+        other_images=True,
     ),
     "top1_drop_from_baseline": Metric(
         since.change(since.named("top1"), pairs.top1_drop, sign=-1),

@@ -9,6 +9,7 @@ from calkd_edge.records import DeviceFacts, LatencySummary, Measurement
 from calkd_edge.release.gates.evidence import Evidence, file_key, labels_of, same_student_in_fp32
 from calkd_edge.release.report import numbers
 from calkd_edge.release.report.device_agreement import agreement_with_local
+from calkd_edge.release.report.other_images import other_images
 
 IN_FLOAT32 = "stay in float32"
 """In the note of a file whose quantizer kept layers in float32."""
@@ -35,6 +36,7 @@ def conclusions(
                 sentences.append(_speed_against_fp32(m, fp32, names[id(m)], (devices or {}).get(m.device)))
                 sentences += _temperature_against_fp32(m, fp32, names[id(m)])
             sentences += _cost_of_float_layers(m, measurements, names[id(m)])
+        sentences += other_images(item, names[id(m)])
     sentences += agreement_with_local(evidence, list(names.values()))
     released = [m for m in measurements if m.is_released]
     sentences += _effect_on_ece(released, names)

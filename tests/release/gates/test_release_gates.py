@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from release_world import other_images, unknown
 from tiny_run import recipe_with
 
 from calkd_edge.errors import RecipeError
@@ -389,13 +390,18 @@ def test_gates_that_cannot_work_are_refused_with_a_remedy(bad, where, remedy):
     assert remedy in caught.value.remedy
 
 
+CORRUPTED, UNKNOWN = other_images(("noise", 1, 2000, 0.1, 0.5)), unknown(0.8, 10, 400)
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_is_measured_in_a_complete_run(world, name):
     metric = METRICS[name]
     limit = {metric.limits[0]: 0.5} | ({"threshold": 0.8} if metric.threshold else {})
     limit |= {"of_class": "bee"} if metric.of_class else {}
-    if metric.against == "baseline":
-        world = [replace(item, earlier=Earlier(item.measurement, item.scores)) for item in world]
+    world = [
+        replace(item, earlier=Earlier(item.measurement, item.scores), corrupted=CORRUPTED, unknown=UNKNOWN)
+        for item in world
+    ]
     results = judge([gate(name, **limit)], world).gates
     asked = [result for result in results if result.limit != "none"]
     assert all(result.result != "unmeasured" and result.value is not None for result in asked)

@@ -19,6 +19,7 @@ from calkd_edge.release.report.sections.measurements import MEASUREMENTS
 from calkd_edge.release.report.sections.plan import PLAN
 from calkd_edge.release.report.sections.reliability import RELIABILITY
 from calkd_edge.release.report.sections.thresholds import THRESHOLDS
+from calkd_edge.release.report.sections.unknown import UNKNOWN
 
 SECTIONS: list[Section] = [
     GATES,
@@ -30,6 +31,7 @@ SECTIONS: list[Section] = [
     CONFIDENCE,
     THRESHOLDS,
     CORRUPTIONS,
+    UNKNOWN,
     FURTHER,
     LATENCY,
     CALIBRATION,
