@@ -7,7 +7,7 @@ from benchmark_world import FACTS as BOARD
 
 from calkd_edge.data.image_folder import ImageFolder
 from calkd_edge.data.source import balanced
-from calkd_edge.pipeline import assumptions, plan_measuring, plan_training
+from calkd_edge.pipeline import assumptions, plan_other_images, plan_training
 from calkd_edge.pipeline import preparation as pipeline
 
 FACTS = BOARD.model_copy(update={"runtimes": {**BOARD.runtimes, "litert": "2.0.0"}})
@@ -15,7 +15,7 @@ FACTS = BOARD.model_copy(update={"runtimes": {**BOARD.runtimes, "litert": "2.0.0
 
 def fix_world(patch: pytest.MonkeyPatch) -> None:
     """Packages of release 1.0, devices with FACTS, folders of two classes, published weights at hand."""
-    for module in (plan_measuring, plan_training):
+    for module in (plan_other_images, plan_training):
         patch.setattr(module, "version", lambda package: f"{package} 1.0")
     patch.setattr(
         pipeline.run_devices,
