@@ -46,7 +46,7 @@ def change(figure: Figure, read_pair: PairReader | None = None, *, sign: int = 1
                 return _noted(decided_from(fewest, images, read_pair(pair, gate)), SAME_IMAGES)
         figures = [_figure(figure, m, gate) for m in (item.measurement, earlier.measurement)]
         if figures[0] is None or figures[1] is None:
-            return Reading(None, why="one of the two releases has no such figure")
+            return _without(figure, (item.measurement, earlier.measurement), gate)
         now, then = figures[0], figures[1]
         bounds = intervals.independent_difference(*((now, then) if sign > 0 else (then, now)))
         reading = decided_from(fewest, images, Reading(bounds.value, bounds.low, bounds.high, images))
@@ -58,6 +58,14 @@ def change(figure: Figure, read_pair: PairReader | None = None, *, sign: int = 1
 def _absent(m: Measurement) -> Reading:
     where = f"{m.model} {m.precision} on {m.device}:{m.runtime}"
     return Reading(None, why=f"the earlier release has no measurement of {where}")
+
+
+def _without(figure: Figure, both: Sequence[Measurement], gate: GateSection) -> Reading:
+    """The reading where a figure is missing: undecided where only no image reaches the threshold."""
+    if figure is precision and all(_figure(coverage, m, gate) for m in both):
+        why = f"no image reaches confidence {gate.threshold:g} in one of the two releases"
+        return Reading(None, why=why, decides=False, needed="a lower threshold is needed")
+    return Reading(None, why="one of the two releases has no such figure")
 
 
 def _figure(figure: Figure, m: Measurement, gate: GateSection) -> Bounds | None:
