@@ -133,6 +133,15 @@ ParityOption = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+TrackerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log-to",
+        metavar="TRACKER",
+        help="Log the finished run to tensorboard, mlflow or wandb, by its own client. Repeatable.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 OutOption = Annotated[
     Path | None,
     typer.Option(
@@ -171,6 +180,7 @@ def compress(
     store: StoreOption = DEFAULT_STORE,
     allow_undecided: UndecidedOption = False,
     baseline: BaselineOption = None,
+    trackers: TrackerOption = None,
     junit: JunitOption = None,
     summary: SummaryOption = None,
     fail_on: FailOption = "undecided",
@@ -202,6 +212,7 @@ def compress(
         reuse_measurements=reuse_measurements,
         debug_parity=debug_parity,
         baseline=baseline,
+        trackers=trackers or (),
     )
     say("recipe {}", run.where)
     check_pipeline_files(junit, summary)

@@ -32,6 +32,7 @@ def compress(
     reuse_measurements: bool = False,
     debug_parity: bool = False,
     baseline: str | Path | None = None,
+    trackers: Sequence[str] = (),
     on_stage: Watcher | None = None,
     on_message: Callable[[str], None] = log.info,
 ) -> Release:
@@ -60,6 +61,7 @@ def compress(
         debug_parity: compare each exported file with torch layer by layer.
         baseline: the folder or bundle of an earlier release to compare with; "none" for a first release of a
             recipe whose gates need one.
+        trackers: experiment trackers that the finished run is logged to: tensorboard, mlflow or wandb.
         on_stage: called at the start and the end of each stage.
         on_message: called with sentences for the reader.
 
@@ -83,6 +85,7 @@ def compress(
         reuse_measurements=reuse_measurements,
         debug_parity=debug_parity,
         baseline=baseline,
+        trackers=trackers,
     )
     return run_plan(run, watcher=on_stage, on_message=on_message)
 

@@ -29,6 +29,7 @@ class Options:
         reuse_measurements: whether a latency older than the recipe allows is kept.
         debug_parity: whether exported files are compared with torch layer by layer.
         plugins: module -> SHA-256 of its file.
+        trackers: names of the experiment trackers that the finished run is logged to.
         earlier: the release that this one is compared with; None for none.
     """
 
@@ -44,4 +45,5 @@ class Options:
     reuse_measurements: bool = False
     debug_parity: bool = False
     plugins: Mapping[str, str] = field(default_factory=dict)
+    trackers: Sequence[str] = ()
     earlier: ReadRelease | None = None

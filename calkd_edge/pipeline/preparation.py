@@ -29,6 +29,7 @@ from calkd_edge.pipeline.options import ACCELERATORS, Options
 from calkd_edge.pipeline.plan import Planner
 from calkd_edge.pipeline.planned import Plan
 from calkd_edge.pipeline.plugins import load_plugins
+from calkd_edge.pipeline.trackers import check_trackers
 from calkd_edge.recipe import source
 from calkd_edge.recipe.schema import Recipe, load_recipe
 from calkd_edge.recipe.smoke import smoke_recipe
@@ -70,6 +71,7 @@ def prepare_run(
     reuse_measurements: bool = False,
     debug_parity: bool = False,
     baseline: str | Path | None = None,
+    trackers: Sequence[str] = (),
 ) -> Run:
     """A recipe and its options from what a caller names; reads the recipe, contacts nothing.
 
@@ -110,6 +112,7 @@ def prepare_run(
         reuse_measurements=reuse_measurements,
         debug_parity=debug_parity,
         plugins=hashes,
+        trackers=check_trackers(several("trackers", trackers)),
         earlier=earlier_release(loaded, where, baseline, smoke=smoke),
     )
     check_folder(options.out, "--out")

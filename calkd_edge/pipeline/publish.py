@@ -195,8 +195,18 @@ def _model_facts(stage: Stage, store: Store, folders: Mapping[str, Path]) -> Jso
 
 def _last_epoch(folder: Path) -> dict[str, Json]:
     """The last line of a training's history."""
-    lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
-    return dict(json.loads(lines[-1])) if lines else {}
+    return dict((history_of(folder) or [{}])[-1])
+
+
+def history_of(folder: Path) -> list[dict[str, Json]]:
+    """One line for each epoch of a training."""
+    return [json.loads(line) for line in (folder / HISTORY).read_text(encoding="utf-8").splitlines()]
+
+
+def histories(plan: Plan, finished: Mapping[str, PublishedStage]) -> dict[str, list[dict[str, Json]]]:
+    """The history of every training of a plan, by its model."""
+    trained = {"teacher": plan.teacher, "student": plan.student, **plan.compared}
+    return {name: history_of(finished[stage.fingerprint].folder) for name, stage in trained.items()}
 
 
 def _copy_models(

@@ -23,7 +23,8 @@ from calkd_edge.pipeline.notices import notices
 from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.planned import Plan
 from calkd_edge.pipeline.preparation import Run, expectation, make_plan, named_fresh
-from calkd_edge.pipeline.publish import manifest_facts, write_release
+from calkd_edge.pipeline.publish import histories, manifest_facts, write_release
+from calkd_edge.pipeline.trackers import log_to
 from calkd_edge.records import Report
 from calkd_edge.release.folder import ReleaseFolder
 from calkd_edge.release.judgement import problem_of
@@ -89,6 +90,7 @@ def run_plan(
         runner = Runner(store, watcher or _Unwatched(), manifest_facts, options.processes)
         results, errors = run_stages(plan, runner, on_message)
         report, bundle = write_release(plan, facts, store, results, errors, options, folder)
+        log_to(options.trackers, report, histories(plan, results), folder.path, on_message)
     return Release(report, options.out, bundle, errors)
 
 

@@ -67,6 +67,7 @@ SLOW = ["compress {recipe} --store {store} --out {out} --smoke --processes 2 --a
 
 NOT_HERE = {
     ("compress", "--accelerator", "cuda"): "tests marked gpu",
+    ("compress", "--log-to"): "clients of trackers are not installed: tests/pipeline/test_trackers.py",
     ("lint", "--compile"): "needs the extra [trt-check]: tests/onnx_model/lint/test_compiler.py",
     ("", "--install-completion"): "the parser's own, writes the user's shell settings",
     ("", "--show-completion"): "the parser's own, asks which shell started it",
