@@ -23,6 +23,7 @@ from calkd_edge.errors import CalkdError, StoreError
 from calkd_edge.export.artifacts import CANONICAL, HISTORY
 from calkd_edge.models.image_model import WEIGHTS
 from calkd_edge.pipeline import results
+from calkd_edge.pipeline.commit import program_commit
 from calkd_edge.pipeline.data_checks import WARNING, findings
 from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.planned import MeasuredRow, Plan
@@ -220,6 +221,7 @@ def environment(options: Options) -> dict[str, Json]:
     """The machine and the versions behind a report."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": program_commit(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "accelerator": options.accelerator,
         "processes": options.processes,

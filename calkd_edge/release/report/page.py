@@ -1,4 +1,4 @@
-"""report.html: its head, and the sections in the order in which they are registered."""
+"""report.html: its first screen, its contents, and the sections in the order in which they are registered."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from calkd_edge.files.visible import visible
 from calkd_edge.records import Report
+from calkd_edge.release.report import headline
 from calkd_edge.release.report.section import TEMPLATES, Section
 from calkd_edge.release.report.sections import SECTIONS
 from calkd_edge.release.report.sections.gates import OUTCOMES
@@ -35,6 +36,7 @@ def render_html(report: Report) -> str:
         style=stylesheet(),
         lead=LEADS[report.verdict] if report.gates else NO_GATES,
         summary=summary(report),
+        first=headline.context(report),
         sections=list(_sections(report, environment)),
     )
 
@@ -68,7 +70,7 @@ def _shown(value: object) -> object:
 
 def stylesheet() -> str:
     """The CSS of every page."""
-    return (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    return "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "figures.css"))
 
 
 def summary(report: Report) -> str:

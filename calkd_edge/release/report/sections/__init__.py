@@ -23,16 +23,19 @@ SECTIONS: list[Section] = [
     GATES,
     CONCLUSIONS,
     MEASUREMENTS,
-    CLASSES,
-    RELIABILITY,
-    CONFIDENCE,
     THRESHOLDS,
+    RELIABILITY,
+    CLASSES,
     CORRUPTIONS,
-    FURTHER,
-    LATENCY,
     CALIBRATION,
+    CONFIDENCE,
+    LATENCY,
+    FURTHER,
     PLAN,
     FACTS,
     DEFINITIONS,
 ]
-"""In the order of the page. A new section is one file, its template, and a line here."""
+"""In the order of the page: what decides first, folded details last.
+
+A new section is one file, its template, and a line here.
+"""
