@@ -22,7 +22,7 @@ from calkd_edge.engine.store import Store
 from calkd_edge.errors import CalkdError, StoreError
 from calkd_edge.export.artifacts import CANONICAL, HISTORY
 from calkd_edge.models.image_model import WEIGHTS
-from calkd_edge.pipeline import results
+from calkd_edge.pipeline import results, shown
 from calkd_edge.pipeline.commit import program_commit
 from calkd_edge.pipeline.data_checks import WARNING, findings
 from calkd_edge.pipeline.options import Options
@@ -110,13 +110,14 @@ def make_report(
     student = folders[plan.student.fingerprint]
     trained = {"teacher": plan.teacher, "student": plan.student, **plan.compared}
     models = {name: _model_facts(stage, store, folders) for name, stage in trained.items()}
+    recommended = recommendations(
+        [item.measurement for item in evidence], verdict.gates, verdict.verdict, facts
+    )
     return Report(
         name=recipe.name,
         verdict=verdict.verdict,
         gates=verdict.gates,
-        recommendation=recommendations(
-            [item.measurement for item in evidence], verdict.gates, verdict.verdict, facts
-        ),
+        recommendation=recommended,
         measurements=tuple(item.measurement for item in evidence),
         devices=dict(facts),
         conclusions=(
@@ -129,6 +130,9 @@ def make_report(
         drift=drifts,
         out_of_distribution=results.out_of_distribution(labelled, folders),
         comparisons=results.comparisons(labelled, folders),
+        coverage=shown.coverage((item, labels[id(item)]) for _, item in scored),
+        training={name: shown.training(folders[stage.fingerprint]) for name, stage in trained.items()},
+        pictures=shown.shown_pictures(evidence, recommended, data),
         plan=tuple(_plan_line(stage, finished) for stage in plan.stages),
         data=results.data_facts(data, str(plan.data.params["identity"])),
         models={**models, "teacher_calibration": plan.checked.effect(fitted.affine).sentence},

@@ -63,6 +63,7 @@ from calkd_edge.records.release import (
     Verdict,
 )
 from calkd_edge.records.repair import FileEnd, Repair, RepairedFile
+from calkd_edge.records.shown import CoverageCurve, Epoch, Picture, Pictures
 
 __all__ = [
     "Mean",
@@ -134,4 +135,8 @@ __all__ = [
     "Runnable",
     "Symptom",
     "Verdict",
+    "CoverageCurve",
+    "Epoch",
+    "Picture",
+    "Pictures",
 ]

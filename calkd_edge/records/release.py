@@ -9,6 +9,7 @@ from pydantic import Field
 from calkd_edge.records.base import Json, Record
 from calkd_edge.records.calibration import Calibration
 from calkd_edge.records.quality import AtThreshold, Estimate, GuaranteedThreshold, Quality
+from calkd_edge.records.shown import CoverageCurve, Epoch, Pictures
 
 
 class Percentile(Record):
@@ -235,6 +236,11 @@ class Report(Record):
     drift: tuple[Drift, ...] = ()
     out_of_distribution: tuple[OutOfDistribution, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    coverage: tuple[CoverageCurve, ...] = Field((), description="of each calibrated file that was scored")
+    training: dict[str, tuple[Epoch, ...]] = Field(
+        default_factory=dict, description="of each trained model; long ones are thinned"
+    )
+    pictures: tuple[Pictures, ...] = ()
     plan: tuple[PlannedStage, ...]
     data: dict[str, Json]
     models: dict[str, Json]

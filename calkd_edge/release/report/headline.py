@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calkd_edge.records import DeviceFacts, LatencySummary, Measurement, Quality, Recommendation, Report
+from calkd_edge.records import DeviceFacts, Measurement, Quality, Recommendation, Report
 from calkd_edge.release.report import numbers
 
 MOST_SENTENCES = 2
@@ -14,12 +14,11 @@ MOST_SENTENCES = 2
 
 @dataclass(frozen=True)
 class Tile:
-    """A figure of the first screen as text; parts that are not known are empty."""
+    """A figure of the first screen as text, and the lines below it; an empty one is left out."""
 
     name: str
     value: str
-    interval: str
-    against: str
+    lines: tuple[str, ...]
 
 
 def headline(
@@ -32,9 +31,9 @@ def headline(
         recommended: one for each device and runtime.
     """
     students = [m for m in measurements if m.model == "student" and m.calibrated]
-    for one in recommended:
+    for choice in recommended:
         for m in students:
-            if (m.device, m.runtime, m.precision) == (one.device, one.runtime, one.precision):
+            if (m.device, m.runtime, m.precision) == (choice.device, choice.runtime, choice.precision):
                 return m
     return next((m for m in students if m.quality is not None), None)
 
@@ -57,63 +56,48 @@ def tiles(report: Report, m: Measurement) -> list[Tile]:
     """Top-1, ECE, latency, size and the first threshold of a file, each against the teacher or fp32."""
     teacher = reference_of(m, report.measurements, model="teacher")
     fp32 = None if m.precision == "fp32" else reference_of(m, report.measurements, model="student")
-    peer, peer_name = (fp32, "fp32") if fp32 is not None else (teacher, "teacher")
+    peer, name = (fp32, "fp32") if fp32 is not None else (teacher, "teacher")
     if peer is not None and (peer.device, peer.runtime) != (m.device, m.runtime):
         peer = None
+    p50 = m.latency_ms.p50 if m.latency_ms is not None and not m.emulated else None
+    peer_p50 = peer.latency_ms.p50 if peer is not None and peer.latency_ms is not None else None
+    bounds = numbers.interval(p50.low, p50.high, "ms") if p50 else ""
+    unknown = "emulated: shows no speed" if m.emulated else "not measured"
     return [
         *_of_quality(m.quality, teacher.quality if teacher else None),
-        _speed(m, peer, peer_name),
+        Tile(
+            "latency, p50",
+            numbers.milliseconds(p50.value if p50 else None),
+            (bounds or unknown, _against(name, numbers.milliseconds(peer_p50.value if peer_p50 else None))),
+        ),
         Tile(
             "size",
             numbers.size(m.size_bytes or None),
-            "",
-            _against(peer, peer_name, lambda r: numbers.size(r.size_bytes)),
+            (_against(name, numbers.size(peer.size_bytes if peer else None)),),
         ),
         *_at_threshold(m.quality, teacher.quality if teacher else None),
     ]
 
 
 def _of_quality(quality: Quality | None, teacher: Quality | None) -> list[Tile]:
-    if quality is None:
-        return [
-            Tile("top-1", numbers.MISSING, "not measured", ""),
-            Tile("ECE", numbers.MISSING, "not measured", ""),
-        ]
-    top1, ece = quality.top1, quality.ece
     return [
         Tile(
-            "top-1",
-            numbers.percent(top1.value),
-            numbers.interval(top1.low, top1.high, "share"),
-            f"teacher {numbers.percent(teacher.top1.value)}" if teacher else "",
-        ),
-        Tile(
-            "ECE",
-            numbers.percent(ece.value),
-            numbers.interval(ece.low, ece.high, "share"),
-            f"teacher {numbers.percent(teacher.ece.value)}" if teacher else "",
-        ),
+            name,
+            numbers.percent(value.value if value else None),
+            (
+                numbers.interval(value.low, value.high, "share") if value else "not measured",
+                _against("teacher", numbers.percent(reference.value if reference else None)),
+            ),
+        )
+        for name, value, reference in (
+            ("top-1", quality and quality.top1, teacher and teacher.top1),
+            ("ECE", quality and quality.ece, teacher and teacher.ece),
+        )
     ]
 
 
-def _speed(m: Measurement, peer: Measurement | None, peer_name: str) -> Tile:
-    if m.emulated:
-        return Tile("latency, p50", numbers.MISSING, "emulated: shows no speed", "")
-    p50 = _p50(m.latency_ms)
-    interval = (
-        "" if m.latency_ms is None else numbers.interval(m.latency_ms.p50.low, m.latency_ms.p50.high, "ms")
-    )
-    against = _against(peer, peer_name, lambda r: _p50(r.latency_ms))
-    return Tile("latency, p50", p50, interval or "not measured", against)
-
-
-def _p50(latency: LatencySummary | None) -> str:
-    return numbers.milliseconds(latency.p50.value if latency else None)
-
-
-def _against(peer: Measurement | None, name: str, figure: Callable[[Measurement], str]) -> str:
-    text = numbers.MISSING if peer is None else figure(peer)
-    return "" if text == numbers.MISSING else f"{name} {text}"
+def _against(name: str, value: str) -> str:
+    return "" if value == numbers.MISSING else f"{name} {value}"
 
 
 def _at_threshold(quality: Quality | None, teacher: Quality | None) -> list[Tile]:
@@ -121,23 +105,16 @@ def _at_threshold(quality: Quality | None, teacher: Quality | None) -> list[Tile
     if quality is None or not quality.thresholds:
         return []
     first = quality.thresholds[0]
-    name, takes = (
-        f"right, if confidence ≥ {first.threshold:g}",
-        f"takes {numbers.percent(first.coverage.value)}",
-    )
+    name = f"confidence ≥ {first.threshold:g}"
     if first.precision is None:
-        return [Tile(name, numbers.MISSING, "takes no image", "")]
-    same = [t for t in teacher.thresholds if t.threshold == first.threshold] if teacher else []
-    against = f"; teacher {numbers.percent(same[0].precision.value)}" if same and same[0].precision else ""
-    low, high = first.precision.low, first.precision.high
-    return [
-        Tile(
-            name,
-            numbers.percent(first.precision.value),
-            numbers.interval(low, high, "share"),
-            takes + against,
-        )
-    ]
+        return [Tile(name, numbers.MISSING, ("takes no image",))]
+    same = [t.precision for t in teacher.thresholds if t.threshold == first.threshold] if teacher else []
+    lines = (
+        f"right of the {numbers.percent(first.coverage.value)} it takes",
+        numbers.interval(first.precision.low, first.precision.high, "share"),
+        _against("teacher", numbers.percent(same[0].value if same and same[0] else None)),
+    )
+    return [Tile(name, numbers.percent(first.precision.value), lines)]
 
 
 def real_name(facts: DeviceFacts) -> str:
@@ -146,7 +123,7 @@ def real_name(facts: DeviceFacts) -> str:
     return f"{name}, {facts.cores} {'core' if facts.cores == 1 else 'cores'}"
 
 
-def place(report: Report, m: Measurement) -> str:
+def location(report: Report, m: Measurement) -> str:
     """Where a file was measured: device with its real name, its system, the runtime with its version."""
     facts = report.devices.get(m.device)
     if facts is None:
@@ -169,14 +146,14 @@ def made(report: Report) -> str:
 def context(report: Report) -> dict[str, object]:
     """What the first screen shows."""
     m = headline(report.measurements, report.recommendation)
-    sentences = [_halves(one.sentence) for one in report.recommendation]
+    sentences = [_halves(choice.sentence) for choice in report.recommendation]
     return {
         "made": made(report),
         "ship": sentences[:MOST_SENTENCES],
         "ship_elsewhere": sentences[MOST_SENTENCES:],
         "shown": m,
         "tiles": tiles(report, m) if m else [],
-        "place": place(report, m) if m else "",
+        "location": location(report, m) if m else "",
     }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from markupsafe import Markup
+
 from calkd_edge.records import Corrupted, Report
-from calkd_edge.release.report import numbers
-from calkd_edge.release.report.section import Context, Section, Table, packaged
+from calkd_edge.release.report import figures, headline, numbers
+from calkd_edge.release.report.section import Context, Figure, Section, Table, labelled, packaged
 
 
 def corruptions(report: Report) -> Table:
@@ -27,11 +29,42 @@ def _cells(row: Corrupted) -> tuple[str, str, str]:
     )
 
 
+def curves(report: Report) -> list[Figure]:
+    """Top-1 and mean confidence of the shown file by severity, a figure for each corruption."""
+    m = headline.headline(report.measurements, report.recommendation)
+    label = next((name for row, name in labelled(report) if row is m), "")
+    files = report.out_of_distribution
+    rows = next((file.rows for file in files if file.measurement == label), files[0].rows)
+    plain = [row for row in rows if row.corruption == "none"]
+    drawn = []
+    for name in dict.fromkeys(row.corruption for row in rows if row.corruption != "none"):
+        chosen = [*plain, *(row for row in rows if row.corruption == name)]
+        top1 = tuple((float(row.severity), row.top1.value) for row in chosen)
+        band = tuple((float(row.severity), row.top1.low, row.top1.high) for row in chosen)
+        confidence = tuple((float(row.severity), row.mean_confidence) for row in chosen)
+        lines = [
+            figures.Line("top-1", top1, "first", band),
+            figures.Line("mean confidence", confidence, "second"),
+        ]
+        accuracy = f"at severity {chosen[-1].severity}, top-1 {numbers.percent(top1[-1][1])}"
+        confident = f"mean confidence {numbers.percent(confidence[-1][1])}"
+        svg = figures.curves(
+            lines,
+            x=figures.Scale(0.0, max(top1[-1][0], 1.0), tuple(x for x, _ in top1), "severity"),
+            y=figures.shares("share"),
+            title=f"Under {name}",
+            description=f"{accuracy}, {confident}.",
+        )
+        drawn.append(Figure(f"{name}: {accuracy}, {confident}", Markup(svg)))
+    return drawn
+
+
 def _context(report: Report) -> Context | None:
     table = corruptions(report)
     if not table.lines:
         return None
-    return {"corruptions": table, "images": report.out_of_distribution[0].rows[0].images}
+    images = report.out_of_distribution[0].rows[0].images
+    return {"corruptions": table, "images": images, "drawn": curves(report)}
 
 
 CORRUPTIONS = Section("corruptions", "On other images", packaged("corruptions"), _context)
