@@ -72,6 +72,14 @@ def test_nothing_wrong_and_nothing_different_shows_nothing(maker):
     assert pictures([], (), striped) == ()
 
 
-def test_the_page_stays_small_with_images_that_do_not_compress(full_report):
-    assert [len(one.pictures) for one in full_report.pictures] == [SHOWN, SHOWN]
-    assert len(render_html(full_report).encode()) < MOST_BYTES
+def test_the_page_stays_small_with_images_that_do_not_compress_and_a_thousand_classes(full_report):
+    assert [len(group.pictures) for group in full_report.pictures] == [SHOWN, SHOWN]
+    many = []
+    for m in full_report.measurements:
+        classes = [m.quality.by_class[k % 10].model_copy(update={"label": k}) for k in range(1000)]
+        many.append(
+            m.model_copy(update={"quality": m.quality.model_copy(update={"by_class": tuple(classes)})})
+        )
+    page = render_html(full_report.model_copy(update={"measurements": tuple(many)}))
+    assert "800 further ones are in report.json" in page
+    assert len(page.encode()) < MOST_BYTES

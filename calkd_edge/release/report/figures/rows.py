@@ -11,7 +11,7 @@ from calkd_edge.files.visible import visible
 from calkd_edge.release.report.figures.plot import LETTER, WIDE, Plot, shortened, text
 from calkd_edge.release.report.figures.scale import Scale
 
-LONGEST_NAME = 24
+LONGEST_NAME = 28
 _ROW = 26
 
 

@@ -80,6 +80,8 @@ def spanning(
 def _ticks(low: float, high: float) -> tuple[float, ...]:
     """Multiples of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / MOST_TICKS
+    if not 0.0 < rough < math.inf:
+        return ()
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -8,8 +8,8 @@ from calkd_edge.records import Json, Quality, Report
 from calkd_edge.release.report import figures, numbers
 from calkd_edge.release.report.section import Context, Figure, Section, Table, calibrated, packaged
 
-SHOWN = 12
-"""Classes in the table; the others are folded."""
+SHOWN, MOST = 12, 200
+"""Classes in the first table; classes in both: of a thousand, the page would hold little else."""
 
 BARS = 25
 """Classes in the figure: the worst."""
@@ -144,7 +144,8 @@ def _context(report: Report) -> Context | None:
         "summaries": summaries(report),
         "drawn": [bars(report), *([drawn] if drawn else [])],
         "worst": Table(table.head, table.lines[:SHOWN]),
-        "rest": Table(table.head, table.lines[SHOWN:]),
+        "rest": Table(table.head, table.lines[SHOWN:MOST]),
+        "left_out": max(len(table.lines) - MOST, 0),
         "confused": confused(report),
     }
 

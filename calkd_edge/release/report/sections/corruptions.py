@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from markupsafe import Markup
 
-from calkd_edge.records import Corrupted, Report
+from calkd_edge.records import Corrupted, OutOfDistribution, Report
 from calkd_edge.release.report import figures, headline, numbers
 from calkd_edge.release.report.section import Context, Figure, Section, Table, labelled, packaged
 
@@ -29,12 +31,16 @@ def _cells(row: Corrupted) -> tuple[str, str, str]:
     )
 
 
-def curves(report: Report) -> list[Figure]:
-    """Top-1 and mean confidence of the shown file by severity, a figure for each corruption."""
+def shown_file(report: Report) -> OutOfDistribution:
+    """The file that the figures show: the one of the first screen, else the first that was measured."""
     m = headline.headline(report.measurements, report.recommendation)
     label = next((name for row, name in labelled(report) if row is m), "")
     files = report.out_of_distribution
-    rows = next((file.rows for file in files if file.measurement == label), files[0].rows)
+    return next((file for file in files if file.measurement == label), files[0])
+
+
+def curves(rows: Sequence[Corrupted]) -> list[Figure]:
+    """Top-1 and mean confidence of a file by severity, a figure for each corruption."""
     plain = [row for row in rows if row.corruption == "none"]
     drawn = []
     for name in dict.fromkeys(row.corruption for row in rows if row.corruption != "none"):
@@ -63,8 +69,13 @@ def _context(report: Report) -> Context | None:
     table = corruptions(report)
     if not table.lines:
         return None
-    images = report.out_of_distribution[0].rows[0].images
-    return {"corruptions": table, "images": images, "drawn": curves(report)}
+    file = shown_file(report)
+    return {
+        "corruptions": table,
+        "images": file.rows[0].images,
+        "shown": file.measurement,
+        "drawn": curves(file.rows),
+    }
 
 
 CORRUPTIONS = Section("corruptions", "On other images", packaged("corruptions"), _context)
