@@ -33,9 +33,14 @@ def headline(
     students = [m for m in measurements if m.model == "student" and m.calibrated]
     for choice in recommended:
         for m in students:
-            if (m.device, m.runtime, m.precision) == (choice.device, choice.runtime, choice.precision):
+            if is_of(choice, m):
                 return m
     return next((m for m in students if m.quality is not None), None)
+
+
+def is_of(choice: Recommendation, m: Measurement) -> bool:
+    """Whether a file of the student is the recommended one of its device and runtime."""
+    return (m.device, m.runtime, m.precision) == (choice.device, choice.runtime, choice.precision)
 
 
 def reference_of(m: Measurement, measurements: Sequence[Measurement], *, model: str) -> Measurement | None:
@@ -133,14 +138,14 @@ def location(report: Report, m: Measurement) -> str:
     return f"{m.device}: {real_name(facts)}{emulated}; {facts.system}; {m.runtime} {version}".rstrip()
 
 
-def made(report: Report) -> str:
+def made(report: Report) -> list[str]:
     """Date, version and commit behind the report, where they are known."""
     versions = report.environment.get("versions")
     version = versions.get("calkd-edge") if isinstance(versions, dict) else None
     commit = report.environment.get("commit")
     date = str(report.environment.get("date") or "").replace("T", " ").replace("+00:00", " UTC")
     parts = [date, f"calkd-edge {version}" if version else "calkd-edge", f"commit {commit}" if commit else ""]
-    return " · ".join(part for part in parts if part)
+    return [part for part in parts if part]
 
 
 def context(report: Report) -> dict[str, object]:
@@ -152,6 +157,7 @@ def context(report: Report) -> dict[str, object]:
         "ship": sentences[:MOST_SENTENCES],
         "ship_elsewhere": sentences[MOST_SENTENCES:],
         "shown": m,
+        "is_recommended": m is not None and any(is_of(choice, m) for choice in report.recommendation),
         "tiles": tiles(report, m) if m else [],
         "location": location(report, m) if m else "",
     }

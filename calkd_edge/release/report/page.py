@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from calkd_edge.files.visible import visible
 from calkd_edge.records import Report
@@ -61,6 +61,7 @@ def template_environment(*, autoescape: bool) -> Environment:
         finalize=_shown,
     )
     environment.filters["tight"] = _keep_units
+    environment.filters["breakable"] = _breakable
     return environment
 
 
@@ -86,3 +87,8 @@ def summary(report: Report) -> str:
 def _keep_units(text: str) -> str:
     """Text whose numbers stay on the same line as their units."""
     return _UNIT.sub("\\1\u00a0\\2", text)
+
+
+def _breakable(name: str) -> Markup:
+    """A name of HTML that may continue on the next line after a colon, as in local:openvino."""
+    return Markup(escape(visible(name)).replace(":", Markup(":<wbr>")))

@@ -25,6 +25,8 @@ def recommended(precision):
 def test_the_recommended_file_is_shown_else_the_first_of_the_student(report, precision, shown):
     m = headline.headline(report.measurements, [recommended(precision)])
     assert (m.model, m.precision, m.calibrated) == ("student", shown, True)
+    page = render_html(report.model_copy(update={"recommendation": (recommended(precision),)}))
+    assert ("the first of the student's files" in page) == (precision != shown)
 
 
 def test_tiles_hold_the_figures_of_the_file_and_of_what_it_is_compared_with(report):
@@ -57,8 +59,12 @@ def test_what_was_not_measured_is_said_and_an_emulated_device_shows_no_speed(rep
 def test_device_date_version_and_commit_are_named_where_they_are_known(full_report, report):
     m = headline.headline(full_report.measurements, [])
     assert headline.location(full_report, m) == "local: laptop, 2 cores; Linux 6.1; onnxruntime 1.32.0"
-    assert headline.made(full_report) == "2026-10-04 10:12:00 UTC · calkd-edge 0.1.0 · commit 0123456789ab"
-    assert headline.made(report) == "calkd-edge"
+    assert headline.made(full_report) == [
+        "2026-10-04 10:12:00 UTC",
+        "calkd-edge 0.1.0",
+        "commit 0123456789ab",
+    ]
+    assert headline.made(report) == ["calkd-edge"]
     assert headline.location(report.model_copy(update={"devices": {}}), m) == "local, onnxruntime"
 
 

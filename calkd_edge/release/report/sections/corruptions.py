@@ -20,7 +20,7 @@ def corruptions(report: Report) -> Table:
         first = rows[0]
         name = ("as they are", "") if first.corruption == "none" else (first.corruption, str(first.severity))
         lines.append((*name, *(cell for row in rows for cell in _cells(row))))
-    return Table(("corruption", "severity", *head), tuple(lines))
+    return Table(("corruption", "severity", *head), tuple(lines), most=3)
 
 
 def _cells(row: Corrupted) -> tuple[str, str, str]:

@@ -11,12 +11,13 @@ from calkd_edge.release.report.section import Context, Figure, Section, calibrat
 
 def options(report: Report, rows: list[Measurement]) -> list[figures.Option]:
     """The files of a device with accuracy and latency, the recommended one marked."""
-    recommended = {(choice.device, choice.runtime, choice.precision) for choice in report.recommendation}
     out = []
     for m in rows:
         p50 = _bounded(m.latency_ms.p50) if m.latency_ms is not None else None
         if p50 is not None and m.quality is not None:
-            ships = m.model == "student" and (m.device, m.runtime, m.precision) in recommended
+            ships = m.model == "student" and any(
+                headline.is_of(choice, m) for choice in report.recommendation
+            )
             out.append(figures.Option(short(m), p50, m.quality.top1, m.size_bytes, ships))
     return out
 
