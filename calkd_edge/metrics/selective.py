@@ -62,3 +62,24 @@ def at_threshold(confidence: ArrayLike, correct: ArrayLike, threshold: float) ->
         coverage=Estimate(**coverage._asdict()),
         precision=None if precision is None else Estimate(**precision._asdict()),
     )
+
+
+def coverage_curve(confidence: ArrayLike, correct: ArrayLike, *, points: int = 30) -> tuple[AtThreshold, ...]:
+    """Figures at thresholds that take ever more predictions, in about equal steps up to all of them.
+
+    Every threshold is a confidence that occurs, so equal confidences are taken together; of few different
+    ones there are fewer points.
+
+    Args:
+        confidence: [N] in 0..1.
+        correct: [N] bool.
+        points: at most so many.
+
+    Raises:
+        ValueError: see `inputs.checked_pairs`.
+    """
+    values, outcomes = checked_pairs(confidence, correct)
+    ordered = np.sort(values)[::-1]
+    ranks = -(-np.arange(1, points + 1) * len(ordered) // points) - 1  # rounded up: the last takes all
+    levels = np.unique(ordered[ranks])[::-1]
+    return tuple(at_threshold(values, outcomes, float(level)) for level in levels)

@@ -22,7 +22,8 @@ from calkd_edge.engine.store import Store
 from calkd_edge.errors import CalkdError, StoreError
 from calkd_edge.export.artifacts import CANONICAL, HISTORY
 from calkd_edge.models.image_model import WEIGHTS
-from calkd_edge.pipeline import results
+from calkd_edge.pipeline import results, shown
+from calkd_edge.pipeline.commit import program_commit
 from calkd_edge.pipeline.data_checks import WARNING, findings
 from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.planned import MeasuredRow, Plan
@@ -142,6 +143,9 @@ def make_report(
         comparisons=results.comparisons(labelled, folders),
         baseline=judgement.baseline,
         target_devices=tuple(options.target_devices),
+        coverage=shown.coverage((item, labels[id(item)]) for _, item in scored),
+        training={name: shown.training(folders[stage.fingerprint]) for name, stage in trained.items()},
+        pictures=shown.shown_pictures(evidence, judgement.recommendation, data),
         plan=tuple(_plan_line(stage, finished) for stage in plan.stages),
         data=results.data_facts(data, str(plan.data.params["identity"])),
         models={**models, "teacher_calibration": plan.checked.effect(fitted.affine).sentence},
@@ -250,6 +254,7 @@ def environment(options: Options) -> dict[str, Json]:
     """The machine and the versions behind a report."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": program_commit(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "accelerator": options.accelerator,
         "processes": options.processes,

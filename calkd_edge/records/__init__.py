@@ -31,6 +31,7 @@ from calkd_edge.records.doctor import (
 )
 from calkd_edge.records.energy import Energy
 from calkd_edge.records.lint import Compilation, Finding, Lint, Severity, Target
+from calkd_edge.records.other_images import Corrupted, OutOfDistribution, Reached, Unknown
 from calkd_edge.records.predictions import Predictions
 from calkd_edge.records.quality import (
     AtThreshold,
@@ -48,25 +49,22 @@ from calkd_edge.records.release import (
     Change,
     ComparedMethod,
     Comparison,
-    Corrupted,
     DeviceFacts,
     Drift,
     GateOutcome,
     GateResult,
     LatencySummary,
     Measurement,
-    OutOfDistribution,
     Percentile,
     PlannedStage,
-    Reached,
     Recommendation,
     Report,
     Shift,
     ThresholdShift,
-    Unknown,
     Verdict,
 )
 from calkd_edge.records.repair import FileEnd, Repair, RepairedFile
+from calkd_edge.records.shown import CoverageCurve, Epoch, Picture, Pictures
 
 __all__ = [
     "Mean",
@@ -142,4 +140,8 @@ __all__ = [
     "Runnable",
     "Symptom",
     "Verdict",
+    "CoverageCurve",
+    "Epoch",
+    "Picture",
+    "Pictures",
 ]

@@ -8,7 +8,9 @@ from pydantic import Field
 
 from calkd_edge.records.base import Json, Record
 from calkd_edge.records.calibration import Calibration
-from calkd_edge.records.quality import AtThreshold, Estimate, GuaranteedThreshold, Quality
+from calkd_edge.records.other_images import OutOfDistribution, Unknown
+from calkd_edge.records.quality import Estimate, GuaranteedThreshold, Quality
+from calkd_edge.records.shown import CoverageCurve, Epoch, Pictures
 
 
 class Percentile(Record):
@@ -167,48 +169,6 @@ class Drift(Record):
     shifts: tuple[Shift, ...]
 
 
-class Corrupted(Record):
-    """Figures of a file on images with one corruption; severity 1 to 3, or `none` and 0."""
-
-    corruption: str
-    severity: int
-    images: int
-    top1: Estimate
-    nll: Estimate
-    ece: Estimate
-    mean_confidence: float
-    thresholds: tuple[AtThreshold, ...]
-
-
-class OutOfDistribution(Record):
-    """A file on the same images under every corruption; the first row is without corruption."""
-
-    measurement: str
-    rows: tuple[Corrupted, ...]
-
-
-class Reached(Record):
-    """The share of unknown images that reach a threshold on confidence; each such answer is wrong."""
-
-    threshold: float
-    share: Estimate
-
-
-class Unknown(Record):
-    """How confident a file is on images that show none of its classes."""
-
-    measurement: str
-    source: str = Field(description="the data set's name and what it is")
-    images: int
-    left_out: int = Field(description="images of the set that are test images too, pixel by pixel")
-    shared_classes: tuple[str, ...] = Field(description="classes that the set and the data both name")
-    mean_confidence: float
-    auroc: float | None = Field(
-        description="probability that a test image is more confident than an unknown one"
-    )
-    thresholds: tuple[Reached, ...]
-
-
 class ComparedMethod(Record):
     """Confidence under one calibration map, cross-fitted on the calibration split.
 
@@ -288,6 +248,11 @@ class Report(Record):
     target_devices: tuple[str, ...] = Field(
         (), description="NAME:RUNTIME of the devices that `device: target` stands for"
     )
+    coverage: tuple[CoverageCurve, ...] = Field((), description="of each calibrated file that was scored")
+    training: dict[str, tuple[Epoch, ...]] = Field(
+        default_factory=dict, description="of each trained model; long ones are thinned"
+    )
+    pictures: tuple[Pictures, ...] = ()
     plan: tuple[PlannedStage, ...]
     data: dict[str, Json]
     models: dict[str, Json]

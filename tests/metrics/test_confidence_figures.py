@@ -14,6 +14,7 @@ from sklearn import metrics as sklearn_metrics
 
 from calkd_edge import metrics
 from calkd_edge.metrics import per_image as scores
+from calkd_edge.metrics import selective
 
 
 def pairs(images: int, *, power: float = 1.0, seed: int = 0):
@@ -229,3 +230,14 @@ def test_duplicating_the_data_changes_the_debiased_error_alone_as_it_must():
     once = metrics.debiased_calibration_error(confidence, correct)
     twice = metrics.debiased_calibration_error(np.tile(confidence, 2), np.tile(correct, 2))
     assert twice > once > 0
+
+
+def test_a_coverage_curve_ends_with_all_predictions_and_its_points_are_those_of_thresholds():
+    generator = np.random.default_rng(0)
+    confidence = generator.random(1000)
+    correct = generator.random(1000) < confidence
+    points = selective.coverage_curve(confidence, correct, points=20)
+    assert [point.taken for point in points] == list(range(50, 1001, 50))
+    assert points[-1].precision.value == correct.mean()
+    assert points[3] == selective.at_threshold(confidence, correct, points[3].threshold)
+    assert len(selective.coverage_curve(np.full(9, 0.5), np.ones(9, dtype=bool))) == 1

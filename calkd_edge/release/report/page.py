@@ -1,4 +1,4 @@
-"""report.html: its head, and the sections in the order in which they are registered."""
+"""report.html: its first screen, its contents, and the sections in the order in which they are registered."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from calkd_edge.files.visible import visible
 from calkd_edge.records import Report
+from calkd_edge.release.report import headline
 from calkd_edge.release.report.section import TEMPLATES, Section
 from calkd_edge.release.report.sections import SECTIONS
 from calkd_edge.release.report.sections.gates import OUTCOMES
@@ -35,6 +36,7 @@ def render_html(report: Report) -> str:
         style=stylesheet(),
         lead=LEADS[report.verdict] if report.gates else NO_GATES,
         summary=summary(report),
+        first=headline.context(report),
         sections=list(_sections(report, environment)),
     )
 
@@ -59,6 +61,7 @@ def template_environment(*, autoescape: bool) -> Environment:
         finalize=_shown,
     )
     environment.filters["tight"] = _keep_units
+    environment.filters["breakable"] = _breakable
     return environment
 
 
@@ -68,7 +71,7 @@ def _shown(value: object) -> object:
 
 def stylesheet() -> str:
     """The CSS of every page."""
-    return (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    return "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "figures.css"))
 
 
 def summary(report: Report) -> str:
@@ -84,3 +87,8 @@ def summary(report: Report) -> str:
 def _keep_units(text: str) -> str:
     """Text whose numbers stay on the same line as their units."""
     return _UNIT.sub("\\1\u00a0\\2", text)
+
+
+def _breakable(name: str) -> Markup:
+    """A name of HTML that may continue on the next line after a colon, as in local:openvino."""
+    return Markup(escape(visible(name)).replace(":", Markup(":<wbr>")))

@@ -11,7 +11,7 @@ from calkd_edge.records import Estimate, Quality, Repair
 from calkd_edge.release.report import figures, numbers
 from calkd_edge.release.report.definitions import definitions
 from calkd_edge.release.report.page import stylesheet, template_environment
-from calkd_edge.release.report.section import Figure
+from calkd_edge.release.report.section import Figure, Table
 from calkd_edge.release.report.sections.further import FIGURES
 
 TERMS = (
@@ -31,6 +31,8 @@ TERMS = (
     "AUROC, AURC",
 )
 """Terms of the definitions that this page shows."""
+
+AT_THRESHOLD = ("threshold", "taken before", "taken after", "right of these before", "right of these after")
 
 Line = tuple[str, str, str, str]
 """Name, before, after, paired change."""
@@ -118,9 +120,11 @@ def render_repair(repair: Repair) -> str:
     content = {
         "repair": repair,
         "style": stylesheet(),
-        "lines": comparison(repair),
-        "thresholds": thresholds(repair),
-        "further": further(repair),
+        "lines": Table(
+            ("figure", "before", "after", "change, same images"), tuple(comparison(repair)), keys=1
+        ),
+        "thresholds": Table(AT_THRESHOLD, tuple(thresholds(repair)), keys=1),
+        "further": Table(("figure", "before", "after"), tuple(further(repair)), keys=1),
         "panels": panels,
         "fold": fold_description(repair),
         "temperature": numbers.temperature_of(repair.calibration),

@@ -10,6 +10,7 @@ from calkd_edge.metrics import intervals
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.release.report.drift import drift
 from calkd_edge.release.report.page import render_html
+from calkd_edge.release.report.sections import drift as shown_drift
 from calkd_edge.release.report.sections import further, thresholds
 
 
@@ -87,7 +88,7 @@ def test_the_page_shows_thresholds_from_teacher_to_int8_drift_and_further_figure
     assert [line[0] for line in table.lines[:2]] == ["teacher fp32 on local"] * 2
     assert table.lines[-1][:2] == ("student int8 on local", "yes")
     assert table.head[2:4] == ("taken at 0.5", "right of these")
-    for shown in (table, thresholds.drift(report), further.further(report)):
+    for shown in (table, shown_drift.drift(report), further.further(report)):
         assert shown.lines
         assert all(len(line) == len(shown.head) for line in shown.lines)
     first = report.measurements[0].quality.thresholds[0]

@@ -33,7 +33,7 @@ def text_of(html: str) -> str:
     return " ".join(" ".join(parts).replace("\u00a0", " ").split())
 
 
-def test_the_page_says_verdict_first_and_holds_every_gate_conclusion_and_figure(report):
+def test_the_page_says_verdict_first_and_holds_every_gate_and_conclusion(report):
     html = render_html(report)
     seen = text_of(html)
     assert seen.index(f" {report.verdict} ") < seen.index("Gates")
@@ -41,14 +41,13 @@ def test_the_page_says_verdict_first_and_holds_every_gate_conclusion_and_figure(
         assert gate.sentence.replace(f": {gate.result}", "", 1) in seen
     for sentence in report.conclusions:
         assert sentence in seen
-    calibrated = [m for m in report.measurements if m.calibrated]
-    assert html.count("<svg") == 2 * len(calibrated) + len(calibrated) + len(calibrated)
 
 
-def test_the_page_needs_no_network_and_no_script(report):
-    html = render_html(report)
+def test_the_page_needs_no_network_and_no_script(full_report):
+    html = render_html(full_report)
     assert "http" not in html.replace("http-equiv", "")
-    assert not re.search(r"<script|<link|<img|<iframe|@import|url\(", html)
+    assert not re.search(r"<script|<link|<iframe|@import|url\(", html)
+    assert set(re.findall(r' src="([^:]*:)', html)) == {"data:"}
     assert "default-src 'none'" in html
 
 
@@ -88,8 +87,8 @@ def test_every_definition_has_its_numbers_filled_in(report):
     assert set(TERMS) <= set(meanings)
 
 
-def test_figures_are_well_formed_and_described(report):
-    drawn = re.findall(r"<svg.*?</svg>", render_html(report), flags=re.S)
+def test_figures_are_well_formed_and_described(full_report):
+    drawn = re.findall(r"<svg.*?</svg>", render_html(full_report), flags=re.S)
     for figure in drawn:
         root = ElementTree.fromstring(figure)
         assert root.find("title").text

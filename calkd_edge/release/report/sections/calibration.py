@@ -84,4 +84,4 @@ def _context(report: Report) -> Context | None:
     return {"fits": table, "methods": methods(report), "proofs": proofs(report)} if table.lines else None
 
 
-CALIBRATION = Section("calibration", "Calibration", packaged("calibration"), _context)
+CALIBRATION = Section("calibration", "Calibration", packaged("calibration"), _context, folded=True)

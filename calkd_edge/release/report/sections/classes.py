@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from calkd_edge.records import Json, Quality, Report
-from calkd_edge.release.report import numbers
-from calkd_edge.release.report.section import Context, Section, Table, calibrated, packaged
+from markupsafe import Markup
 
-SHOWN = 12
-"""Classes in the table; the others are folded."""
+from calkd_edge.records import Json, Quality, Report
+from calkd_edge.release.report import figures, numbers
+from calkd_edge.release.report.section import Context, Figure, Section, Table, calibrated, packaged
+
+SHOWN, MOST = 12, 200
+"""Classes in the first table; classes in both: of a thousand, the page would hold little else."""
+
+BARS = 25
+"""Classes in the figure: the worst."""
+
+MAPPED = 25
+"""Up to so many classes the wrong answers are drawn as a map."""
 
 KINDS = 10
 """Kinds of wrong answers in the table."""
@@ -34,14 +42,14 @@ def classes(report: Report) -> Table:
     if not measured:
         return Table((), ())
     first = measured[0][1].by_class
-    order = sorted(range(len(first)), key=lambda k: one.value if (one := first[k].recall) else 2.0)
+    order = sorted(range(len(first)), key=lambda k: recall.value if (recall := first[k].recall) else 2.0)
     head = ("class", "images", *(f"recall: {label}" for label, _ in measured))
     lines = []
     for k in order:
         error = first[k].calibration_error
         lines.append(
             (
-                _name(report, k),
+                class_name(report, k),
                 f"{first[k].images:,}",
                 *(numbers.estimate(quality.by_class[k].recall, "share") for _, quality in measured),
                 numbers.estimate(first[k].precision, "share"),
@@ -54,12 +62,14 @@ def classes(report: Report) -> Table:
 def confused(report: Report) -> Table:
     """The most frequent wrong answers of the first file, and how often the others give them."""
     measured = _measured(report)
-    counts = [{(one.label, one.answer): one.images for one in quality.confused} for _, quality in measured]
+    counts = [
+        {(kind.label, kind.answer): kind.images for kind in quality.confused} for _, quality in measured
+    ]
     lines = []
-    for one in measured[0][1].confused[:KINDS] if measured else ():
-        pair = one.label, one.answer
+    for kind in measured[0][1].confused[:KINDS] if measured else ():
+        pair = kind.label, kind.answer
         times = [_times(given, pair, quality) for given, (_, quality) in zip(counts, measured, strict=True)]
-        lines.append((_name(report, one.label), _name(report, one.answer), *times))
+        lines.append((class_name(report, kind.label), class_name(report, kind.answer), *times))
     return Table(("class", "taken for", *(f"images: {label}" for label, _ in measured)), tuple(lines))
 
 
@@ -71,7 +81,8 @@ def _times(counts: dict[tuple[int, int], int], pair: tuple[int, int], quality: Q
     return "0" if sum(counts.values()) >= wrong else f"at most {min(counts.values())}"
 
 
-def _name(report: Report, label: int) -> str:
+def class_name(report: Report, label: int) -> str:
+    """The name of a class, else its number."""
     names: Json = report.data.get("classes")
     return str(names[label]) if isinstance(names, list) and label < len(names) else str(label)
 
@@ -85,14 +96,56 @@ def summaries(report: Report) -> list[str]:
     ]
 
 
+def bars(report: Report) -> Figure:
+    """Recall of the worst classes by the first file, with bounds."""
+    label, quality = _measured(report)[0]
+    known = [(figure, figure.recall) for figure in quality.by_class if figure.recall is not None]
+    ordered = sorted(known, key=lambda pair: pair[1].value)
+    rows = []
+    for figure, recall in ordered[:BARS]:
+        name = class_name(report, figure.label)
+        hover = f"{name}: {numbers.estimate(recall, 'share')} of {figure.images:,}"
+        rows.append(figures.Row(name, (figures.Mark(recall.value, recall.low, recall.high, "full", hover),)))
+    sentence = "; ".join(mark.hover for row in rows for mark in row.marks)
+    svg = figures.rows(
+        rows, x=figures.shares("recall"), title=f"Recall of {label}", description=f"{sentence}.", bars=True
+    )
+    which = f"the {BARS} worst of {len(ordered)} classes" if len(ordered) > BARS else "each class"
+    return Figure(f"Recall of {which} by {label}, with bounds; the worst first.", Markup(svg))
+
+
+def wrong_answers(report: Report) -> Figure | None:
+    """A map of what the first file takes for what; None with many classes or without wrong answers."""
+    label, quality = _measured(report)[0]
+    if len(quality.by_class) > MAPPED or not quality.confused:
+        return None
+    counts = {(kind.label, kind.answer): kind.images for kind in quality.confused}
+    names = [class_name(report, figure.label) for figure in quality.by_class]
+    wrong = round((1.0 - quality.top1.value) * quality.images)
+    shown = sum(counts.values())
+    sentence = "; ".join(f"{n} {names[a]} for {names[b]}" for (a, b), n in list(counts.items())[:KINDS])
+    svg = figures.confusion(
+        names,
+        counts,
+        title=f"Wrong answers of {label}",
+        description=f"{shown} of {wrong} are shown: {sentence}.",
+    )
+    return Figure(
+        f"What {label} takes for what: {shown:,} of {wrong:,} wrong answers, in images.", Markup(svg)
+    )
+
+
 def _context(report: Report) -> Context | None:
     table = classes(report)
     if not table.lines:
         return None
+    drawn = wrong_answers(report)
     return {
         "summaries": summaries(report),
+        "drawn": [bars(report), *([drawn] if drawn else [])],
         "worst": Table(table.head, table.lines[:SHOWN]),
-        "rest": Table(table.head, table.lines[SHOWN:]),
+        "rest": Table(table.head, table.lines[SHOWN:MOST]),
+        "left_out": max(len(table.lines) - MOST, 0),
         "confused": confused(report),
     }
 

@@ -18,4 +18,6 @@ def _context(report: Report) -> Context | None:
     return {"histograms": histograms} if histograms else None
 
 
-CONFIDENCE = Section("confidence", "Confidence", packaged("confidence"), _context)
+CONFIDENCE = Section(
+    "confidence", "Distribution of confidence", packaged("confidence"), _context, folded=True
+)

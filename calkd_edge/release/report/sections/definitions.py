@@ -14,4 +14,6 @@ def _context(report: Report) -> Context:
     return {"definitions": definitions(bins)}
 
 
-DEFINITIONS = Section("definitions", "What these numbers mean", packaged("definitions"), _context)
+DEFINITIONS = Section(
+    "definitions", "What these numbers mean", packaged("definitions"), _context, folded=True
+)

@@ -46,4 +46,4 @@ def _context(report: Report) -> Context:
     }
 
 
-FACTS = Section("facts", "Where these numbers come from", packaged("facts"), _context)
+FACTS = Section("facts", "Where these numbers come from", packaged("facts"), _context, folded=True)

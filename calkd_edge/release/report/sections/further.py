@@ -50,4 +50,4 @@ def _context(report: Report) -> Context | None:
     return {"further": table} if table.lines else None
 
 
-FURTHER = Section("further", "Further figures of confidence", packaged("further"), _context)
+FURTHER = Section("further", "Further figures of confidence", packaged("further"), _context, folded=True)

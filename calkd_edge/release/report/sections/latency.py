@@ -30,4 +30,4 @@ def _conditions(summary: LatencySummary) -> str:
     )
 
 
-LATENCY = Section("latency", "Latency", packaged("latency"), _context)
+LATENCY = Section("latency", "Distribution of latency", packaged("latency"), _context, folded=True)

@@ -1,30 +1,25 @@
-"""Section Thresholds: coverage and precision at each confidence threshold, and their drift from fp32."""
+"""Section Thresholds: what each confidence threshold takes, and how much of that is right."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from calkd_edge.records import AtThreshold, GuaranteedThreshold, Report, ThresholdShift
-from calkd_edge.release.report import numbers
-from calkd_edge.release.report.section import Context, Section, Table, labelled, packaged
+from markupsafe import Markup
 
-CALIBRATED_HOW = {
-    "none": "neither",
-    "of_fp32": "both with the map of fp32",
-    "own": "each with its own, as shipped",
-}
-"""Cell for each kind of shift."""
+from calkd_edge.records import AtThreshold, GuaranteedThreshold, Report, ThresholdShift
+from calkd_edge.release.report import figures, headline, numbers
+from calkd_edge.release.report.section import Context, Figure, Section, Table, labelled, packaged
 
 
 def thresholds(report: Report) -> Table:
     """Per measurement: the share of images that reach each threshold, and top-1 among them."""
     scored = [(m, label, m.quality) for m, label in labelled(report) if m.quality is not None]
-    head = _head(scored[0][2].thresholds) if scored else ()
+    levels = head(scored[0][2].thresholds) if scored else ()
     lines = [
-        (label.replace(" (uncalibrated)", ""), "yes" if m.calibrated else "no", *_cells(quality.thresholds))
+        (label.replace(" (uncalibrated)", ""), "yes" if m.calibrated else "no", *cells(quality.thresholds))
         for m, label, quality in scored
     ]
-    return Table(("file", "calibrated", *head), tuple(lines if head else ()))
+    return Table(("file", "calibrated", *levels), tuple(lines if levels else ()))
 
 
 def guaranteed(report: Report) -> list[str]:
@@ -57,27 +52,13 @@ def sentence_of(one: GuaranteedThreshold) -> str:
     )
 
 
-def drift(report: Report) -> Table:
-    """Per precision and way of calibrating: the difference of NLL, coverage and precision from fp32."""
-    head = _head(report.drift[0].shifts[0].thresholds) if report.drift else ()
-    lines = [
-        (
-            item.measurement,
-            CALIBRATED_HOW[shift.calibration],
-            numbers.estimate(shift.nll, "nats"),
-            *_cells(shift.thresholds),
-        )
-        for item in report.drift
-        for shift in item.shifts
-    ]
-    return Table(("file", "calibrated", "NLL", *head), tuple(lines))
-
-
-def _head(rows: Sequence[AtThreshold | ThresholdShift]) -> tuple[str, ...]:
+def head(rows: Sequence[AtThreshold | ThresholdShift]) -> tuple[str, ...]:
+    """Two columns for each threshold."""
     return tuple(text for row in rows for text in (f"taken at {row.threshold:g}", "right of these"))
 
 
-def _cells(rows: Sequence[AtThreshold | ThresholdShift]) -> tuple[str, ...]:
+def cells(rows: Sequence[AtThreshold | ThresholdShift]) -> tuple[str, ...]:
+    """Coverage and precision at each threshold."""
     return tuple(
         cell
         for row in rows
@@ -88,12 +69,62 @@ def _cells(rows: Sequence[AtThreshold | ThresholdShift]) -> tuple[str, ...]:
     )
 
 
+def curve(report: Report) -> Figure | None:
+    """Precision against coverage of the shown file, the teacher and fp32; the thresholds are marked."""
+    m = headline.headline(report.measurements, report.recommendation)
+    points = {curve.measurement: curve.points for curve in report.coverage}
+    names = {id(m): label for m, label in labelled(report)}
+    if m is None or m.quality is None or names[id(m)] not in points:
+        return None
+    peers = [headline.reference_of(m, report.measurements, model=model) for model in ("teacher", "student")]
+    kinds: tuple[figures.Kind, ...] = ("second", "third")
+    lines = [_line(names[id(m)], points[names[id(m)]], "first", banded=True)]
+    for peer, kind in zip(peers, kinds, strict=True):
+        if peer is not None and names[id(peer)] in points:
+            lines.append(_line(names[id(peer)], points[names[id(peer)]], kind))
+    dots = [
+        figures.Dot(at.coverage.value, at.precision.value, f"≥ {at.threshold:g}", sentence_at(at))
+        for at in m.quality.thresholds
+        if at.precision is not None
+    ]
+    lowest = min([y for line in lines for _, y in line.points] + [dot.y for dot in dots])
+    svg = figures.curves(
+        lines,
+        x=figures.shares("images taken"),
+        y=figures.shares("right of these", low=max(lowest - 0.02, 0.0), high=1.0),
+        title=f"Precision against coverage of {names[id(m)]}",
+        description="; ".join(sentence_at(at) for at in m.quality.thresholds) + ".",
+        dots=dots,
+        is_wide=True,
+    )
+    caption = (
+        "The more images a threshold takes, the fewer of them are right. Dots: the thresholds of the recipe; "
+        "band: bounds."
+    )
+    return Figure(caption, Markup(svg))
+
+
+def sentence_at(at: AtThreshold) -> str:
+    """What a threshold takes, and how much of that is right."""
+    right = "none" if at.precision is None else numbers.estimate(at.precision, "share")
+    return f"from {at.threshold:g} on, {numbers.percent(at.coverage.value)} are taken, {right} of these right"
+
+
+def _line(
+    name: str, points: Sequence[AtThreshold], kind: figures.Kind, *, banded: bool = False
+) -> figures.Line:
+    known = [(at.coverage.value, at.precision) for at in points if at.precision is not None]
+    band = tuple((x, y.low, y.high) for x, y in known) if banded else ()
+    return figures.Line(name, tuple((x, y.value) for x, y in known), kind, band)
+
+
 def _context(report: Report) -> Context | None:
     table = thresholds(report)
     promised = guaranteed(report)
     if not table.lines and not promised:
         return None
-    return {"thresholds": table, "drift": drift(report), "guaranteed": promised}
+    drawn = curve(report)
+    return {"thresholds": table, "figures": [drawn] if drawn else [], "guaranteed": promised}
 
 
-THRESHOLDS = Section("thresholds", "Thresholds", packaged("thresholds"), _context)
+THRESHOLDS = Section("thresholds", "Thresholds and coverage", packaged("thresholds"), _context)
