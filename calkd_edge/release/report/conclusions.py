@@ -36,7 +36,7 @@ def conclusions(
                 sentences.append(_speed_against_fp32(m, fp32, names[id(m)], (devices or {}).get(m.device)))
                 sentences += _temperature_against_fp32(m, fp32, names[id(m)])
             sentences += _cost_of_float_layers(m, measurements, names[id(m)])
-        sentences += other_images(item, names[id(m)])
+    sentences += other_images(evidence, names)
     sentences += agreement_with_local(evidence, list(names.values()))
     released = [m for m in measurements if m.is_released]
     sentences += _effect_on_ece(released, names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from calkd_edge.records import Corrupted, Unknown
 from calkd_edge.release.gates.evidence import Evidence
@@ -15,13 +15,24 @@ OFTEN = 0.05
 """Share of unknown images that surely reaches a threshold, from which that is worth a sentence."""
 
 
-def other_images(item: Evidence, name: str) -> Iterator[str]:
-    """Sentences on a file where its confidence does not hold on corrupted or on unknown images."""
-    rows = [row for row in item.corrupted if row.mean_confidence - row.top1.high > OVERCONFIDENT]
-    if rows:
-        yield _corrupted(max(rows, key=lambda row: row.mean_confidence - row.top1.value), name)
-    if item.unknown is not None:
-        yield from _unknown(item.unknown, name)
+def other_images(evidence: Sequence[Evidence], names: Mapping[int, str]) -> Iterator[str]:
+    """Sentences on the file whose confidence holds least on corrupted images, and least on unknown ones.
+
+    Args:
+        evidence: all measurements.
+        names: of the measurements, by their identity.
+    """
+    corrupted = [
+        (row.mean_confidence - row.top1.value, row, names[id(item.measurement)])
+        for item in evidence
+        for row in item.corrupted
+        if row.mean_confidence - row.top1.high > OVERCONFIDENT
+    ]
+    if corrupted:
+        yield _corrupted(*max(corrupted, key=lambda gap: gap[0])[1:])
+    unknown = [(item.unknown, names[id(item.measurement)]) for item in evidence if item.unknown is not None]
+    if unknown:
+        yield from _unknown(*max(unknown, key=lambda pair: pair[0].mean_confidence))
 
 
 def _corrupted(row: Corrupted, name: str) -> str:

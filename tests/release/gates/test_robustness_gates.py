@@ -58,7 +58,10 @@ def test_images_of_no_class_are_judged_by_the_share_that_reaches_the_threshold(i
 
 def test_conclusions_say_where_confidence_does_not_hold(item):
     rows = other_images(("none", 0, 2000, 0.01, 0.9), ("noise", 3, 2000, 0.6, 0.13, 0.79))
-    text = list(sentences(replace(item, corrupted=rows, unknown=unknown(0.8, 100, 400)), "int8"))
+    worse = replace(item, corrupted=rows, unknown=unknown(0.8, 100, 400))
+    names = {id(item.measurement): "int8"}
+    text = list(sentences([worse], names))
     assert text[0].startswith("int8 is right on 13.0 % and 79.0 % confident on 2,000 test images with noise")
     assert text[1].startswith("int8 reaches confidence 0.8 on 25.0 %")
-    assert list(sentences(replace(item, corrupted=rows[:1], unknown=unknown(0.8, 0, 400)), "int8")) == []
+    sound = replace(item, corrupted=rows[:1], unknown=unknown(0.8, 0, 400))
+    assert list(sentences([sound], names)) == []
