@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from huggingface_hub import ModelCard
 from photos import picture
 from PIL import Image
 from tiny_run import command, recipe_with, written
@@ -140,6 +147,35 @@ def test_the_cpp_program_refuses_what_it_cannot_read(bundle, native, tmp_path):
         words = [native, bundle, MODELS[0], tmp_path / name]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert (done.returncode, reason in done.stderr) == (1, True), done.stderr
+
+
+def test_the_list_of_components_is_valid_and_has_every_model_and_package(bundle):
+    text = (bundle / "sbom.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    components = {item["bom-ref"]: item for item in json.loads(text)["components"]}
+    for path in bundle.glob("student.*"):
+        item = components[f"model:{path.name}"]
+        assert item["type"] == "machine-learning-model"
+        assert item["hashes"] == [
+            {"alg": "SHA-256", "content": hashlib.sha256(path.read_bytes()).hexdigest()}
+        ]
+        assert item["externalReferences"] == [{"type": "model-card", "url": "README.md"}]
+    assert components["data"]["type"] == "data"
+    assert components.keys() >= {"weights:student", "weights:teacher"}
+    locked = dict(line.split("==") for line in (bundle / "requirements.lock").read_text().splitlines())
+    assert {name: components[f"package:{name}"]["version"] for name in locked} == locked
+    assert (locked["torch"], locked["calkd-edge"]) == (version("torch"), version("calkd-edge"))
+    environment = json.loads((bundle / "environment.json").read_text())
+    assert (environment["python"], "date" in environment) == (platform.python_version(), False)
+
+
+def test_the_readme_and_the_input_are_those_of_the_data(bundle):
+    resize = json.loads((bundle / "preprocessing.json").read_text())["resize"]
+    assert (resize["how"], resize["height"], resize["width"]) == ("crop", 32, 32)
+    text = (bundle / "README.md").read_text()
+    assert "largest middle part that has the proportions 32:32" in text
+    assert ModelCard(text).data.to_dict()["pipeline_tag"] == "image-classification"
+    assert command("verify", bundle.parent / "out").code == 0
 
 
 def test_two_clean_runs_give_the_same_bytes_but_for_the_files_that_hold_timings(
