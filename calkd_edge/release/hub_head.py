@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from calkd_edge.records import Json, Measurement, Report
-from calkd_edge.release.report.report import HTML_NAME, JSON_NAME
+from calkd_edge.release.report.report import JSON_NAME
 
 TASK = "image-classification"
 LICENSES = ("mit", "apache-2.0", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0")
@@ -88,7 +88,7 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
             "task": {"type": TASK, "name": f"{row.file} on {row.device} with {row.runtime}"},
             "dataset": {"name": name, "type": DATASETS.get(name, name), "split": "test"},
             "metrics": _metrics(row),
-            "source": {"name": f"{JSON_NAME} of this bundle", "url": HTML_NAME},
+            "source": {"name": f"{JSON_NAME} of this bundle", "url": JSON_NAME},
         }
 
 
