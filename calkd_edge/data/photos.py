@@ -19,6 +19,8 @@ from calkd_edge.data.source import BrokenImage, ImageArray
 
 MOST_PHOTOS = 8
 MOST_BYTES = 200_000
+MOST_PIXELS = 1 << 21
+"""Of an image that is tried as PNG: a larger one hardly fits into MOST_BYTES."""
 
 _JPEG_START, _JPEG_END, _SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
 _METADATA = {*range(0xE1, 0xEE), 0xEF, 0xFE}
@@ -70,7 +72,9 @@ def _copies(path: Path) -> Iterator[tuple[str, bytes]]:
         content = path.read_bytes()
         if content.startswith(_JPEG_START):
             yield ".jpg", without_metadata(content)
-        yield ".png", _png(decode_image(content, path.name))
+        image = decode_image(content, path.name)
+        if image.width * image.height <= MOST_PIXELS:
+            yield ".png", _png(image)
 
 
 def _gives(content: bytes, image: ImageArray, how: Resize) -> bool:
