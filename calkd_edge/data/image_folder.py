@@ -121,6 +121,10 @@ class ImageFolder:
             skipped=scan.skipped,
         )
 
+    def photo(self, index: int) -> Path:
+        """The file of an image, by its position among the sorted names; raises as `identity` does."""
+        return self._root() / self._scan().images[index][0]
+
     def _root(self) -> Path:
         if self.root is None:
             raise RecipeError(

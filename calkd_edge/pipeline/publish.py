@@ -12,8 +12,6 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
-
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.manifest import published_sha256
 from calkd_edge.engine.runner import PublishedStage
@@ -23,12 +21,12 @@ from calkd_edge.errors import CalkdError, StoreError
 from calkd_edge.export.artifacts import CANONICAL, HISTORY
 from calkd_edge.models.image_model import WEIGHTS
 from calkd_edge.pipeline import results, shown
+from calkd_edge.pipeline.bundling import bundle_run
 from calkd_edge.pipeline.commit import program_commit
 from calkd_edge.pipeline.data_checks import WARNING, findings
 from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.planned import MeasuredRow, Plan
 from calkd_edge.records import DeviceFacts, Json, PlannedStage, Report
-from calkd_edge.release.bundle import write_bundle
 from calkd_edge.release.contents import BUNDLE, MODELS, SCORES
 from calkd_edge.release.folder import ReleaseFolder, copy_measured
 from calkd_edge.release.gates.evidence import Evidence, labels_of
@@ -37,7 +35,7 @@ from calkd_edge.release.judgement import judged
 from calkd_edge.release.report.conclusions import conclusions
 from calkd_edge.release.report.drift import drift
 from calkd_edge.release.report.learning import learning
-from calkd_edge.release.report.report import HTML_NAME, write_report
+from calkd_edge.release.report.report import write_report
 from calkd_edge.release.scores import KeptScores, kept_scores, to_bytes
 
 PACKAGES = (
@@ -82,7 +80,7 @@ def write_release(
         undecided = report.verdict == "undecided" and options.allow_undecided
         is_bundled = report.verdict == "passed" or undecided
         if is_bundled:
-            _write_bundle(plan, report, folders, staged)
+            bundle_run(plan, report, folders, staged)
         store.check(measured)  # nothing of what was read above has changed meanwhile
         target.publish(staged)
     store.note("published", "report")
@@ -230,24 +228,6 @@ def _copy_models(
                 remedy=f"Remove its folder and run again: rm -r {source.parent}",
             )
         copy_measured(source, target / name, published)
-
-
-def _write_bundle(plan: Plan, report: Report, folders: Mapping[str, Path], staged: Path) -> None:
-    files: dict[str, Path] = {}
-    golden: dict[str, np.ndarray] = {}
-    for row in plan.rows:
-        if row.model == "student" and row.evaluate.fingerprint in folders:
-            files.update((name, staged / MODELS / name) for name in results.model_files(row, folders))
-            golden.update(results.golden(row, folders, folders[plan.data.fingerprint]))
-    page = (staged / HTML_NAME).read_text(encoding="utf-8")
-    write_bundle(
-        staged / BUNDLE,
-        report=report,
-        page=page,
-        files={**files, SCORES: staged / SCORES},
-        golden=golden,
-        card_first_word=report.verdict,
-    )
 
 
 def environment(options: Options) -> dict[str, Json]:

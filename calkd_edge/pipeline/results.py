@@ -196,13 +196,18 @@ def file_name(row: MeasuredRow, executed: str) -> str:
     return executed.replace("model.", prefix, 1)
 
 
+def golden_rows(row: MeasuredRow, folders: Mapping[str, Path]) -> list[int]:
+    """The prepared images that the golden inputs are: the first that a file predicted."""
+    predictions = Predictions.load(folders[row.final.fingerprint] / TEST_PREDICTIONS)
+    return [int(index) for index in predictions.indices[:GOLDEN_IMAGES]]
+
+
 def golden(row: MeasuredRow, folders: Mapping[str, Path], data: Path) -> dict[str, np.ndarray]:
     """Inputs and every output of the shipped file for the first test images."""
     predictions = Predictions.load(folders[row.final.fingerprint] / TEST_PREDICTIONS)
     name = evidence_file(row, folders)
-    rows = predictions.indices[:GOLDEN_IMAGES]
     arrays = {
-        "images": Prepared.open(data).images[rows],
+        "images": Prepared.open(data).images[np.array(golden_rows(row, folders))],
         f"{name}/logits": predictions.logits[:GOLDEN_IMAGES],
     }
     if predictions.probabilities is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 import zipfile
@@ -16,15 +15,36 @@ from numpy.typing import NDArray
 
 from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided
 from calkd_edge.files import replacing
+from calkd_edge.files.npz import FIRST_DATE, npz_bytes
 from calkd_edge.records import Json, Measurement, Report
 from calkd_edge.release import card
+from calkd_edge.release.consumption import (
+    LABELS,
+    PREPROCESSING,
+    THRESHOLDS,
+    Preprocessing,
+    labels_text,
+    thresholds_text,
+)
 from calkd_edge.release.report.report import HTML_NAME, JSON_NAME, render_json
 
 BUNDLE_SCHEMA_VERSION = 1
-MANIFEST, SUMS, CARD = "manifest.json", "SHA256SUMS", "MODEL_CARD.md"
-INPUTS = "golden/inputs.npz"
+MANIFEST, SUMS, CARD = "manifest.json", "SHA256SUMS", "README.md"
+INPUTS, PHOTOS = "golden/inputs.npz", "golden/photos/"
+EARLIER_CARD = "MODEL_CARD.md"
 
-_DATE = (1980, 1, 1, 0, 0, 0)
+DOCUMENTS = {
+    CARD,
+    EARLIER_CARD,
+    LABELS,
+    PREPROCESSING,
+    THRESHOLDS,
+    "sbom.cdx.json",
+    "environment.json",
+    "requirements.lock",
+}
+"""Files of a bundle that are in no other part of a release; the card of 0.1.0 had another name."""
+
 _LARGE = 1 << 31
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -44,6 +64,8 @@ def write_bundle(
     page: str,
     files: Mapping[str, Path],
     golden: Arrays,
+    preprocessing: Preprocessing,
+    documents: Mapping[str, bytes],
     card_first_word: str,
 ) -> Path:
     """Write the zip, completely or not at all, and return its path. Equal content gives equal bytes.
@@ -55,6 +77,9 @@ def write_bundle(
         files: name inside the bundle -> file, e.g. {"model.int8.onnx": ...}.
         golden: "images" -> uint8 [n, 3, H, W], and for each file that runs "NAME/OUTPUT" -> [n, ...], that
             output of the file for these images.
+        preprocessing: how a photo becomes the input.
+        documents: further files, name inside the bundle -> content; photos are named golden/photos/NN.SUFFIX,
+            with the position NN in the golden images.
         card_first_word: first word of the model card.
 
     Raises:
@@ -74,10 +99,20 @@ def write_bundle(
     texts = {
         JSON_NAME: render_json(report).encode(),
         HTML_NAME: page.encode(),
-        CARD: card.render(report, files=list(files), golden=golden, first_word=card_first_word).encode(),
+        CARD: card.render(
+            report,
+            files=list(files),
+            preprocessing=preprocessing,
+            photos=[name for name in documents if name.startswith(PHOTOS)],
+            first_word=card_first_word,
+        ).encode(),
+        LABELS: labels_text(report).encode(),
+        PREPROCESSING: preprocessing.text().encode(),
+        THRESHOLDS: thresholds_text(report).encode(),
         **packed,
     }
-    _check_names([*files, *texts])
+    _check_names([*files, *texts, *documents])
+    texts |= documents
     listed = {name: _facts_of_bytes(text) for name, text in texts.items()}
     listed.update({name: _facts_of_file(path) for name, path in files.items()})
     _check_measured(report, listed)
@@ -135,19 +170,8 @@ def _golden_files(golden: Arrays, files: Mapping[str, Path]) -> dict[str, bytes]
         if name not in files or len(values) != len(images):
             raise ValueError(f"golden '{key}': no file of that name, or not one row per image")
         outputs.setdefault(name, {})[output] = values
-    packed = {INPUTS: _npz({"images": images})}
-    return packed | {f"golden/{name}.npz": _npz(arrays) for name, arrays in sorted(outputs.items())}
-
-
-def _npz(arrays: Arrays) -> bytes:
-    """An .npz with fixed dates that numpy.load reads."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(arrays):
-            inner = io.BytesIO()
-            np.lib.format.write_array(inner, np.ascontiguousarray(arrays[name]), allow_pickle=False)
-            _add(archive, f"{name}.npy", inner.getvalue())
-    return buffer.getvalue()
+    packed = {INPUTS: npz_bytes({"images": images})}
+    return packed | {f"golden/{name}.npz": npz_bytes(arrays) for name, arrays in sorted(outputs.items())}
 
 
 def manifest_of(report: Report, listed: Mapping[str, FileFacts]) -> dict[str, Json]:
@@ -184,7 +208,7 @@ def is_safe(name: str) -> bool:
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes | Path) -> None:
-    info = zipfile.ZipInfo(name, _DATE)
+    info = zipfile.ZipInfo(name, FIRST_DATE)
     info.external_attr = 0o644 << 16
     info.create_system = 3
     if isinstance(content, bytes):

@@ -18,7 +18,7 @@ from calkd_edge.files.zipped import opened_zip, pieces, read_member
 from calkd_edge.records import Report
 from calkd_edge.release.bundle import (
     BUNDLE_SCHEMA_VERSION,
-    CARD,
+    DOCUMENTS,
     MANIFEST,
     SUMS,
     FileFacts,
@@ -138,7 +138,7 @@ def folder_contradictions(root: Path) -> list[str]:
         return problems
     with opened_zip(root / BUNDLE) as archive:
         for name in archive.namelist():
-            if name in (MANIFEST, SUMS, CARD) or "/" in name:  # golden inputs and outputs
+            if name in {MANIFEST, SUMS, *DOCUMENTS} or "/" in name:  # golden inputs and outputs
                 continue
             target = name if name in (JSON_NAME, HTML_NAME, SCORES) else f"{MODELS}/{name}"
             if kind_of(root / target) != FILE:

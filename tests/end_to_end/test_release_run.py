@@ -133,7 +133,7 @@ def test_allowed_undecided_release_says_so_first_and_still_exits_4(few):
     done, out = few
     assert done.code == 4
     with zipfile.ZipFile(out / "bundle.zip") as bundle:
-        assert bundle.read("MODEL_CARD.md").decode().split()[0] == "undecided"
+        assert bundle.read("README.md").decode().split("---\n", 2)[2].split()[0] == "undecided"
 
 
 @pytest.fixture

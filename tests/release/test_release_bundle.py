@@ -12,9 +12,13 @@ import zipfile
 
 import numpy as np
 import pytest
+import yaml
+from huggingface_hub import ModelCard
 
 from calkd_edge.errors import EnvironmentProblem, GateFailed, GateUndecided, RecipeError
 from calkd_edge.release.bundle import write_bundle
+from calkd_edge.release.consumption import Preprocessing
+from calkd_edge.release.hub_head import head
 from calkd_edge.release.report.page import render_html
 from calkd_edge.release.verification import problems_of
 
@@ -35,6 +39,8 @@ def parts(report, tmp_path):
         "page": render_html(passed),
         "files": {model.name: model},
         "golden": golden,
+        "preprocessing": Preprocessing(8, 8, "crop", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "middle square"),
+        "documents": {"golden/photos/02.png": b"a photo"},
         "card_first_word": "passed",
     }
 
@@ -169,13 +175,13 @@ def test_an_undecided_release_says_so_in_the_first_word_of_its_card(parts, tmp_p
         write_bundle(tmp_path / "b.zip", **parts)
     bundle = write_bundle(tmp_path / "b.zip", **(parts | {"card_first_word": "undecided"}))
     with zipfile.ZipFile(bundle) as archive:
-        card = archive.read("MODEL_CARD.md").decode()
-    assert card.split()[0] == "undecided"
+        card = archive.read("README.md").decode()
+    assert card.split("---\n", 2)[2].split()[0] == "undecided"
 
 
 def test_the_card_holds_input_classes_calibration_gates_and_limits_escaped(bundle, parts):
     with zipfile.ZipFile(bundle) as archive:
-        card = archive.read("MODEL_CARD.md").decode()
+        card = archive.read("README.md").decode()
     assert "[N, 3, 8, 8]" in card
     assert "1. &lt;script&gt;alert(1)&lt;/script&gt;" in card
     assert "<script>" not in card
@@ -192,6 +198,59 @@ def test_the_card_holds_input_classes_calibration_gates_and_limits_escaped(bundl
         assert title in card
     table = [line for line in card.splitlines() if line.startswith("|")]
     assert len(table) == 2 + sum(m.calibrated for m in parts["report"].measurements)
+
+
+def test_the_readme_is_a_model_card_that_the_hub_reads(bundle, parts):
+    with zipfile.ZipFile(bundle) as archive:
+        text = archive.read("README.md").decode()
+    card = ModelCard(text)
+    head = card.data.to_dict()
+    assert yaml.safe_load(text.split("---\n")[1]).keys() == head.keys()
+    assert (head["license"], head["library_name"]) == ("unknown", "onnx")
+    assert head["pipeline_tag"] == "image-classification"
+    shipped = [m for m in parts["report"].measurements if m.model == "student" and m.calibrated]
+    found = {(r.task_name, r.metric_type): r.metric_value for r in card.data.eval_results}
+    for row in shipped:
+        task = f"{row.file} on local with onnxruntime"
+        assert found[task, "accuracy"] == row.quality.top1.value
+        assert found[task, "expected_calibration_error"] == row.quality.ece.value
+        assert found[task, "negative_log_likelihood"] == row.quality.nll.value
+        assert found[task, "latency"] == row.latency_ms.p50.value
+    assert len(found) == 4 * len(shipped)
+
+
+@pytest.mark.parametrize(
+    ("terms", "data", "teacher", "expected"),
+    [
+        ("MIT, copyright (c)", "fashion_mnist_small", {}, ("mit", ["zalando-datasets/fashion_mnist"], None)),
+        ("the user's own images", "image_folder", {"pretrained": True}, ("unknown", None, None)),
+        (
+            "CC-BY-4.0: credit us",
+            "cifar10",
+            {"name": "timm", "architecture": "resnet50.a1_in1k", "pretrained": True},
+            ("cc-by-4.0", ["uoft-cs/cifar10"], ["timm/resnet50.a1_in1k"]),
+        ),
+    ],
+)
+def test_the_head_names_on_the_hub_what_has_a_name_there(report, terms, data, teacher, expected):
+    sections = {"data": {"name": data}, "teacher": teacher}
+    changed = report.model_copy(update={"data": {"license": terms}, "recipe": sections})
+    tree = yaml.safe_load(head(changed).strip("-\n"))
+    assert (tree["license"], tree.get("datasets"), tree.get("base_model")) == expected
+
+
+def test_a_program_reads_labels_input_and_thresholds(bundle, parts):
+    with zipfile.ZipFile(bundle) as archive:
+        labels = archive.read("labels.txt").decode().splitlines()
+        preprocessing = json.loads(archive.read("preprocessing.json"))
+        thresholds = json.loads(archive.read("thresholds.json"))
+        assert archive.read("golden/photos/02.png") == b"a photo"
+    assert labels == parts["report"].data["classes"]
+    assert preprocessing["input"]["layout"] == "NCHW"
+    size = {"how": "crop", "height": 8, "width": 8}
+    assert preprocessing["resize"] == {**size, "filter": "bilinear", "antialias": True}
+    assert preprocessing["normalization"]["where"] == "inside the file"
+    assert thresholds["guaranteed"] == []
 
 
 def test_a_missing_file_or_a_wrong_golden_array_writes_nothing(parts, tmp_path):

@@ -67,7 +67,8 @@ def sealed_again(content: bytes, draw: random.Random, damage: dict[str, Damage],
     """
     files = members(content)
     # The report is chosen as often as all models: it decides what is read.
-    name = draw.choice([*(name for name in files if name not in (MANIFEST, SUMS, PAGE)), "report.json"])
+    read = [name for name in files if Path(name).suffix in damage and name not in (MANIFEST, SUMS, PAGE)]
+    name = draw.choice([*read, "report.json"])
     old, kind = files[name], draw.randrange(12)
     if kind == 0:
         del files[name]
