@@ -115,7 +115,7 @@ def _at_threshold(quality: Quality | None, teacher: Quality | None) -> list[Tile
         return [Tile(name, numbers.MISSING, ("takes no image",))]
     same = [t.precision for t in teacher.thresholds if t.threshold == first.threshold] if teacher else []
     lines = (
-        f"right of the {numbers.percent(first.coverage.value)} it takes",
+        f"right of {numbers.percent(first.coverage.value)} taken",
         numbers.interval(first.precision.low, first.precision.high, "share"),
         _against("teacher", numbers.percent(same[0].value if same and same[0] else None)),
     )

@@ -7,8 +7,9 @@ from itertools import combinations
 
 import pytest
 
-from calkd_edge.records import Estimate
+from calkd_edge.records import Epoch, Estimate, Percentile
 from calkd_edge.release.report import figures
+from calkd_edge.release.report.page import render_html
 from calkd_edge.release.report.sections.tradeoff import latency_rows, options
 
 
@@ -87,3 +88,22 @@ def test_a_map_of_wrong_answers_holds_every_count():
     assert re.findall(r'class="count-of"[^>]*>(\d+)<', svg) == ["7", "3"]
     assert svg.count('class="wrong"') == 2
     assert "7 of a taken for &lt;b&gt;" in svg
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1e308, 1e308, 0.0])
+def test_a_report_with_figures_that_no_run_writes_still_renders(full_report, value):
+    wrong = Estimate(value=value, low=value, high=value)
+    percentile = Percentile(value=value, low=value, high=value)
+    measurements = tuple(
+        m.model_copy(
+            update={
+                "quality": m.quality.model_copy(update={"top1": wrong}),
+                "latency_ms": m.latency_ms
+                and m.latency_ms.model_copy(update={"p50": percentile, "p95": percentile}),
+                "size_bytes": 0,
+            }
+        )
+        for m in full_report.measurements
+    )
+    epochs = {"student": (Epoch(epoch=0, loss=value, top1=value, nll=value),)}
+    assert render_html(full_report.model_copy(update={"measurements": measurements, "training": epochs}))

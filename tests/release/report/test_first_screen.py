@@ -45,7 +45,7 @@ def test_tiles_hold_the_figures_of_the_file_and_of_what_it_is_compared_with(repo
     assert tiles[0].lines[1] == f"teacher {numbers.percent(teacher.quality.top1.value)}"
     assert tiles[2].lines[1] == f"fp32 {numbers.milliseconds(fp32.latency_ms.p50.value)}"
     assert tiles[3].lines == (f"fp32 {numbers.size(fp32.size_bytes)}",)
-    assert tiles[4].lines[0] == f"right of the {numbers.percent(at.coverage.value)} it takes"
+    assert tiles[4].lines[0] == f"right of {numbers.percent(at.coverage.value)} taken"
 
 
 def test_what_was_not_measured_is_said_and_an_emulated_device_shows_no_speed(report):

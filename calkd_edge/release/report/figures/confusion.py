@@ -40,12 +40,12 @@ def confusion(
             x, y = left + column * cell, top + row * cell
             square = f'x="{x + 0.5:.1f}" y="{y + 0.5:.1f}" width="{cell - 1:.1f}" height="{cell - 1:.1f}"'
             number = counts.get((row, column), 0)
-            tip = f"<title>{escape(visible(f'{number:,} of {names[row]} taken for {names[column]}'))}</title>"
             if row == column:
                 shapes.append(f'<rect class="right" {square}/>')
             elif number:
-                opacity = 0.12 + 0.68 * number / most
-                shapes.append(f'<rect class="wrong" fill-opacity="{opacity:.2f}" {square}>{tip}</rect>')
+                hover = escape(visible(f"{number:,} of {names[row]} taken for {names[column]}"))
+                shade = f'class="wrong" fill-opacity="{0.12 + 0.68 * number / most:.2f}"'
+                shapes.append(f"<rect {shade} {square}><title>{hover}</title></rect>")
             else:
                 shapes.append(f'<rect class="none" {square}/>')
             if number and len(names) <= NUMBERS_UP_TO:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from calkd_edge.release.report.numbers import plain
 
 MOST_TICKS = 6
+LARGEST = 1e12
 LOG_FROM = 8.0
 """A scale of times becomes logarithmic where the largest is so many times the smallest."""
 
@@ -59,15 +60,15 @@ def spanning(
     """A scale that spans values, with round ticks inside.
 
     Args:
-        values: some; those that are not finite are left out.
+        values: some; those that are no numbers or beyond LARGEST are left out.
         name: of the axis, with the unit.
         text: a tick's label.
         from_zero: whether it starts at 0.
         may_be_log: whether it is logarithmic where the values, all above 0, differ by a factor.
     """
-    finite = sorted(value for value in values if math.isfinite(value)) or [0.0, 1.0]
+    finite = sorted(value for value in values if abs(value) <= LARGEST) or [0.0, 1.0]
     low, high = finite[0], finite[-1]
-    if may_be_log and low > 0 and high / low >= LOG_FROM:
+    if may_be_log and low > 1 / LARGEST and high / low >= LOG_FROM:
         low, high = low / 1.3, high * 1.3
         return Scale(low, high, _log_ticks(low, high), name, text, is_log=True)
     if from_zero:

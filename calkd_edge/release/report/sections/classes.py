@@ -73,11 +73,17 @@ def confused(report: Report) -> Table:
     return Table(("class", "taken for", *(f"images: {label}" for label, _ in measured)), tuple(lines))
 
 
+def _wrong(quality: Quality) -> int:
+    """How many answers are wrong; 0 of a report whose figures are no shares."""
+    share = 1.0 - quality.top1.value
+    return round(share * quality.images) if 0.0 <= share <= 1.0 else 0
+
+
 def _times(counts: dict[tuple[int, int], int], pair: tuple[int, int], quality: Quality) -> str:
     """How often; of the rarest kinds only a bound is kept."""
     if pair in counts:
         return str(counts[pair])
-    wrong = round((1.0 - quality.top1.value) * quality.images)
+    wrong = _wrong(quality)
     return "0" if sum(counts.values()) >= wrong else f"at most {min(counts.values())}"
 
 
@@ -121,7 +127,7 @@ def wrong_answers(report: Report) -> Figure | None:
         return None
     counts = {(kind.label, kind.answer): kind.images for kind in quality.confused}
     names = [class_name(report, figure.label) for figure in quality.by_class]
-    wrong = round((1.0 - quality.top1.value) * quality.images)
+    wrong = _wrong(quality)
     shown = sum(counts.values())
     sentence = "; ".join(f"{n} {names[a]} for {names[b]}" for (a, b), n in list(counts.items())[:KINDS])
     svg = figures.confusion(

@@ -50,7 +50,7 @@ def _figure(report: Report) -> Figure:
             )
             for shift in item.shifts
         )
-        rows.append(figures.Row(item.measurement, marks))
+        rows.append(figures.Row(item.measurement.removeprefix("student "), marks))
     values = [v for row in rows for mark in row.marks for v in (mark.low, mark.high)]
     svg = figures.rows(
         rows,

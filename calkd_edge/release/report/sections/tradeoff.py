@@ -14,7 +14,7 @@ def options(report: Report, rows: list[Measurement]) -> list[figures.Option]:
     out = []
     for m in rows:
         p50 = _bounded(m.latency_ms.p50) if m.latency_ms is not None else None
-        if p50 is not None and m.quality is not None:
+        if p50 is not None and m.quality is not None and 0.0 <= m.quality.top1.value <= 1.0:
             ships = m.model == "student" and any(
                 headline.is_of(choice, m) for choice in report.recommendation
             )
