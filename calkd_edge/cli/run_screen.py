@@ -168,6 +168,8 @@ def show_verdict(report: Report) -> None:
     console.print(f"\n  verdict: [{style}]{report.verdict}[/{style}]", highlight=False)
     for one in report.recommendation:
         console.print(f"  {escape(one.sentence)}", highlight=False, soft_wrap=True)
+        if one.runtimes:
+            console.print(f"  [dim]{escape(one.runtimes)}[/dim]", highlight=False, soft_wrap=True)
 
 
 def _bare(figure: str) -> str:

@@ -139,6 +139,9 @@ class Recommendation(Record):
     sha256: str | None
     sentence: str = Field(description="what to ship, where, and why")
     others: tuple[str, ...] = Field(description="what each other precision would save and cost, or why not")
+    runtimes: str = Field(
+        "", description="what other runtimes of the device do, or that they were not measured; may be empty"
+    )
 
 
 class ThresholdShift(Record):

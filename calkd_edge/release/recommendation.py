@@ -38,9 +38,44 @@ def recommendations(
     for m, label in zip(measurements, labels, strict=True):
         if m.model == "student" and m.calibrated:
             by_target.setdefault((m.device, m.runtime), []).append((m, label))
+    made = {
+        (device, runtime): _for_target(rows, gates, verdict, devices.get(device))
+        for (device, runtime), rows in by_target.items()
+    }
+    times = {
+        (one.device, one.runtime): p50
+        for target, one in made.items()
+        for m, _ in by_target[target]
+        if m.precision == one.precision and (p50 := _p50(m)) is not None
+    }
     return tuple(
-        _for_target(rows, gates, verdict, devices.get(device)) for (device, _), rows in by_target.items()
+        one.model_copy(update={"runtimes": _of_other_runtimes(one, made.values(), times, devices)})
+        for one in made.values()
     )
+
+
+def _of_other_runtimes(
+    one: Recommendation,
+    made: Iterable[Recommendation],
+    times: Mapping[tuple[str, str], Percentile],
+    devices: Mapping[str, DeviceFacts],
+) -> str:
+    """Which other runtime of the device is faster, and which of them were not measured."""
+    here = [other for other in made if other.device == one.device]
+    mine, sentences = times.get((one.device, one.runtime)), []
+    for other in here:
+        p50 = times.get((other.device, other.runtime))
+        if mine is not None and p50 is not None and _high(p50) < _low(mine):
+            share = _value(p50) / _value(mine)
+            sentences.append(
+                f"{other.runtime} is faster here: {other.precision} takes {share:.2f} of the time."
+            )
+    facts, measured = devices.get(one.device), {other.runtime for other in here}
+    idle = [] if facts is None else sorted(set(facts.runtimes) - measured)
+    if idle and one is here[0]:
+        verb = "is on this device and was" if len(idle) == 1 else "are on this device and were"
+        sentences.append(f"{' and '.join(idle)} {verb} not measured: --device {one.device}:{idle[0]}.")
+    return " ".join(sentences)
 
 
 def _for_target(

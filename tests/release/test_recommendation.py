@@ -33,6 +33,26 @@ def test_the_faster_file_is_recommended_whatever_its_size(maker):
     assert shipped(maker, FP32, FAST_INT8).precision == "int8"
 
 
+def test_another_runtime_of_the_device_is_named_where_it_is_faster_or_was_not_measured(maker):
+    same = maker.predictions()
+    world = [
+        maker.evidence(same, precision="fp32", p50=p50, runtime=runtime)
+        for runtime, p50 in (("onnxruntime", 4.0), ("openvino", 2.0))
+    ]
+    here = {
+        "local": facts().model_copy(
+            update={"runtimes": dict.fromkeys(("onnxruntime", "openvino", "litert"), "1")}
+        )
+    }
+    verdict = judge([GateSection(metric="top1", min=0.2)], world)
+    slow, fast = recommendations([item.measurement for item in world], verdict.gates, verdict.verdict, here)
+    assert slow.runtimes == (
+        "openvino is faster here: fp32 takes 0.50 of the time. "
+        "litert is on this device and was not measured: --device local:litert."
+    )
+    assert fast.runtimes == ""
+
+
 def test_of_files_that_are_equally_fast_the_smaller_one_is_recommended(maker):
     one = shipped(maker, FP32, ("fp16", 4.02, 4_500_000))
     assert one.precision == "fp16"
