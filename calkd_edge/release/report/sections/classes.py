@@ -17,6 +17,9 @@ BARS = 25
 MAPPED = 25
 """Up to so many classes the wrong answers are drawn as a map."""
 
+MOST_CHANGED = 3
+"""Kinds of wrong answers whose change is named for each file."""
+
 KINDS = 10
 """Kinds of wrong answers in the table."""
 
@@ -71,6 +74,28 @@ def confused(report: Report) -> Table:
         times = [_times(given, pair, quality) for given, (_, quality) in zip(counts, measured, strict=True)]
         lines.append((class_name(report, kind.label), class_name(report, kind.answer), *times))
     return Table(("class", "taken for", *(f"images: {label}" for label, _ in measured)), tuple(lines))
+
+
+def changed(report: Report) -> list[str]:
+    """For each further file, the kinds of wrong answers whose number differs most from the first file's."""
+    measured = _measured(report)
+    if not measured:
+        return []
+    first, reference = measured[0]
+    before = {(kind.label, kind.answer): kind.images for kind in reference.confused}
+    sentences = []
+    for label, quality in measured[1:]:
+        now = {(kind.label, kind.answer): kind.images for kind in quality.confused}
+        both = sorted(before.keys() & now.keys(), key=lambda pair: -abs(now[pair] - before[pair]))
+        kinds = [
+            f"{class_name(report, pair[0])} for {class_name(report, pair[1])} {now[pair]} times "
+            f"({before[pair]} by {first})"
+            for pair in both[:MOST_CHANGED]
+            if now[pair] != before[pair]
+        ]
+        if kinds:
+            sentences.append(f"{label} takes {', '.join(kinds)}")
+    return sentences
 
 
 def _wrong(quality: Quality) -> int:
@@ -152,6 +177,7 @@ def _context(report: Report) -> Context | None:
         "worst": Table(table.head, table.lines[:SHOWN]),
         "rest": Table(table.head, table.lines[SHOWN:MOST]),
         "left_out": max(len(table.lines) - MOST, 0),
+        "changed": changed(report),
         "confused": confused(report),
     }
 
