@@ -151,7 +151,7 @@ def interrupted(draw: random.Random, run: Run, shape: Shape) -> list[str]:
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             whom(process.pid, number)
-    status, worked = watched(process, run.home, quiet_s=15.0, most_work_s=WORK_S)
+    status, worked = watched(process, run.home, quiet_s=15.0, most_work_s=(2 if run.launcher else 1) * WORK_S)
     moment = f"{number.name} after {wait_s:.3f} s ({shape.name})"
     is_early = not run.is_warm and wait_s < IMPORTED_S
     if status is None and run.launcher and is_early:  # torch's launcher drops a signal while it imports

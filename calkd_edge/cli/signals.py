@@ -29,7 +29,8 @@ def ended_by_signals() -> Iterator[None]:
     """Within it SIGTERM and SIGHUP raise `Ended`, and SIGINT KeyboardInterrupt, until the block has ended.
 
     An import or a callback of the interpreter may drop an exception: it is raised again as long as nothing
-    is handling it. Outside of the main thread nothing changes.
+    is handling it. Where a library raises an error of its own in place of the end, the end is raised after
+    all. Outside of the main thread nothing changes.
     """
     meant = {
         signal.SIGINT: signal.default_int_handler,
@@ -57,6 +58,10 @@ def ended_by_signals() -> Iterator[None]:
         signal.signal(number, end)
     try:
         yield
+    except Exception as replacement:  # torch's exporter, for one, raises its own error in place of the end
+        if ending:
+            raise ending[-1] from replacement
+        raise
     finally:
         if ending:
             signal.setitimer(signal.ITIMER_REAL, 0)

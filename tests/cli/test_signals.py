@@ -105,3 +105,19 @@ def test_a_lack_of_memory_is_called_that(monkeypatch, capsys):
     monkeypatch.setattr("calkd_edge.cli.app.app", fails)
     assert main(["list", "losses"]) == 6
     assert "error: not enough memory" in capsys.readouterr().err
+
+
+def test_end_that_a_library_replaces_by_an_error_of_its_own_is_still_the_end():
+    """As torch's exporter does: "cannot export", where a person pressed Ctrl-C."""
+
+    def exporting():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as cause:
+            raise RuntimeError("cannot export") from cause
+
+    with pytest.raises(Ended) as ended, ended_by_signals():
+        exporting()
+    assert str(ended.value.__cause__) == "cannot export"
+    with pytest.raises(RuntimeError, match="an error without a signal"), ended_by_signals():
+        raise RuntimeError("an error without a signal")
