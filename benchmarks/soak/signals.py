@@ -35,7 +35,8 @@ IMPORTED_S = 1.5
 """Our handlers do not stand before that time after a cold start."""
 
 WORK_S = 4.0
-"""So many processor's seconds a run may go on working after a signal: a call of a library ends first."""
+"""So many processor's seconds a process may go on working after a signal: a call of a library ends first.
+Under torchrun there are three of them."""
 
 RICH = recipe_with(
     distill={
@@ -151,7 +152,7 @@ def interrupted(draw: random.Random, run: Run, shape: Shape) -> list[str]:
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             whom(process.pid, number)
-    status, worked = watched(process, run.home, quiet_s=15.0, most_work_s=(2 if run.launcher else 1) * WORK_S)
+    status, worked = watched(process, run.home, quiet_s=15.0, most_work_s=(3 if run.launcher else 1) * WORK_S)
     moment = f"{number.name} after {wait_s:.3f} s ({shape.name})"
     is_early = not run.is_warm and wait_s < IMPORTED_S
     if status is None and run.launcher and is_early:  # torch's launcher drops a signal while it imports
