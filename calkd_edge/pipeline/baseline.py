@@ -23,7 +23,13 @@ def earlier_release(
         RecipeError: it cannot be read, or a gate needs one and none is named.
     """
     if baseline is not None and str(baseline) != NO_BASELINE:
-        return read_release(named_folder(baseline, "--baseline"))
+        earlier = read_release(named_folder(baseline, "--baseline"))
+        if earlier.report.verdict == "smoke" and not smoke:
+            raise RecipeError(
+                f"--baseline {baseline}: it is a smoke run, whose measurements mean nothing",
+                remedy="Name the folder or bundle of a release.",
+            )
+        return earlier
     comparing = [gate.metric for gate in recipe.gates if compares_releases(gate)]
     if comparing and baseline is None and not smoke:
         raise RecipeError(

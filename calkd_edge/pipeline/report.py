@@ -8,7 +8,7 @@ from calkd_edge.errors import RecipeError
 from calkd_edge.files import check_folder, write_atomically
 from calkd_edge.files.paths import check_path
 from calkd_edge.pipeline.gate import gate
-from calkd_edge.release.contents import kind_of
+from calkd_edge.release.contents import FILE, kind_of
 from calkd_edge.release.earlier import read_release
 from calkd_edge.release.folder import ReleaseFolder
 from calkd_edge.release.report.page import render_html
@@ -43,9 +43,9 @@ def report(
     target = Path(output)
     check_path(target, "--output")
     check_folder(target.parent, "--output")
-    if target.is_dir():
+    if kind_of(target) not in ("", FILE):
         raise RecipeError(
-            f"--output {target}: it is a folder", remedy=f"Name a file: --output {target / HTML_NAME}"
+            f"--output {target}: it is {kind_of(target)}", remedy="Name a file: --output page.html"
         )
     if kind_of(target) and _belongs_to_release(target):
         raise RecipeError(

@@ -15,13 +15,15 @@ from calkd_edge.errors import RecipeError
 from calkd_edge.files.bounded import MOST_JSON_BYTES, Unreadable, read_bounded
 from calkd_edge.files.zipped import opened_zip, read_member
 from calkd_edge.records import DeviceFacts, LatencySummary, Measurement, Report
-from calkd_edge.release.contents import FILE, SCORES, kind_of, read_report
+from calkd_edge.release.contents import BUNDLE, FILE, SCORES, kind_of, read_report
 from calkd_edge.release.folder import ReleaseFolder
 from calkd_edge.release.gates.evidence import Earlier, Evidence, file_key
 from calkd_edge.release.gates.image_scores import ImageScores
 from calkd_edge.release.report.report import JSON_NAME
 from calkd_edge.release.scores import MOST_SCORES_BYTES, KeptScores, read_scores
-from calkd_edge.release.verification import problems_of
+from calkd_edge.release.verification import folder_contradictions, problems_of
+
+OTHER_CLASSES = "the earlier release tells other classes apart"
 
 FEWEST_COMMON = 0.5
 """Share of both releases' test images from which the common ones stand for both."""
@@ -55,7 +57,7 @@ def read_release(path: Path) -> ReadRelease:
         RecipeError: there is none, it is damaged, or its files contradict each other.
     """
     is_folder = path.is_dir()
-    problems = ReleaseFolder(path).problems() if is_folder else problems_of(path)
+    problems = _problems_of_folder(path) if is_folder else problems_of(path)
     if problems:
         raise RecipeError(
             f"{path} is no sound release: {problems[0]}",
@@ -76,6 +78,13 @@ def read_release(path: Path) -> ReadRelease:
             f"{path} cannot be read as a release: {wrong}",
             remedy="Name the folder of a finished run, or a bundle.zip.",
         ) from wrong
+
+
+def _problems_of_folder(path: Path) -> list[str]:
+    problems = ReleaseFolder(path).problems() or folder_contradictions(path)
+    if not problems and kind_of(path / BUNDLE) == FILE:
+        problems = problems_of(path / BUNDLE)
+    return problems
 
 
 def with_earlier(
@@ -103,6 +112,9 @@ def with_earlier(
         conditions = _other_conditions(
             item.measurement, m, devices.get(m.device), earlier.report.devices.get(m.device)
         )
+        if set(item.classes) != set(earlier.classes):
+            result.append(replace(item, earlier=Earlier(m, None, conditions, OTHER_CLASSES)))
+            continue
         common = _common(item, earlier, position, now)
         result.append(replace(item, earlier=Earlier(m, common, conditions)))
     return result

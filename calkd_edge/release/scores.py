@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from calkd_edge.files.arrays import Array, read_arrays
 from calkd_edge.files.bounded import Unreadable
 from calkd_edge.files.npz import npz_bytes
+from calkd_edge.metrics import intervals
 from calkd_edge.records import IntArray, Report
 from calkd_edge.release.contents import SCORES
 from calkd_edge.release.gates.evidence import Evidence
@@ -121,6 +122,8 @@ def read_scores(source: Path | bytes, report: Report) -> KeptScores:
     try:
         indices, labels, pixels = (arrays[f"images/{name}"] for name in ("index", "label", "pixels"))
         _check(indices, labels, pixels, kinds="iiu")
+        if not bool((np.diff(np.asarray(indices, np.int64)) > 0).all()):
+            raise ValueError("its images are not in ascending order, each once")
         keys = sorted({int(name.partition("/")[0]) for name in arrays if not name.startswith("images/")})
         by_measurement = {key: _scores_of(arrays, key, indices, labels) for key in keys}
         _check_classes([labels, *(scores.answers for scores in by_measurement.values())], report)
@@ -150,26 +153,42 @@ def _scores_of(arrays: Mapping[str, Array], key: int, indices: Array, labels: Ar
     rows, answers = arrays[f"{key}/row"], arrays[f"{key}/answer"]
     floats = [arrays[f"{key}/{name}"] for name in _FLOATS]
     _check(rows, answers, *floats, kinds="iifff")
-    if (np.asarray(rows, np.int64) < 0).any() or not all(np.isfinite(column).all() for column in floats):
+    positions = np.unique(np.asarray(rows, np.int64))
+    if (
+        len(positions) != len(rows)
+        or positions[0] < 0
+        or not all(np.isfinite(column).all() for column in floats)
+    ):
         raise ValueError(f"measurement {key} has numbers that are none of a score")
     return ImageScores(indices[rows], labels[rows], answers, *floats)  # type: ignore[arg-type]
 
 
 def _compare(scores: ImageScores, key: int, report: Report) -> None:
-    """Refuse scores whose means are not those of the report.
+    """Refuse scores that do not give the figures of the report.
 
     Raises:
-        Unreadable: they are not.
+        Unreadable: they do not.
     """
     row = report.measurements[key] if 0 <= key < len(report.measurements) else None
     if row is None or row.quality is None or not row.calibrated:
         raise Unreadable(f"{SCORES} has scores of a measurement {key} that the report lacks")
-    for name, mean, figure in (
-        ("top-1", float(scores.right.mean()), row.quality.top1.value),
-        ("NLL", float(scores.nll.mean(dtype=np.float64)), row.quality.nll.value),
-        ("Brier score", float(scores.brier.mean(dtype=np.float64)), row.quality.brier.value),
-    ):
-        if abs(mean - figure) > _TOLERANCE * max(1.0, abs(figure)):
+    quality, right = row.quality, int(scores.right.sum())
+    exact = intervals.clopper_pearson(right, len(scores.labels), level=quality.top1.level)
+    pairs = [
+        ("top-1", exact.value, quality.top1.value),
+        ("lower bound of top-1", exact.low, quality.top1.low),
+        ("upper bound of top-1", exact.high, quality.top1.high),
+        ("NLL", float(scores.nll.mean(dtype=np.float64)), quality.nll.value),
+        ("Brier score", float(scores.brier.mean(dtype=np.float64)), quality.brier.value),
+        ("mean confidence", float(scores.confidence.mean(dtype=np.float64)), quality.mean_confidence),
+    ]
+    pairs += [
+        (f"coverage at {at.threshold:g}", float(scores.reaches(at.threshold).mean()), at.coverage.value)
+        for at in quality.thresholds
+    ]
+    for name, kept, reported in pairs:
+        if not abs(kept - reported) <= _TOLERANCE * max(1.0, abs(reported)):
             raise Unreadable(
-                f"{SCORES} and the report disagree on the {name} of {row.label}: {mean:.6g} and {figure:.6g}"
+                f"{SCORES} and the report disagree on the {name} of {row.label}: {kept:.6g} and "
+                f"{reported:.6g}"
             )

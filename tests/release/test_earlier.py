@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,10 +16,11 @@ from tiny_run import command, recipe_with, written
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.files.bounded import Unreadable
+from calkd_edge.files.npz import npz_bytes
 from calkd_edge.metrics.intervals import Bounds, independent_difference
 from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import Predictions, Report
-from calkd_edge.release.contents import SCORES
+from calkd_edge.release.contents import MODELS, SCORES
 from calkd_edge.release.earlier import ReadRelease, read_release, with_earlier
 from calkd_edge.release.folder import ReleaseFolder
 from calkd_edge.release.gates.evidence import Evidence
@@ -177,6 +180,9 @@ def test_finished_release_is_judged_again_with_the_same_result(tmp_path, world, 
     with target.held(), target.staged() as staged:
         write_report(with_faults, staged)
         (staged / SCORES).write_bytes(to_bytes(scores))
+        (staged / MODELS).mkdir()
+        for item in world:  # in this world, a file's content is its name
+            (staged / MODELS / item.measurement.file).write_text(item.measurement.file)
         target.publish(staged)
     read = read_release(tmp_path / "out")
     gates = [
@@ -199,6 +205,10 @@ def test_scores_that_contradict_their_report_are_refused(small):
     edited = row.model_copy(update={"quality": row.quality.model_copy(update={"top1": top1})})
     with pytest.raises(Unreadable, match="disagree on the top-1 of student fp32 on local"):
         read_scores(content, release.report.model_copy(update={"measurements": (edited,)}))
+    widened = row.quality.top1.model_copy(update={"high": 1.0})
+    bounds = row.model_copy(update={"quality": row.quality.model_copy(update={"top1": widened})})
+    with pytest.raises(Unreadable, match="upper bound of top-1"):
+        read_scores(content, release.report.model_copy(update={"measurements": (bounds,)}))
     with pytest.raises(Unreadable, match="classes that the report lacks"):
         read_scores(content, release.report.model_copy(update={"data": {"classes": CLASSES[:3]}}))
     assert to_bytes(kept_scores(evidence, NumberedImages())) == content
@@ -248,3 +258,38 @@ def test_gate_that_needs_an_earlier_release_is_refused_without_one(tiny, tmp_pat
     judged = command("gate", tiny.out, "--recipe", recipe, "--baseline", tiny.out / "bundle.zip", "--json")
     sizes = [gate for gate in json.loads(judged.out)["gates"] if gate["metric"] == "size_ratio_from_baseline"]
     assert {gate["value"] for gate in sizes} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: {"images/index": a["images/index"][::-1].copy()}, "ascending"),
+        (lambda a: {"images/index": np.zeros_like(a["images/index"])}, "ascending"),
+        (lambda a: {"0/row": np.zeros_like(a["0/row"])}, "none of a score"),
+        (lambda a: {"0/row": a["0/row"] + 10**6}, "no scores"),
+        (lambda a: {"0/confidence": np.full_like(a["0/confidence"], 0.1)}, "mean confidence"),
+        (lambda a: {"0/nll": np.full_like(a["0/nll"], np.nan)}, "none of a score"),
+        (lambda a: {"x/row": a["0/row"]}, "no scores"),
+    ],
+)
+def test_damaged_scores_are_refused(small, change, message):
+    evidence, release = released(small, small.predictions())
+    arrays = dict(np.load(io.BytesIO(to_bytes(kept_scores(evidence, NumberedImages())))))
+    with pytest.raises(Unreadable, match=message):
+        read_scores(npz_bytes({**arrays, **change(arrays)}), release.report)
+
+
+def test_release_of_other_classes_is_shown_and_decides_nothing(small):
+    evidence, then = released(small, small.predictions())
+    others = then.report.model_copy(update={"data": {"classes": [*CLASSES[:-1], "lynx"]}})
+    scores = kept_scores(evidence, NumberedImages())
+    result = judge(
+        [LIMIT], with_earlier(evidence, ReadRelease("then", others, then.scores), scores, {})
+    ).gates[0]
+    assert (result.result, "other classes" in result.sentence) == ("undecided", True)
+
+
+def test_page_is_not_written_over_what_is_no_file(tiny, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    done = command("report", tiny.out, "--output", tmp_path / "pipe")
+    assert (done.code, "it is a pipe" in done.err) == (2, True)

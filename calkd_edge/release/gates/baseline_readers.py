@@ -7,6 +7,7 @@ compared as those of independent samples. The reading says which.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from calkd_edge.metrics import intervals
 from calkd_edge.metrics.intervals import Bounds
@@ -50,6 +51,8 @@ def change(figure: Figure, read_pair: PairReader | None = None, *, sign: int = 1
         now, then = figures[0], figures[1]
         bounds = intervals.independent_difference(*((now, then) if sign > 0 else (then, now)))
         reading = decided_from(fewest, images, Reading(bounds.value, bounds.low, bounds.high, images))
+        if earlier.other_task:
+            return replace(reading, why=earlier.other_task, decides=False)
         return _noted(reading, "" if earlier.scores is not None else OTHER_IMAGES)
 
     return read
@@ -75,9 +78,7 @@ def _figure(figure: Figure, m: Measurement, gate: GateSection) -> Bounds | None:
 
 def _noted(reading: Reading, note: str) -> Reading:
     why = "; ".join(filter(None, (note, reading.why)))
-    return Reading(
-        reading.value, reading.low, reading.high, reading.sample, why, reading.decides, reading.needed
-    )
+    return replace(reading, why=why)
 
 
 def named(field: str) -> Figure:

@@ -44,11 +44,13 @@ class Earlier:
         scores: of the images that both releases were tested on, under this release's indices and labels; None
             where the two were tested on different images, and are compared as independent samples.
         other_conditions: why its times cannot be compared with those of today; empty where they can.
+        other_task: why its answers cannot be compared at all; empty where they can.
     """
 
     measurement: Measurement
     scores: ImageScores | None = None
     other_conditions: str = ""
+    other_task: str = ""
 
 
 @dataclass(frozen=True)
