@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -117,7 +117,6 @@ def make_report(
     )
     verdict = judgement.verdict
     fitted = results.fitted_calibration(folders[plan.rows[0].calibrate.fingerprint])
-    student = folders[plan.student.fingerprint]
     trained = {"teacher": plan.teacher, "student": plan.student, **plan.compared}
     models = {name: _model_facts(stage, store, folders) for name, stage in trained.items()}
     report = Report(
@@ -129,9 +128,7 @@ def make_report(
         devices=dict(facts),
         conclusions=(
             *(f"{gate.sentence}." for gate in verdict.gates if gate.sentence.startswith(NOTHING)),
-            *(text.removeprefix(WARNING) + "." for text in findings(data)),
-            *learning(evidence, _last_epoch(student), plan.checked.augmentation),
-            *conclusions(evidence, devices=facts),
+            *_sentences(plan, folders, evidence, facts),
             *(str(error) for error in errors.values()),
             *judgement.notes,
         ),
@@ -151,6 +148,16 @@ def make_report(
         recipe=recipe.model_dump(mode="json"),
     )
     return report, scores
+
+
+def _sentences(
+    plan: Plan, folders: Mapping[str, Path], evidence: Sequence[Evidence], facts: Mapping[str, DeviceFacts]
+) -> Iterator[str]:
+    """What a reader needs to know of the data, of the training, and of the measurements."""
+    for text in findings(folders[plan.data.fingerprint]):
+        yield f"{text.removeprefix(WARNING)}."
+    yield from learning(evidence, _last_epoch(folders[plan.student.fingerprint]), plan.checked.augmentation)
+    yield from conclusions(evidence, devices=facts)
 
 
 def _evidence(

@@ -43,6 +43,7 @@ RAISED_BY = {
     "onnx_model/lint": {"lint"},
     "pipeline": RUN,
     "pipeline/collection.py": {"store gc"},
+    "pipeline/report.py": {"report"},
     "recipe": RUN,
     "release/gates": RUN,
     "stages": RUN,

@@ -30,20 +30,28 @@ def test_a_long_training_is_thinned_and_one_made_elsewhere_has_no_epochs(tmp_pat
     assert history(tmp_path, [{"weights": "0" * 64}]) == history(tmp_path, []) == ()
 
 
-def test_the_commit_of_a_checkout_is_named_and_what_was_changed_since_is_said(tmp_path):
+def test_the_commit_of_a_checkout_is_read_from_its_files(tmp_path):
     if shutil.which("git") is None:
         pytest.skip("needs git")
-    package = tmp_path / "package"
-    package.mkdir()
-    (package / "a.py").write_text("1\n")
+    first, further = tmp_path / "first", tmp_path / "further"
+    (first / "package").mkdir(parents=True)
+    (first / "package" / "a.py").write_text("1\n")
     author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "a"]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    commit = program_commit(package)
-    assert commit is not None
-    assert len(commit) == 12
-    (package / "a.py").write_text("2\n")
-    assert program_commit(package) == f"{commit}-dirty"
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *author, *words], cwd=first, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    for line in ("init -q", "add -A", "commit -qm a"):
+        git(*line.split())
+    expected = f"{git('rev-parse', 'HEAD')[:12]} (checkout)"
+    assert program_commit(first / "package") == expected
+    git("pack-refs", "--all")
+    assert program_commit(first / "package") == expected
+    git("worktree", "add", "-q", str(further))
+    assert program_commit(further / "package") == expected
+    git("checkout", "-q", "--detach")
+    assert program_commit(first / "package") == expected
 
 
 def test_a_checkout_that_git_cannot_read_has_no_commit(tmp_path):
