@@ -5,15 +5,20 @@ In scope: SIGINT, SIGTERM and SIGHUP as exceptions of the main thread. Out of sc
 
 from __future__ import annotations
 
+import _imp
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 AGAIN_S = 1.0
 """Seconds between two looks at whether an exception that ends the command is still on its way."""
+
+SOON_S = 0.02
+"""The same while a library's compiled module is being loaded."""
 
 
 class Ended(BaseException):
@@ -30,7 +35,8 @@ def ended_by_signals() -> Iterator[None]:
 
     An import or a callback of the interpreter may drop an exception: it is raised again as long as nothing
     is handling it. Where a library raises an error of its own in place of the end, the end is raised after
-    all. Outside of the main thread nothing changes.
+    all. A compiled module is loaded to its end first: an exception in its midst can crash the interpreter.
+    Outside of the main thread nothing changes.
     """
     meant = {
         signal.SIGINT: signal.default_int_handler,
@@ -44,14 +50,19 @@ def ended_by_signals() -> Iterator[None]:
     }
     ending: list[BaseException] = []
 
-    def end(number: int, frame: object) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
         ending.append(KeyboardInterrupt() if number == signal.SIGINT else Ended(number))
         previous.setdefault(signal.SIGALRM, signal.signal(signal.SIGALRM, look_again))
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
-        raise ending[-1]
+        raise_last(frame)
 
-    def look_again(number: int, frame: object) -> None:
+    def look_again(number: int, frame: FrameType | None) -> None:
         if not any(_is_handling(exception) for exception in ending):
+            raise_last(frame)
+
+    def raise_last(frame: FrameType | None) -> None:
+        is_loading = _is_loading(frame)
+        signal.setitimer(signal.ITIMER_REAL, SOON_S if is_loading else AGAIN_S, AGAIN_S)
+        if not is_loading:
             raise ending[-1]
 
     for number in list(previous):
@@ -82,4 +93,15 @@ def _is_handling(exception: BaseException) -> bool:
         if handled is exception:
             return True
         handled = handled.__context__
+    return False
+
+
+def _is_loading(frame: FrameType | None) -> bool:
+    """Whether a compiled module is being loaded there, or something that it imports meanwhile."""
+    while frame is not None:
+        if frame.f_code.co_name == "_call_with_frames_removed":  # importlib's, around what loads a module
+            call = frame.f_locals.get("f")
+            if call is _imp.create_dynamic or call is _imp.exec_dynamic:
+                return True
+        frame = frame.f_back
     return False

@@ -58,6 +58,32 @@ def test_end_is_raised_once_while_it_is_handled(monkeypatch):
     assert done == ["closed"]
 
 
+def test_compiled_module_is_loaded_to_its_end_first():
+    """numpy's imports modules of Python; ended there, it would be left half made."""
+    program = (
+        "import os, signal, sys\n"
+        "from calkd_edge.cli.signals import ended_by_signals\n"
+        "class Finder:\n"
+        "    sent = False\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'numpy.exceptions' and not self.sent:\n"
+        "            self.sent = True\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try:\n"
+        "    with ended_by_signals():\n"
+        "        import numpy, time\n"
+        "        time.sleep(10)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('numpy._core._multiarray_umath' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    # Python ends itself by SIGINT where it came in code that a library runs.
+    assert done.returncode in (0, -signal.SIGINT)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_ctrl_c_after_the_command_has_ended_is_no_traceback():
     """Libraries still have their exits to run, which would print one."""
     program = (
