@@ -59,11 +59,16 @@ def converted_file(runtime: str) -> str:
 
 
 def executed_file(folder: Path, runtime: str, options: Mapping[str, object] | None = None) -> Path:
-    """The ONNX file of a precision's folder that a runtime executes.
+    """The ONNX file of a precision's folder that a runtime executes: the derived file, or the canonical."""
+    return onnx_file(folder, for_cpu=runs_on_cpu(runtime, options or {}))
 
-    ONNX Runtime's CPU provider executes the derived file where it exists; every other runtime executes the
-    canonical file.
-    """
+
+def onnx_file(folder: Path, *, for_cpu: bool) -> Path:
+    """The file of a precision's folder for ONNX Runtime's CPU provider where it has one, or the canonical."""
     derived = folder / FOR_CPU
-    on_cpu = runtime == "onnxruntime" and (options or {}).get("providers", [CPU_PROVIDER]) == [CPU_PROVIDER]
-    return derived if on_cpu and derived.is_file() else folder / CANONICAL
+    return derived if for_cpu and derived.is_file() else folder / CANONICAL
+
+
+def runs_on_cpu(runtime: str, options: Mapping[str, object]) -> bool:
+    """Whether a runtime is ONNX Runtime with its CPU provider alone."""
+    return runtime == "onnxruntime" and options.get("providers", [CPU_PROVIDER]) == [CPU_PROVIDER]

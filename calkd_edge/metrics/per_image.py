@@ -124,6 +124,23 @@ def brier_per_image(logits: ArrayLike, labels: ArrayLike) -> Floats:
     return _per_chunk(scores, answers, brier_of_chunk)
 
 
+def kl_per_image(logits: ArrayLike, reference: ArrayLike) -> Floats:
+    """Kullback-Leibler divergence of probabilities from those of a reference, in nats, float64 [N].
+
+    Args:
+        logits: [N, C].
+        reference: [N, C]; its probabilities are the weights: KL(reference || logits).
+    """
+    scores, others = (np.asarray(values, dtype=np.float64) for values in (logits, reference))
+    parts = []
+    for rows in _chunks(others):
+        log_q, log_p = log_softmax(scores[rows]), log_softmax(others[rows])
+        p = np.exp(log_p)
+        with np.errstate(invalid="ignore"):  # where p is 0, its logarithm may be -inf
+            parts.append(np.where(p > 0, p * (log_p - log_q), 0.0).sum(axis=1))
+    return np.concatenate(parts).astype(np.float64)
+
+
 def _per_chunk(scores: FloatingArray, answers: Ints, figure: Callable[[Floats, Ints], Floats]) -> Floats:
     parts = [figure(log_softmax(scores[rows]), answers[rows]) for rows in _chunks(scores)]
     return np.concatenate(parts).astype(np.float64)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from calkd_edge.engine.stage import Stage
+from calkd_edge.export.artifacts import runs_on_cpu
 from calkd_edge.metrics.latency import LOADS, PROCESSES
 from calkd_edge.pipeline.plan_device import BINS, DeviceStages, QuantizedModel
 from calkd_edge.pipeline.plan_other_images import OtherImageStages
@@ -61,7 +62,7 @@ class MeasuringStages(DeviceStages):
             {"calibration": None, "test": recipe.evaluate.images},
             artifact=name,
         )
-        simulated = self._simulate(quantized, calibrate)
+        simulated = self._simulate(quantized, calibrate, device)
         evaluate = self.make(
             f"evaluate-{name}@{device.name}",
             EvaluateParams(
@@ -107,14 +108,20 @@ class MeasuringStages(DeviceStages):
         )
         return self.make(f"calibrate-{quantized.name}", params, inputs)
 
-    def _simulate(self, quantized: QuantizedModel, calibrate: Stage) -> dict[str, Stage]:
-        """Predictions of a file that rounds to integers, computed as written: the same for every device."""
+    def _simulate(
+        self, quantized: QuantizedModel, calibrate: Stage, device: DeviceSection
+    ) -> dict[str, Stage]:
+        """Predictions of the file that a device executes, computed as written, if it rounds to integers."""
         if not traits_of(quantized.precision).rounds:
             return {}
-        params = SimulateParams(seed=self.checked.recipe.seed, versions=versions("onnxruntime"))
+        for_cpu = runs_on_cpu(device.runtime, device.options)
+        params = SimulateParams(
+            for_cpu=for_cpu, seed=self.checked.recipe.seed, versions=versions("onnxruntime")
+        )
+        name = f"simulate-{quantized.name}{'-cpu' if for_cpu else ''}"
         inputs = {"model": calibrate, "data": quantized.data}
         locations: dict[str, Json] = {"threads": self.checked.recipe.benchmark.threads}
-        return {"simulated": self.make(f"simulate-{quantized.name}", params, inputs, locations=locations)}
+        return {"simulated": self.make(name, params, inputs, locations=locations)}
 
     def _compare(self, quantized: QuantizedModel, predictions: Stage) -> Stage | None:
         """Other maps on the same calibration images; none of them ships."""

@@ -31,6 +31,7 @@ from calkd_edge.release.contents import BUNDLE, MODELS, SCORES
 from calkd_edge.release.folder import ReleaseFolder, copy_measured
 from calkd_edge.release.gates.evidence import Evidence, labels_of
 from calkd_edge.release.gates.learnt import NOTHING
+from calkd_edge.release.gates.to_fp32 import compared_with_fp32
 from calkd_edge.release.judgement import judged
 from calkd_edge.release.report.conclusions import conclusions
 from calkd_edge.release.report.drift import drift
@@ -186,7 +187,9 @@ def _evidence(
         for device in recipe.devices
         if device.name in options.skipped_devices
     ]
-    return evidence, scored
+    compared = compared_with_fp32(evidence)
+    after = dict(zip(map(id, evidence), compared, strict=True))
+    return compared, [(row, after[id(item)]) for row, item in scored]
 
 
 def _plan_line(stage: Stage, finished: Mapping[str, PublishedStage]) -> PlannedStage:

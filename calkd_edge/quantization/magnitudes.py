@@ -19,6 +19,10 @@ PERCENTILE = 99.99
 LEVELS = 128
 """Magnitudes that symmetric int8 distinguishes."""
 
+MOST_CLIPPED = 0.001
+"""The share of magnitudes that `entropy` may clip. Where most of them are alike, as in images with a constant
+background, the divergence is least at a range that clips a third of the rest."""
+
 RESOLUTION = 0.005
 """A share of the squared error below which a histogram of BINS bins cannot distinguish two ranges."""
 
@@ -30,12 +34,14 @@ class Magnitudes:
         names: of the values.
         method: min_max takes the largest magnitude; percentile cuts 1 in 10,000 magnitudes; mse takes the r
             whose int8 rounding error is smallest; entropy takes the r whose 128 levels lose least of the
-            histogram, as Kullback-Leibler divergence (S. Migacz, 8-bit inference with TensorRT, GTC 2017).
+            histogram, as Kullback-Leibler divergence (S. Migacz, 8-bit inference with TensorRT, GTC 2017),
+            among those that clip at most MOST_CLIPPED.
     """
 
     def __init__(self, names: Sequence[str], method: RangeMethod) -> None:
         self.method = method
         self.largest = dict.fromkeys(names, 0.0)
+        self.ends = dict.fromkeys(names, (0.0, 0.0))
         self.counts = {name: np.zeros(BINS, dtype=np.int64) for name in names}
 
     @property
@@ -55,7 +61,9 @@ class Magnitudes:
                 remedy="Train it again with a lower learning rate: int8 has no range for such numbers.",
             )
         if this_pass == 0:
-            self.largest[name] = max(self.largest[name], float(np.abs(values).max()))
+            low, high = self.ends[name]
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+            self.ends[name], self.largest[name] = (low, high), max(-low, high)
         else:
             top = self.largest[name] or 1.0
             self.counts[name] += np.histogram(np.abs(values), bins=BINS, range=(0.0, top))[0]
@@ -67,6 +75,13 @@ class Magnitudes:
             return tops
         choose = _CHOICES[self.method]
         return {name: choose(self.counts[name], top) for name, top in tops.items()}
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The lowest and the highest number of each named value, 0 included, as far as its range reaches."""
+        return {
+            name: (max(self.ends[name][0], -limit), min(self.ends[name][1], limit))
+            for name, limit in self.ranges().items()
+        }
 
 
 def _percentile(counts: np.ndarray, largest: float) -> float:
@@ -94,7 +109,11 @@ def _least_divergence(counts: np.ndarray, largest: float) -> float:
     weights[0] = weights[1]  # exact zeros, as of a ReLU, must not influence the range
     if not weights.any():
         return largest
-    divergences = {limit: _divergence(weights, limit) for limit in range(LEVELS, BINS + 1, BINS // 256)}
+    kept = np.cumsum(weights) / weights.sum()
+    limits = [
+        limit for limit in range(LEVELS, BINS + 1, BINS // 256) if kept[limit - 1] >= 1.0 - MOST_CLIPPED
+    ]
+    divergences = {limit: _divergence(weights, limit) for limit in limits}
     return largest * min(divergences, key=divergences.__getitem__) / BINS
 
 

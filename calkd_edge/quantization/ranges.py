@@ -35,6 +35,23 @@ def activation_ranges(
         method: see Magnitudes.
         progress: called with the number of finished batches and of all batches.
     """
+    return _collected(model, names, images, method, progress).ranges()
+
+
+def activation_intervals(
+    model: onnx.ModelProto, names: Sequence[str], images: np.ndarray, method: RangeMethod
+) -> dict[str, tuple[float, float]]:
+    """The lowest and the highest number of each named value, 0 included, as far as its range reaches."""
+    return _collected(model, names, images, method, no_progress).intervals()
+
+
+def _collected(
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    images: np.ndarray,
+    method: RangeMethod,
+    progress: Progress,
+) -> Magnitudes:
     magnitudes = Magnitudes(names, method)
     runs = -(-len(images) // IMAGES_PER_RUN)
     for this_pass in range(magnitudes.passes):
@@ -42,7 +59,7 @@ def activation_ranges(
             for name, values in batch.items():
                 magnitudes.add(this_pass, name, values)
             progress(this_pass * runs + number + 1, magnitudes.passes * runs)
-    return magnitudes.ranges()
+    return magnitudes
 
 
 def channel_maxima(model: onnx.ModelProto, names: Sequence[str], images: np.ndarray) -> dict[str, np.ndarray]:

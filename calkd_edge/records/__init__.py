@@ -61,6 +61,7 @@ from calkd_edge.records.release import (
     Report,
     Shift,
     ThresholdShift,
+    ToFp32,
     Verdict,
 )
 from calkd_edge.records.repair import FileEnd, Repair, RepairedFile
@@ -103,6 +104,7 @@ __all__ = [
     "Drift",
     "Shift",
     "ThresholdShift",
+    "ToFp32",
     "Affine",
     "AffineKind",
     "AtThreshold",

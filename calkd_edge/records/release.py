@@ -62,6 +62,20 @@ class DeviceFacts(Record):
     numpy: str
 
 
+class ToFp32(Record):
+    """How far a file's answers are from those of the same student in fp32, on the same device and images.
+
+    Top-1 hardly tells two files of one network apart; these do.
+    """
+
+    images: int
+    agreement: Estimate = Field(description="share of images with the same predicted class")
+    kl: Estimate | None = Field(
+        description="mean Kullback-Leibler divergence of the probabilities from fp32's, in nats; null for "
+        "one image, or where a class has no probability"
+    )
+
+
 class Measurement(Record):
     """One model in one precision on one device: the file that ran, its quality and its latency.
 
@@ -83,6 +97,7 @@ class Measurement(Record):
     latency_ms: LatencySummary | None
     size_bytes: int
     emulated: bool = False
+    to_fp32: ToFp32 | None = None
     notes: tuple[str, ...] = ()
 
     @property

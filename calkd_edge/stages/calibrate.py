@@ -34,7 +34,6 @@ from calkd_edge.metrics.guarantee import guaranteed_threshold
 from calkd_edge.onnx_model.fold import Folded, fold
 from calkd_edge.onnx_model.graph import class_names, metadata, set_metadata
 from calkd_edge.onnx_model.lint import lint_model, refuse_errors
-from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8_mixed import CHOICE
 from calkd_edge.records import (
     BoolArray,
@@ -74,19 +73,20 @@ def run(job: Job) -> None:
         guaranteed_threshold(_confidences(fitted, logits, labels), precision)
         for precision in params.precision_targets
     ]
-    set_metadata(
-        model,
-        {
-            "calibration": calibration.model_dump_json(exclude={"proof", "warnings"}),
-            "thresholds": json.dumps([_of_metadata(one) for one in thresholds]) if thresholds else None,
-        },
-    )
+    entries = {
+        "calibration": calibration.model_dump_json(exclude={"proof", "warnings"}),
+        "thresholds": json.dumps([_of_metadata(one) for one in thresholds]) if thresholds else None,
+    }
     if chooses_layers:
         (job.out / LAYERS_IN_FLOAT).write_text(metadata(model)[CHOICE], encoding="utf-8")
+    set_metadata(model, entries)
     onnx.save(model, job.out / CANONICAL)
     findings, executed = [lint_model(model, job.out / CANONICAL, "tensorrt")], (model, job.out / CANONICAL)
     if (job.inputs["model"] / FOR_CPU).is_file():
-        executed = derive_for_cpu(model), job.out / FOR_CPU
+        derived = onnx.load(job.inputs["model"] / FOR_CPU)
+        fold(derived, fitted.affine)
+        set_metadata(derived, entries)
+        executed = derived, job.out / FOR_CPU
         onnx.save(*executed)
     findings.append(lint_model(*executed, "onnxruntime"))
     if "package_version" in metadata(model):  # a teacher made elsewhere has run already, and does not ship

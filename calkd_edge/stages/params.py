@@ -151,7 +151,7 @@ class ParityParams(StageParams):
 class QuantizeParams(StageParams):
     """An ONNX file in another precision."""
 
-    function, version = "calkd_edge.stages.quantize:run", 6
+    function, version = "calkd_edge.stages.quantize:run", 7
     precision: str
     settings: dict[str, Json]
     seed: int
@@ -170,7 +170,8 @@ class ConvertParams(StageParams):
 class SimulateParams(StageParams):
     """Predictions of a quantized file with every operator computed as written."""
 
-    function, version = "calkd_edge.stages.simulate:run", 2
+    function, version = "calkd_edge.stages.simulate:run", 3
+    for_cpu: bool
     seed: int
     versions: Versions
 

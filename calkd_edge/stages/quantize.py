@@ -19,6 +19,9 @@ from calkd_edge.quantization.source import Images
 from calkd_edge.quantization.traits import traits_of
 from calkd_edge.stages.params import QuantizeParams
 
+IMAGES_FOR_CPU = 512
+"""Training images by which the values of the derived file are measured."""
+
 JUDGING, FITTING = slice(0, None, 2), slice(1, None, 2)
 """Halves of the calibration split: quantizers choose by the first, calibrations are fitted on the second."""
 
@@ -47,7 +50,9 @@ def run(job: Job) -> None:
     set_metadata(quantized, {"precision": params.precision})
     onnx.save(quantized, job.out / CANONICAL)
     if is_canonical(quantized):
-        onnx.save(derive_for_cpu(quantized), job.out / FOR_CPU)
+        # What was quantized elsewhere keeps its values.
+        images = None if _rounds(model) else training(IMAGES_FOR_CPU)
+        onnx.save(derive_for_cpu(quantized, images), job.out / FOR_CPU)
     coverage = {**dict(Counter(node.op_type for node in quantized.graph.node)), **_weights(quantized)}
     (job.out / "coverage.json").write_text(json.dumps(coverage, indent=1, sort_keys=True), encoding="utf-8")
 

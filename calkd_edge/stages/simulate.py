@@ -5,7 +5,7 @@ from __future__ import annotations
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.export.agreement import one_level_off
-from calkd_edge.export.artifacts import CANONICAL, SIMULATED, SIMULATED_MOVED
+from calkd_edge.export.artifacts import SIMULATED, SIMULATED_MOVED, onnx_file
 from calkd_edge.export.host_predictions import AS_WRITTEN, predict_on_host
 from calkd_edge.records import Predictions
 from calkd_edge.stages.params import SimulateParams
@@ -20,7 +20,9 @@ AT_ONCE = 100
 
 
 def run(job: Job) -> None:
-    """Write the canonical file's predictions for calibration images, and for some of them with moved pixels.
+    """Write a file's predictions for calibration images, and for some of them with moved pixels.
+
+    The file is the one for ONNX Runtime's CPU where params say so and there is one, else the canonical.
 
     Integer products are made in float32.
 
@@ -29,8 +31,9 @@ def run(job: Job) -> None:
     """
     params = SimulateParams.model_validate(job.params)
     images, labels, indices = Prepared.open(job.inputs["data"]).arrays("calibration", IMAGES, params.seed)
+    path = onnx_file(job.inputs["model"], for_cpu=params.for_cpu)
     options = {**AS_WRITTEN, "threads": job.locations["threads"]}
     for file, pixels in ((SIMULATED, images), (SIMULATED_MOVED, one_level_off(images[:MOVED]))):
-        logits = predict_on_host("onnxruntime", job.inputs["model"] / CANONICAL, pixels, AT_ONCE, options)
+        logits = predict_on_host("onnxruntime", path, pixels, AT_ONCE, options)
         Predictions(logits, labels[: len(logits)], indices[: len(logits)]).save(job.out / file)
     job.progress(1, 1)

@@ -10,8 +10,7 @@ from onnx import TensorProto, numpy_helper
 from single_layer import single_layer
 
 from calkd_edge.onnx_model.graph import GraphView, copy_of
-from calkd_edge.quantization import cpu
-from calkd_edge.quantization.cpu import derive_for_cpu
+from calkd_edge.quantization.cpu import derive_for_cpu, kernels
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.placement import insert_qdq
 from calkd_edge.quantization.source import Images
@@ -47,8 +46,8 @@ def test_canonical_file_is_left_as_it_was(canonical):
 
 def test_activation_functions_on_integers_change_nothing(net, canonical, execute):
     moved = copy_of(canonical)
-    cpu._unsigned_activations(GraphView.of(moved))
-    cpu._quantize_before_activations(GraphView.of(moved))
+    kernels.around_128(GraphView.of(moved))
+    kernels.quantize_before_activations(GraphView.of(moved))
     view = GraphView.of(moved)
     clips = [node for node in moved.graph.node if node.name.startswith("clip_")]
     assert clips

@@ -262,6 +262,18 @@ def test_entropy_clips_what_is_rare_and_far_and_nothing_else():
     assert _least_divergence(zeros, 40.0) == pytest.approx(_least_divergence(far, 40.0), rel=0.2)
 
 
+def test_entropy_clips_no_more_than_its_share_where_most_values_are_alike():
+    """As in images with a constant background: without the bound it clips a third of the other values."""
+    from calkd_edge.quantization.magnitudes import MOST_CLIPPED, _least_divergence
+
+    generator = np.random.default_rng(0)
+    others = np.abs(generator.normal(scale=1.5, size=100_000))
+    alike = generator.normal(0.2, 0.003, size=90_000)
+    values = np.append(others, alike)
+    counts = np.histogram(values, bins=BINS, range=(0, values.max()))[0]
+    assert (values > _least_divergence(counts, values.max())).mean() <= MOST_CLIPPED
+
+
 def test_activation_of_zeros_gets_a_usable_range():
     model = single_layer(np.ones((1, 2, 1, 1), np.float32), np.zeros(1, np.float32))
     blank = np.zeros((3, 2, 4, 4), np.float32)

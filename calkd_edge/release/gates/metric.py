@@ -12,7 +12,7 @@ from calkd_edge.release.gates.evidence import Evidence
 
 Against = Literal["fp32", "teacher", "baseline"]
 Limit = Literal["max", "min", "within"]
-Unit = Literal["share", "nats", "ms", "bytes", "plain"]
+Unit = Literal["share", "nats", "divergence", "ms", "bytes", "plain"]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from calkd_edge.release.gates.readers import (
     size,
     temperature_status,
 )
+from calkd_edge.release.gates.to_fp32 import kl_to_fp32
 
 _MEAN, _ECE = intervals.FEWEST_IMAGES_FOR_A_MEAN, intervals.FEWEST_IMAGES_FOR_ECE
 _SHARE, _CHANGE = Span(0, 1), Span(-1, 1)
@@ -138,6 +139,15 @@ METRICS: dict[str, Metric] = {
         "share of images with the same first guess as fp32",
         "fp32",
         span=_SHARE,
+    ),
+    "kl_to_fp32": Metric(
+        kl_to_fp32,
+        ("max",),
+        "divergence",
+        "mean Kullback-Leibler divergence of the probabilities from fp32's, same images",
+        "fp32",
+        fewest=_MEAN,
+        span=_POSITIVE,
     ),
     "ece_corrupted": Metric(
         robust.ece_corrupted,

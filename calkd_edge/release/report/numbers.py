@@ -45,7 +45,19 @@ def plain(value: float | None) -> str:
     return MISSING if value is None else f"{value:g}"
 
 
-FORMATS = {"share": percent, "nats": nats, "ms": milliseconds, "bytes": size, "plain": plain}
+def divergence(value: float | None) -> str:
+    """A Kullback-Leibler divergence in nats, two significant digits: most are far below 0.01."""
+    return MISSING if value is None else f"{value:.2g}"
+
+
+FORMATS = {
+    "share": percent,
+    "nats": nats,
+    "divergence": divergence,
+    "ms": milliseconds,
+    "bytes": size,
+    "plain": plain,
+}
 
 
 def in_unit(value: float | None, unit: str) -> str:

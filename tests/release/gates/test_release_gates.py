@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy
 from release_world import other_images, unknown
 from tiny_run import recipe_with
 
@@ -18,6 +19,7 @@ from calkd_edge.records import Percentile, Predictions
 from calkd_edge.release.gates.evidence import Earlier, Evidence, labels_of, paired
 from calkd_edge.release.gates.metric import Metric, Reading, Span
 from calkd_edge.release.gates.metrics import METRICS
+from calkd_edge.release.gates.to_fp32 import compared_with_fp32
 from calkd_edge.release.gates.validation import check_gates
 from calkd_edge.release.gates.verdict import judge
 
@@ -309,6 +311,38 @@ def test_agreement_with_fp32_has_exact_bounds(maker):
     assert result.result == "passed"
 
 
+def test_divergence_from_fp32_ranks_files_that_top1_cannot_tell_apart(maker):
+    """Logits of which each row moves by a constant, and by ever larger factors."""
+    base = maker.predictions(images=1000)
+    factors = {"same": 1.0, "near": 1.05, "far": 1.5}
+    rows = [maker.evidence(base)]
+    rows += [
+        maker.evidence(replace(base, logits=base.logits * factor + 3), precision=name)
+        for name, factor in factors.items()
+    ]
+    compared = compared_with_fp32(rows)
+    assert compared[0].measurement.to_fp32 is None
+    values = [item.measurement.to_fp32 for item in compared[1:]]
+    assert [value.agreement.value for value in values] == [1.0, 1.0, 1.0]
+    expected = [
+        scipy.stats.entropy(
+            scipy.special.softmax(base.logits, axis=1),
+            scipy.special.softmax(base.logits * factor, axis=1),
+            axis=1,
+        ).mean()
+        for factor in factors.values()
+    ]
+    np.testing.assert_allclose([value.kl.value for value in values], expected, rtol=1e-4, atol=1e-6)
+    results = judge([gate("kl_to_fp32", max=values[1].kl.high * 1.01)], compared).gates
+    assert [result.result for result in results] == ["passed", "passed", "failed"]
+
+
+def test_divergence_of_few_images_does_not_decide(maker):
+    base = maker.predictions(images=200)
+    rows = compared_with_fp32([maker.evidence(base), maker.evidence(base, precision="int8")])
+    assert only(judge([gate("kl_to_fp32", max=1.0)], rows)).result == "undecided"
+
+
 @pytest.mark.parametrize(
     ("outcomes", "expected"), [("fup", "failed"), ("up", "undecided"), ("p", "passed"), ("", "undecided")]
 )
@@ -402,7 +436,7 @@ def test_every_metric_is_measured_in_a_complete_run(world, name):
         replace(item, earlier=Earlier(item.measurement, item.scores), corrupted=CORRUPTED, unknown=UNKNOWN)
         for item in world
     ]
-    results = judge([gate(name, **limit)], world).gates
+    results = judge([gate(name, **limit)], compared_with_fp32(world)).gates
     asked = [result for result in results if result.limit != "none"]
     assert all(result.result != "unmeasured" and result.value is not None for result in asked)
     assert asked

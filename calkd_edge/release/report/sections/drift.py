@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from calkd_edge.records import Report
 from calkd_edge.release.report import figures, numbers
-from calkd_edge.release.report.section import Context, Figure, Section, Table, packaged
+from calkd_edge.release.report.section import Context, Figure, Section, Table, labelled, packaged
 from calkd_edge.release.report.sections.thresholds import cells, head
 
 CALIBRATED_HOW = {
@@ -34,6 +34,21 @@ def drift(report: Report) -> Table:
         for shift in item.shifts
     ]
     return Table(("file", "calibrated", "NLL", *levels), tuple(lines), keys=2, most=5)
+
+
+def to_fp32(report: Report) -> Table:
+    """Per file: on how many images its answer is fp32's, and how far its probabilities are from fp32's."""
+    lines = [
+        (
+            label,
+            f"{m.to_fp32.images:,}",
+            numbers.estimate(m.to_fp32.agreement, "share"),
+            numbers.estimate(m.to_fp32.kl, "divergence"),
+        )
+        for m, label in labelled(report)
+        if m.to_fp32 is not None
+    ]
+    return Table(("file", "images", "same answer as fp32", "KL divergence from fp32, nats"), tuple(lines))
 
 
 def _figure(report: Report) -> Figure:
@@ -68,7 +83,7 @@ def _figure(report: Report) -> Figure:
 
 def _context(report: Report) -> Context | None:
     table = drift(report)
-    return {"drift": table, "figures": [_figure(report)]} if table.lines else None
+    return {"drift": table, "to_fp32": to_fp32(report), "figures": [_figure(report)]} if table.lines else None
 
 
 DRIFT = Section("drift", "Drift from fp32", packaged("drift"), _context)
