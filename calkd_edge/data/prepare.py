@@ -57,7 +57,8 @@ def prepare(
         calibration_images: size of the calibration split.
         train_images: size of the train split, None for all remaining images.
         test_images: size of the test split, None for all.
-        drop_duplicates: whether "test_in_train" images are removed from the test split.
+        drop_duplicates: whether "test_in_train" images are removed from the test split, and all copies of a
+            test image but the first.
         broken: for images that cannot be decoded: refuse ends the stage, skip lists them and continues.
         progress: called with (images done, total images).
 
@@ -188,7 +189,8 @@ def _splits(
     test_in_train = sorted(
         row for group in groups if seen.intersection(group) for row in group if row in sides["test"]
     )
-    dropped = set(test_in_train) if drop_duplicates else set()
+    surplus = [row for group in groups for row in sorted(sides["test"].intersection(group))[1:]]
+    dropped = {*test_in_train, *surplus} if drop_duplicates else set()
     test = [row for row in rows["test"].tolist() if row not in dropped]
     duplicates = {
         "groups": groups,

@@ -116,3 +116,10 @@ class Prepared:
         share = counts / counts.sum(axis=1, keepdims=True)
         mean = share @ values
         return mean, np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
+
+
+def copies_in_test(prepared: Prepared) -> int:
+    """How many test images are copies of an earlier test image, pixel by pixel."""
+    test = set(prepared.splits["test"])
+    shared = (len(test.intersection(group)) for group in prepared.splits["duplicates"]["groups"])
+    return sum(max(0, count - 1) for count in shared)

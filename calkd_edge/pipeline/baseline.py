@@ -14,6 +14,19 @@ NO_BASELINE = "none"
 """Value of --baseline for a first release: gates against an earlier one judge nothing."""
 
 
+def check_outlives(out: Path, baseline: str | Path | None) -> None:
+    """Refuse an earlier release that the run replaces: cut on its way, it could not go on.
+
+    Raises:
+        RecipeError: it lies in the run's folder.
+    """
+    if baseline is not None and Path(baseline).resolve().is_relative_to(out.resolve()):
+        raise RecipeError(
+            f"--baseline {baseline} lies in --out {out}, whose release this run replaces",
+            remedy="Name another folder (--out DIR), or a copy of the earlier release's bundle.zip.",
+        )
+
+
 def earlier_release(
     recipe: Recipe, where: str, baseline: str | Path | None, *, smoke: bool
 ) -> ReadRelease | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from calkd_edge.data import DATASETS
 from calkd_edge.data.prepare import FEWEST, absent_classes, choose_splits
-from calkd_edge.data.prepared import Prepared
+from calkd_edge.data.prepared import Prepared, copies_in_test
 from calkd_edge.data.source import Outline, Outlined
 from calkd_edge.errors import CalkdError, RecipeError
 from calkd_edge.pipeline.checks import CheckedRecipe
@@ -164,6 +164,11 @@ def findings(folder: Path) -> list[str]:
         texts.append(
             f"{WARNING}{in_train:,} of {tested:,} test images are pixel for pixel in the training or "
             "calibration images, so the measured accuracy is too high. data.drop_duplicates: true drops them"
+        )
+    if surplus := copies_in_test(prepared):
+        texts.append(
+            f"{WARNING}{surplus:,} of {tested:,} test images are copies of other test images, pixel for "
+            "pixel, and say nothing new. data.drop_duplicates: true keeps one of each"
         )
     if copies["conflicting_labels"]:
         texts.append(

@@ -101,6 +101,7 @@ class TrainingStages:
             settings=self.checked.data.settings,
             identity=self.checked.dataset.identity(),
             splits=splits,
+            distinct_test_images=data.drop_duplicates,
         )
         return self.make("prepare", params, {}, locations={"root": data.root})
 

@@ -21,7 +21,7 @@ from calkd_edge.files import check_folder
 from calkd_edge.files.paths import named_folder
 from calkd_edge.pipeline import devices as run_devices
 from calkd_edge.pipeline import estimate
-from calkd_edge.pipeline.baseline import earlier_release
+from calkd_edge.pipeline.baseline import check_outlives, earlier_release
 from calkd_edge.pipeline.checks import check
 from calkd_edge.pipeline.data_checks import check_counts, known_images
 from calkd_edge.pipeline.network_checks import check_networks
@@ -118,6 +118,8 @@ def prepare_run(
     check_folder(options.out, "--out")
     check_folder(options.store, "--store")
     check_apart(options.out, options.store, OWN_NAMES)
+    if options.earlier is not None:
+        check_outlives(options.out, baseline)
     return Run(loaded, where, options, rehearsed)
 
 

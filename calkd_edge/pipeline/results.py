@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from calkd_edge.data.prepared import Prepared
+from calkd_edge.data.prepared import Prepared, copies_in_test
 from calkd_edge.engine.stage import Stage
 from calkd_edge.export.artifacts import (
     CALIBRATION,
@@ -55,7 +55,9 @@ def data_faults(folder: Path) -> DataFaults:
     prepared = Prepared.open(folder)
     copies, tested = prepared.splits["duplicates"], len(prepared.splits["test"])
     kept = copies["test_in_train_count"] - copies["dropped_from_test"]
-    return DataFaults(kept / tested, copies["conflicting_labels"] / len(prepared.labels))
+    return DataFaults(
+        kept / tested, copies["conflicting_labels"] / len(prepared.labels), copies_in_test(prepared) / tested
+    )
 
 
 def evidence_of(

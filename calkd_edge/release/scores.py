@@ -26,19 +26,16 @@ from numpy.typing import NDArray
 from calkd_edge.files.arrays import Array, read_arrays
 from calkd_edge.files.bounded import Unreadable
 from calkd_edge.files.npz import npz_bytes
-from calkd_edge.metrics import intervals
 from calkd_edge.records import IntArray, Report
 from calkd_edge.release.contents import SCORES
 from calkd_edge.release.gates.evidence import Evidence
 from calkd_edge.release.gates.image_scores import ImageScores
+from calkd_edge.release.score_figures import contradictions
 
 MOST_SCORES_BYTES = 1 << 30
 """Of the file inside a bundle."""
 
 _FLOATS = ("confidence", "nll", "brier")
-_TOLERANCE = 1e-4
-"""Of a mean in float32 against the report's, relative to 1 or to the mean where that is more."""
-
 Pixels = NDArray[np.uint64]
 
 
@@ -129,8 +126,8 @@ def read_scores(source: Path | bytes, report: Report) -> KeptScores:
         _check_classes([labels, *(scores.answers for scores in by_measurement.values())], report)
     except (KeyError, ValueError, IndexError) as wrong:
         raise Unreadable(f"{SCORES} holds no scores of a release: {wrong}") from wrong
-    for key, scores in by_measurement.items():
-        _compare(scores, key, report)
+    if contradiction := next(contradictions(by_measurement, report), None):
+        raise Unreadable(f"{SCORES} {contradiction}")
     return KeptScores(indices, labels, pixels, by_measurement)  # type: ignore[arg-type]
 
 
@@ -161,34 +158,3 @@ def _scores_of(arrays: Mapping[str, Array], key: int, indices: Array, labels: Ar
     ):
         raise ValueError(f"measurement {key} has numbers that are none of a score")
     return ImageScores(indices[rows], labels[rows], answers, *floats)  # type: ignore[arg-type]
-
-
-def _compare(scores: ImageScores, key: int, report: Report) -> None:
-    """Refuse scores that do not give the figures of the report.
-
-    Raises:
-        Unreadable: they do not.
-    """
-    row = report.measurements[key] if 0 <= key < len(report.measurements) else None
-    if row is None or row.quality is None or not row.calibrated:
-        raise Unreadable(f"{SCORES} has scores of a measurement {key} that the report lacks")
-    quality, right = row.quality, int(scores.right.sum())
-    exact = intervals.clopper_pearson(right, len(scores.labels), level=quality.top1.level)
-    pairs = [
-        ("top-1", exact.value, quality.top1.value),
-        ("lower bound of top-1", exact.low, quality.top1.low),
-        ("upper bound of top-1", exact.high, quality.top1.high),
-        ("NLL", float(scores.nll.mean(dtype=np.float64)), quality.nll.value),
-        ("Brier score", float(scores.brier.mean(dtype=np.float64)), quality.brier.value),
-        ("mean confidence", float(scores.confidence.mean(dtype=np.float64)), quality.mean_confidence),
-    ]
-    pairs += [
-        (f"coverage at {at.threshold:g}", float(scores.reaches(at.threshold).mean()), at.coverage.value)
-        for at in quality.thresholds
-    ]
-    for name, kept, reported in pairs:
-        if not abs(kept - reported) <= _TOLERANCE * max(1.0, abs(reported)):
-            raise Unreadable(
-                f"{SCORES} and the report disagree on the {name} of {row.label}: {kept:.6g} and "
-                f"{reported:.6g}"
-            )

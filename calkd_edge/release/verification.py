@@ -100,6 +100,7 @@ def _contradictions(
         if SCORES not in digests
         else _scores_problems(read_member(archive, SCORES, MOST_SCORES_BYTES), report)
     )
+    problems += _verdict_problems(report)
     problems += [
         f"{MANIFEST} and {JSON_NAME} disagree on {key}"
         for key in expected
@@ -121,6 +122,17 @@ def _scores_problems(source: Path | bytes, report: Report) -> list[str]:
     return []
 
 
+def _verdict_problems(report: Report) -> list[str]:
+    """Where the verdict is not that of the gates: failed beats undecided beats passed."""
+    outcomes = {gate.result for gate in report.gates}
+    expected = "passed" if outcomes == {"passed"} else "undecided"
+    if outcomes & {"failed", "unmeasured"}:
+        expected = "failed"
+    if report.verdict in (expected, "smoke"):
+        return []
+    return [f"{JSON_NAME} says {report.verdict}, and its gates say {expected}"]
+
+
 def folder_contradictions(root: Path) -> list[str]:
     """Where a release's folder, whose checksums are right, contradicts its report or its bundle."""
     try:
@@ -129,6 +141,7 @@ def folder_contradictions(root: Path) -> list[str]:
         return [f"{JSON_NAME} cannot be read: {wrong}"]
     rows = [row for row in report.measurements if row.quality is not None and row.is_released]
     problems = _scores_problems(root / SCORES, report) if kind_of(root / SCORES) == FILE else []
+    problems += _verdict_problems(report)
     for file, digest in sorted({row.file: row.sha256 for row in rows}.items()):
         if not is_safe(file) or kind_of(root / MODELS / file) != FILE:
             problems.append(f"{MODELS}/{file} is missing: {JSON_NAME} has its measurements")

@@ -55,8 +55,10 @@ class PrepareParams(StageParams):
     function, version = "calkd_edge.stages.prepare:run", 1
     dataset: str
     settings: dict[str, Json]
+    left_out_at_default = StageParams.left_out_at_default | {"distinct_test_images"}
     identity: str
     splits: SplitParams
+    distinct_test_images: bool = False
 
 
 class StartParams(StageParams):

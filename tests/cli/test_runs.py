@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +79,23 @@ def test_fresh_refuses_a_stage_that_is_not_planned(tiny, tmp_path):
     done = tiny.again(tmp_path, "--fresh", "evaluat")
     assert done.code == 2
     assert "evaluate-student-fp32@local" in done.err
+
+
+def test_run_that_is_refused_before_its_first_stage_keeps_the_release(tiny, tmp_path):
+    """Of another recipe: a wrong word costs no release."""
+    out = tmp_path / "out"
+    shutil.copytree(tiny.out, out)
+    refused = {
+        ("--fresh", "evaluat"): 2,
+        ("--set", "gates=[{metric: top1x, min: 0.5}]"): 2,
+        ("--set", "data.calibration_images=100000"): 2,
+        ("--set", "name=other", "--device", "nosuchboard"): 2,
+        ("--set", "name=other", "--baseline", str(out / "bundle.zip")): 2,
+    }
+    for words, code in refused.items():
+        done = command("compress", "--recipe", tiny.recipe, "--store", tiny.store, "--out", out, *words)
+        assert done.code == code, (words, done.err)
+        assert command("verify", out).code == 0, words
 
 
 def test_old_latency_is_measured_again_unless_it_may_be_reused(tiny, tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from calkd_edge.data import images_file
 from calkd_edge.data.prepare import needed_bytes, prepare
-from calkd_edge.data.prepared import Prepared
+from calkd_edge.data.prepared import Prepared, copies_in_test
 from calkd_edge.data.source import Source
 from calkd_edge.data.synthetic import Synthetic
 from calkd_edge.errors import EnvironmentProblem, RecipeError, StageFailed, StoreError
@@ -188,6 +188,20 @@ def test_duplicates_are_counted_listed_and_dropped_from_test_on_request(tmp_path
     assert len(dropped.splits["test"]) == 8
     assert dropped.splits["duplicates"]["dropped_from_test"] == 2
     assert dropped.content != data.content
+
+
+def test_copies_within_the_test_split_are_counted_and_dropped_on_request(tmp_path):
+    images, labels = images_of(60), np.arange(60) % 4
+    images[52] = images[54] = images[56] = images[50]
+    images[59] = images[51]
+    source = source_of(images, labels, np.arange(60) >= 50)
+    counts = {}
+    for drop in (False, True):
+        folder = tmp_path / str(drop)
+        folder.mkdir()
+        data = prepared(source, folder, drop_duplicates=drop)
+        counts[drop] = copies_in_test(data), data.splits["test"]
+    assert counts == {False: (4, list(range(50, 60))), True: (0, [50, 51, 53, 55, 57, 58])}
 
 
 def test_many_copies_of_an_image_all_go_to_train(tmp_path):

@@ -135,6 +135,25 @@ def test_a_program_gives_the_golden_outputs_from_jpeg_photos(bundle, request, la
     limit = float(np.median(chances.max(axis=1)))
     taken = [line[3] == "taken" for line in answers(program, bundle, model, "--threshold", str(limit))]
     assert 0 < sum(taken) < len(taken)
+    assert {line[3] for line in lines} == {"-"}  # nothing is decided by a threshold that nobody has given
+
+
+def test_the_python_program_takes_nothing_by_a_promise_that_the_bundle_does_not_make(bundle, tmp_path):
+    folder, model = tmp_path / "bundle", MODELS[0]
+    shutil.copytree(bundle, folder)
+    promises = [
+        {"file": model, "precision": precision, "threshold": threshold}
+        for precision, threshold in ((0.9, 0.5), (0.99, None))
+    ]
+    (folder / "thresholds.json").write_text(json.dumps({"guaranteed": promises}))
+    program = [sys.executable, EXAMPLES / "python/classify.py"]
+    at_half = answers(program, folder, model, "--threshold", "0.5")
+    assert answers(program, folder, model, "--precision", "0.9") == at_half
+    for precision in ("0.99", "0.95"):
+        words = [*program, folder, model, *(folder / "golden/photos").iterdir(), "--precision", precision]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"right on {precision} of what it takes (guaranteed: 0.9)" in done.stderr
 
 
 def test_the_cpp_program_refuses_what_it_cannot_read(bundle, native, tmp_path):

@@ -71,6 +71,7 @@ def with_metadata(key: str, value: str):
 CLASSES = json.dumps([f"grating_{number:02}" for number in reversed(range(10))])
 IN_BUNDLES = {
     "manifest.json and report.json disagree on verdict": edited("report.json", verdict="failed"),
+    "report.json says passed, and its gates say undecided": edited("report.json", gates=[]),
     "manifest.json and report.json disagree on name": edited("report.json", name="other"),
     "manifest.json and report.json disagree on environment": edited("manifest.json", environment={}),
     "disagree on measured": edited("manifest.json", measured=[]),

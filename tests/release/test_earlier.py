@@ -209,6 +209,14 @@ def test_scores_that_contradict_their_report_are_refused(small):
     bounds = row.model_copy(update={"quality": row.quality.model_copy(update={"top1": widened})})
     with pytest.raises(Unreadable, match="upper bound of top-1"):
         read_scores(content, release.report.model_copy(update={"measurements": (bounds,)}))
+    for name, known in (("worst_recall", "lowest recall"), ("balanced_accuracy", "balanced accuracy")):
+        forged = row.quality.model_copy(update={name: row.quality.top1.model_copy(update={"value": 0.999})})
+        better = row.model_copy(update={"quality": forged})
+        with pytest.raises(Unreadable, match=known):
+            read_scores(content, release.report.model_copy(update={"measurements": (better,)}))
+    with pytest.raises(Unreadable, match="no scores of student int8 on local"):
+        other = row.model_copy(update={"precision": "int8"})
+        read_scores(content, release.report.model_copy(update={"measurements": (row, other)}))
     with pytest.raises(Unreadable, match="classes that the report lacks"):
         read_scores(content, release.report.model_copy(update={"data": {"classes": CLASSES[:3]}}))
     assert to_bytes(kept_scores(evidence, NumberedImages())) == content
@@ -268,6 +276,7 @@ def test_gate_that_needs_an_earlier_release_is_refused_without_one(tiny, tmp_pat
         (lambda a: {"0/row": np.zeros_like(a["0/row"])}, "none of a score"),
         (lambda a: {"0/row": a["0/row"] + 10**6}, "no scores"),
         (lambda a: {"0/confidence": np.full_like(a["0/confidence"], 0.1)}, "mean confidence"),
+        (lambda a: {"0/confidence": np.roll(a["0/confidence"], 7)}, "ECE|precision at"),
         (lambda a: {"0/nll": np.full_like(a["0/nll"], np.nan)}, "none of a score"),
         (lambda a: {"x/row": a["0/row"]}, "no scores"),
     ],

@@ -29,10 +29,12 @@ class DataFaults:
     Attributes:
         test_in_train: of the test images, those that are training or calibration images too, pixel by pixel.
         conflicting_labels: of all images, different pictures that stand under two labels or more.
+        copies_in_test: of the test images, those that are copies of another one, pixel by pixel.
     """
 
     test_in_train: float
     conflicting_labels: float
+    copies_in_test: float = 0.0
 
 
 @dataclass(frozen=True)

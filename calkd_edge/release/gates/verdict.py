@@ -19,6 +19,9 @@ from calkd_edge.release.gates.sample_size import required_sample
 from calkd_edge.release.gates.validation import TARGET, check_gates
 from calkd_edge.release.report.numbers import in_unit, interval, limit_in_unit
 
+MOST_COPIES = 0.01
+"""Of the test images: with more copies among them, no gate that counts images passes."""
+
 
 def judge(
     gates: Sequence[GateSection],
@@ -31,6 +34,7 @@ def judge(
 
     A measurement that ships without a fitted temperature is undecided even when no gate names it. So is a
     student that is not surely better than naming one class, and a release whose gates judged no answer of it.
+    Where test images are copies of one another, they are fewer than counted: what passes is undecided.
 
     Args:
         gates: of the recipe.
@@ -101,7 +105,14 @@ def _judge_measurement(
     reading = metric.read(item, evidence, gate)
     outcome = _outcome(reading, gate)
     needed = None
-    if outcome == "undecided":
+    copies = item.data.copies_in_test if item.data is not None else 0.0
+    if outcome == "passed" and metric.counts_images and copies > MOST_COPIES:
+        outcome = "undecided"
+        needed = (
+            f"{in_unit(copies, 'share')} of the test images are copies of others, so the interval is too "
+            "narrow; data.drop_duplicates: true keeps one of each"
+        )
+    elif outcome == "undecided":
         needed = reading.needed or required_sample(reading, gate, metric, item.measurement.quality)
     return _result(gate, name, reading, outcome, needed)
 

@@ -2,7 +2,8 @@
 //
 //   classify BUNDLE student.int8.cpu.onnx PHOTO... [--threshold 0.8] [--logits]
 //
-// One line for each photo: its name, the class, the confidence, and "taken" or "left" by the threshold.
+// One line for each photo: its name, the class, the confidence, and "taken" or "left" by the
+// threshold, or "-" without one.
 // The resampling is Pillow's, in its integers: the pixels are those that the model was trained and measured on.
 #include <algorithm>
 #include <cmath>
@@ -168,7 +169,8 @@ static void run(const std::vector<std::string>& words) {
     const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
     const bool shows = std::find(words.begin(), words.end(), "--logits") != words.end();
     const auto limit = std::find(words.begin(), words.end(), "--threshold");
-    const float threshold = words.end() - limit > 1 ? std::stof(*(limit + 1)) : 0;
+    const bool decides = words.end() - limit > 1;
+    const float threshold = decides ? std::stof(*(limit + 1)) : 0;
     for (size_t i = 2; i < words.size() && words[i].rfind("--", 0) != 0; ++i) {
         const bool png = text_of(words[i]).rfind("\x89PNG", 0) == 0;
         const Image image = fitted(png ? read_png(words[i]) : read_jpeg(words[i]), how, width, height);
@@ -183,7 +185,7 @@ static void run(const std::vector<std::string>& words) {
         if (classes != labels.size()) refuse("labels.txt is of another model");
         const size_t best = std::max_element(chances, chances + classes) - chances;
         std::printf("%s\t%s\t%.4f\t%s", words[i].substr(words[i].rfind('/') + 1).c_str(), labels[best].c_str(),
-                    chances[best], chances[best] >= threshold ? "taken" : "left");
+                    chances[best], !decides ? "-" : chances[best] >= threshold ? "taken" : "left");
         for (size_t c = 0; shows && c < classes; ++c) std::printf("%c%.9g", c ? ' ' : '\t', logits[c]);
         std::puts("");
     }

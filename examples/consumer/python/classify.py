@@ -1,8 +1,9 @@
 """Classify photos with an unpacked bundle; needs numpy, pillow and onnxruntime, and nothing of calkd-edge.
 
-    python classify.py BUNDLE student.int8.cpu.onnx PHOTO... [--threshold 0.8] [--logits]
+    python classify.py BUNDLE student.int8.cpu.onnx PHOTO... [--precision 0.99 | --threshold 0.8] [--logits]
 
-One line for each photo: its name, the class, the confidence, and "taken" or "left" by the threshold.
+One line for each photo: its name, the class, the confidence, and "taken" or "left" by the threshold: your
+own, or the one of which the bundle guarantees that precision. Without either, nothing is decided: "-".
 """
 
 import argparse
@@ -48,6 +49,19 @@ def resized(image: Image.Image, how: str, width: int, height: int) -> Image.Imag
     return image
 
 
+def guaranteed(bundle: Path, model: str, precision: float) -> float:
+    """The threshold of which the bundle guarantees a precision for a model."""
+    promises = json.loads((bundle / "thresholds.json").read_text("utf-8"))["guaranteed"]
+    of_model = {item["precision"]: item["threshold"] for item in promises if item["file"] == model}
+    if of_model.get(precision) is None:
+        known = ", ".join(f"{wanted:g}" for wanted, threshold in of_model.items() if threshold is not None)
+        raise SystemExit(
+            f"no threshold of {model} is guaranteed to be right on {precision:.4g} of what it takes "
+            f"(guaranteed: {known or 'none'}): choose one with --threshold"
+        )
+    return float(of_model[precision])
+
+
 def main() -> None:
     """Read the bundle, then every photo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -55,13 +69,14 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("photos", type=Path, nargs="+")
     parser.add_argument("--threshold", type=float)
+    parser.add_argument("--precision", type=float, help="one that the release's recipe names")
     parser.add_argument("--logits", action="store_true")
     given = parser.parse_args()
     resize = json.loads((given.bundle / "preprocessing.json").read_text("utf-8"))["resize"]
     labels = (given.bundle / "labels.txt").read_text("utf-8").splitlines()
-    promises = json.loads((given.bundle / "thresholds.json").read_text("utf-8"))["guaranteed"]
-    wanted = [item["threshold"] for item in promises if item["file"] == given.model and item["threshold"]]
-    threshold = given.threshold if given.threshold is not None else min(wanted, default=0.0)
+    threshold = given.threshold
+    if given.precision is not None:
+        threshold = guaranteed(given.bundle, given.model, given.precision)
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")  # int8 on x86 without VNNI
     session = onnxruntime.InferenceSession(str(given.bundle / given.model), options)
@@ -71,7 +86,8 @@ def main() -> None:
         logits, probabilities = session.run(["logits", "probabilities"], {"images": images})
         best = int(probabilities[0].argmax())
         confidence = float(probabilities[0, best])
-        line = [photo.name, labels[best], f"{confidence:.4f}", "taken" if confidence >= threshold else "left"]
+        decision = "-" if threshold is None else "taken" if confidence >= threshold else "left"
+        line = [photo.name, labels[best], f"{confidence:.4f}", decision]
         line += [" ".join(f"{value:.9g}" for value in logits[0])] if given.logits else []
         print(*line, sep="\t")
 

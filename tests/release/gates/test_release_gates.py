@@ -16,7 +16,7 @@ from calkd_edge.metrics import per_image as scores
 from calkd_edge.pipeline.checks import check as pipeline_check
 from calkd_edge.recipe.schema import DeviceSection, GateSection, parse
 from calkd_edge.records import Percentile, Predictions
-from calkd_edge.release.gates.evidence import Earlier, Evidence, labels_of, paired
+from calkd_edge.release.gates.evidence import DataFaults, Earlier, Evidence, labels_of, paired
 from calkd_edge.release.gates.metric import Metric, Reading, Span
 from calkd_edge.release.gates.metrics import METRICS
 from calkd_edge.release.gates.to_fp32 import compared_with_fp32
@@ -335,6 +335,16 @@ def test_divergence_from_fp32_ranks_files_that_top1_cannot_tell_apart(maker):
     np.testing.assert_allclose([value.kl.value for value in values], expected, rtol=1e-4, atol=1e-6)
     results = judge([gate("kl_to_fp32", max=values[1].kl.high * 1.01)], compared).gates
     assert [result.result for result in results] == ["passed", "passed", "failed"]
+
+
+@pytest.mark.parametrize(("copies", "outcome"), [(0.01, "passed"), (0.02, "undecided")])
+def test_copies_among_the_test_images_decide_nothing(maker, copies, outcome):
+    """20 pictures 60 times each are no 1,200 images."""
+    faults = DataFaults(test_in_train=0.0, conflicting_labels=0.0, copies_in_test=copies)
+    item = replace(maker.evidence(maker.predictions()), data=faults)
+    verdict = judge([gate("top1", min=0.05), gate("top1", min=0.99), gate("size_bytes", max=1e9)], [item])
+    assert [result.result for result in verdict.gates] == [outcome, "failed", "passed"]
+    assert ("data.drop_duplicates: true" in verdict.gates[0].sentence) == (outcome == "undecided")
 
 
 def test_divergence_of_few_images_does_not_decide(maker):
