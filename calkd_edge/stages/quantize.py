@@ -22,6 +22,13 @@ from calkd_edge.stages.params import QuantizeParams
 IMAGES_FOR_CPU = 512
 """Training images by which the values of the derived file are measured."""
 
+FOR_CPU_ALONE = "ONNX Runtime's CPU provider, never TensorRT"
+NOT_ON_CPU = (
+    "TensorRT, OpenVINO; ONNX Runtime's CPU provider runs most of it in float, several times slower than "
+    "float32: give it the file whose name ends in .cpu.onnx"
+)
+"""Metadata `runs_on` of the derived and of the canonical file."""
+
 JUDGING, FITTING = slice(0, None, 2), slice(1, None, 2)
 """Halves of the calibration split: quantizers choose by the first, calibrations are fitted on the second."""
 
@@ -48,11 +55,14 @@ def run(job: Job) -> None:
     if _rounds(quantized) and not _rounds(model):  # a teacher's file may do so as it came
         _check_declared(params.precision)
     set_metadata(quantized, {"precision": params.precision})
-    onnx.save(quantized, job.out / CANONICAL)
     if is_canonical(quantized):
         # What was quantized elsewhere keeps its values.
         images = None if _rounds(model) else training(IMAGES_FOR_CPU)
-        onnx.save(derive_for_cpu(quantized, images), job.out / FOR_CPU)
+        derived = derive_for_cpu(quantized, images)
+        set_metadata(derived, {"runs_on": FOR_CPU_ALONE})
+        onnx.save(derived, job.out / FOR_CPU)
+        set_metadata(quantized, {"runs_on": NOT_ON_CPU})
+    onnx.save(quantized, job.out / CANONICAL)
     coverage = {**dict(Counter(node.op_type for node in quantized.graph.node)), **_weights(quantized)}
     (job.out / "coverage.json").write_text(json.dumps(coverage, indent=1, sort_keys=True), encoding="utf-8")
 
