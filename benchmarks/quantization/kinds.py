@@ -1,10 +1,10 @@
 """What each kind of quantization costs a trained student: accuracy, confidence, size, time.
 
-The packaged short recipes on 20,000 images of CIFAR-100, their students taught with DIST; every kind is a run
-of `calkd-edge compress`, scored on all 10,000 test images. Drops are paired with the same student in float32.
-Some hours on two cores for the trainings, then half a minute a kind; what is finished is not done again.
+Students of the packaged quickstart; every kind is a run of `calkd-edge compress`, scored on all test images.
+Drops are paired with the same student in float32. Some ten minutes on two cores for the trainings, then half
+a minute a kind; what is finished is not done again.
 
-    python benchmarks/quantization/kinds.py --store DIR --root CIFAR100_DIR
+    python benchmarks/quantization/kinds.py --store DIR
     python benchmarks/quantization/kinds.py --store DIR --times
 
 The second, on a machine that does nothing else, times the files of the first in blocks that take turns, with
@@ -20,29 +20,23 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import onnx
 import yaml
 
 from calkd_edge.agent.runtimes import Runtime, open_runtime
 from calkd_edge.metrics.intervals.proportions import tango
 from calkd_edge.metrics.per_image import top1
-from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.records import Predictions
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 RESULT = Path(__file__).with_suffix(".json")
-DIST = [
-    {"name": "cross_entropy", "weight": 1.0},
-    {"name": "dist", "weight": 2.0, "beta": 1.0, "gamma": 1.0, "temperature": 4.0},
-]
-STUDENTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "MobileNetV2 x0.5": ("mobilenet_cifar100_short", {"name": "mobilenet_v2", "width": 0.5}),
-    "MobileNetV3-small": ("mobilenet_cifar100_short", {"name": "mobilenet_v3_small"}),
-    "ShuffleNetV2 x0.5": ("shufflenet_cifar100_short", {"name": "shufflenet_v2", "width": 0.5}),
+RECIPE = "quickstart"
+STUDENTS: dict[str, dict[str, Any]] = {
+    "MobileNetV2 x0.5": {"name": "mobilenet_v2", "width": 0.5},
+    "MobileNetV3-small": {"name": "mobilenet_v3_small"},
+    "ShuffleNetV2 x0.5": {"name": "shufflenet_v2", "width": 0.5},
 }
 ENDED = (0, 3, 4)
 """Exit codes of a run that was measured, whatever its gates say: these recipes have none."""
@@ -53,7 +47,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "fp16": {"name": "fp16"},
     **{f"int8, {ranges}": {"name": "int8", "ranges": ranges} for ranges in RANGES},
     "int8, mse, biases as they are": {"name": "int8", "ranges": "mse", "correct_bias": False},
-    "int8, mse, equalised": {"name": "int8", "ranges": "mse", "equalise": True},
+    "int8, mse, channels as they are": {"name": "int8", "ranges": "mse", "equalise": False},
     "int8, mse, dyadic": {"name": "int8", "ranges": "mse", "scales": "dyadic"},
     "int8_mixed": {"name": "int8_mixed"},
     "int8_qat": {"name": "int8_qat", "epochs": 3},
@@ -61,16 +55,16 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe_of(student: str, precision: dict[str, Any], root: str | None) -> dict[str, Any]:
+def recipe_of(student: str, precision: dict[str, Any]) -> dict[str, Any]:
     """The packaged recipe with this student and this precision beside fp32."""
-    name, model = STUDENTS[student]
-    tree: dict[str, Any] = yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
-    tree["distill"] |= {"losses": DIST, "seed": 17}
-    tree |= {"student": model, "precisions": [{"name": "fp32"}, precision], "gates": []}
-    tree["evaluate"] = {"corruptions": []}
-    if root is not None:
-        tree["data"]["root"] = root
-    return tree
+    tree: dict[str, Any] = yaml.safe_load((RECIPES / f"{RECIPE}.yaml").read_text(encoding="utf-8"))
+    precisions = [{"name": "fp32"}, precision]
+    return tree | {
+        "student": STUDENTS[student],
+        "precisions": precisions,
+        "gates": [],
+        "evaluate": {"corruptions": []},
+    }
 
 
 def folder_of(student: str, kind: str, store: Path) -> Path:
@@ -83,7 +77,7 @@ def run(student: str, kind: str, options: argparse.Namespace) -> dict[str, Any]:
     out = folder_of(student, kind, options.store)
     out.mkdir(parents=True, exist_ok=True)
     recipe = out / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(recipe_of(student, KINDS[kind], options.root)), encoding="utf-8")
+    recipe.write_text(yaml.safe_dump(recipe_of(student, KINDS[kind])), encoding="utf-8")
     command = [sys.executable, "-m", "calkd_edge", "compress", "--recipe", str(recipe)]
     command += ["--store", str(options.store), "--out", str(out), "--reuse-measurements"]
     with (out / "output.txt").open("a", encoding="utf-8") as log:
@@ -114,6 +108,7 @@ def figures(store: Path, out: Path, precision: str) -> dict[str, Any]:
         "top1": row["quality"]["top1"],
         "top1_drop": {"value": drop.value, "low": drop.low, "high": drop.high},
         "agreement": agree,
+        "kl": row["to_fp32"]["kl"],
         "nll": row["quality"]["nll"],
         "ece_before": before["quality"]["ece"],
         "ece_after": row["quality"]["ece"],
@@ -140,13 +135,12 @@ def times(student: str, options: argparse.Namespace) -> dict[str, dict[str, Any]
     files = {kind: folder_of(student, kind, options.store) / "models" for kind in KINDS}
     files = {kind: folder for kind, folder in files.items() if folder.is_dir()}
     images = np.random.default_rng(0).integers(0, 256, (64, 1, 3, 32, 32), dtype=np.uint8)
-    with TemporaryDirectory() as scratch, ExitStack() as opened:
+    with ExitStack() as opened:
         runtimes = {}
         for kind, folder in {"fp32": next(iter(files.values())), **files}.items():
-            model = onnx.load(folder / f"student.{KINDS.get(kind, {'name': kind})['name']}.onnx")
-            is_quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
-            path = Path(scratch) / f"{len(runtimes)}.onnx"
-            onnx.save(derive_for_cpu(model) if is_quantized else model, path)
+            name = KINDS.get(kind, {"name": kind})["name"]
+            derived, canonical = folder / f"student.{name}.cpu.onnx", folder / f"student.{name}.onnx"
+            path = derived if derived.is_file() else canonical
             runtimes[kind] = opened.enter_context(open_runtime("onnxruntime", str(path), {"threads": 1}))
         generator = np.random.default_rng(1)
         blocks: dict[str, list[float]] = {kind: [] for kind in runtimes}
@@ -185,6 +179,8 @@ def told(student: str, kind: str, row: dict[str, Any]) -> str:
         kind,
         f"{100 * row['top1']['value']:.2f}",
         f"{100 * drop['value']:+.2f} [{100 * drop['low']:.2f}, {100 * drop['high']:.2f}]",
+        f"{100 * row['agreement']:.2f}",
+        f"{1000 * row['kl']['value']:.2f}",
         f"{row['nll']['value']:.3f}",
         f"{100 * row['ece_before']['value']:.1f} → {100 * row['ece_after']['value']:.1f}",
         f"{row['size_bytes'] / 1000:.0f}",
@@ -197,7 +193,6 @@ def main() -> None:
     """Every student and kind that is not there yet."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--root", default=None, help="holds CIFAR-100; downloaded when left out")
     parser.add_argument("--students", nargs="+", default=list(STUDENTS), choices=list(STUDENTS))
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--times", action="store_true", help="only time what is there")

@@ -214,8 +214,8 @@ def test_scores_that_contradict_their_report_are_refused(small):
         better = row.model_copy(update={"quality": forged})
         with pytest.raises(Unreadable, match=known):
             read_scores(content, release.report.model_copy(update={"measurements": (better,)}))
+    other = row.model_copy(update={"precision": "int8"})
     with pytest.raises(Unreadable, match="no scores of student int8 on local"):
-        other = row.model_copy(update={"precision": "int8"})
         read_scores(content, release.report.model_copy(update={"measurements": (row, other)}))
     with pytest.raises(Unreadable, match="classes that the report lacks"):
         read_scores(content, release.report.model_copy(update={"data": {"classes": CLASSES[:3]}}))

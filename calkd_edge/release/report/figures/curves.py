@@ -72,7 +72,9 @@ def curves(
             shapes.append(plot.path(line.points, f"line {line.kind}"))
     for dot in dots:
         shapes.append(plot.dot(dot.x, dot.y, "dot", dot.hover))
-        shapes.append(text("tick halo", plot.across(dot.x) - 7, plot.up(dot.y) + 14, dot.label, anchor="end"))
+        at, is_left = plot.across(dot.x), plot.across(dot.x) - plot.left < 10 + letter * len(dot.label)
+        side, anchor = (7, "start") if is_left else (-7, "end")
+        shapes.append(text("tick halo", at + side, plot.up(dot.y) + 14, dot.label, anchor=anchor))
     return plot.svg(shapes, title=title, description=description)
 
 

@@ -17,9 +17,12 @@ LETTER = 6.0
 
 
 def shortened(name: str, most: int) -> str:
-    """A name of at most so many characters."""
+    """A name of at most so many characters; the middle is left out, since names often begin alike."""
     shown = visible(name)
-    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+    if len(shown) <= most:
+        return shown
+    end = (most - 1) // 2
+    return f"{shown[: most - 1 - end]}…{shown[len(shown) - end :]}"
 
 
 def text(

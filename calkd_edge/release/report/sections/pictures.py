@@ -6,17 +6,32 @@ from dataclasses import dataclass
 
 from calkd_edge.records import Picture, Report
 from calkd_edge.release.report import numbers
+from calkd_edge.release.report.figures.plot import shortened
 from calkd_edge.release.report.section import Context, Section, packaged
 from calkd_edge.release.report.sections.classes import class_name
+
+LONGEST_NAME = 40
+"""Characters of a class name below a picture; the image's description has it in full."""
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """An image with its caption."""
+    """An image with its caption.
+
+    Attributes:
+        image: as a data URL.
+        label: the class, in full.
+        lines: of the caption.
+    """
 
     image: str
     label: str
     lines: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The class, at most LONGEST_NAME characters of it."""
+        return shortened(self.label, LONGEST_NAME)
 
 
 def _error(report: Report, picture: Picture) -> Thumbnail:
@@ -24,14 +39,17 @@ def _error(report: Report, picture: Picture) -> Thumbnail:
     return Thumbnail(
         picture.image,
         class_name(report, picture.label),
-        (f"taken for {answer}", numbers.percent(picture.confidence)),
+        (f"taken for {shortened(answer, LONGEST_NAME)}", numbers.percent(picture.confidence)),
     )
 
 
 def _pair(report: Report, picture: Picture) -> Thumbnail:
     label = class_name(report, picture.label)
-    here = f"{class_name(report, picture.answer)} {numbers.percent(picture.confidence)}"
-    other = numbers.MISSING if picture.other_answer is None else class_name(report, picture.other_answer)
+    answer, other = (
+        numbers.MISSING if named is None else shortened(class_name(report, named), LONGEST_NAME)
+        for named in (picture.answer, picture.other_answer)
+    )
+    here = f"{answer} {numbers.percent(picture.confidence)}"
     return Thumbnail(
         picture.image, label, (here, f"fp32: {other} {numbers.percent(picture.other_confidence)}")
     )

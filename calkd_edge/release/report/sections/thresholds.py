@@ -98,8 +98,8 @@ def curve(report: Report) -> Figure | None:
         is_wide=True,
     )
     caption = (
-        "The more images a threshold takes, the fewer of them are right. Dots: the thresholds of the recipe; "
-        "band: bounds."
+        "Each threshold takes some of the images, and some of these are right. Dots: the thresholds of the "
+        "recipe; band: bounds."
     )
     return Figure(caption, Markup(svg))
 
