@@ -20,9 +20,9 @@ def int8_fp16(
     source: Images,
     progress: Progress = no_progress,
     *,
-    ranges: RangeMethod = "percentile",
+    ranges: RangeMethod = "mse",
     scales: Scales = "dyadic",
-    equalise: bool = False,
+    equalise: bool = True,
     correct_bias: bool = True,
     images: Annotated[Count, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:

@@ -33,7 +33,7 @@ def int8_mixed(
     max_drop: Annotated[float, Field(ge=0, lt=1)] = 0.005,
     ranges: RangeMethod = "mse",
     scales: Scales = "free",
-    equalise: bool = False,
+    equalise: bool = True,
     correct_bias: bool = True,
     images: Annotated[Count, Field(ge=1)] = 512,
 ) -> onnx.ModelProto:

@@ -41,7 +41,6 @@ class Magnitudes:
     def __init__(self, names: Sequence[str], method: RangeMethod) -> None:
         self.method = method
         self.largest = dict.fromkeys(names, 0.0)
-        self.ends = dict.fromkeys(names, (0.0, 0.0))
         self.counts = {name: np.zeros(BINS, dtype=np.int64) for name in names}
 
     @property
@@ -61,9 +60,7 @@ class Magnitudes:
                 remedy="Train it again with a lower learning rate: int8 has no range for such numbers.",
             )
         if this_pass == 0:
-            low, high = self.ends[name]
-            low, high = min(low, float(values.min())), max(high, float(values.max()))
-            self.ends[name], self.largest[name] = (low, high), max(-low, high)
+            self.largest[name] = max(self.largest[name], float(np.abs(values).max()))
         else:
             top = self.largest[name] or 1.0
             self.counts[name] += np.histogram(np.abs(values), bins=BINS, range=(0.0, top))[0]
@@ -75,13 +72,6 @@ class Magnitudes:
             return tops
         choose = _CHOICES[self.method]
         return {name: choose(self.counts[name], top) for name, top in tops.items()}
-
-    def intervals(self) -> dict[str, tuple[float, float]]:
-        """The lowest and the highest number of each named value, 0 included, as far as its range reaches."""
-        return {
-            name: (max(self.ends[name][0], -limit), min(self.ends[name][1], limit))
-            for name, limit in self.ranges().items()
-        }
 
 
 def _percentile(counts: np.ndarray, largest: float) -> float:

@@ -35,23 +35,6 @@ def activation_ranges(
         method: see Magnitudes.
         progress: called with the number of finished batches and of all batches.
     """
-    return _collected(model, names, images, method, progress).ranges()
-
-
-def activation_intervals(
-    model: onnx.ModelProto, names: Sequence[str], images: np.ndarray, method: RangeMethod
-) -> dict[str, tuple[float, float]]:
-    """The lowest and the highest number of each named value, 0 included, as far as its range reaches."""
-    return _collected(model, names, images, method, no_progress).intervals()
-
-
-def _collected(
-    model: onnx.ModelProto,
-    names: Sequence[str],
-    images: np.ndarray,
-    method: RangeMethod,
-    progress: Progress,
-) -> Magnitudes:
     magnitudes = Magnitudes(names, method)
     runs = -(-len(images) // IMAGES_PER_RUN)
     for this_pass in range(magnitudes.passes):
@@ -59,7 +42,19 @@ def _collected(
             for name, values in batch.items():
                 magnitudes.add(this_pass, name, values)
             progress(this_pass * runs + number + 1, magnitudes.passes * runs)
-    return magnitudes
+    return magnitudes.ranges()
+
+
+def value_ends(
+    model: onnx.ModelProto, names: Sequence[str], images: np.ndarray
+) -> dict[str, tuple[float, float]]:
+    """The lowest and the highest number of each named value, 0 included."""
+    ends = dict.fromkeys(names, (0.0, 0.0))
+    for batch in _batches(model, names, images):
+        for name, values in batch.items():
+            low, high = ends[name]
+            ends[name] = min(low, float(values.min())), max(high, float(values.max()))
+    return ends
 
 
 def channel_maxima(model: onnx.ModelProto, names: Sequence[str], images: np.ndarray) -> dict[str, np.ndarray]:

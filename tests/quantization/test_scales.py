@@ -70,4 +70,4 @@ def test_a_file_with_dyadic_scales_answers_alike_however_it_is_run(name, exporte
     simulated = execute(model, net.images, simulate=True)["logits"]
     executed = execute(derive_for_cpu(model), net.images)["logits"]
     np.testing.assert_allclose(executed, simulated, rtol=0, atol=1e-6 * np.abs(simulated).max())
-    assert np.abs(simulated - net.reference).max() > 1e-3  # int8 does move them
+    assert np.abs(simulated - net.reference).max() > 1e-4  # int8 does move them

@@ -15,8 +15,7 @@ from onnx import helper
 
 from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.quantization.cpu.canonical import MONOTONE, activation_scales
-from calkd_edge.quantization.magnitudes import RangeMethod
-from calkd_edge.quantization.ranges import activation_intervals
+from calkd_edge.quantization.ranges import value_ends
 from calkd_edge.quantization.scales import LARGEST, SMALLEST_SCALE
 
 MOVES = frozenset(
@@ -36,8 +35,6 @@ MOVES = frozenset(
 """Each number that these return is one that they read."""
 
 LEVELS = 255
-RANGES: RangeMethod = "mse"
-"""How the range of a value is chosen for which the quantizer has none."""
 
 
 class Grid(NamedTuple):
@@ -157,7 +154,7 @@ def _grids(
     model: onnx.ModelProto, groups: list[list[str]], scales: dict[str, float], images: np.ndarray
 ) -> dict[str, Grid]:
     """By value, its grid: what was measured, and no further than the quantizer's range where it has one."""
-    measured = activation_intervals(model, [name for group in groups for name in group], images, RANGES)
+    measured = value_ends(model, [name for group in groups for name in group], images)
     grids: dict[str, Grid] = {}
     for group in groups:
         chosen = [scales[name] * LARGEST for name in group if name in scales]
