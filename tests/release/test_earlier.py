@@ -26,9 +26,11 @@ from calkd_edge.release.folder import ReleaseFolder
 from calkd_edge.release.gates.evidence import Evidence
 from calkd_edge.release.gates.verdict import judge
 from calkd_edge.release.judgement import judged, judged_again
+from calkd_edge.release.report.page import lead
 from calkd_edge.release.report.report import write_report
 from calkd_edge.release.scores import kept_scores, read_scores, to_bytes
 
+TARGET = GateSection(metric="confident_wrong", max=0.5, threshold=0.5, device="target")
 LIMIT = GateSection(metric="top1_drop_from_baseline", max=0.005)
 
 
@@ -168,6 +170,27 @@ def test_without_an_earlier_release_its_gates_do_not_judge(small):
     assert [gate.metric for gate in result.verdict.gates] == ["top1"]
     assert result.baseline is None
     assert "top1_drop_from_baseline" in result.notes[0]
+
+
+def test_gates_of_target_devices_are_named_where_no_such_device_was(small):
+    evidence, release = released(small, small.predictions())
+    gates = [GateSection(metric="top1", min=0.1), TARGET]
+    result = judged_of(evidence, None, release.scores, *gates)
+    text = "No target device was named (--device), so these gates did not judge: confident_wrong at 0.5."
+    assert (result.verdict.verdict, result.notes) == ("passed", (text,))
+    report = report_of(evidence, conclusions=result.concluding(["A figure."]))
+    assert report.conclusions == ("A figure.", text)
+    assert lead(report) == f"Every gate that judged passed: its whole interval is inside its limit. {text}"
+
+
+def test_sentences_on_an_earlier_verdict_are_not_those_of_the_present_one(small):
+    evidence, then = released(small, small.predictions())
+    nothing = "Nothing was shown: no gate has judged the student's answers (size_bytes): undecided."
+    old = "No earlier release was named, so these gates did not judge: top1_drop_from_baseline."
+    kept = replace(then, report=then.report.model_copy(update={"conclusions": (nothing, "A figure.", old)}))
+    top1 = GateSection(metric="top1", min=0.1)
+    alone, beside = (judged_again(kept, then.scores, OfGates(top1, LIMIT), other) for other in (None, then))
+    assert (alone.conclusions, beside.conclusions) == (("A figure.", old), ("A figure.",))
 
 
 def test_finished_release_is_judged_again_with_the_same_result(tmp_path, world, report):

@@ -9,7 +9,7 @@ from calkd_edge.files.visible import visible
 from calkd_edge.records import GateResult, Report
 from calkd_edge.release.report import table
 from calkd_edge.release.report.markdown import cell
-from calkd_edge.release.report.page import LEADS, summary, template_environment
+from calkd_edge.release.report.page import lead, summary, template_environment
 
 
 def junit(report: Report) -> str:
@@ -55,7 +55,7 @@ def markdown(report: Report) -> str:
     environment.filters["cell"] = cell
     return environment.get_template("summary.md.j2").render(
         report=report,
-        lead=LEADS[report.verdict],
+        lead=lead(report),
         summary=summary(report),
         columns=table.COLUMNS,
         rows=[row for row in table.rows(report) if row.calibrated == "yes"],
