@@ -20,7 +20,17 @@ from calkd_edge.release.gates.idle import idle_sentences, set_apart
 from calkd_edge.release.gates.learnt import NOTHING
 from calkd_edge.release.gates.verdict import judge
 from calkd_edge.release.recommendation import recommendations
+from calkd_edge.release.report.pipelines import SMOKE
 from calkd_edge.release.scores import KeptScores
+
+FAILED = "See report.html for the figure and the limit of each; no bundle was written."
+UNDECIDED = "See report.html for the reason of each, and what would decide it where that is known."
+JUDGED_AGAIN_FAILED = (
+    "The sentence of each gate has its figure and its limit; for other limits name a recipe: --recipe FILE"
+)
+JUDGED_AGAIN_UNDECIDED = (
+    "The sentence of each gate has the reason, and what would decide it where that is known."
+)
 
 
 @dataclass(frozen=True)
@@ -87,15 +97,25 @@ def judged(
     )
 
 
-def problem_of(report: Report) -> CalkdError | None:
-    """What a verdict ends a command with; None where the release passed, or is a smoke run."""
+def problem_of(report: Report, *, again: bool = False) -> CalkdError | None:
+    """What a verdict ends a command with; None where the release passed.
+
+    A run of a recipe with tiny numbers ends without a problem: it did what it was for.
+
+    Args:
+        report: with its verdict.
+        again: whether a finished release was judged again, which writes no page and no bundle.
+    """
     results = [gate.result for gate in report.gates]
     if report.verdict == "failed":
         broken = results.count("failed") + results.count("unmeasured")
-        return GateFailed(f"{broken} gate(s) did not pass", remedy="See the report; no bundle.")
+        remedy = JUDGED_AGAIN_FAILED if again else FAILED
+        return GateFailed(f"{broken} gate(s) did not pass", remedy=remedy)
     if report.verdict == "undecided":
         undecided = f"{results.count('undecided')} gate(s) are undecided"
-        return GateUndecided(undecided, remedy="See the report for what would decide them.")
+        return GateUndecided(undecided, remedy=JUDGED_AGAIN_UNDECIDED if again else UNDECIDED)
+    if report.verdict == "smoke" and again:
+        return GateUndecided(f"{report.name} is a {SMOKE}", remedy="Run its recipe without --smoke first.")
     return None
 
 
