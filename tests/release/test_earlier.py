@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -271,6 +273,45 @@ def test_release_is_judged_again_and_drawn_without_a_training_framework(tiny, tm
 def test_page_of_a_release_is_not_replaced(tiny):
     done = command("report", tiny.out, "--output", tiny.out / "report.html")
     assert (done.code, "it belongs to a release" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["scores.npz", "models/below/page", "bundle.zip", "SHA256SUMS", "log.txt"])
+def test_no_file_of_a_release_is_written_by_an_option(tiny, tmp_path, name):
+    (tmp_path / "link").symlink_to(tiny.out)
+    target = tmp_path / "link" / name
+    for line in (
+        ("gate", tiny.out, "--junit", target),
+        ("gate", tiny.out, "--summary", target),
+        ("report", tiny.out, "--output", target),
+        ("compress", tiny.recipe, "--store", tiny.store, "--dry-run", "--junit", target),
+    ):
+        done = command(*line)
+        assert (done.code, "it belongs to a release" in done.err) == (2, True), done
+    planned = ("--dry-run", "--out", tmp_path / "new", "--junit", tmp_path / "new" / name)
+    assert command("compress", tiny.recipe, "--store", tiny.store, *planned).code == 2
+    with zipfile.ZipFile(tiny.out / "bundle.zip") as archive:
+        archive.extractall(tmp_path / "unpacked")
+    for part in ("README.md", "student.fp32.onnx"):
+        assert command("gate", tiny.out, "--summary", tmp_path / "unpacked" / part).code == 2
+    (tmp_path / "copy").write_bytes((tiny.out / "bundle.zip").read_bytes())
+    assert command("gate", tiny.out, "--junit", tmp_path / "copy").code == 2
+    assert command("verify", tiny.out).code == 0
+
+
+def test_output_that_cannot_be_written_is_refused_with_a_sentence(tiny, tmp_path, monkeypatch):
+    for line in (("gate", tiny.out, "--junit"), ("gate", tiny.out, "--summary"), ("report", tiny.out, "-o")):
+        done = command(*line, "/proc/page")
+        assert (done.code, "/proc cannot be written" in done.err) == (2, True), done
+        assert "FILE" in done.err
+
+    def refusing(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    same = ("--junit", tmp_path / "a", "--summary", tmp_path / "a")
+    assert command("gate", tiny.out, *same).code == 2
+    monkeypatch.setattr("calkd_edge.release.outputs.write_atomically", refusing)
+    done = command("report", tiny.out, "-o", tmp_path / "page.html")
+    assert (done.code, "it cannot be written: Operation not permitted" in done.err) == (2, True)
 
 
 def test_gate_that_needs_an_earlier_release_is_refused_without_one(tiny, tmp_path):
