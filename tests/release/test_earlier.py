@@ -351,6 +351,25 @@ def test_release_of_other_classes_is_shown_and_decides_nothing(small):
         [LIMIT], with_earlier(evidence, ReadRelease("then", others, then.scores), scores, {})
     ).gates[0]
     assert (result.result, "other classes" in result.sentence) == ("undecided", True)
+    assert (result.needed, "needed" in result.sentence) == (None, False)
+
+
+def test_ece_since_the_earlier_release_names_the_images_that_ece_needs(small):
+    labels = np.arange(300, dtype=np.int64) % 10
+    evidence, then = released(small, predicted(labels, labels < 8))
+    compared = with_earlier(evidence, then, kept_scores(evidence, NumberedImages()), {})
+    result = judge([GateSection(metric="ece_rise_from_baseline", max=0.5)], compared).gates[0]
+    assert "reported, not gated below 1,000 images" in result.sentence
+    assert result.needed == "about 1,000 images are needed"
+
+
+def test_times_under_other_conditions_need_no_more_runs(small):
+    evidence, then = released(small, small.predictions())
+    elsewhere = facts().model_copy(update={"cpu": "another"})
+    scores = kept_scores(evidence, NumberedImages())
+    compared = with_earlier(evidence, then, scores, {"local": elsewhere})
+    result = judge([GateSection(metric="latency_ratio_from_baseline", max=1.1)], compared).gates[0]
+    assert (result.result, result.needed) == ("undecided", None)
 
 
 def test_page_is_not_written_over_what_is_no_file(tiny, tmp_path):

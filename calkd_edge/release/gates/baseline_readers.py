@@ -15,7 +15,7 @@ from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import AtThreshold, Estimate, Measurement, Quality
 from calkd_edge.release.gates.evidence import Earlier, Evidence
 from calkd_edge.release.gates.image_scores import score_pair
-from calkd_edge.release.gates.metric import Reader, Reading
+from calkd_edge.release.gates.metric import Reader, Reading, not_measured_at
 from calkd_edge.release.gates.paired_readers import PairReader, decided_from
 
 SAME_IMAGES = "paired on the same images"
@@ -52,7 +52,7 @@ def change(figure: Figure, read_pair: PairReader | None = None, *, sign: int = 1
         bounds = intervals.independent_difference(*((now, then) if sign > 0 else (then, now)))
         reading = decided_from(fewest, images, Reading(bounds.value, bounds.low, bounds.high, images))
         if earlier.other_task:
-            return replace(reading, why=earlier.other_task, decides=False)
+            return replace(reading, why=earlier.other_task, decides=False, more_helps=False)
         return _noted(reading, "" if earlier.scores is not None else OTHER_IMAGES)
 
     return read
@@ -68,6 +68,11 @@ def _without(figure: Figure, both: Sequence[Measurement], gate: GateSection) -> 
     if figure is precision and all(_figure(coverage, m, gate) for m in both):
         why = f"no image reaches confidence {gate.threshold:g} in one of the two releases"
         return Reading(None, why=why, decides=False, needed="a lower threshold is needed")
+    if figure in (coverage, precision):
+        for m, name in zip(both, ("this release", "the earlier release"), strict=True):
+            if m.quality is not None and _at(m.quality, gate) is None:
+                measured = [row.threshold for row in m.quality.thresholds]
+                return Reading(None, why=f"in {name} {not_measured_at(gate.threshold, measured)}")
     return Reading(None, why="one of the two releases has no such figure")
 
 
@@ -122,7 +127,13 @@ def latency_ratio(item: Evidence, peers: Sequence[Evidence], gate: GateSection) 
     reasons = [earlier.other_conditions] if earlier.other_conditions else []
     reasons += ["emulated"] if item.measurement.emulated or earlier.measurement.emulated else []
     return Reading(
-        a.value / b.value, a.low / b.high, a.high / b.low, runs, "; ".join(reasons) or None, not reasons
+        a.value / b.value,
+        a.low / b.high,
+        a.high / b.low,
+        runs,
+        "; ".join(reasons) or None,
+        decides=not reasons,
+        more_helps=not reasons,
     )
 
 
