@@ -86,7 +86,7 @@ def small():
         (10_000, 0.015, 0, "failed", "paired on the same images"),
         (10_000, 0.0, 0, "passed", "paired on the same images"),
         (50, 0.0, 0, "undecided", "paired on the same images"),
-        (10_000, 0.0, 10_000, "undecided", "other images than then: compared as independent samples"),
+        (10_000, 0.0, 10_000, "undecided", "common to both: compared as independent samples"),
     ],
 )
 def test_drop_since_the_earlier_release_is_judged(small, images, lost, first, outcome, how):
@@ -352,6 +352,54 @@ def test_release_of_other_classes_is_shown_and_decides_nothing(small):
     ).gates[0]
     assert (result.result, "other classes" in result.sentence) == ("undecided", True)
     assert (result.needed, "needed" in result.sentence) == (None, False)
+
+
+def sentence_of(now, then, images=None):
+    """The comparison's sentence, and the result of a gate on ECE."""
+    scores = kept_scores(now, images or NumberedImages())
+    rise = GateSection(metric="ece_rise_from_baseline", max=0.5)
+    result = judged_of(now, then, scores, rise)
+    return result.baseline.sentence, result.verdict.gates[0].sentence
+
+
+class Copies(NumberedImages):
+    """Every picture three times."""
+
+    def __getitem__(self, index):
+        return super().__getitem__(index // 3)
+
+
+def test_copies_of_an_image_are_counted_once(small):
+    labels = np.arange(1200, dtype=np.int64) // 3 % 10
+    thrice = [small.evidence(predicted(labels, labels < 8))]
+    then = ReadRelease("then", report_of(thrice), kept_scores(thrice, Copies()))
+    once, _ = released(small, predicted(labels[::3].copy(), labels[::3] < 8))
+    sentence, ece = sentence_of(once, then)
+    assert "on the 400 of 400 test images that both have. ECE and the worst recall are over all" in sentence
+    assert "over all images of each release; 400 are common to both" in ece
+    assert (
+        "400 of 400 test images that both have, copies counted once."
+        in sentence_of(thrice, then, images=Copies())[0]
+    )
+
+
+def test_comparison_says_why_no_image_is_paired_and_what_is_over_all_images(small):
+    labels = np.arange(1000, dtype=np.int64) % 10
+    evidence, then = released(small, predicted(labels, labels < 8))
+    without = replace(then, scores=None)
+    sentence, ece = sentence_of(evidence, without)
+    assert "; the earlier release kept no scores: the figures are compared as those of" in sentence
+    assert "the earlier release kept no scores: compared as independent samples" in ece
+    _, half = released(small, predicted(labels, labels < 8), first=400)
+    sentence, ece = sentence_of(evidence, half)
+    assert "on the 600 of 1,000 test images that both have. ECE and the worst recall are over all" in sentence
+    assert "over all images of each release; 600 are common to both" in ece
+    assert sentence_of(evidence, then)[0].endswith("on the 1,000 of 1,000 test images that both have.")
+    coverage = GateSection(metric="coverage_shift_from_baseline", within=0.1, threshold=0.7)
+    result = judged_of(evidence, without, kept_scores(evidence, NumberedImages()), coverage)
+    assert "in this release it was not measured at confidence 0.7, only at 0.5, 0.8" in (
+        result.verdict.gates[0].sentence
+    )
 
 
 def test_ece_since_the_earlier_release_names_the_images_that_ece_needs(small):

@@ -19,7 +19,7 @@ from calkd_edge.release.gates.metric import Reader, Reading, not_measured_at
 from calkd_edge.release.gates.paired_readers import PairReader, decided_from
 
 SAME_IMAGES = "paired on the same images"
-OTHER_IMAGES = "other images than then: compared as independent samples"
+INDEPENDENT = "compared as independent samples"
 
 Figure = Callable[[Quality, GateSection], "Estimate | None"]
 """(figures of a file, the gate) -> the one that is compared; None where it was not measured."""
@@ -53,9 +53,24 @@ def change(figure: Figure, read_pair: PairReader | None = None, *, sign: int = 1
         reading = decided_from(fewest, images, Reading(bounds.value, bounds.low, bounds.high, images))
         if earlier.other_task:
             return replace(reading, why=earlier.other_task, decides=False, more_helps=False)
-        return _noted(reading, "" if earlier.scores is not None else OTHER_IMAGES)
+        return _noted(reading, _compared_as(item, earlier))
 
     return read
+
+
+def _compared_as(item: Evidence, earlier: Earlier) -> str:
+    """How two figures that no pair was made of were compared."""
+    if earlier.scores is None:
+        return f"{earlier.unpaired}: {INDEPENDENT}" if earlier.unpaired else INDEPENDENT
+    if covers_all(item, earlier):
+        return ""
+    return f"over all images of each release; {len(earlier.scores.labels):,} are common to both"
+
+
+def covers_all(item: Evidence, earlier: Earlier) -> bool:
+    """Whether the images of both are all that each was tested on."""
+    tested = max(item.measurement.images, earlier.measurement.images)
+    return earlier.scores is not None and len(earlier.scores.labels) == tested
 
 
 def _absent(m: Measurement) -> Reading:
