@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from calkd_edge.metrics import per_image as scores
+from calkd_edge.metrics.inputs import reaches
 from calkd_edge.records import (
     BoolArray,
     Corrupted,
@@ -154,7 +155,7 @@ def images_above(pair: PairedPredictions, threshold: float) -> tuple[BoolArray, 
 
     def confident(logits: FloatArray, probabilities: FloatArray | None) -> BoolArray:
         top = scores.confidence(logits) if probabilities is None else probabilities.max(axis=1)
-        return np.asarray(top >= threshold, dtype=np.bool_)
+        return reaches(top, threshold)
 
     return (
         confident(pair.candidate, pair.candidate_probabilities),

@@ -70,8 +70,9 @@ def main() -> None:
         images = np.asarray(image, np.uint8).transpose(2, 0, 1)[None]
         logits, probabilities = session.run(["logits", "probabilities"], {"images": images})
         best = int(probabilities[0].argmax())
-        confidence = float(probabilities[0, best])
-        line = [photo.name, labels[best], f"{confidence:.4f}", "taken" if confidence >= threshold else "left"]
+        confidence = probabilities[0, best]
+        taken = confidence >= np.float32(threshold)  # in float32, as the release's figures are counted
+        line = [photo.name, labels[best], f"{confidence:.4f}", "taken" if taken else "left"]
         line += [" ".join(f"{value:.9g}" for value in logits[0])] if given.logits else []
         print(*line, sep="\t")
 
