@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.files.bounded import MOST_JSON_BYTES, Unreadable, read_bounded
+from calkd_edge.files.paths import check_path
 from calkd_edge.files.zipped import opened_zip, read_member
 from calkd_edge.records import DeviceFacts, IntArray, LatencySummary, Measurement, Report
-from calkd_edge.release.contents import BUNDLE, FILE, SCORES, kind_of, read_report
+from calkd_edge.release.contents import BUNDLE, FILE, SCORES, check_not_unpacked, kind_of, read_report
 from calkd_edge.release.folder import ReleaseFolder
 from calkd_edge.release.gates.evidence import Earlier, Evidence, file_key
 from calkd_edge.release.gates.image_scores import ImageScores
@@ -61,7 +62,15 @@ def read_release(path: Path) -> ReadRelease:
     Raises:
         RecipeError: there is none, it is damaged, or its files contradict each other.
     """
+    check_path(path, "the release")
+    if not path.exists():
+        raise RecipeError(
+            f"{path}: there is no such folder or file",
+            remedy="Name the folder of a finished run, such as runs/NAME, or a bundle.zip.",
+        )
     is_folder = path.is_dir()
+    if is_folder:
+        check_not_unpacked(path)
     problems = _problems_of_folder(path) if is_folder else problems_of(path)
     if problems:
         raise RecipeError(
@@ -117,7 +126,7 @@ def with_earlier(
         conditions = _other_conditions(
             item.measurement, m, devices.get(m.device), earlier.report.devices.get(m.device)
         )
-        if set(item.classes) != set(earlier.classes):
+        if sorted(item.classes) != sorted(earlier.classes):
             result.append(replace(item, earlier=Earlier(m, None, conditions, OTHER_CLASSES)))
             continue
         common, why, distinct = _common(item, earlier, position, now)

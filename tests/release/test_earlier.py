@@ -242,6 +242,20 @@ def test_scores_that_contradict_their_report_are_refused(small):
 def test_folder_that_is_no_release_is_refused(tmp_path):
     with pytest.raises(RecipeError, match="no sound release"):
         read_release(tmp_path)
+    with pytest.raises(RecipeError, match="there is no such folder or file") as refused:
+        read_release(tmp_path / "nothing")
+    assert "verify" not in refused.value.remedy
+
+
+def test_unpacked_bundle_is_called_that_with_advice_that_works(tiny, tmp_path):
+    folder = tmp_path / "it's unpacked"
+    with zipfile.ZipFile(tiny.out / "bundle.zip") as archive:
+        archive.extractall(folder)
+    for line in (("gate", folder), ("verify", folder), ("gate", tiny.out, "--baseline", folder)):
+        done = command(*line)
+        assert (done.code, "is an unpacked bundle" in done.err) == (2, True), done
+        advice = done.err.partition("checksums by: ")[2].replace("\n", " ")
+        assert subprocess.run(["bash", "-c", advice], capture_output=True, check=False).returncode == 0
 
 
 def test_difference_of_independent_figures_keeps_its_level():
