@@ -117,7 +117,7 @@ def check_not_unpacked(folder: Path) -> None:
         raise RecipeError(
             f"{folder} is an unpacked bundle, and no folder of a run",
             remedy="Name the bundle.zip that it was unpacked from. Its files can be compared with their "
-            f"checksums by: cd {shlex.quote(str(folder))} && sha256sum --check {SUMS}",
+            f"checksums by: cd {shlex.quote(str(folder))} && sha256sum -c {SUMS}",
         )
 
 

@@ -178,7 +178,10 @@ def test_gates_of_target_devices_are_named_where_no_such_device_was(small):
     evidence, release = released(small, small.predictions())
     gates = [GateSection(metric="top1", min=0.1), TARGET]
     result = judged_of(evidence, None, release.scores, *gates)
-    text = "No target device was named (--device), so these gates did not judge: confident_wrong at 0.5."
+    text = (
+        "No device was added by --device, so these gates with device: target did not judge: "
+        "confident_wrong at 0.5."
+    )
     assert (result.verdict.verdict, result.notes) == ("passed", (text,))
     report = report_of(evidence, conclusions=result.concluding(["A figure."]))
     assert report.conclusions == ("A figure.", text)
@@ -251,7 +254,7 @@ def test_unpacked_bundle_is_called_that_with_advice_that_works(tiny, tmp_path):
     folder = tmp_path / "it's unpacked"
     with zipfile.ZipFile(tiny.out / "bundle.zip") as archive:
         archive.extractall(folder)
-    for line in (("gate", folder), ("verify", folder), ("gate", tiny.out, "--baseline", folder)):
+    for line in (("gate", folder), ("verify", folder), ("benchmark", folder), ("report", folder)):
         done = command(*line)
         assert (done.code, "is an unpacked bundle" in done.err) == (2, True), done
         advice = done.err.partition("checksums by: ")[2].replace("\n", " ")

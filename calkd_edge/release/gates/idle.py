@@ -12,7 +12,7 @@ from calkd_edge.release.gates.metrics import compares_releases
 from calkd_edge.release.gates.validation import TARGET
 
 NO_BASELINE = "No earlier release was named, so these gates did not judge"
-NO_TARGET = "No target device was named (--device), so these gates did not judge"
+NO_TARGET = "No device was added by --device, so these gates with device: target did not judge"
 
 
 def set_apart(
