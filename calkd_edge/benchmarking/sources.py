@@ -24,7 +24,7 @@ from calkd_edge.files.zipped import is_zip, opened_zip, pieces, read_member
 from calkd_edge.onnx_model.graph import metadata
 from calkd_edge.onnx_model.read import read_onnx
 from calkd_edge.records import Measurement, Report, TimedSource
-from calkd_edge.release.contents import BUNDLE, MODELS
+from calkd_edge.release.contents import BUNDLE, MODELS, check_not_unpacked
 from calkd_edge.release.report.report import JSON_NAME
 from calkd_edge.release.verification import problems_of
 
@@ -118,6 +118,7 @@ def open_source(path: Path, work: Path, precisions: Sequence[str] = ()) -> Sourc
         EnvironmentProblem: a file was changed since it was measured, or a bundle is damaged.
     """
     check_path(path, "the model")
+    check_not_unpacked(path)
     if path.is_dir() and (path / JSON_NAME).is_file():
         return _run(path, work, precisions)
     if path.is_file() and path.suffix == ".onnx":

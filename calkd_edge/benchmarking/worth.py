@@ -82,7 +82,7 @@ def _worth(
         )
     arguments += _accuracy(file, plain)
     summary = "; ".join(arguments)
-    failed = [f"a gate failed: {gate.metric}" for gate in gates if gate.result == "failed"]
+    failed = [f"a gate failed: {gate.label}" for gate in gates if gate.result == "failed"]
     costs = _costs(file, plain, {gate.metric for gate in gates})
     failed += [f"it {words}" for is_certain, words in costs if is_certain]
     if failed:

@@ -215,7 +215,7 @@ def compress(
         trackers=trackers or (),
     )
     say("recipe {}", run.where)
-    check_pipeline_files(junit, summary)
+    check_pipeline_files(junit, summary, run=run.options.out)
     ReleaseFolder(run.options.out).check()
     if dry_run:
         _show_plan(run, as_json=as_json)

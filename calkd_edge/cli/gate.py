@@ -47,7 +47,7 @@ def gate(
     """Judge a finished release again; nothing is measured and no file of it is changed.
 
     For other limits (--recipe), or against an earlier release (--baseline). Exits with 0 if every gate
-    passed, 3 if one failed, 4 if one is undecided.
+    passed, 3 if one failed, 4 if one is undecided or the release is a smoke run, which decides nothing.
     """
     from calkd_edge.cli.run_screen import show_verdict
     from calkd_edge.pipeline.gate import gate as judge_again
@@ -61,7 +61,7 @@ def gate(
         print_result(render_json(report))
     else:
         show_verdict(report)
-    end_by_verdict(problem_of(report), fail_on)
+    end_by_verdict(problem_of(report, again=True), fail_on)
 
 
 def draw(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,6 @@ import typer
 
 from calkd_edge.cli.options import OUTPUT, choice
 from calkd_edge.errors import GateUndecided, RecipeError
-from calkd_edge.files import check_folder, write_atomically
 
 if TYPE_CHECKING:
     from calkd_edge.errors import CalkdError
@@ -40,30 +40,37 @@ FailOption = Annotated[
 ]
 
 
-def check_pipeline_files(junit: Path | None, summary: Path | None) -> None:
-    """Refuse files that cannot be written, before the work that they are about.
+def check_pipeline_files(junit: Path | None, summary: Path | None, *, run: Path | None = None) -> None:
+    """Refuse files that cannot be written or are a release's, before the work that they are about.
+
+    Args:
+        junit: of the gates.
+        summary: in Markdown.
+        run: the folder that a release is about to be written into.
 
     Raises:
-        RecipeError: a folder is in the way, or the file's folder cannot be written.
+        RecipeError: see `check_output`; also one file for both.
     """
+    from calkd_edge.release.outputs import check_output
+
     for option, path in (("--junit", junit), ("--summary", summary)):
         if path is not None:
-            check_folder(path.parent, option)
-            if path.exists() and not path.is_file():
-                raise RecipeError(f"{option} {path}: it is no file", remedy=f"Name a file: {option} FILE")
+            check_output(path, option, runs=() if run is None else (run,))
+    if junit is not None and summary is not None and os.path.realpath(junit) == os.path.realpath(summary):
+        raise RecipeError(
+            f"--summary {summary}: it is the file of --junit too", remedy="Name another file: --summary FILE"
+        )
 
 
 def write_for_pipelines(report: Report, junit: Path | None, summary: Path | None) -> None:
     """Write the gates, and append the summary to what is there."""
+    from calkd_edge.release.outputs import write_output
     from calkd_edge.release.report import pipelines
 
     if junit is not None:
-        junit.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(junit, pipelines.junit(report).encode())
+        write_output(junit, "--junit", pipelines.junit(report))
     if summary is not None:
-        summary.parent.mkdir(parents=True, exist_ok=True)
-        with summary.open("a", encoding="utf-8") as page:
-            page.write(pipelines.markdown(report))
+        write_output(summary, "--summary", pipelines.markdown(report), append=True)
 
 
 def end_by_verdict(problem: CalkdError | None, fail_on: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -90,17 +91,19 @@ def nearest_existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
-def check_folder(folder: Path, option: str) -> None:
+def check_folder(folder: Path, option: str, *, is_of_file: bool = False) -> None:
     """Refuse a folder for results that cannot be made or written, before the work that fills it.
 
     Args:
-        folder: need not exist; nothing is created.
+        folder: need not exist; nothing is left there.
         option: that names it, for the message.
+        is_of_file: whether the option names a file in it instead.
 
     Raises:
         RecipeError: a file is in the way, or the folder is read-only.
     """
-    remedy = f"Name another folder: {option} DIR"
+    wanted = ("a file in another folder", "FILE") if is_of_file else ("another folder", "DIR")
+    remedy = f"Name {wanted[0]}: {option} {wanted[1]}"
     try:
         existing = nearest_existing(folder)
         leads_nowhere = next((path for path in (folder, *folder.parents) if path.is_symlink()), None)
@@ -110,5 +113,14 @@ def check_folder(folder: Path, option: str) -> None:
         raise RecipeError(f"{option} {folder}: {leads_nowhere} is a link that leads nowhere", remedy=remedy)
     if not existing.is_dir():
         raise RecipeError(f"{option} {folder}: {existing} is a file", remedy=remedy)
-    if not os.access(existing, os.W_OK | os.X_OK):
+    if not os.access(existing, os.W_OK | os.X_OK) or not _takes_files(existing):
         raise RecipeError(f"{option} {folder}: {existing} cannot be written", remedy=remedy)
+
+
+def _takes_files(folder: Path) -> bool:
+    """Whether a file can be made there: in /proc and /sys the permissions promise it, and none can."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as wrong:  # a full disk has a sentence of its own
+        return wrong.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)

@@ -60,7 +60,8 @@ def lowest_threshold(
         np.concatenate([[0.0], np.cumsum(column[order])])
         for column in (outcomes, values, values * (1.0 - values))
     )
-    taken = np.searchsorted(-values[order], -np.asarray(GRID), side="right")
+    # In float32, as `inputs.reaches` compares.
+    taken = np.searchsorted(-values[order].astype(np.float32), -np.asarray(GRID, np.float32), side="right")
     clearest = (promised[taken] - precision * taken) / np.sqrt(spread[taken] + 1.0)
     clearest[taken < fewest_taken(precision, level=level)] = -np.inf
     shown: float | None = None

@@ -50,6 +50,18 @@ def checked_pairs(confidence: ArrayLike, correct: ArrayLike) -> tuple[Floats, Bo
     return np.minimum(wide, 1.0), outcomes
 
 
+def reaches(confidence: ArrayLike, threshold: float) -> Bools:
+    """Whether each confidence reaches a threshold, [N]: compared in float32, as files return probabilities.
+
+    0.9 is 0.899999976 in float32: an image whose probability is that value is taken at 0.9, by an application
+    that compares in float32 and in every figure here.
+
+    >>> reaches([np.float32(0.9), 0.5], 0.9).tolist()
+    [True, False]
+    """
+    return np.asarray(np.asarray(confidence, np.float32) >= np.float32(threshold), dtype=np.bool_)
+
+
 def checked_probabilities(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, Ints]:
     """Check class probabilities and labels; returns them as float64 [N, C] and int64 [N].
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calkd_edge.metrics import intervals
-from calkd_edge.metrics.inputs import checked_pairs
+from calkd_edge.metrics.inputs import checked_pairs, reaches
 from calkd_edge.records import AtThreshold, Estimate
 
 
@@ -44,7 +44,8 @@ def area_under_risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> float
 def at_threshold(confidence: ArrayLike, correct: ArrayLike, threshold: float) -> AtThreshold:
     """The share of predictions at or above a threshold (coverage), and the share of those that is right.
 
-    Bounds: exact ones (Clopper and Pearson). The precision is None when nothing reaches the threshold.
+    Compared in float32, see `inputs.reaches`. Bounds: exact ones (Clopper and Pearson). The precision is None
+    when nothing reaches the threshold.
 
     Raises:
         ValueError: see `inputs.checked_pairs`; also a threshold outside 0..1.
@@ -52,7 +53,7 @@ def at_threshold(confidence: ArrayLike, correct: ArrayLike, threshold: float) ->
     values, outcomes = checked_pairs(confidence, correct)
     if not 0.0 <= threshold <= 1.0:
         raise ValueError(f"a threshold on confidence must lie in 0..1, got {threshold}")
-    taken = values >= threshold
+    taken = reaches(values, threshold)
     count = int(taken.sum())
     coverage = intervals.clopper_pearson(count, len(values))
     precision = intervals.clopper_pearson(int(outcomes[taken].sum()), count) if count else None
@@ -79,7 +80,7 @@ def coverage_curve(confidence: ArrayLike, correct: ArrayLike, *, points: int = 3
         ValueError: see `inputs.checked_pairs`.
     """
     values, outcomes = checked_pairs(confidence, correct)
-    ordered = np.sort(values)[::-1]
+    ordered = np.sort(values.astype(np.float32))[::-1]  # as they are compared
     ranks = -(-np.arange(1, points + 1) * len(ordered) // points) - 1  # rounded up: the last takes all
     levels = np.unique(ordered[ranks])[::-1]
     return tuple(at_threshold(values, outcomes, float(level)) for level in levels)

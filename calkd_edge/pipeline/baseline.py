@@ -43,7 +43,7 @@ def earlier_release(
                 remedy="Name the folder or bundle of a release.",
             )
         return earlier
-    comparing = [gate.metric for gate in recipe.gates if compares_releases(gate)]
+    comparing = [gate.label for gate in recipe.gates if compares_releases(gate)]
     if comparing and baseline is None and not smoke:
         raise RecipeError(
             f"{where}: the gate {comparing[0]} compares with an earlier release, and none is named",

@@ -137,7 +137,7 @@ def _check_gates(recipe: Recipe, tested: int, where: str) -> None:
         fewest = fewest_images(gate, METRICS[gate.metric])
         if tested < fewest:
             raise RecipeError(
-                f"{where}: gates[{index}]: {gate.metric} cannot pass on {tested:,} test images, whatever is "
+                f"{where}: gates[{index}]: {gate.label} cannot pass on {tested:,} test images, whatever is "
                 f"measured: {fewest:,} are needed",
                 remedy="Add test images, loosen its limit, remove the gate (--set 'gates=[...]' replaces "
                 "all), or accept an undecided release: --allow-undecided",

@@ -30,7 +30,6 @@ from calkd_edge.records import DeviceFacts, Json, PlannedStage, Report
 from calkd_edge.release.contents import BUNDLE, MODELS, SCORES
 from calkd_edge.release.folder import ReleaseFolder, copy_measured
 from calkd_edge.release.gates.evidence import Evidence, labels_of
-from calkd_edge.release.gates.learnt import NOTHING
 from calkd_edge.release.gates.to_fp32 import compared_with_fp32
 from calkd_edge.release.judgement import judged
 from calkd_edge.release.report.conclusions import conclusions
@@ -127,11 +126,8 @@ def make_report(
         recommendation=judgement.recommendation,
         measurements=tuple(item.measurement for item in evidence),
         devices=dict(facts),
-        conclusions=(
-            *(f"{gate.sentence}." for gate in verdict.gates if gate.sentence.startswith(NOTHING)),
-            *_sentences(plan, folders, evidence, facts),
-            *(str(error) for error in errors.values()),
-            *judgement.notes,
+        conclusions=judgement.concluding(
+            [*_sentences(plan, folders, evidence, facts), *(str(error) for error in errors.values())]
         ),
         drift=drifts,
         out_of_distribution=results.out_of_distribution(named),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.release.bundle import SUMS
-from calkd_edge.release.contents import BUNDLE, FILE, LOG, kind_of, surplus
+from calkd_edge.release.contents import BUNDLE, FILE, LOG, check_not_unpacked, kind_of, surplus
 from calkd_edge.release.folder import ReleaseFolder
 from calkd_edge.release.verification import folder_contradictions, problems_of
 
@@ -48,6 +48,8 @@ def verify(
     """
     path = Path(release)
     bundle, problems = path, []
+    if path.is_dir():
+        check_not_unpacked(path)
     if path.is_dir() and _holds_release(path):
         bundle = path / BUNDLE
         problems = ReleaseFolder(path).problems()

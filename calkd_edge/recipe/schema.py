@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from calkd_edge.recipe import source
 from calkd_edge.recipe.training import Choice, DistillSection, ModelSection, Section, TeacherTrainingSection
-from calkd_edge.records import Count, Json, Record
+from calkd_edge.records import Count, Json, Record, gate_label
 from calkd_edge.registry import most_telling, recipe_error, strictly
 
 RECIPE_VERSION = 1
@@ -135,6 +135,11 @@ class GateSection(Section):
         if sum(limit is not None for limit in (self.max, self.min, self.within)) != 1:
             raise ValueError("a gate has exactly one of max, min and within")
         return self
+
+    @property
+    def label(self) -> str:
+        """Its name in sentences."""
+        return gate_label(self.metric, self.of_class, self.threshold)
 
 
 class Recipe(Section):

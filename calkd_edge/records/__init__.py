@@ -63,6 +63,7 @@ from calkd_edge.records.release import (
     ThresholdShift,
     ToFp32,
     Verdict,
+    gate_label,
 )
 from calkd_edge.records.repair import FileEnd, Repair, RepairedFile
 from calkd_edge.records.shown import CoverageCurve, Epoch, Picture, Pictures
@@ -124,6 +125,7 @@ __all__ = [
     "GateOutcome",
     "GateResult",
     "GuaranteedThreshold",
+    "gate_label",
     "IntArray",
     "Interpreter",
     "Jetson",

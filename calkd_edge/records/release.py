@@ -115,10 +115,22 @@ class Measurement(Record):
 GateOutcome = Literal["passed", "failed", "undecided", "unmeasured"]
 
 
+def gate_label(metric: str, of_class: str | None, threshold: float | None) -> str:
+    """The short name of a gate: its metric, with the class or the threshold on confidence that it judges.
+
+    >>> gate_label("top1_of_class", "cat", None), gate_label("coverage_shift", None, 0.8)
+    ('top1_of_class cat', 'coverage_shift at 0.8')
+    """
+    threshold_text = "" if threshold is None else f"at {threshold:g}"
+    return " ".join(filter(None, (metric, of_class, threshold_text)))
+
+
 class GateResult(Record):
     """The result of one limit on one measurement."""
 
     metric: str
+    threshold: float | None = Field(None, description="on confidence, where the metric has one")
+    of_class: str | None = Field(None, description="the class, where the metric judges one class")
     measurement: str
     limit: str = Field(description="as text, such as `at most 1 %`")
     bound: dict[Literal["max", "min", "within"], float] = Field(
@@ -135,6 +147,11 @@ class GateResult(Record):
     result: GateOutcome
     sentence: str
     needed: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name in sentences, without what it judges."""
+        return gate_label(self.metric, self.of_class, self.threshold)
 
 
 class Verdict(Record):

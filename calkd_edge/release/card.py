@@ -9,7 +9,7 @@ from calkd_edge.release.consumption import Preprocessing
 from calkd_edge.release.hub_head import head
 from calkd_edge.release.report import table
 from calkd_edge.release.report.markdown import cell
-from calkd_edge.release.report.page import LEADS, summary, template_environment
+from calkd_edge.release.report.page import lead, summary, template_environment
 from calkd_edge.release.report.sections.calibration import fits
 from calkd_edge.release.report.sections.thresholds import guaranteed
 
@@ -42,7 +42,7 @@ def render(
     return head(report) + environment.get_template("model_card.md.j2").render(
         report=report,
         first_word=first_word,
-        lead=LEADS[report.verdict],
+        lead=lead(report),
         summary=summary(report),
         origin=list(_origin(report)),
         files=sorted(files),

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import Baseline, Change, Report
-from calkd_edge.release.gates.evidence import Evidence, labels_of
+from calkd_edge.release.gates.baseline_readers import covers_all
+from calkd_edge.release.gates.evidence import Earlier, Evidence, labels_of
 from calkd_edge.release.gates.metrics import METRICS
 
 
@@ -30,21 +31,33 @@ def compared(evidence: Sequence[Evidence], earlier: Report, thresholds: Iterable
     )
 
 
-def _sentence(evidence: Sequence[Evidence], earlier: Report) -> str:
+def _sentence(evidence: Sequence[Evidence], report: Report) -> str:
     ours = [item for item in evidence if item.measurement.is_released and item.measurement.calibrated]
     both = [item.earlier for item in ours if item.earlier is not None]
-    date = str(earlier.environment.get("date", ""))[:10]
-    head = f"Compared with the release {earlier.name}{f' of {date}' if date else ''} ({earlier.verdict})"
+    date = str(report.environment.get("date", ""))[:10]
+    head = f"Compared with the release {report.name}{f' of {date}' if date else ''} ({report.verdict})"
     if not both:
         return f"{head}: it has none of these files on these devices, so nothing is compared."
-    images = max((len(item.scores.indices) for item in both if item.scores is not None), default=0)
-    if images:
-        tested = max(item.measurement.images for item in ours)
-        return f"{head}, image by image, on the {images:,} of {tested:,} test images that both have."
+    if any(one.other_task for one in both):
+        return f"{head}, which tells other classes apart: what is compared decides nothing."
+    paired = [(item, item.earlier) for item in ours if item.earlier and item.earlier.scores]
+    if not paired:
+        reasons = dict.fromkeys(one.unpaired for one in both if one.unpaired)
+        why = " and ".join(reasons) or "no image is paired"
+        return (
+            f"{head}; {why}: the figures are compared as those of independent samples, with wider intervals."
+        )
+    item, earlier = max(paired, key=lambda pair: _common(pair[1]))
+    copies = ", copies counted once" if earlier.distinct < item.measurement.images else ""
+    rest = "" if covers_all(item, earlier) else " ECE and the worst recall are over all images of each."
     return (
-        f"{head}, which was tested on other images or kept no scores: the figures are compared as those of "
-        "independent samples, with wider intervals."
+        f"{head}, image by image, on the {_common(earlier):,} of {earlier.distinct:,} test images that both "
+        f"have{copies}.{rest}"
     )
+
+
+def _common(earlier: Earlier) -> int:
+    return 0 if earlier.scores is None else len(earlier.scores.indices)
 
 
 def _changes(evidence: Sequence[Evidence], thresholds: tuple[float, ...]) -> Iterator[Change]:

@@ -6,6 +6,7 @@ In scope: looking. Out of scope: writing, removing.
 from __future__ import annotations
 
 import re
+import shlex
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from calkd_edge.agent.runtimes import RUNTIMES
+from calkd_edge.errors import RecipeError
 from calkd_edge.files import sha256_of
 from calkd_edge.files.bounded import Unreadable, bounded_json, parse_json, read_bounded
 from calkd_edge.files.zipped import opened_zip, read_member
 from calkd_edge.records import Report
-from calkd_edge.release.bundle import SUMS, is_safe
+from calkd_edge.release.bundle import MANIFEST, SUMS, is_safe
 from calkd_edge.release.report.report import HTML_NAME, JSON_NAME
 
 MODELS, BUNDLE, LOG, SCORES = "models", "bundle.zip", "log.txt", "scores.npz"
@@ -102,6 +104,21 @@ def own_names(root: Path) -> set[str]:
     except (OSError, Unreadable):
         pass
     return {name for _, names in journals(root) for name in names} | _named_by_report(root)
+
+
+def check_not_unpacked(folder: Path) -> None:
+    """Refuse the folder that a bundle was unpacked into: a release is its zip, or the folder of its run.
+
+    Raises:
+        RecipeError: it is one.
+    """
+    has_files = all(kind_of(folder / name) == FILE for name in (MANIFEST, SUMS, JSON_NAME))
+    if has_files and not kind_of(folder / MODELS) and not kind_of(folder / BUNDLE):
+        raise RecipeError(
+            f"{folder} is an unpacked bundle, and no folder of a run",
+            remedy="Name the bundle.zip that it was unpacked from. Its files can be compared with their "
+            f"checksums by: cd {shlex.quote(str(folder))} && sha256sum -c {SUMS}",
+        )
 
 
 def journals(root: Path) -> Iterator[tuple[Path, set[str]]]:

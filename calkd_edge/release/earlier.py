@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.files.bounded import MOST_JSON_BYTES, Unreadable, read_bounded
+from calkd_edge.files.paths import check_path
 from calkd_edge.files.zipped import opened_zip, read_member
-from calkd_edge.records import DeviceFacts, LatencySummary, Measurement, Report
-from calkd_edge.release.contents import BUNDLE, FILE, SCORES, kind_of, read_report
+from calkd_edge.records import DeviceFacts, IntArray, LatencySummary, Measurement, Report
+from calkd_edge.release.contents import BUNDLE, FILE, SCORES, check_not_unpacked, kind_of, read_report
 from calkd_edge.release.folder import ReleaseFolder
 from calkd_edge.release.gates.evidence import Earlier, Evidence, file_key
 from calkd_edge.release.gates.image_scores import ImageScores
@@ -25,8 +27,12 @@ from calkd_edge.release.verification import folder_contradictions, problems_of
 
 OTHER_CLASSES = "the earlier release tells other classes apart"
 
+OTHER_IMAGES = "fewer than half of the test images are common to both"
+NO_SCORES = "the earlier release kept no scores"
+NO_SCORES_NOW = "this release has no scores"
+
 FEWEST_COMMON = 0.5
-"""Share of both releases' test images from which the common ones stand for both."""
+"""Share of both releases' different test images from which the common ones stand for both."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,15 @@ def read_release(path: Path) -> ReadRelease:
     Raises:
         RecipeError: there is none, it is damaged, or its files contradict each other.
     """
+    check_path(path, "the release")
+    if not path.exists():
+        raise RecipeError(
+            f"{path}: there is no such folder or file",
+            remedy="Name the folder of a finished run, such as runs/NAME, or a bundle.zip.",
+        )
     is_folder = path.is_dir()
+    if is_folder:
+        check_not_unpacked(path)
     problems = _problems_of_folder(path) if is_folder else problems_of(path)
     if problems:
         raise RecipeError(
@@ -112,31 +126,53 @@ def with_earlier(
         conditions = _other_conditions(
             item.measurement, m, devices.get(m.device), earlier.report.devices.get(m.device)
         )
-        if set(item.classes) != set(earlier.classes):
+        if sorted(item.classes) != sorted(earlier.classes):
             result.append(replace(item, earlier=Earlier(m, None, conditions, OTHER_CLASSES)))
             continue
-        common = _common(item, earlier, position, now)
-        result.append(replace(item, earlier=Earlier(m, common, conditions)))
+        common, why, distinct = _common(item, earlier, position, now)
+        result.append(replace(item, earlier=Earlier(m, common, conditions, unpaired=why, distinct=distinct)))
     return result
 
 
-def _common(item: Evidence, earlier: ReadRelease, position: int, now: KeptScores) -> ImageScores | None:
-    """The earlier scores on images of both, under this release's indices and labels; None where too few."""
+def _common(
+    item: Evidence, earlier: ReadRelease, position: int, now: KeptScores
+) -> tuple[ImageScores | None, str, int]:
+    """The earlier scores on images of both, each once, under this release's indices and labels.
+
+    Returns:
+        None and the reason where there are too few or none; and the number of different images of this
+        release. An image is its pixels with its label.
+    """
     kept = None if earlier.scores is None else earlier.scores.by_measurement.get(position)
-    if kept is None or earlier.scores is None or item.scores is None or not earlier.classes:
-        return None
+    if kept is None or earlier.scores is None:
+        return None, NO_SCORES, 0
+    if item.scores is None:
+        return None, NO_SCORES_NOW, 0
     names = {name: label for label, name in enumerate(item.classes)}
-    renamed = np.array([names.get(name, -1) for name in earlier.classes], np.int64)
-    then_rows = np.searchsorted(earlier.scores.indices, kept.indices)
-    pixels, first = np.unique(now.pixels, return_index=True)
-    at = np.searchsorted(pixels, earlier.scores.pixels[then_rows]).clip(max=len(pixels) - 1)
-    rows = first[at]
-    labels = renamed[kept.labels]
-    same = (now.pixels[rows] == earlier.scores.pixels[then_rows]) & (now.labels[rows] == labels)
-    if same.sum() < FEWEST_COMMON * max(len(kept.labels), len(item.scores.labels)):
-        return None
-    translated = replace(kept, indices=now.indices[rows], labels=labels, answers=renamed[kept.answers])
-    return translated.at(same)
+    renamed = np.array([names[name] for name in earlier.classes], np.int64)
+    then_images = _images(earlier.scores, kept.indices, renamed[kept.labels])
+    now_images = _images(now, item.scores.indices, item.scores.labels)
+    _, at_now, at_then = np.intersect1d(now_images, then_images, return_indices=True)
+    distinct = len(np.unique(now_images))
+    if len(at_now) < FEWEST_COMMON * max(distinct, len(np.unique(then_images))):
+        return None, OTHER_IMAGES, distinct
+    order = np.argsort(at_then)
+    at_now, at_then = at_now[order], at_then[order]
+    translated = replace(
+        kept.at(at_then),
+        indices=item.scores.indices[at_now],
+        labels=item.scores.labels[at_now],
+        answers=renamed[kept.answers[at_then]],
+    )
+    return translated, "", distinct
+
+
+def _images(scores: KeptScores, indices: IntArray, labels: IntArray) -> NDArray[np.void]:
+    """The digest and the label of each image, [N]."""
+    pixels = scores.pixels[np.searchsorted(scores.indices, indices)]
+    images = np.empty(len(indices), [("pixels", np.uint64), ("label", np.int64)])
+    images["pixels"], images["label"] = pixels, labels
+    return images
 
 
 def _other_conditions(

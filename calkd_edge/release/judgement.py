@@ -7,7 +7,7 @@ In scope: putting evidence, gates and earlier release together. Out of scope: me
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from calkd_edge.errors import CalkdError, GateFailed, GateUndecided
@@ -16,10 +16,21 @@ from calkd_edge.records import Baseline, DeviceFacts, Recommendation, Report, Ve
 from calkd_edge.release.changes import compared
 from calkd_edge.release.earlier import ReadRelease, with_earlier
 from calkd_edge.release.gates.evidence import DataFaults, Evidence, labels_of
-from calkd_edge.release.gates.metrics import compares_releases
+from calkd_edge.release.gates.idle import idle_sentences, set_apart
+from calkd_edge.release.gates.learnt import NOTHING
 from calkd_edge.release.gates.verdict import judge
 from calkd_edge.release.recommendation import recommendations
+from calkd_edge.release.report.pipelines import SMOKE
 from calkd_edge.release.scores import KeptScores
+
+FAILED = "See report.html for the figure and the limit of each; no bundle was written."
+UNDECIDED = "See report.html for the reason of each, and what would decide it where that is known."
+JUDGED_AGAIN_FAILED = (
+    "The sentence of each gate has its figure and its limit; for other limits name a recipe: --recipe FILE"
+)
+JUDGED_AGAIN_UNDECIDED = (
+    "The sentence of each gate has the reason, and what would decide it where that is known."
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,16 @@ class Judgement:
     recommendation: tuple[Recommendation, ...]
     baseline: Baseline | None
     notes: tuple[str, ...]
+
+    def concluding(self, sentences: Iterable[str]) -> tuple[str, ...]:
+        """Sentences on the measurements, between those on this verdict; those on another are left out."""
+        kept = list(sentences)
+        idle = idle_sentences(kept)
+        return (
+            *(f"{gate.sentence}." for gate in self.verdict.gates if gate.sentence.startswith(NOTHING)),
+            *(text for text in kept if text not in idle and not text.startswith(NOTHING)),
+            *self.notes,
+        )
 
 
 def judged(
@@ -63,14 +84,8 @@ def judged(
     Raises:
         RecipeError: a gate cannot work as written.
     """
-    gates, notes = list(recipe.gates), []
-    if earlier is None:
-        idle = [gate for gate in gates if compares_releases(gate)]
-        gates = [gate for gate in gates if gate not in idle]
-        if idle:
-            names = ", ".join(dict.fromkeys(gate.metric for gate in idle))
-            notes.append(f"No earlier release was named, so these gates did not judge: {names}.")
-    else:
+    gates, notes = set_apart(recipe.gates, has_baseline=earlier is not None, has_target=bool(target_devices))
+    if earlier is not None:
         evidence = with_earlier(evidence, earlier, scores, devices)
     verdict = judge(gates, evidence, smoke=smoke, target_devices=target_devices)
     measurements = [item.measurement for item in evidence]
@@ -78,19 +93,29 @@ def judged(
         verdict,
         recommendations(measurements, verdict.gates, verdict.verdict, devices),
         None if earlier is None else compared(evidence, earlier.report, recipe.thresholds),
-        tuple(notes),
+        notes,
     )
 
 
-def problem_of(report: Report) -> CalkdError | None:
-    """What a verdict ends a command with; None where the release passed, or is a smoke run."""
+def problem_of(report: Report, *, again: bool = False) -> CalkdError | None:
+    """What a verdict ends a command with; None where the release passed.
+
+    A run of a recipe with tiny numbers ends without a problem: it did what it was for.
+
+    Args:
+        report: with its verdict.
+        again: whether a finished release was judged again, which writes no page and no bundle.
+    """
     results = [gate.result for gate in report.gates]
     if report.verdict == "failed":
         broken = results.count("failed") + results.count("unmeasured")
-        return GateFailed(f"{broken} gate(s) did not pass", remedy="See the report; no bundle.")
+        remedy = JUDGED_AGAIN_FAILED if again else FAILED
+        return GateFailed(f"{broken} gate(s) did not pass", remedy=remedy)
     if report.verdict == "undecided":
         undecided = f"{results.count('undecided')} gate(s) are undecided"
-        return GateUndecided(undecided, remedy="See the report for what would decide them.")
+        return GateUndecided(undecided, remedy=JUDGED_AGAIN_UNDECIDED if again else UNDECIDED)
+    if report.verdict == "smoke" and again:
+        return GateUndecided(f"{report.name} is a {SMOKE}", remedy="Run its recipe without --smoke first.")
     return None
 
 
@@ -137,6 +162,7 @@ def judged_again(
             "gates": judgement.verdict.gates,
             "recommendation": judgement.recommendation,
             "baseline": judgement.baseline,
+            "conclusions": judgement.concluding(report.conclusions),
             "recipe": recipe.model_dump(mode="json"),
         }
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from calkd_edge.records import DeviceFacts, GateResult, Measurement, Percentile, Recommendation
 from calkd_edge.release.gates.evidence import labels_of
+from calkd_edge.release.gates.sample_size import largest_samples
 
 _WORST = ("failed", "unmeasured", "undecided")
 
@@ -132,14 +133,15 @@ def _real_name(facts: DeviceFacts | None) -> str:
 
 
 def _outcome(gates: Iterable[GateResult]) -> str:
-    """The worst outcome of a file's gates with their metrics; empty where all passed."""
+    """The worst outcome of a file's gates with their names; empty where all passed."""
     results = list(gates)
     for outcome in _WORST:
-        metrics = list(dict.fromkeys(gate.metric for gate in results if gate.result == outcome))
-        if metrics:
-            needed = next((f" ({gate.needed})" for gate in results if gate.needed), "")
+        these = [gate for gate in results if gate.result == outcome]
+        if these:
+            needed = largest_samples(gate.needed for gate in these if gate.needed)
             verb = "failed" if outcome == "failed" else f"is {outcome} in"
-            return f"{verb} {', '.join(metrics)}{needed if outcome == 'undecided' else ''}"
+            labels = ", ".join(dict.fromkeys(gate.label for gate in these))
+            return f"{verb} {labels}{f' ({needed})' if needed else ''}"
     return ""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from calkd_edge.engine.stage import Job
 from calkd_edge.export.artifacts import TEST_PREDICTIONS, UNKNOWN_FACTS, UNKNOWN_SCORES
 from calkd_edge.metrics import intervals, per_image
+from calkd_edge.metrics.inputs import reaches
 from calkd_edge.metrics.selective import auroc_of_correctness
 from calkd_edge.records import Estimate, Predictions, Reached, Unknown
 from calkd_edge.stages.params import EvaluateUnknownParams
@@ -34,7 +35,7 @@ def run(job: Job) -> None:
             np.concatenate([known, confidence]), np.arange(len(known) + len(confidence)) < len(known)
         ),
         thresholds=tuple(
-            Reached(threshold=threshold, share=_share(confidence >= np.float32(threshold)))
+            Reached(threshold=threshold, share=_share(reaches(confidence, threshold)))
             for threshold in params.thresholds
         ),
     )

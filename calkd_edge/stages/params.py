@@ -267,7 +267,7 @@ class ScoreParams(StageParams):
 class EvaluateParams(ScoreParams):
     """Figures of the test split."""
 
-    function, version = "calkd_edge.stages.evaluate:run", 5
+    function, version = "calkd_edge.stages.evaluate:run", 6
     left_out_at_default = StageParams.left_out_at_default | {"precision_targets"}
     thresholds: tuple[float, ...]
     precision_targets: tuple[float, ...] = ()
@@ -276,7 +276,7 @@ class EvaluateParams(ScoreParams):
 class EvaluateCorruptedParams(ScoreParams):
     """Figures of corrupted test images."""
 
-    function, version = "calkd_edge.stages.evaluate_corrupted:run", 2
+    function, version = "calkd_edge.stages.evaluate_corrupted:run", 3
     thresholds: tuple[float, ...]
     corruptions: tuple[str, ...]
 

@@ -15,6 +15,7 @@ from sklearn import metrics as sklearn_metrics
 from calkd_edge import metrics
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.metrics import selective
+from calkd_edge.release.gates.image_scores import ImageScores
 
 
 def pairs(images: int, *, power: float = 1.0, seed: int = 0):
@@ -140,6 +141,19 @@ def test_a_threshold_has_coverage_and_precision():
     assert (result.taken, result.coverage.value, result.precision.value) == (2, 0.5, 0.5)
     assert result.precision.low < 0.5 < result.precision.high
     assert metrics.at_threshold(confidence, correct, 0.99).precision is None
+
+
+@pytest.mark.parametrize("threshold", [0.9, 0.95, 0.7, 0.001])
+def test_a_threshold_takes_the_float32_probability_that_it_is_itself(threshold):
+    """Half of all thresholds are rounded down in float32, as the probabilities of a file are."""
+    same, correct = np.full(400, threshold, np.float32), np.ones(400, bool)
+    below = np.nextafter(same, np.float32(0))
+    for confidence, taken in ((same, 400), (same.astype(np.float64), 400), (below, 0)):
+        assert metrics.at_threshold(confidence, correct, threshold).taken == taken
+    scores = ImageScores(*(np.arange(400),) * 3, same, same, same)
+    assert scores.reaches(threshold).all()
+    points = selective.coverage_curve(np.r_[same, below], np.r_[correct, correct], points=2)
+    assert [point.taken for point in points] == [400, 800]
 
 
 def test_classwise_error_of_one_class_that_is_never_true_counts():

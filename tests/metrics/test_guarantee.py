@@ -24,6 +24,16 @@ def test_the_lowest_of_the_grid_is_taken_above_the_wrong_answers():
     assert (none.threshold, none.calibration, none.test) == (None, None, None)
 
 
+def test_a_threshold_of_the_grid_takes_the_probability_that_it_is_in_float32():
+    images = 2 * fewest_taken(0.99)
+    same = np.full(images, 0.9, np.float32)
+    confidence, correct = np.r_[same, np.full(images, 0.85)], np.arange(2 * images) < images
+    assert lowest_threshold(confidence, correct, 0.99) == 0.855
+    single = np.r_[same, np.full(images, np.nextafter(np.float32(0.9), np.float32(0)))]
+    one = guaranteed_threshold((single, correct), 0.99)
+    assert (one.threshold, one.calibration.taken) == (0.9, images)
+
+
 @pytest.mark.parametrize("power", [1.0, 1.6], ids=["calibrated", "overconfident"])
 def test_the_promise_is_missed_in_at_most_one_of_twenty_draws(power):
     """A population whose precision above each threshold is known."""

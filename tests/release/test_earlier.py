@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -26,9 +28,11 @@ from calkd_edge.release.folder import ReleaseFolder
 from calkd_edge.release.gates.evidence import Evidence
 from calkd_edge.release.gates.verdict import judge
 from calkd_edge.release.judgement import judged, judged_again
+from calkd_edge.release.report.page import lead
 from calkd_edge.release.report.report import write_report
 from calkd_edge.release.scores import kept_scores, read_scores, to_bytes
 
+TARGET = GateSection(metric="confident_wrong", max=0.5, threshold=0.5, device="target")
 LIMIT = GateSection(metric="top1_drop_from_baseline", max=0.005)
 
 
@@ -82,7 +86,7 @@ def small():
         (10_000, 0.015, 0, "failed", "paired on the same images"),
         (10_000, 0.0, 0, "passed", "paired on the same images"),
         (50, 0.0, 0, "undecided", "paired on the same images"),
-        (10_000, 0.0, 10_000, "undecided", "other images than then: compared as independent samples"),
+        (10_000, 0.0, 10_000, "undecided", "common to both: compared as independent samples"),
     ],
 )
 def test_drop_since_the_earlier_release_is_judged(small, images, lost, first, outcome, how):
@@ -170,6 +174,30 @@ def test_without_an_earlier_release_its_gates_do_not_judge(small):
     assert "top1_drop_from_baseline" in result.notes[0]
 
 
+def test_gates_of_target_devices_are_named_where_no_such_device_was(small):
+    evidence, release = released(small, small.predictions())
+    gates = [GateSection(metric="top1", min=0.1), TARGET]
+    result = judged_of(evidence, None, release.scores, *gates)
+    text = (
+        "No device was added by --device, so these gates with device: target did not judge: "
+        "confident_wrong at 0.5."
+    )
+    assert (result.verdict.verdict, result.notes) == ("passed", (text,))
+    report = report_of(evidence, conclusions=result.concluding(["A figure."]))
+    assert report.conclusions == ("A figure.", text)
+    assert lead(report) == f"Every gate that judged passed: its whole interval is inside its limit. {text}"
+
+
+def test_sentences_on_an_earlier_verdict_are_not_those_of_the_present_one(small):
+    evidence, then = released(small, small.predictions())
+    nothing = "Nothing was shown: no gate has judged the student's answers (size_bytes): undecided."
+    old = "No earlier release was named, so these gates did not judge: top1_drop_from_baseline."
+    kept = replace(then, report=then.report.model_copy(update={"conclusions": (nothing, "A figure.", old)}))
+    top1 = GateSection(metric="top1", min=0.1)
+    alone, beside = (judged_again(kept, then.scores, OfGates(top1, LIMIT), other) for other in (None, then))
+    assert (alone.conclusions, beside.conclusions) == (("A figure.", old), ("A figure.",))
+
+
 def test_finished_release_is_judged_again_with_the_same_result(tmp_path, world, report):
     images = NumberedImages()
     scores = kept_scores(world, images)
@@ -225,6 +253,20 @@ def test_scores_that_contradict_their_report_are_refused(small):
 def test_folder_that_is_no_release_is_refused(tmp_path):
     with pytest.raises(RecipeError, match="no sound release"):
         read_release(tmp_path)
+    with pytest.raises(RecipeError, match="there is no such folder or file") as refused:
+        read_release(tmp_path / "nothing")
+    assert "verify" not in refused.value.remedy
+
+
+def test_unpacked_bundle_is_called_that_with_advice_that_works(tiny, tmp_path):
+    folder = tmp_path / "it's unpacked"
+    with zipfile.ZipFile(tiny.out / "bundle.zip") as archive:
+        archive.extractall(folder)
+    for line in (("gate", folder), ("verify", folder), ("benchmark", folder), ("report", folder)):
+        done = command(*line)
+        assert (done.code, "is an unpacked bundle" in done.err) == (2, True), done
+        advice = done.err.partition("checksums by: ")[2].replace("\n", " ")
+        assert subprocess.run(["bash", "-c", advice], capture_output=True, check=False).returncode == 0
 
 
 def test_difference_of_independent_figures_keeps_its_level():
@@ -256,6 +298,45 @@ def test_release_is_judged_again_and_drawn_without_a_training_framework(tiny, tm
 def test_page_of_a_release_is_not_replaced(tiny):
     done = command("report", tiny.out, "--output", tiny.out / "report.html")
     assert (done.code, "it belongs to a release" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["scores.npz", "models/below/page", "bundle.zip", "SHA256SUMS", "log.txt"])
+def test_no_file_of_a_release_is_written_by_an_option(tiny, tmp_path, name):
+    (tmp_path / "link").symlink_to(tiny.out)
+    target = tmp_path / "link" / name
+    for line in (
+        ("gate", tiny.out, "--junit", target),
+        ("gate", tiny.out, "--summary", target),
+        ("report", tiny.out, "--output", target),
+        ("compress", tiny.recipe, "--store", tiny.store, "--dry-run", "--junit", target),
+    ):
+        done = command(*line)
+        assert (done.code, "it belongs to a release" in done.err) == (2, True), done
+    planned = ("--dry-run", "--out", tmp_path / "new", "--junit", tmp_path / "new" / name)
+    assert command("compress", tiny.recipe, "--store", tiny.store, *planned).code == 2
+    with zipfile.ZipFile(tiny.out / "bundle.zip") as archive:
+        archive.extractall(tmp_path / "unpacked")
+    for part in ("README.md", "student.fp32.onnx"):
+        assert command("gate", tiny.out, "--summary", tmp_path / "unpacked" / part).code == 2
+    (tmp_path / "copy").write_bytes((tiny.out / "bundle.zip").read_bytes())
+    assert command("gate", tiny.out, "--junit", tmp_path / "copy").code == 2
+    assert command("verify", tiny.out).code == 0
+
+
+def test_output_that_cannot_be_written_is_refused_with_a_sentence(tiny, tmp_path, monkeypatch):
+    for line in (("gate", tiny.out, "--junit"), ("gate", tiny.out, "--summary"), ("report", tiny.out, "-o")):
+        done = command(*line, "/proc/page")
+        assert (done.code, "/proc cannot be written" in done.err) == (2, True), done
+        assert "FILE" in done.err
+
+    def refusing(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    same = ("--junit", tmp_path / "a", "--summary", tmp_path / "a")
+    assert command("gate", tiny.out, *same).code == 2
+    monkeypatch.setattr("calkd_edge.release.outputs.write_atomically", refusing)
+    done = command("report", tiny.out, "-o", tmp_path / "page.html")
+    assert (done.code, "it cannot be written: Operation not permitted" in done.err) == (2, True)
 
 
 def test_gate_that_needs_an_earlier_release_is_refused_without_one(tiny, tmp_path):
@@ -296,6 +377,73 @@ def test_release_of_other_classes_is_shown_and_decides_nothing(small):
         [LIMIT], with_earlier(evidence, ReadRelease("then", others, then.scores), scores, {})
     ).gates[0]
     assert (result.result, "other classes" in result.sentence) == ("undecided", True)
+    assert (result.needed, "needed" in result.sentence) == (None, False)
+
+
+def sentence_of(now, then, images=None):
+    """The comparison's sentence, and the result of a gate on ECE."""
+    scores = kept_scores(now, images or NumberedImages())
+    rise = GateSection(metric="ece_rise_from_baseline", max=0.5)
+    result = judged_of(now, then, scores, rise)
+    return result.baseline.sentence, result.verdict.gates[0].sentence
+
+
+class Copies(NumberedImages):
+    """Every picture three times."""
+
+    def __getitem__(self, index):
+        return super().__getitem__(index // 3)
+
+
+def test_copies_of_an_image_are_counted_once(small):
+    labels = np.arange(1200, dtype=np.int64) // 3 % 10
+    thrice = [small.evidence(predicted(labels, labels < 8))]
+    then = ReadRelease("then", report_of(thrice), kept_scores(thrice, Copies()))
+    once, _ = released(small, predicted(labels[::3].copy(), labels[::3] < 8))
+    sentence, ece = sentence_of(once, then)
+    assert "on the 400 of 400 test images that both have. ECE and the worst recall are over all" in sentence
+    assert "over all images of each release; 400 are common to both" in ece
+    assert (
+        "400 of 400 test images that both have, copies counted once."
+        in sentence_of(thrice, then, images=Copies())[0]
+    )
+
+
+def test_comparison_says_why_no_image_is_paired_and_what_is_over_all_images(small):
+    labels = np.arange(1000, dtype=np.int64) % 10
+    evidence, then = released(small, predicted(labels, labels < 8))
+    without = replace(then, scores=None)
+    sentence, ece = sentence_of(evidence, without)
+    assert "; the earlier release kept no scores: the figures are compared as those of" in sentence
+    assert "the earlier release kept no scores: compared as independent samples" in ece
+    _, half = released(small, predicted(labels, labels < 8), first=400)
+    sentence, ece = sentence_of(evidence, half)
+    assert "on the 600 of 1,000 test images that both have. ECE and the worst recall are over all" in sentence
+    assert "over all images of each release; 600 are common to both" in ece
+    assert sentence_of(evidence, then)[0].endswith("on the 1,000 of 1,000 test images that both have.")
+    coverage = GateSection(metric="coverage_shift_from_baseline", within=0.1, threshold=0.7)
+    result = judged_of(evidence, without, kept_scores(evidence, NumberedImages()), coverage)
+    assert "in this release it was not measured at confidence 0.7, only at 0.5, 0.8" in (
+        result.verdict.gates[0].sentence
+    )
+
+
+def test_ece_since_the_earlier_release_names_the_images_that_ece_needs(small):
+    labels = np.arange(300, dtype=np.int64) % 10
+    evidence, then = released(small, predicted(labels, labels < 8))
+    compared = with_earlier(evidence, then, kept_scores(evidence, NumberedImages()), {})
+    result = judge([GateSection(metric="ece_rise_from_baseline", max=0.5)], compared).gates[0]
+    assert "reported, not gated below 1,000 images" in result.sentence
+    assert result.needed == "about 1,000 images are needed"
+
+
+def test_times_under_other_conditions_need_no_more_runs(small):
+    evidence, then = released(small, small.predictions())
+    elsewhere = facts().model_copy(update={"cpu": "another"})
+    scores = kept_scores(evidence, NumberedImages())
+    compared = with_earlier(evidence, then, scores, {"local": elsewhere})
+    result = judge([GateSection(metric="latency_ratio_from_baseline", max=1.1)], compared).gates[0]
+    assert (result.result, result.needed) == ("undecided", None)
 
 
 def test_page_is_not_written_over_what_is_no_file(tiny, tmp_path):

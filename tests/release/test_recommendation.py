@@ -85,6 +85,24 @@ def test_nothing_is_shipped_yet_only_where_every_file_is_undecided(maker):
     assert "fp32 is unmeasured in latency_p50_ms" in gone.sentence
 
 
+def test_open_gates_are_named_with_class_threshold_and_the_largest_sample(maker):
+    world = [maker.evidence(maker.predictions(images=200), precision=p) for p in ("fp32", "int8")]
+    gates = [
+        GateSection(metric="top1", min=0.2),
+        GateSection(metric="coverage_shift", within=0.01, threshold=0.8),
+        GateSection(metric="coverage_shift", within=0.005, threshold=0.5),
+        GateSection(metric="top1_of_class", min=0.75, of_class="cat"),
+    ]
+    results = judge(gates, world).gates
+    (one,) = recommendations([item.measurement for item in world], results, "undecided", DEVICES)
+    of_class = next(gate for gate in results if gate.of_class == "cat")
+    assert "images of cat are needed" in of_class.needed
+    assert one.sentence.endswith(
+        "int8 is undecided in coverage_shift at 0.8, coverage_shift at 0.5, top1_of_class cat "
+        f"(542 images are needed even with no disagreement; {of_class.needed})."
+    )
+
+
 def test_a_file_that_no_gate_judges_is_called_that(maker):
     same = maker.predictions()
     world = [maker.evidence(same), maker.evidence(same, precision="int8", p50=9.0)]

@@ -15,11 +15,11 @@ from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import AtThreshold, Estimate, Measurement, Quality
 from calkd_edge.release.gates.evidence import Earlier, Evidence
 from calkd_edge.release.gates.image_scores import score_pair
-from calkd_edge.release.gates.metric import Reader, Reading
+from calkd_edge.release.gates.metric import Reader, Reading, not_measured_at
 from calkd_edge.release.gates.paired_readers import PairReader, decided_from
 
 SAME_IMAGES = "paired on the same images"
-OTHER_IMAGES = "other images than then: compared as independent samples"
+INDEPENDENT = "compared as independent samples"
 
 Figure = Callable[[Quality, GateSection], "Estimate | None"]
 """(figures of a file, the gate) -> the one that is compared; None where it was not measured."""
@@ -52,10 +52,25 @@ def change(figure: Figure, read_pair: PairReader | None = None, *, sign: int = 1
         bounds = intervals.independent_difference(*((now, then) if sign > 0 else (then, now)))
         reading = decided_from(fewest, images, Reading(bounds.value, bounds.low, bounds.high, images))
         if earlier.other_task:
-            return replace(reading, why=earlier.other_task, decides=False)
-        return _noted(reading, "" if earlier.scores is not None else OTHER_IMAGES)
+            return replace(reading, why=earlier.other_task, decides=False, more_helps=False)
+        return _noted(reading, _compared_as(item, earlier))
 
     return read
+
+
+def _compared_as(item: Evidence, earlier: Earlier) -> str:
+    """How two figures that no pair was made of were compared."""
+    if earlier.scores is None:
+        return f"{earlier.unpaired}: {INDEPENDENT}" if earlier.unpaired else INDEPENDENT
+    if covers_all(item, earlier):
+        return ""
+    return f"over all images of each release; {len(earlier.scores.labels):,} are common to both"
+
+
+def covers_all(item: Evidence, earlier: Earlier) -> bool:
+    """Whether the images of both are all that each was tested on."""
+    tested = max(item.measurement.images, earlier.measurement.images)
+    return earlier.scores is not None and len(earlier.scores.labels) == tested
 
 
 def _absent(m: Measurement) -> Reading:
@@ -68,6 +83,11 @@ def _without(figure: Figure, both: Sequence[Measurement], gate: GateSection) -> 
     if figure is precision and all(_figure(coverage, m, gate) for m in both):
         why = f"no image reaches confidence {gate.threshold:g} in one of the two releases"
         return Reading(None, why=why, decides=False, needed="a lower threshold is needed")
+    if figure in (coverage, precision):
+        for m, name in zip(both, ("this release", "the earlier release"), strict=True):
+            if m.quality is not None and _at(m.quality, gate) is None:
+                measured = [row.threshold for row in m.quality.thresholds]
+                return Reading(None, why=f"in {name} {not_measured_at(gate.threshold, measured)}")
     return Reading(None, why="one of the two releases has no such figure")
 
 
@@ -122,7 +142,13 @@ def latency_ratio(item: Evidence, peers: Sequence[Evidence], gate: GateSection) 
     reasons = [earlier.other_conditions] if earlier.other_conditions else []
     reasons += ["emulated"] if item.measurement.emulated or earlier.measurement.emulated else []
     return Reading(
-        a.value / b.value, a.low / b.high, a.high / b.low, runs, "; ".join(reasons) or None, not reasons
+        a.value / b.value,
+        a.low / b.high,
+        a.high / b.low,
+        runs,
+        "; ".join(reasons) or None,
+        decides=not reasons,
+        more_helps=not reasons,
     )
 
 

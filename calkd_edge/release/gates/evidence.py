@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from calkd_edge.metrics import per_image as scores
+from calkd_edge.metrics.inputs import reaches
 from calkd_edge.records import (
     BoolArray,
     Corrupted,
@@ -43,16 +44,20 @@ class Earlier:
 
     Attributes:
         measurement: its figures then.
-        scores: of the images that both releases were tested on, under this release's indices and labels; None
-            where the two were tested on different images, and are compared as independent samples.
+        scores: of the images that both releases were tested on, each once, under this release's indices and
+            labels; None where the two are compared as independent samples.
         other_conditions: why its times cannot be compared with those of today; empty where they can.
         other_task: why its answers cannot be compared at all; empty where they can.
+        unpaired: why there are no scores; empty where there are.
+        distinct: different images that this release was tested on, copies counted once.
     """
 
     measurement: Measurement
     scores: ImageScores | None = None
     other_conditions: str = ""
     other_task: str = ""
+    unpaired: str = ""
+    distinct: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ def images_above(pair: PairedPredictions, threshold: float) -> tuple[BoolArray, 
 
     def confident(logits: FloatArray, probabilities: FloatArray | None) -> BoolArray:
         top = scores.confidence(logits) if probabilities is None else probabilities.max(axis=1)
-        return np.asarray(top >= threshold, dtype=np.bool_)
+        return reaches(top, threshold)
 
     return (
         confident(pair.candidate, pair.candidate_probabilities),

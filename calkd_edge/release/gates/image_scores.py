@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calkd_edge.metrics import per_image
+from calkd_edge.metrics.inputs import reaches
 from calkd_edge.records import BoolArray, IntArray, Predictions
 
 Float32Array = NDArray[np.float32]
@@ -70,7 +71,7 @@ class ImageScores:
 
     def reaches(self, threshold: float) -> BoolArray:
         """[N], whether the confidence reaches a threshold, compared in float32 as an application would."""
-        return np.asarray(self.confidence >= np.float32(threshold), dtype=np.bool_)
+        return reaches(self.confidence, threshold)
 
 
 class ScorePair(NamedTuple):

@@ -58,7 +58,7 @@ def shown_nothing(evidence: Sequence[Evidence], names: dict[int, str]) -> Iterat
 
 def unjudged(gates: Sequence[GateSection]) -> GateResult:
     """The result where no gate judged the student's predictions."""
-    asked = ", ".join(dict.fromkeys(gate.metric for gate in gates)) or "there are no gates"
+    asked = ", ".join(dict.fromkeys(gate.label for gate in gates)) or "none that can judge"
     return GateResult(
         metric="top1",
         measurement="student",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +27,7 @@ class Reading:
         why: why it is unmeasured, or why it cannot decide.
         decides: False when the value may be shown but must not decide.
         needed: what would let it decide, where the metric knows that itself.
+        more_helps: False where no larger sample could let it decide.
     """
 
     value: float | None
@@ -36,6 +37,20 @@ class Reading:
     why: str | None = None
     decides: bool = True
     needed: str | None = None
+    more_helps: bool = True
+
+
+def not_measured_at(threshold: float | None, measured: Iterable[float]) -> str:
+    """The reason where a figure is known at other thresholds on confidence alone.
+
+    >>> not_measured_at(0.7, [0.5, 0.9])
+    'it was not measured at confidence 0.7, only at 0.5, 0.9: evaluate.thresholds'
+    """
+    others = ", ".join(f"{value:g}" for value in measured)
+    return (
+        f"it was not measured at confidence {threshold or 0.0:g}{f', only at {others}' if others else ''}: "
+        "evaluate.thresholds"
+    )
 
 
 def bound_of(gate: GateSection) -> dict[Limit, float]:

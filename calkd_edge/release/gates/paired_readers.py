@@ -12,7 +12,7 @@ from calkd_edge.records import BoolArray, FloatArray
 from calkd_edge.release.gates.evidence import Evidence, same_student_in_fp32, teacher_of
 from calkd_edge.release.gates.image_scores import Float32Array, ScorePair, score_pair
 from calkd_edge.release.gates.metric import Against, Reader, Reading
-from calkd_edge.release.gates.readers import few_for_a_mean
+from calkd_edge.release.gates.readers import few_images
 
 SEED = 0
 """Of every bootstrap."""
@@ -51,7 +51,7 @@ def decided_from(fewest: int, images: int, reading: Reading) -> Reading:
     """A reading that decides from `fewest` images on, and is only shown below."""
     if images >= fewest or reading.value is None:
         return reading
-    why = few_for_a_mean(images)
+    why = few_images(images, fewest)
     return Reading(reading.value, reading.low, reading.high, images, why, decides=False)
 
 

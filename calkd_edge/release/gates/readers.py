@@ -23,11 +23,7 @@ def quality(field: str, *, fewest: int = 0) -> Reader:
             return Reading(None, why="its quality was not measured")
         estimate: Estimate = getattr(measured, field)
         few = measured.images < fewest
-        why = None
-        if few and fewest == intervals.FEWEST_IMAGES_FOR_ECE:
-            why = f"reported, not gated below {fewest:,} images"
-        elif few:
-            why = few_for_a_mean(measured.images)
+        why = few_images(measured.images, fewest) if few else None
         return Reading(estimate.value, estimate.low, estimate.high, measured.images, why, not few)
 
     return read
@@ -59,9 +55,11 @@ def recall_of_class(item: Evidence, peers: Sequence[Evidence], gate: GateSection
     return Reading(recall.value, recall.low, recall.high, figures.images)
 
 
-def few_for_a_mean(images: int) -> str:
-    """The reason why so few images do not decide a mean."""
-    return f"a mean needs at least {intervals.FEWEST_IMAGES_FOR_A_MEAN} images to decide, here are {images}"
+def few_images(images: int, fewest: int) -> str:
+    """The reason why so few images do not decide a metric that needs `fewest`."""
+    if fewest == intervals.FEWEST_IMAGES_FOR_A_MEAN:
+        return f"a mean needs at least {fewest} images to decide, here are {images}"
+    return f"reported, not gated below {fewest:,} images"
 
 
 def latency(field: str) -> Reader:
@@ -74,7 +72,7 @@ def latency(field: str) -> Reader:
         percentile: Percentile = getattr(summary, field)
         value, low, high, runs = percentile.value, percentile.low, percentile.high, summary.effective_samples
         if item.measurement.emulated:
-            return Reading(value, low, high, runs, "emulated", decides=False)
+            return Reading(value, low, high, runs, "emulated", decides=False, more_helps=False)
         if value is None:
             return Reading(
                 None,

@@ -9,7 +9,7 @@ from calkd_edge.metrics.intervals import Bounds
 from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import Corrupted
 from calkd_edge.release.gates.evidence import Evidence
-from calkd_edge.release.gates.metric import Reading
+from calkd_edge.release.gates.metric import Reading, not_measured_at
 
 NOT_CORRUPTED = "it was not measured on corrupted images: evaluate.corruptions"
 
@@ -35,9 +35,12 @@ def ece_corrupted(item: Evidence, peers: Sequence[Evidence], gate: GateSection) 
 def confident_wrong_corrupted(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
     """The largest share, under any corruption, that is wrong with a confidence that reaches the threshold."""
     rows = _corrupted(item)
-    counts = [_wrong(row, gate.threshold or 0.0) for row in rows]
-    if not rows or None in counts:
+    if not rows:
         return Reading(None, why=NOT_CORRUPTED)
+    counts = [_wrong(row, gate.threshold or 0.0) for row in rows]
+    if None in counts:
+        measured = sorted(set.intersection(*({at.threshold for at in row.thresholds} for row in rows)))
+        return Reading(None, why=f"on corrupted images {not_measured_at(gate.threshold, measured)}")
     figures = [
         intervals.clopper_pearson(count or 0, row.images) for count, row in zip(counts, rows, strict=True)
     ]
@@ -51,7 +54,8 @@ def confident_unknown(item: Evidence, peers: Sequence[Evidence], gate: GateSecti
         return Reading(None, why="it was not measured on images of no class: evaluate.unknown")
     share = next((row.share for row in unknown.thresholds if row.threshold == gate.threshold), None)
     if share is None:
-        return Reading(None, why="it was not measured at this threshold")
+        measured = [row.threshold for row in unknown.thresholds]
+        return Reading(None, why=f"on images of no class {not_measured_at(gate.threshold, measured)}")
     return Reading(share.value, share.low, share.high, unknown.images)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 
 from calkd_edge.metrics import intervals
 from calkd_edge.recipe.schema import GateSection
@@ -12,6 +14,7 @@ from calkd_edge.release.gates.metric import Metric, Reading
 LARGEST_USEFUL = 10_000_000
 """Larger sample sizes are not named."""
 
+_COUNT = re.compile(r"(?:about )?([\d,]+) (.+?) are needed")
 
 SHARES = ("top1", "top5", "agreement")
 """Metrics that are a share of the images, with a lower limit."""
@@ -38,7 +41,7 @@ def required_sample(
     reading: Reading, gate: GateSection, metric: Metric, quality: Quality | None
 ) -> str | None:
     """A sentence with the sample size that would decide; None where it is unknown or absurdly large."""
-    if metric.kind == "exact" or reading.why == "emulated" or reading.value is None:
+    if metric.kind == "exact" or not reading.more_helps or reading.value is None:
         return None
     if metric.kind == "pair":
         limit = gate.max if gate.max is not None else gate.within
@@ -49,8 +52,25 @@ def required_sample(
         return _for_ece(reading, gate.max, quality)
     count = _by_scaling(reading, gate)
     if not reading.decides:
-        count = max(count or 0, intervals.FEWEST_IMAGES_FOR_A_MEAN)
-    return None if count is None else _about(count, "effective runs" if metric.kind == "runs" else "images")
+        count = max(count or 0, metric.fewest) or None
+    if count is None:
+        return None
+    images = "images" if gate.of_class is None else f"images of {gate.of_class}"
+    return _about(count, "effective runs" if metric.kind == "runs" else images)
+
+
+def largest_samples(needed: Iterable[str]) -> str:
+    """Of sentences by `required_sample`, those with the largest sample of each kind; others stay.
+
+    >>> largest_samples(["about 300 images are needed", "1,200 images are needed even with no disagreement"])
+    '1,200 images are needed even with no disagreement'
+    """
+    largest: dict[str, tuple[int, str]] = {}
+    for sentence in needed:
+        match = _COUNT.match(sentence)
+        kind, count = (match[2], int(match[1].replace(",", ""))) if match else (sentence, 0)
+        largest[kind] = max(largest.get(kind, (0, sentence)), (count, sentence), key=lambda item: item[0])
+    return "; ".join(sentence for _, sentence in largest.values())
 
 
 def _for_ece(reading: Reading, limit: float, quality: Quality) -> str | None:

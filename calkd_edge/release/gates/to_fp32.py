@@ -13,7 +13,7 @@ from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import Estimate, ToFp32
 from calkd_edge.release.gates.evidence import Evidence, PairedPredictions, paired, same_student_in_fp32
 from calkd_edge.release.gates.metric import Reading
-from calkd_edge.release.gates.readers import few_for_a_mean
+from calkd_edge.release.gates.readers import few_images
 
 SEED = 0
 """Of the bootstrap."""
@@ -54,5 +54,5 @@ def kl_to_fp32(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> 
     if measured is None or measured.kl is None:
         return Reading(None, why="there are no predictions of fp32 on its device to compare with")
     few = measured.images < intervals.FEWEST_IMAGES_FOR_A_MEAN
-    why = few_for_a_mean(measured.images) if few else None
+    why = few_images(measured.images, intervals.FEWEST_IMAGES_FOR_A_MEAN) if few else None
     return Reading(measured.kl.value, measured.kl.low, measured.kl.high, measured.images, why, not few)

@@ -88,10 +88,12 @@ def _is_on(item: Evidence, device: str) -> bool:
 
 def _missing(gate: GateSection, matching: Sequence[Evidence], target_devices: Sequence[str]) -> list[str]:
     """Devices that the gate covers without any measurement; a target gate without targets covers none."""
-    if gate.device in (None, TARGET):
+    if gate.device == TARGET:
+        expected = list(target_devices)
+    elif gate.device is None:
         expected = list(target_devices) if gate.model == "student" else []
     else:
-        expected = [str(gate.device)]
+        expected = [gate.device]
     missing = [device for device in expected if not any(_is_on(item, device) for item in matching)]
     if gate.device is None and not matching and not missing:
         missing = ["any device"]
@@ -134,6 +136,8 @@ def _result(
     reasons = "; ".join(reason for reason in (reading.why, needed) if reason)
     return GateResult(
         metric=gate.metric,
+        threshold=gate.threshold,
+        of_class=gate.of_class,
         measurement=name,
         limit=limit,
         bound=bound_of(gate),

@@ -67,9 +67,10 @@ def in_unit(value: float | None, unit: str) -> str:
 
 def limit_in_unit(value: float, unit: str) -> str:
     """A limit as its author wrote it: no digits added."""
+    value += 0.0  # no minus before a zero
     if unit == "share":
         return f"{100 * value:.6g} %"
-    return {"ms": f"{value:.6g} ms", "bytes": f"{value:,.0f} bytes"}.get(unit, f"{value:.6g}")
+    return {"ms": f"{value:.6g} ms", "bytes": f"{value:,.15g} bytes"}.get(unit, f"{value:.6g}")
 
 
 def interval(low: float | None, high: float | None, unit: str) -> str:

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from calkd_edge.files.visible import visible
 from calkd_edge.records import Report
+from calkd_edge.release.gates.idle import idle_sentences
 from calkd_edge.release.report import headline
 from calkd_edge.release.report.section import TEMPLATES, Section
 from calkd_edge.release.report.sections import SECTIONS
@@ -23,6 +24,8 @@ LEADS = {
     "smoke": "A smoke run with tiny numbers: every stage ran, and its measurements mean nothing.",
 }
 
+PASSED_BUT_IDLE = "Every gate that judged passed: its whole interval is inside its limit."
+
 NO_GATES = "Nothing was judged: the recipe sets no gates."
 
 _UNIT = re.compile(r"(\d) (%|ms|kB|MB|GB|bytes|±)")
@@ -34,11 +37,20 @@ def render_html(report: Report) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         style=stylesheet(),
-        lead=LEADS[report.verdict] if report.gates else NO_GATES,
+        lead=lead(report),
         summary=summary(report),
         first=headline.context(report),
         sections=list(_sections(report, environment)),
     )
+
+
+def lead(report: Report) -> str:
+    """The verdict as a sentence, and which gates did not judge."""
+    if not report.gates:
+        return NO_GATES
+    idle = idle_sentences(report.conclusions)
+    passed = idle and report.verdict == "passed"
+    return " ".join([PASSED_BUT_IDLE if passed else LEADS[report.verdict], *idle])
 
 
 def _sections(report: Report, environment: Environment) -> Iterator[tuple[Section, Markup]]:

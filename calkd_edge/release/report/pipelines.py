@@ -9,43 +9,49 @@ from calkd_edge.files.visible import visible
 from calkd_edge.records import GateResult, Report
 from calkd_edge.release.report import table
 from calkd_edge.release.report.markdown import cell
-from calkd_edge.release.report.page import LEADS, summary, template_environment
+from calkd_edge.release.report.page import lead, summary, template_environment
+
+SMOKE = "smoke run, which decides nothing"
 
 
 def junit(report: Report) -> str:
     """The gates as JUnit XML: one suite, one case for each gate and measurement.
 
     A failed gate is a failure, one that was not measured an error, an undecided one is skipped with its
-    reason: what a pipeline does with it is decided by the exit code. The measurement is the class name.
+    reason: what a pipeline does with it is decided by the exit code. All gates of a smoke run are skipped.
+    The measurement is the class name.
     """
-    counts = Counter(gate.result for gate in report.gates)
+    is_smoke = report.verdict == "smoke"
+    ends = [SKIPPED if is_smoke else _ENDS.get(gate.result) for gate in report.gates]
+    counts = Counter(ends)
     totals = {
-        "tests": str(len(report.gates)),
-        "failures": str(counts["failed"]),
-        "errors": str(counts["unmeasured"]),
-        "skipped": str(counts["undecided"]),
+        "tests": str(len(ends)),
+        "failures": str(counts["failure"]),
+        "errors": str(counts["error"]),
+        "skipped": str(counts[SKIPPED]),
     }
     root = ElementTree.Element("testsuites", {"name": "calkd-edge", **totals})
     suite = ElementTree.SubElement(root, "testsuite", {"name": visible(report.name), **totals})
-    for gate in report.gates:
-        _case(suite, gate)
+    for gate, end in zip(report.gates, ends, strict=True):
+        _case(suite, gate, end, f"{SMOKE}: {gate.sentence}" if is_smoke else gate.sentence)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-_ENDS = {"failed": "failure", "unmeasured": "error", "undecided": "skipped"}
+SKIPPED = "skipped"
+_ENDS = {"failed": "failure", "unmeasured": "error", "undecided": SKIPPED}
 """The element of a case that did not pass."""
 
 
-def _case(suite: ElementTree.Element, gate: GateResult) -> None:
-    name = f"{gate.metric} {gate.limit}"
+def _case(suite: ElementTree.Element, gate: GateResult, end: str | None, message: str) -> None:
+    name = f"{gate.label} {gate.limit}"
     case = ElementTree.SubElement(
         suite, "testcase", {"name": visible(name), "classname": visible(gate.measurement), "time": "0"}
     )
-    if gate.result != "passed":
-        end = ElementTree.SubElement(case, _ENDS[gate.result], {"message": visible(gate.sentence)})
-        if gate.result != "undecided":
-            end.set("type", gate.result)
+    if end is not None:
+        element = ElementTree.SubElement(case, end, {"message": visible(message)})
+        if end != SKIPPED:
+            element.set("type", gate.result)
     ElementTree.SubElement(case, "system-out").text = visible(gate.sentence)
 
 
@@ -55,7 +61,7 @@ def markdown(report: Report) -> str:
     environment.filters["cell"] = cell
     return environment.get_template("summary.md.j2").render(
         report=report,
-        lead=LEADS[report.verdict],
+        lead=lead(report),
         summary=summary(report),
         columns=table.COLUMNS,
         rows=[row for row in table.rows(report) if row.calibrated == "yes"],

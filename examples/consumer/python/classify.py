@@ -85,8 +85,9 @@ def main() -> None:
         images = np.asarray(image, np.uint8).transpose(2, 0, 1)[None]
         logits, probabilities = session.run(["logits", "probabilities"], {"images": images})
         best = int(probabilities[0].argmax())
-        confidence = float(probabilities[0, best])
-        decision = "-" if threshold is None else "taken" if confidence >= threshold else "left"
+        confidence, decision = probabilities[0, best], "-"
+        if threshold is not None:  # in float32, as the release's figures are counted
+            decision = "taken" if confidence >= np.float32(threshold) else "left"
         line = [photo.name, labels[best], f"{confidence:.4f}", decision]
         line += [" ".join(f"{value:.9g}" for value in logits[0])] if given.logits else []
         print(*line, sep="\t")

@@ -161,6 +161,8 @@ def test_target_gates_apply_to_the_devices_of_the_run_and_to_none_without_them(m
     assert "on jetson" in only(judge(gates, both, target_devices=["jetson"])).measurement
     skipped = judge(gates, both, target_devices=["orin:tensorrt"])
     assert (only(skipped).result, skipped.verdict) == ("unmeasured", "failed")
+    teacher = [gate("top1", min=0.2, device="target", model="teacher")]
+    assert only(judge(teacher, both, target_devices=["jetson"])).result == "unmeasured"
 
 
 def test_a_target_gate_judges_only_the_runtime_of_its_device(maker):

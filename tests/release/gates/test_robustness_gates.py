@@ -46,6 +46,9 @@ def test_worst_corruption_is_judged_and_named(item):
     assert judged(corrupted, "ece_corrupted", 0.3, None).result == "passed"
     wrong = judged(corrupted, "confident_wrong_corrupted", 0.1)
     assert wrong.value == pytest.approx(0.25)  # half of the images reach 0.8, half of these are right
+    elsewhere = judged(corrupted, "confident_wrong_corrupted", 0.1, 0.7)
+    assert elsewhere.result == "unmeasured"
+    assert "on corrupted images it was not measured at confidence 0.7, only at 0.8" in elsewhere.sentence
     few = replace(item, corrupted=other_images(("noise", 1, 500, 0.3, 0.5)))
     assert judged(few, "ece_corrupted", 0.1, None).result == "undecided"
 
@@ -54,6 +57,8 @@ def test_images_of_no_class_are_judged_by_the_share_that_reaches_the_threshold(i
     result = judged(replace(item, unknown=unknown(0.8, taken=100, images=400)), "confident_unknown", 0.1)
     assert (result.value, result.result, result.images) == (0.25, "failed", 400)
     assert judged(item, "confident_unknown", 0.1).result == "unmeasured"
+    other = judged(replace(item, unknown=unknown(0.8, 100, 400)), "confident_unknown", 0.1, 0.7)
+    assert "not measured at confidence 0.7, only at 0.8" in other.sentence
 
 
 def test_conclusions_say_where_confidence_does_not_hold(item):
