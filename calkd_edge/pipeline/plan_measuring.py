@@ -43,6 +43,7 @@ class MeasuringStages(DeviceStages):
             settings=precision.settings,
             seed=self.checked.recipe.seed,
             versions=versions("onnx", "onnxruntime"),
+            measures_values=traits_of(precision.name).rounds,
         )
         inputs = {"model": exported, "data": data}
         stage = self.make(f"quantize-{model}-{precision.name}", params, inputs)

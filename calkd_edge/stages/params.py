@@ -151,13 +151,20 @@ class ParityParams(StageParams):
 
 
 class QuantizeParams(StageParams):
-    """An ONNX file in another precision."""
+    """An ONNX file in another precision.
 
-    function, version = "calkd_edge.stages.quantize:run", 7
+    Attributes:
+        measures_values: whether the file for ONNX Runtime's CPU has integers by measurement. Only files that
+            round have: a float32 teacher, and what was distilled from it, keep their fingerprints.
+    """
+
+    function, version = "calkd_edge.stages.quantize:run", 6
+    left_out_at_default = StageParams.left_out_at_default | {"measures_values"}
     precision: str
     settings: dict[str, Json]
     seed: int
     versions: Versions
+    measures_values: bool = False
 
 
 class ConvertParams(StageParams):

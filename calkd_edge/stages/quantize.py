@@ -57,7 +57,7 @@ def run(job: Job) -> None:
     set_metadata(quantized, {"precision": params.precision})
     if is_canonical(quantized):
         # What was quantized elsewhere keeps its values.
-        images = None if _rounds(model) else training(IMAGES_FOR_CPU)
+        images = training(IMAGES_FOR_CPU) if params.measures_values and not _rounds(model) else None
         derived = derive_for_cpu(quantized, images)
         set_metadata(derived, {"runs_on": FOR_CPU_ALONE})
         onnx.save(derived, job.out / FOR_CPU)

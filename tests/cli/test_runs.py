@@ -306,7 +306,7 @@ def test_precision_of_a_plugin_that_rounds_is_simulated_and_must_say_that_it_rou
         QUANTIZERS._added.pop("mine", None)
     assert refused.code == 2
     assert "precision mine: its file rounds to integers" in refused.err
-    assert "simulate-student-mine" in planned.stages
+    assert "simulate-student-mine-cpu" in planned.stages
 
 
 @pytest.mark.parametrize("unbuffered", ["1", ""], ids=["while printing", "at the end"])
