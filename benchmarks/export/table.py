@@ -107,7 +107,7 @@ def rows(name: str, size: int, cards: tuple[str, ...]) -> list[dict[str, Any]]:
     source = Images(lambda count: others[:count])
     files = {"fp32": exported, "fp16": fp16(exported, source), "int8": int8(exported, source)}
     in_float32 = logits(exported, images)
-    derived = derive_for_cpu(files["int8"])
+    derived = derive_for_cpu(files["int8"], source.training(512))
     parity = {
         "fp32": apart(in_float32, reference_logits(net, images)),
         "fp16": apart(logits(files["fp16"], images), in_float32),
