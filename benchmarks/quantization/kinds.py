@@ -160,9 +160,9 @@ def times(student: str, options: argparse.Namespace) -> dict[str, dict[str, Any]
     return found
 
 
-def block(runtime: Runtime, images: np.ndarray) -> float:
-    """The median milliseconds of one image, over a quarter of a second."""
-    taken, end = [], time.perf_counter() + BLOCK_S
+def block(runtime: Runtime, images: np.ndarray, seconds: float = BLOCK_S) -> float:
+    """The median milliseconds of one image, over some time."""
+    taken, end = [], time.perf_counter() + seconds
     while time.perf_counter() < end:
         for image in images:
             begun = time.perf_counter_ns()

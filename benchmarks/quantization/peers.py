@@ -4,7 +4,7 @@ Students trained by a packaged recipe, as it ships them. Every tool gets the stu
 same 512 training images. Files are ranked by the Kullback-Leibler divergence of their probabilities from
 float32's and by the share of equal answers, over all test images, since top-1 cannot tell them apart; their
 differences to ours are paired by image. Time: one image, in blocks that take turns in a drawn order, each
-against float32; every six rounds all files are opened anew; the interval from 2,000 bootstrap samples of
+against float32; every four rounds all files are opened anew; the interval from 2,000 bootstrap samples of
 openings.
 
     python benchmarks/quantization/peers.py --store DIR --tools PYTHON [--recipe quickstart] [--root CIFAR100]
@@ -56,7 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ours, mse, dyadic": {"ranges": "mse", "scales": "dyadic"},
 }
 QUANTIZED_IMAGES, SEED = 512, 17
-ROUNDS, ROUNDS_OPEN = 60, 6
+ROUNDS, ROUNDS_OPEN, BLOCK_S = 48, 4, 0.1
 
 
 def run_of(student: str, options: argparse.Namespace) -> Path:
@@ -160,10 +160,10 @@ def times(files: dict[str, Path], prepared: Prepared, threads: int) -> dict[str,
                 for name, path in files.items()
             }
             for runtime in runtimes.values():
-                block(runtime, images)
+                block(runtime, images, BLOCK_S)
             for _ in range(ROUNDS_OPEN):
                 for name in generator.permutation(list(runtimes)):
-                    blocks[name].append(block(runtimes[name], images))
+                    blocks[name].append(block(runtimes[name], images, BLOCK_S))
     return {
         name: {"p50_ms": float(np.median(values)), "ratio": ratio(values, blocks["fp32"])}
         for name, values in blocks.items()
