@@ -137,6 +137,8 @@ TOOLS: dict[str, Callable[[Path, np.ndarray, Path], None]] = {
     "Quark U8S8 with equalisation": quark(adaround=False),
     "Quark U8S8, AdaRound": quark(adaround=True),
 }
+LONG = ("Quark U8S8, AdaRound",)
+"""Tools that optimize every layer: a quarter of an hour for a network."""
 
 
 def input_of(model: Path) -> str:

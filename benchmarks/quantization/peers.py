@@ -29,7 +29,7 @@ import numpy as np
 import onnx
 import yaml
 from kinds import ENDED, block
-from peer_tools import TOOLS
+from peer_tools import LONG, TOOLS
 
 from calkd_edge.agent import probe
 from calkd_edge.agent.runtimes import open_runtime
@@ -82,7 +82,7 @@ def prepared_of(out: Path, store: Path) -> Prepared:
     return Prepared.open(store / "objects" / fingerprint[:2] / fingerprint)
 
 
-def made(out: Path, prepared: Prepared, tools: Path, folder: Path) -> dict[str, Path]:
+def made(out: Path, prepared: Prepared, folder: Path, tools: Path, *, with_long: bool) -> dict[str, Path]:
     """By name, the float32 file and every int8 file; what a tool cannot make is left out, and said."""
     plain = out / "models" / "student.fp32.onnx"
     images = prepared.arrays("train", QUANTIZED_IMAGES, SEED)[0]
@@ -94,7 +94,7 @@ def made(out: Path, prepared: Prepared, tools: Path, folder: Path) -> dict[str, 
             quantized = int8(onnx.load(plain), Images(lambda count: images[:count]), **settings)
             onnx.save(derive_for_cpu(quantized, images), path)
         files[name] = path
-    for name in TOOLS:
+    for name in TOOLS if with_long else [name for name in TOOLS if name not in LONG]:
         path, log = (folder / f"{name}.{end}".replace(" ", "_") for end in ("onnx", "log"))
         if not path.is_file():
             command = [str(tools), str(Path(__file__).with_name("peer_tools.py")), name, str(plain)]
@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--root", default=None, help="holds CIFAR-100; downloaded when left out")
     parser.add_argument("--students", nargs="+", default=list(STUDENTS), choices=list(STUDENTS))
     parser.add_argument("--times", action="store_true", help="time what is there")
+    parser.add_argument("--long", action="store_true", help="AdaRound too, in a quarter of an hour a student")
     options = parser.parse_args()
     options.store = options.store.resolve()
     known = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
@@ -218,7 +219,7 @@ def main() -> None:
         prepared = prepared_of(out, options.store)
         folder = out / "peers"
         folder.mkdir(exist_ok=True)
-        files = made(out, prepared, options.tools, folder)
+        files = made(out, prepared, folder, options.tools, with_long=options.long)
         works: list[tuple[str, Callable[[], dict[str, Any]]]] = [("files", partial(figures, files, prepared))]
         if options.times:
             works += [(f"threads {count}", partial(times, files, prepared, count)) for count in (1, 2)]
