@@ -10,7 +10,7 @@ openings.
     python benchmarks/quantization/peers.py --store DIR --tools PYTHON [--recipe quickstart] [--root CIFAR100]
 
 PYTHON has the other tools: onnxruntime, nncf, nvidia-modelopt[onnx], aimet-onnx, amd-quark. What is there is
-not made again; `--times` times all files.
+not made again. `--times`, on a machine that does nothing else, only times the files.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="quickstart")
     parser.add_argument("--root", default=None, help="holds CIFAR-100; downloaded when left out")
     parser.add_argument("--students", nargs="+", default=list(STUDENTS), choices=list(STUDENTS))
-    parser.add_argument("--times", action="store_true", help="time what is there")
+    parser.add_argument("--times", action="store_true", help="only time what is there")
     parser.add_argument("--long", action="store_true", help="AdaRound too, in a quarter of an hour a student")
     options = parser.parse_args()
     options.store = options.store.resolve()
@@ -222,7 +222,7 @@ def main() -> None:
         files = made(out, prepared, folder, options.tools, with_long=options.long)
         works: list[tuple[str, Callable[[], dict[str, Any]]]] = [("files", partial(figures, files, prepared))]
         if options.times:
-            works += [(f"threads {count}", partial(times, files, prepared, count)) for count in (1, 2)]
+            works = [(f"threads {count}", partial(times, files, prepared, count)) for count in (1, 2)]
         for name, work in works:
             row[name] = work()
             row |= {"cpu": facts["cpu"], "isa": facts["isa"]}
