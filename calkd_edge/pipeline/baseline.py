@@ -14,28 +14,27 @@ NO_BASELINE = "none"
 """Value of --baseline for a first release: gates against an earlier one judge nothing."""
 
 
-def check_outlives(out: Path, baseline: str | Path | None) -> None:
-    """Refuse an earlier release that the run replaces: cut on its way, it could not go on.
-
-    Raises:
-        RecipeError: it lies in the run's folder.
-    """
-    if baseline is not None and Path(baseline).resolve().is_relative_to(out.resolve()):
-        raise RecipeError(
-            f"--baseline {baseline} lies in --out {out}, whose release this run replaces",
-            remedy="Name another folder (--out DIR), or a copy of the earlier release's bundle.zip.",
-        )
-
-
 def earlier_release(
-    recipe: Recipe, where: str, baseline: str | Path | None, *, smoke: bool
+    recipe: Recipe, where: str, baseline: str | Path | None, *, smoke: bool, out: Path | None = None
 ) -> ReadRelease | None:
     """The earlier release to compare with; None where there is none.
 
+    Args:
+        recipe: its gates may need one.
+        where: the recipe is from.
+        baseline: the release, NO_BASELINE, or None where nothing was named.
+        smoke: whether the run is a smoke run.
+        out: the folder whose release the run replaces; None where nothing is run.
+
     Raises:
-        RecipeError: it cannot be read, or a gate needs one and none is named.
+        RecipeError: it cannot be read, lies in `out`, or a gate needs one and none is named.
     """
     if baseline is not None and str(baseline) != NO_BASELINE:
+        if out is not None and Path(baseline).resolve().is_relative_to(out.resolve()):
+            raise RecipeError(
+                f"--baseline {baseline} lies in --out {out}, whose release this run replaces",
+                remedy="Name another folder (--out DIR), or a copy of the earlier release's bundle.zip.",
+            )
         earlier = read_release(named_folder(baseline, "--baseline"))
         if earlier.report.verdict == "smoke" and not smoke:
             raise RecipeError(

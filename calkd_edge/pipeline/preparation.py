@@ -21,7 +21,7 @@ from calkd_edge.files import check_folder
 from calkd_edge.files.paths import named_folder
 from calkd_edge.pipeline import devices as run_devices
 from calkd_edge.pipeline import estimate
-from calkd_edge.pipeline.baseline import check_outlives, earlier_release
+from calkd_edge.pipeline.baseline import earlier_release
 from calkd_edge.pipeline.checks import check
 from calkd_edge.pipeline.data_checks import check_counts, known_images
 from calkd_edge.pipeline.network_checks import check_networks
@@ -78,13 +78,7 @@ def prepare_run(
     Raises:
         RecipeError: the recipe, an override, a plugin or an option is wrong.
     """
-    if accelerator not in ACCELERATORS:
-        raise RecipeError(
-            f"accelerator {accelerator}: not known",
-            remedy=f"{did_you_mean(accelerator, ACCELERATORS)}Valid: {', '.join(ACCELERATORS)}.",
-        )
-    if processes < 1:
-        raise RecipeError(f"processes {processes}: not possible", remedy="Use 1 or more.")
+    _check_machine(accelerator, processes)
     hashes = load_plugins(several("plugins", plugins))
     if isinstance(recipe, Recipe):
         if overrides:
@@ -99,8 +93,9 @@ def prepare_run(
     rehearsed = loaded if smoke else None
     if smoke:
         loaded = smoke_recipe(loaded, images=known_images(loaded))
+    folder = Path("runs") / loaded.name if out is None else named_folder(out, "--out")
     options = Options(
-        out=Path("runs") / loaded.name if out is None else named_folder(out, "--out"),
+        out=folder,
         store=named_folder(store, "--store"),
         accelerator=accelerator,
         processes=processes,
@@ -113,14 +108,22 @@ def prepare_run(
         debug_parity=debug_parity,
         plugins=hashes,
         trackers=check_trackers(several("trackers", trackers)),
-        earlier=earlier_release(loaded, where, baseline, smoke=smoke),
+        earlier=earlier_release(loaded, where, baseline, smoke=smoke, out=folder),
     )
     check_folder(options.out, "--out")
     check_folder(options.store, "--store")
     check_apart(options.out, options.store, OWN_NAMES)
-    if options.earlier is not None:
-        check_outlives(options.out, baseline)
     return Run(loaded, where, options, rehearsed)
+
+
+def _check_machine(accelerator: str, processes: int) -> None:
+    if accelerator not in ACCELERATORS:
+        raise RecipeError(
+            f"accelerator {accelerator}: not known",
+            remedy=f"{did_you_mean(accelerator, ACCELERATORS)}Valid: {', '.join(ACCELERATORS)}.",
+        )
+    if processes < 1:
+        raise RecipeError(f"processes {processes}: not possible", remedy="Use 1 or more.")
 
 
 def make_plan(run: Run) -> tuple[Plan, dict[str, DeviceFacts]]:

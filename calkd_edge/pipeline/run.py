@@ -26,7 +26,7 @@ from calkd_edge.pipeline.preparation import Run, expectation, make_plan, named_f
 from calkd_edge.pipeline.publish import histories, manifest_facts, write_release
 from calkd_edge.pipeline.trackers import log_to
 from calkd_edge.records import Report
-from calkd_edge.release.folder import ReleaseFolder
+from calkd_edge.release.folder import WITHDRAWN, ReleaseFolder
 from calkd_edge.release.judgement import problem_of
 from calkd_edge.stages.params import ParityParams
 
@@ -80,14 +80,15 @@ def run_plan(
     folder = ReleaseFolder(run.options.out)
     places = out_place(run.options.out), store_place(run.options.store.resolve()), temporary_place()
     with naming_full_disk(*places), folder.held(), keeping_folders():
+        if folder.withdraw_other(run.recipe.model_dump(mode="json")):
+            kept = folder.path / WITHDRAWN
+            on_message(f"{kept} holds the release of another recipe until the next one appears.")
         plan, facts = make_plan(run)
         on_plan(plan)
         options, store = run.options, Store(run.options.store)
         renew(plan, store, options)
         for sentence in (*notices(plan.checked, options, run.rehearsed), *expectation(plan, options)):
             on_message(sentence)
-        # Not before everything that can be refused is: a wrong word in a recipe must not cost a release.
-        folder.withdraw_other(run.recipe.model_dump(mode="json"))
         runner = Runner(store, watcher or _Unwatched(), manifest_facts, options.processes)
         results, errors = run_stages(plan, runner, on_message)
         report, bundle = write_release(plan, facts, store, results, errors, options, folder)

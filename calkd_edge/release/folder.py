@@ -39,6 +39,9 @@ from calkd_edge.release.report.report import HTML_NAME, JSON_NAME
 
 log = logging.getLogger(__name__)
 
+WITHDRAWN = "withdrawn"
+"""A folder beside the files of a release: the one of another recipe that a run has taken away."""
+
 MOST_NAMED = 5
 """Files that a refusal names."""
 
@@ -64,6 +67,8 @@ class ReleaseFolder:
             own = own_names(self.path)
             wrong = [SUMS] if kind_of(self.path / SUMS) and SUMS not in own else []
             wrong += surplus(self.path, own)
+            aside = self.path / WITHDRAWN
+            wrong += [WITHDRAWN] if kind_of(aside) and kind_of(aside / SUMS) != FILE else []
         if wrong:
             more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
             raise RecipeError(
@@ -104,8 +109,11 @@ class ReleaseFolder:
             with suppress(OSError):
                 self.path.rmdir()  # where nothing was written, nothing is left
 
-    def withdraw_other(self, recipe: Mapping[str, Json]) -> None:
-        """Remove a release that was made by another recipe than this one, so that it is not taken for it."""
+    def withdraw_other(self, recipe: Mapping[str, Json]) -> bool:
+        """Take away a release that was made by another recipe, so that it is not taken for this one's.
+
+        It is kept in the folder WITHDRAWN until the next release appears; returns whether there was one.
+        """
         report = self.path / JSON_NAME
         try:
             same = json.loads(report.read_text(encoding="utf-8"))["recipe"] == recipe
@@ -113,8 +121,23 @@ class ReleaseFolder:
             same = False
         except (OSError, ValueError, TypeError, KeyError, RecursionError):  # damaged: nobody's release
             same = False
+        is_kept = not same and kind_of(self.path / SUMS) == FILE
+        if is_kept:
+            self._keep_aside()
         if not same:
             self.withdraw()
+        return is_kept
+
+    def _keep_aside(self) -> None:
+        """Copy the release into WITHDRAWN, in place of what an earlier run kept there."""
+        staged = Path(tempfile.mkdtemp(prefix=STAGED, dir=self.path))
+        for name in sorted({*own_names(self.path), SUMS}):
+            if kind_of(self.path / name) == FILE:
+                (staged / name).parent.mkdir(exist_ok=True)
+                shutil.copy2(self.path / name, staged / name)
+        staged.chmod(0o755)
+        shutil.rmtree(self.path / WITHDRAWN, ignore_errors=True)
+        os.replace(staged, self.path / WITHDRAWN)
 
     def withdraw(self) -> None:
         """Remove the release; other files of the folder stay."""
@@ -150,6 +173,7 @@ class ReleaseFolder:
         for name in sorted(names, key=lambda name: name == BUNDLE):  # the bundle comes last
             os.replace(staged / name, self.path / name)
         write_atomically(self.path / SUMS, lines)
+        shutil.rmtree(self.path / WITHDRAWN, ignore_errors=True)
 
     def problems(self) -> list[str]:
         """What is wrong with the release, a sentence each: files that are missing, altered or surplus."""

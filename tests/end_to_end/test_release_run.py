@@ -29,7 +29,7 @@ def rows(report: dict) -> dict[tuple[str, str, bool], dict]:
 def few(tiny, tmp_path_factory):
     """A run whose only gate cannot be decided, bundled all the same."""
     out = tmp_path_factory.mktemp("few")
-    gate = "gates=[{metric: top1_drop, max: 0.01}]"
+    gate = "gates=[{metric: top1_drop, within: 0.01}]"
     done = tiny.again(out, *FEW_IMAGES, "--set", gate, "--allow-undecided")
     return done, out
 
