@@ -47,7 +47,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "MobileNetV3-small": {"name": "mobilenet_v3_small"},
     "ShuffleNetV2 x0.5": {"name": "shufflenet_v2", "width": 0.5},
 }
-SHIPPED = "ours, as shipped"
+SHIPPED, CANONICAL = "ours, as shipped", "ours, the file for TensorRT"
 VARIANTS: dict[str, dict[str, Any]] = {
     **{f"ours, {ranges}": {"ranges": ranges} for ranges in ("min_max", "percentile", "mse", "entropy")},
     "ours, mse, channels as they are": {"ranges": "mse", "equalise": False},
@@ -87,7 +87,12 @@ def made(out: Path, prepared: Prepared, folder: Path, tools: Path, *, with_long:
     plain = out / "models" / "student.fp32.onnx"
     images = prepared.arrays("train", QUANTIZED_IMAGES, SEED)[0]
     np.save(folder / "images.npy", images)
-    files = {"fp32": plain, SHIPPED: out / "models" / "student.int8.cpu.onnx"}
+    models = out / "models"
+    files = {
+        "fp32": plain,
+        SHIPPED: models / "student.int8.cpu.onnx",
+        CANONICAL: models / "student.int8.onnx",
+    }
     for name, settings in VARIANTS.items():
         path = folder / f"{name}.onnx".replace(" ", "_")
         if not path.is_file():

@@ -68,7 +68,8 @@ class ReleaseFolder:
             wrong = [SUMS] if kind_of(self.path / SUMS) and SUMS not in own else []
             wrong += surplus(self.path, own)
             aside = self.path / WITHDRAWN
-            wrong += [WITHDRAWN] if kind_of(aside) and kind_of(aside / SUMS) != FILE else []
+            is_kept = aside.is_dir() and not aside.is_symlink() and kind_of(aside / SUMS) == FILE
+            wrong += [WITHDRAWN] if kind_of(aside) and not is_kept else []
         if wrong:
             more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
             raise RecipeError(

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from calkd_edge.agent.runtimes import RUNTIMES
-from calkd_edge.errors import EnvironmentProblem, StoreError
+from calkd_edge.errors import EnvironmentProblem, RecipeError, StoreError
 from calkd_edge.release.folder import ReleaseFolder, copy_measured
 
 CONTENT = {"report.json": '{"recipe": {"name": "a"}}', "report.html": "page", "models/student.fp32.onnx": "m"}
@@ -111,6 +111,22 @@ def test_release_of_another_recipe_is_withdrawn(folder, recipe, text, stays):
     with folder.held():
         folder.withdraw_other(recipe)
     assert ((folder.path / "bundle.zip").exists(), (folder.path / "report.json").exists()) == (stays, stays)
+
+
+def test_folder_of_the_users_own_is_not_taken_for_a_withdrawn_release(folder, tmp_path):
+    aside = folder.path / "withdrawn"
+    with folder.held():
+        folder.withdraw_other({"name": "b"})
+    assert ReleaseFolder(aside).problems() == []
+    aside.rename(tmp_path / "elsewhere")
+    aside.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RecipeError, match="withdrawn"):
+        folder.check()
+    aside.unlink()
+    aside.mkdir()
+    (aside / "notes.txt").write_text("mine")
+    with pytest.raises(RecipeError, match="withdrawn"):
+        folder.check()
 
 
 def test_refused_run_leaves_no_empty_folder(tmp_path):

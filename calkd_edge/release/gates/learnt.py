@@ -58,7 +58,7 @@ def shown_nothing(evidence: Sequence[Evidence], names: dict[int, str]) -> Iterat
 
 def unjudged(gates: Sequence[GateSection]) -> GateResult:
     """The result where no gate judged the student's predictions."""
-    asked = ", ".join(dict.fromkeys(gate.label for gate in gates)) or "none that can judge"
+    names = ", ".join(dict.fromkeys(gate.label for gate in gates)) or "none that can judge"
     return GateResult(
         metric="top1",
         measurement="student",
@@ -69,7 +69,7 @@ def unjudged(gates: Sequence[GateSection]) -> GateResult:
         level=intervals.LEVEL,
         images=0,
         result="undecided",
-        sentence=f"{NOTHING}: no gate has judged the student's answers ({asked}): undecided",
+        sentence=f"{NOTHING}: no gate has judged the student's answers ({names}): undecided",
         needed="a gate such as {metric: top1, min: 0.8} or {metric: top1_drop, max: 0.02}",
     )
 
