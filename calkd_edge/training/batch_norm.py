@@ -78,12 +78,12 @@ def _forward(module: _BatchNorm, x: Tensor) -> Tensor:
     y: Tensor
     y, mean, variance, count = SynchronisedBatchNorm.apply(x, module.weight, module.bias, module.eps)
     if module.track_running_stats:
-        _track(module, mean, variance * (count / (count - 1)))
+        track(module, mean, variance * (count / (count - 1)))
     return y
 
 
-def _track(module: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
-    """Update the running statistics as torch does."""
+def track(module: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Update the running statistics as torch does, by a batch's mean and unbiased variance [C]."""
     assert module.running_mean is not None
     assert module.running_var is not None
     assert module.num_batches_tracked is not None

@@ -19,6 +19,7 @@ from calkd_edge.training.averaging import WeightAverage
 from calkd_edge.training.batch_norm import convert_to_sync, synchronised
 from calkd_edge.training.batch_norm_statistics import measurable, measure_statistics
 from calkd_edge.training.checkpoint import State
+from calkd_edge.training.fused_batch_norm import fused_batch_norm
 from calkd_edge.training.kernels import quick_convolutions
 from calkd_edge.training.memory import keep_freed_memory
 from calkd_edge.training.schedule import learning_rate, optimizer_for
@@ -144,11 +145,13 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
     first, lines = state.resume(training)
     if fabric.device.type == "cpu":
         keep_freed_memory()
+    # In several processes a CPU's maps are not channels last: there is nothing to fuse.
+    is_alone = fabric.device.type == "cpu" and fabric.world_size == 1
+    normalisation = synchronised if is_shared_here else fused_batch_norm if is_alone else nullcontext
     for epoch in range(first, section.epochs):
         draw = np.random.SeedSequence([training.seed, epoch, fabric.global_rank])
         torch.manual_seed(int(draw.generate_state(1)[0]))
-        normalisation = synchronised(module) if is_shared_here else nullcontext()
-        with quick_convolutions(module), normalisation, training.within():
+        with quick_convolutions(module), normalisation(module), training.within():
             terms = _epoch(wrapped, optimizer, training, fabric, epoch, average)
         if fabric.global_rank == 0:
             with average.applied() if average is not None else nullcontext(), training.within():
