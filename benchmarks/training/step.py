@@ -2,9 +2,9 @@
 
 `torch`: channels-last, nothing else. `kept memory`: freed blocks stay in the process, in huge pages
 (training.memory). `convolutions`: and training.kernels. `ours`: and training.fused_batch_norm, as `fit` has
-it. CIFAR forms, 64 images of 32 px, SGD with momentum, cross entropy. Each way runs in a process of its own,
-in turns, so that the machine's drift falls on all; a ratio is that of a round, its median stands here.
-Writes its result beside itself.
+it; with `autocast: bf16` too, where those routes leave all to torch. CIFAR forms, 64 images of 32 px, SGD
+with momentum, cross entropy. Each way runs in a process of its own, in turns, so that the machine's drift
+falls on all; a ratio is that of a round, its median stands here. Writes its result beside itself.
 
     python benchmarks/training/step.py
 """
@@ -36,7 +36,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "shufflenet_v1": {},
     "resnet20": {},
 }
-WAYS = ("torch", "kept memory", "convolutions", "ours")
+WAYS = ("torch", "kept memory", "convolutions", "ours", "ours in bf16")
 IMAGES, WARM_UP, STEPS = 64, 3, 8
 
 
@@ -62,8 +62,10 @@ def milliseconds(name: str, way: str, threads: int) -> float:
     with ExitStack() as within:
         if way in WAYS[2:]:
             within.enter_context(quick_convolutions(net))
-        if way == "ours":
+        if way in WAYS[3:]:
             within.enter_context(fused_batch_norm(net))
+        if way == "ours in bf16":
+            within.enter_context(torch.autocast("cpu", torch.bfloat16))
         for _ in range(WARM_UP + STEPS):
             begun = time.perf_counter()
             loss = nn.functional.cross_entropy(net(images), labels)
