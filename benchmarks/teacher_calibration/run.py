@@ -1,0 +1,129 @@
+"""Runs the cells of DESIGN.md, in its order, and keeps what each student came to, run by run.
+
+    PYTHONPATH=benchmarks/distillation python benchmarks/teacher_calibration/run.py --store DIR
+        [--root CIFAR100_DIR] [--accelerator cuda] [--jobs N] [--cells labels headline ...] [--only TEACHER]
+
+Results lie beside this file, cpu.json or cuda.json, one row a run with its recipe's digest, its device and
+versions; a script that was cut goes on with the next run, on another machine too. `--only` and `--cells`
+choose what is run now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Iterable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cells
+import torch
+from cells import HEADLINE, LOSSES, Scale
+from study import Study, Wanted, folder_of
+
+from calkd_edge.calibration.temperature import temperature
+from calkd_edge.metrics.quality import quality
+from calkd_edge.records import Predictions
+
+CELLS = ("labels", "headline", "correlation", "moved tau", "other losses", "sweep")
+FIGURES = ("top1", "nll", "brier", "ece", "ece_over", "ece_under", "ace_classwise", "ace_toplabel")
+
+
+def figures_of(folder: Path) -> dict[str, Any]:
+    """Test figures of raw predictions, before and after the temperature of their calibration split."""
+    calibration = Predictions.load(folder / "calibration.npz")
+    test = Predictions.load(folder / "test.npz")
+    fitted = temperature(calibration.logits, calibration.labels, ())
+    scale = fitted.affine.scale[0]
+    plain = quality(test.logits, test.labels, by_class=False)
+    scaled = quality(test.logits * scale, test.labels, by_class=False)
+    split = quality(calibration.logits, calibration.labels, by_class=False)
+    return {
+        "temperature": 1 / scale,
+        **{name: getattr(plain, name).value for name in FIGURES},
+        "own_temperature": {name: getattr(scaled, name).value for name in FIGURES[1:]},
+        "calibration_split": {name: getattr(split, name).value for name in FIGURES},
+    }
+
+
+def row_of(device: str, store: Path, out: Path) -> dict[str, Any]:
+    """What a run came to: its student, and the teacher as it learnt."""
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    raw = {name: f"predict-raw-{name}-fp32@local" for name in ("student", "teacher")}
+    student, teacher = (figures_of(folder_of(store, report, raw[name])) for name in ("student", "teacher"))
+    corrupted = [
+        {key: row[key] for key in ("corruption", "severity")}
+        | {key: row[key]["value"] for key in ("top1", "nll")}
+        for file in report["out_of_distribution"]
+        if file["measurement"].startswith("student")
+        for row in file["rows"]
+    ]
+    return {
+        **{name: {"value": student[name]} for name in ("top1", "nll")},
+        "student_figures": student,
+        "teacher_figures": teacher,
+        "corrupted": corrupted,
+        "device": device,
+        "versions": {package: version(package) for package in ("calkd-edge", "torch")},
+    }
+
+
+def device_name(accelerator: str) -> str:
+    """The card, or the processor."""
+    if accelerator == "cuda":
+        return torch.cuda.get_device_name()
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def runs_of(cell: str, scale: Scale, study: Study) -> Iterable[Wanted]:
+    """The runs of a cell."""
+    if cell == "labels":
+        return cells.without_teacher(scale)
+    if cell == "headline":
+        return cells.headline(scale, "kd", "kd standardised")
+    if cell == "correlation":
+        return cells.correlation(scale)
+    if cell == "other losses":
+        return cells.headline(scale, *(loss for loss in LOSSES if loss not in ("kd", "kd standardised")))
+    if cell == "sweep":
+        return cells.sweep(scale)
+    fitted = {
+        teacher: row["teacher_figures"]["temperature"]
+        for teacher in HEADLINE
+        for row in study.rows.values()
+        if row["teacher"] == teacher
+    }
+    return cells.moved_tau(scale, fitted) if len(fitted) == len(HEADLINE) else ()
+
+
+def main() -> None:
+    """Every cell that is chosen."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--root", default=None, help="holds CIFAR-100; downloaded when left out")
+    parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
+    parser.add_argument("--only", action="append", help="a teacher; repeatable")
+    options = parser.parse_args()
+    scale = Scale.of(options.accelerator, options.root)
+    result = Path(__file__).with_name(f"{options.accelerator}.json")
+    row = partial(row_of, device_name(options.accelerator))
+    study = Study(options.store, result, options.jobs, row)
+    for cell in options.cells:
+        chosen = [
+            run
+            for run in runs_of(cell, scale, study)
+            if run.facts["teacher"] in (options.only or cells.TEACHERS)
+        ]
+        study.bring(chosen)
+    study.write()
+
+
+if __name__ == "__main__":
+    main()
