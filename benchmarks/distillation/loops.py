@@ -3,9 +3,9 @@
     python benchmarks/distillation/loops.py LOOP TEACHER STUDENT DATA STEPS
 
 LOOP is `stored` (ours, soft labels), `live` (ours, the teacher in each step), `teacher` (its pass over stored
-views), `plain` (a loop of torch's own parts over the same soft labels), or `torchdistill` (its
-DistillationBox, KD loss and loader, as its example for CIFAR-100 runs them). The last two train the networks
-with the channel shuffle of torchvision, since ours is part of what is compared.
+views), `plain` (a loop of torch's own parts over the same soft labels), or `the field's` (a loader, the
+teacher live, figures read in each step, as mdistiller works). The last two train the networks with the
+channel shuffle of torchvision, since ours is part of what is compared.
 Prints {"seconds": [of each step], "images_per_step": ..., "epoch_end_s": ..., "peak_mib": ...}.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import Dataset, RandomSampler
+from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.models.shufflenetv2 import InvertedResidual
 from torchvision.models.shufflenetv2 import channel_shuffle as torchvisions_shuffle
@@ -180,77 +180,53 @@ def plain(student: str, prepared: Prepared, clock: Clock) -> None:
             clock()
 
 
-def torchdistill(teacher: str, student: str, prepared: Prepared, clock: Clock) -> None:
-    """torchdistill's box, loss and loader; images as torchvision's CIFAR100 gives them."""
-    from torchdistill.core.distillation import DistillationBox  # noqa: PLC0415  # a peer, not in [dev]
+class Cifar(Dataset[tuple[Any, int]]):
+    """Images one by one through Pillow and torchvision's transforms, as torchvision's CIFAR100 gives them."""
 
-    class Cifar(Dataset):
-        def __init__(self) -> None:
-            rows = prepared.indices("train")
-            self.data = np.ascontiguousarray(np.asarray(prepared.images[rows]).transpose(0, 2, 3, 1))
-            self.targets = prepared.labels[rows].tolist()
-            self.transform = transforms.Compose(
-                [
-                    transforms.RandomCrop(32, padding=4),
-                    transforms.RandomHorizontalFlip(),
-                    transforms.ToTensor(),
-                    transforms.Normalize((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-                ]
-            )
+    def __init__(self, prepared: Prepared) -> None:
+        rows = prepared.indices("train")
+        self.data = np.ascontiguousarray(np.asarray(prepared.images[rows]).transpose(0, 2, 3, 1))
+        self.targets = prepared.labels[rows].tolist()
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+            ]
+        )
 
-        def __len__(self) -> int:
-            return len(self.data)
+    def __len__(self) -> int:
+        return len(self.data)
 
-        def __getitem__(self, index: int) -> Any:
-            return self.transform(Image.fromarray(self.data[index])), self.targets[index]
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.transform(Image.fromarray(self.data[index])), self.targets[index]
 
-    def loader(wanted: str) -> dict[str, Any]:
-        return {
-            "dataset_id": wanted,
-            "requires_supp": True,
-            "sampler": {"class_or_func": RandomSampler, "kwargs": {}},
-            "kwargs": {"batch_size": IMAGES_PER_STEP, "num_workers": 2, "drop_last": False},
-        }
 
-    config = {
-        "num_epochs": 1,
-        "train_data_loader": loader("train"),
-        "teacher": {"sequential": [], "forward_proc": "forward_batch_only", "requires_grad": False},
-        "student": {"sequential": [], "forward_proc": "forward_batch_only", "requires_grad": True},
-        "optimizer": {"key": "SGD", "kwargs": dict(OPTIMIZER)},
-        "criterion": {
-            "key": "WeightedSumLoss",
-            "kwargs": {
-                "sub_terms": {
-                    "kd": {
-                        "criterion": {
-                            "key": "KDLoss",
-                            "kwargs": {
-                                "student_module_path": ".",
-                                "student_module_io": "output",
-                                "teacher_module_path": ".",
-                                "teacher_module_io": "output",
-                                "temperature": 4.0,
-                                "alpha": 0.1,
-                                "reduction": "batchmean",
-                            },
-                        },
-                        "weight": 1.0,
-                    }
-                }
-            },
-        },
-    }
-    taught, learner = network(teacher, prepared)[0].backbone, network(student, prepared)[0].backbone
-    learner = as_published(learner)
-    device = torch.device("cpu")
-    box = DistillationBox(taught.eval(), learner, {"train": Cifar()}, config, device, None, False, 1)
+def the_fields(teacher: str, student: str, prepared: Prepared, clock: Clock) -> None:
+    """As mdistiller's trainer works: a loader with two workers, the teacher live, figures read in each step.
+
+    Written here after its protocol (batches of 64, KD with temperature 4, cross-entropy 0.1); networks are
+    channels first, with torchvision's channel shuffle.
+    """
+    taught, learner = network(teacher, prepared)[0].backbone.eval(), network(student, prepared)[0].backbone
+    learner = as_published(learner).train()
+    optimizer = torch.optim.SGD(learner.parameters(), **OPTIMIZER)
+    loader = DataLoader(Cifar(prepared), batch_size=IMAGES_PER_STEP, shuffle=True, num_workers=2)
     while True:
-        box.pre_epoch_process(epoch=0)
-        for batch, targets, supplement in box.train_data_loader:
-            loss = box.forward_process(batch, targets=targets, supp_dict=supplement)
-            box.post_forward_process(loss=loss)
-            loss.item()  # its example logs the loss of every step
+        for images, labels in loader:
+            optimizer.zero_grad()
+            logits = learner(images)
+            with torch.no_grad():
+                wanted = taught(images)
+            divergence = torch.nn.functional.kl_div(
+                (logits / 4).log_softmax(1), (wanted / 4).softmax(1), reduction="batchmean"
+            )
+            loss = 0.1 * torch.nn.functional.cross_entropy(logits, labels) + 0.9 * 16 * divergence
+            loss.backward()
+            optimizer.step()
+            best = logits.topk(5, 1).indices == labels[:, None]
+            _ = loss.item(), best[:, 0].float().mean().item(), best.any(1).float().mean().item()
             clock()
 
 
@@ -261,8 +237,8 @@ def main(loop: str, teacher: str, student: str, data: str, steps: int) -> None:
     try:
         if loop == "teacher":
             teacher_pass(teacher, prepared, clock)
-        elif loop == "torchdistill":
-            torchdistill(teacher, student, prepared, clock)
+        elif loop == "the field's":
+            the_fields(teacher, student, prepared, clock)
         elif loop == "plain":
             plain(student, prepared, clock)
         else:
