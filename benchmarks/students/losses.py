@@ -34,9 +34,7 @@ LOSSES = {
     "labels": [{"name": "cross_entropy", "weight": 1.0}],
     "kd 0.9, T 4": _kd(0.9, 4.0),
     "kd 0.5, T 4": _kd(0.5, 4.0),
-    "kd 0.9, T 2": _kd(0.9, 2.0),
     "dist 2, T 4": _dist(2.0, 4.0),
-    "dist 1, T 1": _dist(1.0, 1.0),
 }
 
 
