@@ -139,16 +139,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--only", choices=sorted(SETS), action="append")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     options = parser.parse_args()
-    study = Study(options.store, Path(__file__).with_suffix(".json"), figures=with_others)
+    study = Study(options.store, Path(__file__).with_suffix(".json"), options.jobs, with_others)
     told: dict[str, Any] = {}
     for name in SETS:
         runs = [wanted(name, seed, options.data) for seed in SEEDS[: options.seeds]]
         if name not in (options.only or SETS) and any(run.name not in study.rows for run in runs):
             continue
         rows = []
+        study.bring(runs[:1])  # the teacher, once
+        brought = study.bring(runs)
         for run in runs:
-            row = study.bring([run])[run.name]
+            row = brought[run.name]
             if "plain" not in row:
                 out, epochs = options.store / "runs" / run.name, run.recipe["distill"]["epochs"]
                 row["plain"] = plain_row(
