@@ -36,6 +36,7 @@ from calkd_edge.stages.epochs import Epochs, augmentation_of, description_of, wa
 from calkd_edge.stages.params import EpochParams
 from calkd_edge.stages.soft_labels import TeacherPass
 from calkd_edge.training.accelerator import fabric_for
+from calkd_edge.training.affine import TensorAffine
 from calkd_edge.training.loop import Training, fit
 
 IMAGES_PER_STEP, TEACHER_IMAGES_PER_STEP = 64, 256
@@ -107,7 +108,7 @@ def ours(loop: str, teacher: str, student: str, prepared: Prepared, clock: Clock
     view = {name: column[None] for name, column in epochs.augmentation.draw(len(rows), generator).items()}
     logits = generator.normal(size=(1, len(rows), len(prepared.classes))).astype(np.float16)
     affine = Affine(scale=(0.7,))
-    stored = SoftLabels(logits, np.zeros((1, len(rows)), np.float32), view, affine)
+    stored = SoftLabels(logits, np.zeros((1, len(rows)), np.float32), view, TensorAffine(affine))
     with tempfile.TemporaryDirectory() as scratch:
         training = Training(
             section=section,

@@ -7,7 +7,7 @@ machine and accelerator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Protocol
 
 import numpy as np
@@ -21,6 +21,9 @@ from calkd_edge.data.source import ImageShape
 
 Column = NDArray[np.int16] | NDArray[np.bool_]
 View = Mapping[str, Tensor | Column]
+
+_PIECE_PIXELS = 1 << 17
+"""Of the images that are resized together: two of 224 pixels a side, 128 of 32."""
 
 
 class Augmentation(Protocol):
@@ -141,9 +144,22 @@ class ResizedCrop:
         return {**view, "flip": _flips(count, generator, enabled=self.flip)}
 
     def replay(self, images: Tensor, view: View) -> Tensor:
-        """Rows, then columns, weighted in exact integers and rounded half up."""
+        """Rows, then columns, weighted in exact integers and rounded half up.
+
+        On a CPU a few images at once, whose int32 copies stay in its cache.
+        """
+        columns = [_column(view, name, images) for name in self.columns]
+        result = torch.empty(images.shape, dtype=torch.uint8, device=images.device)
+        few = max(1, _PIECE_PIXELS // (images.shape[2] * images.shape[3]))
+        count = few if images.device.type == "cpu" else max(1, len(images))
+        for start in range(0, len(images), count):
+            piece = slice(start, start + count)
+            self._resize(images[piece], [column[piece] for column in columns], result[piece])
+        return result
+
+    def _resize(self, images: Tensor, columns: Sequence[Tensor], result: Tensor) -> None:
         height, width = images.shape[2:]
-        top, left, part_height, part_width, flip = (_column(view, name, images) for name in self.columns)
+        top, left, part_height, part_width, flip = columns
         row, row_weight = _between(torch.arange(height, device=images.device), top, part_height, height)
         column, column_weight = _between(_mirrored(width, flip), left, part_width, width)
         next_row = torch.minimum(row + 1, (top + part_height - 1)[:, None])
@@ -155,7 +171,7 @@ class ResizedCrop:
         share = column_weight.to(torch.int32)[:, None, None, :]
         blended = before * (2 * width - share) + after * share
         scale = 4 * height * width  # 255 times this fits an int32 up to images of 1,448 pixels a side
-        return ((blended + scale // 2) // scale).to(torch.uint8).transpose(1, 2).contiguous()
+        result.copy_(((blended + scale // 2) // scale).transpose(1, 2))
 
 
 def _flips(count: int, generator: np.random.Generator, *, enabled: bool) -> NDArray[np.bool_]:

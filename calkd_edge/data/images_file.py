@@ -16,7 +16,13 @@ from calkd_edge.files.new_array import new_array
 from calkd_edge.records import IntArray
 
 _CHUNK_IMAGES = 256
+_THREADED_BYTES = 8192
+"""Of an image's file, on average: from here on, decoding in threads gains more than it costs. A JPEG of about
+100 pixels a side."""
+
 _THREADED_PIXELS = 64 * 64
+"""Of a decoded image, where images have no files."""
+
 _SHOWN = 5
 
 
@@ -55,12 +61,18 @@ def _decoded(source: Source, used: IntArray, progress: Progress) -> Iterator[Ima
             return BrokenImage(wrong.name, wrong.reason)  # without the traceback, which refers to the pixels
 
     positions = used.tolist()
-    threaded = source.image_shape[1] * source.image_shape[2] >= _THREADED_PIXELS
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if threaded else 1) as pool:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for start in range(0, len(positions), _CHUNK_IMAGES):
             piece = positions[start : start + _CHUNK_IMAGES]
-            yield from pool.map(attempt, piece) if threaded else map(attempt, piece)
+            yield from pool.map(attempt, piece) if _slow(source, piece) else map(attempt, piece)
             progress(start + len(piece), len(positions))
+
+
+def _slow(source: Source, positions: list[int]) -> bool:
+    """Whether decoding one of these images takes longer than handing it to a thread."""
+    if source.file_bytes is None:
+        return source.image_shape[1] * source.image_shape[2] >= _THREADED_PIXELS
+    return sum(map(source.file_bytes, positions)) >= _THREADED_BYTES * len(positions)
 
 
 def drop_rows(target: Path, kept: IntArray) -> None:

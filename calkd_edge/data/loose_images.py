@@ -76,6 +76,7 @@ class LooseImages:
             input_note=f"{RESIZE_NOTES[how]} to {size[1]}x{size[0]}, bilinear",
             shape_note=f"{len(files):,} loose images",
             skipped=tuple(skipped),
+            file_bytes=lambda index: files[index][1],
         )
 
     def _files(self) -> tuple[Path, list[tuple[str, int]], list[tuple[str, str]]]:

@@ -33,11 +33,17 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
 
 
-def decode_image(content: bytes | Path, name: str) -> Image.Image:
+def decode_image(content: bytes | Path, name: str, *, at_least: int | None = None) -> Image.Image:
     """An upright RGB image from the bytes or the path of an image file.
 
     Transparent parts are composited on white; 16-bit grey is divided by 257; of an animation, the first frame
     is read; an EXIF orientation is applied.
+
+    Args:
+        content: of the file, or its path.
+        name: of the image, for messages.
+        at_least: decode a JPEG at 1/2, 1/4 or 1/8 of its size, the smallest whose sides have so many pixels:
+            in less time, and with other pixels than a complete image that is reduced. None: complete.
 
     Raises:
         BrokenImage: the file is truncated, damaged, too large, of a format that is not supported, or contains
@@ -46,6 +52,8 @@ def decode_image(content: bytes | Path, name: str) -> Image.Image:
     try:
         stream = io.BytesIO(content) if isinstance(content, bytes) else content
         with Image.open(stream, formats=FORMATS) as opened:
+            if at_least is not None:
+                opened.draft(None, (at_least, at_least))
             has_16_bits = any(";16" in str(tile) for tile in opened.tile)
             opened.load()
             upright = ImageOps.exif_transpose(opened)

@@ -14,7 +14,7 @@ from calkd_edge.data.images_file import drop_rows, write_images
 from calkd_edge.data.source import ImageShape, Outline, Progress, Source
 from calkd_edge.data.split import identical, keep_together, take
 from calkd_edge.errors import RecipeError, StageFailed
-from calkd_edge.records import IntArray
+from calkd_edge.records import IntArray, Json
 
 TEST_SHARE = 5
 """A data set without a test part gives one image in this many to the test split."""
@@ -22,12 +22,27 @@ TEST_SHARE = 5
 FEWEST = 2
 """Images of a split: one image has no interval."""
 
+LATER_SETTINGS: Mapping[str, object] = {"fast_jpeg": False}
+"""Settings that data sets got after their first release, with their defaults."""
+
 _SHOWN = 5
 
 
 def needed_bytes(images: int, image_shape: ImageShape) -> int:
     """Bytes of disk for `images` prepared images: pixels, labels, and about 20 per image for splits."""
     return images * (int(np.prod(image_shape)) + 8 + 20) + 65_536
+
+
+def fingerprinted(settings: Mapping[str, Json]) -> dict[str, Json]:
+    """A data set's settings as they enter fingerprints: later ones only where they are not at their default.
+
+    So a store that was filled before there was a setting stays valid.
+    """
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in LATER_SETTINGS or value != LATER_SETTINGS[name]
+    }
 
 
 def prepare(

@@ -49,6 +49,8 @@ class Source:
         input_note: changes of the pixels before they reach a model; part of the exported file's metadata.
         shape_note: origin of the images and their parts.
         skipped: (name, reason) of files that are not images.
+        file_bytes: position -> size of the image's file, from which the time of decoding follows; None where
+            images have no files.
     """
 
     labels: IntArray
@@ -61,6 +63,7 @@ class Source:
     input_note: str
     shape_note: str
     skipped: tuple[tuple[str, str], ...] = ()
+    file_bytes: Callable[[int], int] | None = None
 
 
 @dataclass(frozen=True, eq=False)

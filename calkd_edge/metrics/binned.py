@@ -17,6 +17,8 @@ from calkd_edge.records import ReliabilityBin
 
 Scheme = Literal["width", "mass"]
 BINS = 15
+_FEW_CUTS = 31
+"""Up to so many, comparing with each in turn is faster than a binary search for each value."""
 
 
 def equal_width_bins(confidence: Floats, bins: int) -> Ints:
@@ -27,15 +29,24 @@ def equal_width_bins(confidence: Floats, bins: int) -> Ints:
     """
     if confidence.min() < 0 or confidence.max() > 1 + 1e-9:
         raise ValueError(f"confidences span {confidence.min()}..{confidence.max()}, which is not within 0..1")
-    edges = np.linspace(0.0, 1.0, bins + 1, dtype=np.float64)
-    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1).astype(np.int64)
+    return _exceeded(np.linspace(0.0, 1.0, bins + 1, dtype=np.float64)[1:-1], confidence)
 
 
 def equal_mass_bins(values: Floats, bins: int) -> Ints:
     """The bin of each value among at most `bins` of equally many predictions; tied values share a bin."""
     ordered = np.sort(values)
     cuts = np.linspace(0, len(values), min(bins, len(values)) + 1)[1:-1].round().astype(np.int64)
-    return np.searchsorted(ordered[cuts - 1], values, side="left").astype(np.int64)
+    return _exceeded(ordered[cuts - 1], values)
+
+
+def _exceeded(cuts: Floats, values: Floats) -> Ints:
+    """How many of the ascending `cuts` each value exceeds, [N]; as `searchsorted` from the left."""
+    if len(cuts) > _FEW_CUTS:
+        return np.searchsorted(cuts, values, side="left").astype(np.int64)
+    count = np.zeros(len(values), dtype=np.uint8)
+    for cut in cuts:
+        count += values > cut
+    return count.astype(np.int64)
 
 
 class Parts(NamedTuple):
@@ -74,9 +85,11 @@ def calibration_error_parts(
     confidence: ArrayLike, correct: ArrayLike, *, bins: int = BINS, scheme: Scheme = "width"
 ) -> Parts:
     """The expected calibration error with its overconfident and underconfident parts, which sum to it."""
-    tally = _tally(confidence, correct, bins, scheme)
-    over = float(np.maximum(tally.gaps, 0.0).sum() / tally.total)
-    under = float(np.maximum(-tally.gaps, 0.0).sum() / tally.total)
+    values, outcomes = checked_pairs(confidence, correct)
+    bin_of = (equal_width_bins if scheme == "width" else equal_mass_bins)(values, bins)
+    gaps = np.bincount(bin_of, weights=values - outcomes, minlength=bins)
+    over = float(np.maximum(gaps, 0.0).sum() / len(values))
+    under = float(np.maximum(-gaps, 0.0).sum() / len(values))
     return Parts(over + under, over, under)
 
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calkd_edge.metrics.binned import BINS, Scheme, calibration_error_parts
-from calkd_edge.metrics.inputs import checked_probabilities
+from calkd_edge.metrics.binned import BINS, Scheme, calibration_error_parts, equal_mass_bins
+from calkd_edge.metrics.inputs import Floats, Ints, checked_probabilities
+from calkd_edge.metrics.intervals import BinnedError, binned_error
+from calkd_edge.metrics.per_image import FloatingArray, SoftmaxFigures
+
+RESAMPLES = 100
+_BLOCK_ELEMENTS = 1 << 21
+_FEWEST_COLUMNS = 8
+_TILE_ROWS = 256
 
 
 def classwise_calibration_error(
@@ -38,3 +48,46 @@ def classwise_calibration_error(
         for c, column in enumerate(columns)
     ]
     return float(np.mean(errors))
+
+
+class ClassError(NamedTuple):
+    """The calibration error of one class: over bins of equal mass with its resamples, and of equal width."""
+
+    equal_mass: BinnedError
+    equal_width: float
+
+
+def class_errors(
+    scores: FloatingArray, answers: Ints, figures: SoftmaxFigures, *, bins: int, seed: int
+) -> Iterator[ClassError]:
+    """The calibration errors of each class in turn; the memory does not grow with the number of classes.
+
+    Args:
+        scores: [N, C], checked logits.
+        answers: [N], checked labels.
+        figures: of these.
+        bins: per class.
+        seed: of the resampling, which draws for one class after the other.
+    """
+    generator = np.random.default_rng(seed)
+    for c, p in enumerate(_probabilities(scores, figures)):
+        is_c = answers == c
+        equal_mass = binned_error(
+            p, is_c, equal_mass_bins(p, bins), number=bins, resamples=RESAMPLES, generator=generator
+        )
+        yield ClassError(equal_mass, calibration_error_parts(p, is_c, bins=bins).error)
+
+
+def _probabilities(scores: FloatingArray, figures: SoftmaxFigures) -> Iterator[Floats]:
+    """The probabilities of each class, float64 [N]; columns in blocks, turned in tiles that fit a cache."""
+    images, classes = scores.shape
+    width = max(_FEWEST_COLUMNS, _BLOCK_ELEMENTS // images)
+    for first in range(0, classes, width):
+        block = slice(first, min(first + width, classes))
+        columns = np.empty((block.stop - first, images))
+        for start in range(0, images, _TILE_ROWS):
+            rows = slice(start, start + _TILE_ROWS)
+            log_p = scores[rows, block] - figures.maximum[rows, None]
+            log_p -= figures.log_total[rows, None]
+            columns[:, rows] = log_p.T
+        yield from np.exp(columns, out=columns)

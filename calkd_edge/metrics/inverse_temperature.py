@@ -1,24 +1,23 @@
 """The best inverse temperature of many logits, in a few passes over them.
 
-In scope: the beta = 1/T of smallest NLL, the reason why there may be none, and its standard error;
-memory-mapped logits. Out of scope: other maps, files, verdicts; everything but numpy.
+In scope: the beta = 1/T of smallest NLL, the reason why there may be none, and its standard error; the same
+without each of some sets of images. Out of scope: other maps, files, verdicts; everything but numpy.
 """
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from calkd_edge.metrics import per_image as scores
+from calkd_edge.metrics.nll_slope import Optimum, Rows, Slope
 
-Status = Literal["ok", "separable", "anti", "flat", "extreme"]
+Status = Literal[Optimum, "extreme"]
 
 LARGEST_LOG_TEMPERATURE = math.log(100.0)
 """A temperature outside 1/100 .. 100 gets the status extreme and is not used."""
@@ -29,10 +28,6 @@ NEWTON_IS_DONE = 1e-7
 LONGEST_LEAP = 2.0
 """The largest step in log(beta) while only one side of the optimum is known."""
 
-Result = TypeVar("Result")
-
-_CHUNK_ELEMENTS = 1 << 18
-_THREADS_FROM_ELEMENTS = 1 << 23
 _SAMPLE_FROM_ELEMENTS = 1 << 23
 _SAMPLE_SHARE = 100
 
@@ -59,15 +54,6 @@ class TemperatureSolution:
     passes: int
 
 
-class _Slope(NamedTuple):
-    """Mean NLL at one beta, its first two derivatives in beta, and the mean squared per-row slope."""
-
-    nll: float
-    first: float
-    second: float
-    squared: float
-
-
 def best_inverse_temperature(
     logits: ArrayLike, labels: ArrayLike, *, start: float | None = None
 ) -> TemperatureSolution:
@@ -90,29 +76,50 @@ def best_inverse_temperature(
     Source: Guo et al., ICML 2017 (the model); White, Econometrica 1982 (the standard error).
     """
     values, answers = scores.checked_shapes(logits, labels, also=(np.float16,))
-    rows = _Rows(values, answers)
+    return _solution(Rows(values, answers), start)
+
+
+def inverse_temperatures_without(
+    values: scores.FloatingArray, answers: scores.Ints, held: Sequence[scores.Ints]
+) -> list[float]:
+    """The best beta of all rows but those of each of some sets, as when those rows were copied and fitted.
+
+    What the rows give at beta = 1 and at the best beta of all is computed once, [N] numbers each, and logits
+    are not copied.
+
+    Args:
+        values: [N, C], checked logits.
+        answers: [N], checked labels.
+        held: row numbers of each set.
+    """
+    rows = Rows(values, answers)
+    rows.keep(1.0)
+    start = _solution(rows, None).beta
+    rows.keep(start)
+    every = np.arange(len(values))
+    return [_solution(rows.some(np.setdiff1d(every, left_out)), start).beta for left_out in held]
+
+
+def _solution(rows: Rows, start: float | None) -> TemperatureSolution:
     before, status = rows.first_pass()
     if status != "ok":
         return TemperatureSolution(1.0, status, None, before.nll, before.nll, rows.passes)
-    if start is None:
-        start = _from_a_sample(values, answers)
-    root = _root(rows, before, start)
+    root = _root(rows, before, _from_a_sample(rows) if start is None else start)
     if root is None:
         return TemperatureSolution(1.0, "extreme", None, before.nll, before.nll, rows.passes)
     beta, at = root
-    se = math.sqrt(at.squared / len(values)) / (at.second * beta) if at.second > 0 else None
+    se = math.sqrt(at.squared / rows.count) / (at.second * beta) if at.second > 0 else None
     return TemperatureSolution(beta, "ok", se, before.nll, at.nll, rows.passes)
 
 
-def _from_a_sample(values: scores.FloatingArray, answers: scores.Ints) -> float:
+def _from_a_sample(rows: Rows) -> float:
     """The best beta of every hundredth row where there are many rows, else 1."""
-    if values.size < _SAMPLE_FROM_ELEMENTS:
+    if rows.elements < _SAMPLE_FROM_ELEMENTS:
         return 1.0
-    few = slice(None, None, _SAMPLE_SHARE)
-    return best_inverse_temperature(np.ascontiguousarray(values[few]), answers[few], start=1.0).beta
+    return _solution(rows.some(np.arange(0, rows.count, _SAMPLE_SHARE)), 1.0).beta
 
 
-def _root(rows: _Rows, unscaled: _Slope, start: float) -> tuple[float, _Slope] | None:
+def _root(rows: Rows, unscaled: Slope, start: float) -> tuple[float, Slope] | None:
     """The root of the slope in log(beta), or None when it lies beyond the largest temperature."""
     edge = LARGEST_LOG_TEMPERATURE
     low, high = (0.0, math.inf) if unscaled.first < 0.0 else (-math.inf, 0.0)
@@ -145,94 +152,3 @@ def _next(u: float, step: float, low: float, high: float) -> float:
     if math.isfinite(low) and math.isfinite(high):
         return 0.5 * (low + high)
     return min(max(u + math.copysign(LONGEST_LEAP, step), inner_low), inner_high)
-
-
-class _Rows:
-    """All rows of a problem, read in chunks, by several threads where there are many rows.
-
-    Sums of chunks are added in their order, so that the number of threads changes nothing.
-    """
-
-    def __init__(self, values: scores.FloatingArray, answers: scores.Ints) -> None:
-        self._values, self._answers = values, answers
-        self._type = np.float32 if values.dtype == np.float16 else np.float64
-        self._threads = min(os.cpu_count() or 1, 8) if values.size >= _THREADS_FROM_ELEMENTS else 1
-        self.passes = 0
-
-    def first_pass(self) -> tuple[_Slope, Status]:
-        """The slope at beta = 1, and whether there is an optimum."""
-        sums, flat, all_right, slope_at_zero = np.zeros(4), True, True, 0.0
-        for part, facts in self._each(self._first_pass_over):
-            sums += part
-            flat &= facts.flat
-            all_right &= facts.all_right
-            slope_at_zero += facts.slope_at_zero
-        status: Status = "ok"
-        if flat:
-            status = "flat"
-        elif all_right:
-            status = "separable"
-        elif slope_at_zero >= 0.0:
-            status = "anti"
-        return _Slope(*(sums / len(self._values)).tolist()), status
-
-    def slope(self, beta: float) -> _Slope:
-        """Mean NLL and its derivatives at one beta."""
-        sums = np.zeros(4)
-        for part in self._each(lambda rows: self._sums(*self._shifted(rows), beta)):
-            sums += part
-        return _Slope(*(sums / len(self._values)).tolist())
-
-    def _each(self, work: Callable[[slice], Result]) -> Iterator[Result]:
-        step = max(1, _CHUNK_ELEMENTS // self._values.shape[1])
-        chunks = [slice(start, start + step) for start in range(0, len(self._values), step)]
-        self.passes += 1
-        if self._threads == 1:
-            yield from map(work, chunks)
-            return
-        with ThreadPoolExecutor(self._threads) as pool:
-            yield from pool.map(work, chunks)
-
-    def _shifted(self, rows: slice) -> tuple[scores.FloatingArray, scores.FloatingArray]:
-        """Logits minus the largest of their row, and the label's logit of that."""
-        z: scores.FloatingArray = self._values[rows].astype(self._type)
-        z = z - z.max(axis=1, keepdims=True)
-        return z, z[np.arange(len(z)), self._answers[rows]]
-
-    def _first_pass_over(self, rows: slice) -> tuple[scores.Floats, _Facts]:
-        with np.errstate(invalid="ignore"):
-            z, label_logit = self._shifted(rows)
-            total = float(z.sum(dtype=np.float64))
-        if not math.isfinite(total):
-            scores.check_values(self._values[rows], self._answers[rows], first_row=rows.start)
-        kept = np.isfinite(z)
-        lowest = np.where(kept, z, 0.0)
-        means = lowest.sum(axis=1, dtype=np.float64) / kept.sum(axis=1)
-        facts = _Facts(
-            flat=not lowest.any(),
-            all_right=not label_logit.any(),
-            slope_at_zero=float((means - label_logit).sum()),
-        )
-        return self._sums(z, label_logit, 1.0), facts
-
-    def _sums(self, z: scores.FloatingArray, label_logit: scores.FloatingArray, beta: float) -> scores.Floats:
-        """Sums over rows of NLL, slope, curvature and squared slope."""
-        p = np.exp(z if beta == 1.0 else self._type(beta) * z)
-        total = p.sum(axis=1, dtype=np.float64)
-        if not np.isfinite(z).all():
-            z = np.where(np.isfinite(z), z, self._type(0))  # p is 0 there: 0 * -inf would be NaN
-        p *= z
-        mean = p.sum(axis=1, dtype=np.float64) / total
-        second = np.einsum("nc,nc->n", p, z).astype(np.float64) / total
-        slope = mean - label_logit
-        variance = second - mean * mean
-        nll = np.log(total) - beta * label_logit.astype(np.float64)
-        return np.array([nll.sum(), slope.sum(), variance.sum(), (slope * slope).sum()])
-
-
-class _Facts(NamedTuple):
-    """About some rows: whether all are constant, whether all are right, and the sum of slopes at beta = 0."""
-
-    flat: bool
-    all_right: bool
-    slope_at_zero: float

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,8 @@ Bools = NDArray[np.bool_]
 FloatingArray = NDArray[np.floating[Any]]
 """Of any floating type: checked inputs are not copied."""
 
-_CHUNK_ELEMENTS = 1 << 18
+_CHUNK_ELEMENTS = 1 << 15
+"""Of the rows that are computed together: with their float64 copies they stay in a core's cache."""
 
 
 def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[FloatingArray, Ints]:
@@ -112,6 +113,23 @@ def nll_per_image(logits: ArrayLike, labels: ArrayLike) -> Floats:
     return _per_chunk(scores, answers, lambda log_p, y: -log_p[np.arange(len(y)), y])
 
 
+def scaled_nll(scores: FloatingArray, answers: Ints, beta: float, images: Ints) -> Floats:
+    """`nll_per_image` of beta times the logits of some images, float64 [M]; the logits are not copied.
+
+    Args:
+        scores: [N, C], checked.
+        answers: [N], checked.
+        beta: the inverse temperature.
+        images: [M], their rows.
+    """
+    parts = []
+    for chunk in _chunks(scores, len(images)):
+        rows = images[chunk]
+        log_p = log_softmax(np.asarray(scores[rows], dtype=np.float64) * beta)
+        parts.append(-log_p[np.arange(len(rows)), answers[rows]])
+    return np.concatenate(parts)
+
+
 def brier_per_image(logits: ArrayLike, labels: ArrayLike) -> Floats:
     """Squared distance of probabilities from the one-hot label, summed over classes: 0..2, float64 [N]."""
     scores, answers = checked(logits, labels)
@@ -122,6 +140,46 @@ def brier_per_image(logits: ArrayLike, labels: ArrayLike) -> Floats:
         return np.asarray((p * p).sum(axis=1), dtype=np.float64)
 
     return _per_chunk(scores, answers, brier_of_chunk)
+
+
+class SoftmaxFigures(NamedTuple):
+    """What one pass over logits gives of each image, float64 [N] each.
+
+    `nll`, `brier` and `confidence` are those of `nll_per_image`, `brier_per_image` and `confidence`;
+    a log-probability is (logit - maximum) - log_total.
+    """
+
+    nll: Floats
+    brier: Floats
+    confidence: Floats
+    maximum: Floats
+    log_total: Floats
+
+
+def softmax_figures(scores: FloatingArray, answers: Ints) -> SoftmaxFigures:
+    """The figures of each image in one pass; bit for bit those of the functions for each alone.
+
+    Args:
+        scores: [N, C], checked.
+        answers: [N], checked.
+    """
+    result = SoftmaxFigures(*np.empty((5, len(scores))))
+    for rows in _chunks(scores):
+        shifted = np.asarray(scores[rows], dtype=np.float64)
+        maximum = shifted.max(axis=1)
+        shifted = shifted - maximum[:, None]
+        p = np.exp(shifted)
+        total = p.sum(axis=1)
+        log_total = np.log(total)
+        shifted -= log_total[:, None]
+        label = (np.arange(len(shifted)), answers[rows])
+        result.nll[rows] = -shifted[label]
+        np.exp(shifted, out=p)
+        p[label] -= 1.0
+        result.brier[rows] = np.multiply(p, p, out=p).sum(axis=1)
+        result.confidence[rows] = 1.0 / total
+        result.maximum[rows], result.log_total[rows] = maximum, log_total
+    return result
 
 
 def kl_per_image(logits: ArrayLike, reference: ArrayLike) -> Floats:
@@ -146,9 +204,9 @@ def _per_chunk(scores: FloatingArray, answers: Ints, figure: Callable[[Floats, I
     return np.concatenate(parts).astype(np.float64)
 
 
-def _chunks(scores: FloatingArray) -> Iterator[slice]:
+def _chunks(scores: FloatingArray, rows: int | None = None) -> Iterator[slice]:
     step = max(1, _CHUNK_ELEMENTS // scores.shape[1])
-    return (slice(start, start + step) for start in range(0, len(scores), step))
+    return (slice(start, start + step) for start in range(0, len(scores) if rows is None else rows, step))
 
 
 def top1(logits: ArrayLike) -> Ints:
@@ -169,8 +227,11 @@ def confidence(logits: ArrayLike) -> Floats:
 def label_rank(logits: ArrayLike, labels: ArrayLike) -> Ints:
     """The number of classes ranked before the label, [N]: 0 is a top-1 hit; of ties the lower index leads."""
     scores, answers = checked(logits, labels)
-    label_logit = scores[np.arange(len(scores)), answers][:, None]
-    before = np.arange(scores.shape[1])[None, :] < answers[:, None]
-    return np.asarray(
-        ((scores > label_logit) | ((scores == label_logit) & before)).sum(axis=1), dtype=np.int64
-    )
+    index = np.arange(scores.shape[1])[None, :]
+    ranks = np.empty(len(scores), dtype=np.int64)
+    for rows in _chunks(scores):
+        chunk, labelled = scores[rows], answers[rows][:, None]
+        label_logit = np.take_along_axis(chunk, labelled, axis=1)
+        before = (chunk > label_logit) | ((chunk == label_logit) & (index < labelled))
+        ranks[rows] = before.sum(axis=1)
+    return ranks

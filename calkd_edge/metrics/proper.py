@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.metrics.inputs import checked_pairs
-from calkd_edge.metrics.inverse_temperature import best_inverse_temperature
+from calkd_edge.metrics.inverse_temperature import inverse_temperatures_without
 
 
 class ProperSplit(NamedTuple):
@@ -39,19 +39,35 @@ def nll_split(logits: ArrayLike, labels: ArrayLike, *, folds: int = 5, seed: int
     calibration part of a proper score is what recalibration gains.
     """
     values, answers = scores.checked(logits, labels)
-    before = scores.nll_per_image(values, answers)
+    return split_of(values, answers, scores.nll_per_image(values, answers), folds=folds, seed=seed)
+
+
+def split_of(
+    values: scores.FloatingArray,
+    answers: scores.Ints,
+    before: scores.Floats,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> ProperSplit:
+    """As `nll_split`, where the NLL of each image is known.
+
+    Args:
+        values: [N, C], checked logits.
+        answers: [N], checked labels.
+        before: [N], NLL of each image.
+        folds: their number; fewer when images are fewer.
+        seed: of the partition.
+    """
     nll = float(before.mean())
     folds = min(folds, len(answers))
     if folds < 2:
         return ProperSplit(nll, 0.0, nll)
-    start = best_inverse_temperature(values, answers).beta
     fold = np.random.default_rng(seed).permutation(len(answers)) % folds
+    held = [np.flatnonzero(fold == k) for k in range(folds)]
     gained = 0.0
-    for k in range(folds):
-        rest, held = fold != k, fold == k
-        beta = best_inverse_temperature(values[rest], answers[rest], start=start).beta
-        scaled = np.asarray(values[held], dtype=np.float64) * beta
-        gained += float((before[held] - scores.nll_per_image(scaled, answers[held])).sum())
+    for images, beta in zip(held, inverse_temperatures_without(values, answers, held), strict=True):
+        gained += float((before[images] - scores.scaled_nll(values, answers, beta, images)).sum())
     calibration = gained / len(answers)
     return ProperSplit(nll, calibration, nll - calibration)
 

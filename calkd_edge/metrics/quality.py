@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,14 +19,13 @@ from calkd_edge.metrics.by_class import (
     worst_recall,
 )
 from calkd_edge.metrics.chance import consistency
+from calkd_edge.metrics.classwise import ClassError, class_errors
 from calkd_edge.metrics.inputs import Bools, Floats, Ints, checked_pairs
 from calkd_edge.metrics.intervals import BinnedError, Bounds
-from calkd_edge.metrics.per_image import FloatingArray
-from calkd_edge.metrics.proper import ProperSplit, brier_toplabel, nll_split
+from calkd_edge.metrics.proper import ProperSplit, brier_toplabel, split_of
 from calkd_edge.records import ClassFigures, ConfidenceFigures, Confused, Estimate, Quality
 
 TOPLABEL_RESAMPLES = 1000
-CLASSWISE_RESAMPLES = 100
 HISTOGRAM_BINS = 20
 CONFUSED = 50
 """So many kinds of wrong answers are kept."""
@@ -61,16 +60,14 @@ def quality(
         ValueError: see `scores.checked`; also fewer than 2 images.
     """
     values, answers = scores.checked(logits, labels)
-    rank = scores.label_rank(values, answers)
-    confidence, hit = scores.confidence(values), rank == 0
+    rank, figures = scores.label_rank(values, answers), scores.softmax_figures(values, answers)
+    confidence, hit = figures.confidence, rank == 0
     confusion = confusion_matrix(scores.top1(values), answers, classes=values.shape[1])
-    means = intervals.mean_bounds(
-        np.stack([scores.nll_per_image(values, answers), scores.brier_per_image(values, answers)]), seed=seed
-    )
+    means = intervals.mean_bounds(np.stack([figures.nll, figures.brier]), seed=seed)
     equal_width = _problem(confidence, hit, equal_width_bins(confidence, bins), bins, seed)
     equal_mass = _problem(confidence, hit, equal_mass_bins(confidence, bins), bins, seed + 1)
-    adaptive, static = _classwise(values, answers, bins=bins, seed=seed + 2)
-    split = nll_split(values, answers, seed=seed)
+    classwise = _classwise(class_errors(values, answers, figures, bins=bins, seed=seed + 2), by_class)
+    split = split_of(values, answers, figures.nll, seed=seed)
     returned = confidence if probabilities is None else np.asarray(probabilities).max(axis=1)
     counts = np.bincount(equal_width_bins(confidence, HISTOGRAM_BINS), minlength=HISTOGRAM_BINS)
     return Quality(
@@ -79,22 +76,22 @@ def quality(
         top5=_top5(rank, classes=values.shape[1]),
         nll=_estimate(means[0], least=0.0),
         brier=_estimate(means[1], least=0.0, most=2.0),
-        ece=_error_estimate([equal_width]),
-        ece_over=_error_estimate([equal_width], part="over"),
-        ece_under=_error_estimate([equal_width], part="under"),
-        ace_classwise=_error_estimate(adaptive),
-        ace_toplabel=_error_estimate([equal_mass]),
+        ece=_error_estimate(equal_width),
+        ece_over=_error_estimate(equal_width, part="over"),
+        ece_under=_error_estimate(equal_width, part="under"),
+        ace_classwise=classwise.error,
+        ace_toplabel=_error_estimate(equal_mass),
         ece_floor=equal_width.floor,
         temperature_gap=split.calibration,
         mean_confidence=float(confidence.mean()),
-        confidence=_figures(confidence, hit, static, split, bins=bins, seed=seed + 3),
+        confidence=_figures(confidence, hit, classwise.equal_width, split, bins=bins, seed=seed + 3),
         thresholds=tuple(selective.at_threshold(returned, hit, threshold) for threshold in thresholds),
         bins=bins,
         reliability=binned.reliability_bins(confidence, hit, bins=bins),
         confidence_histogram=tuple(int(count) for count in counts),
         balanced_accuracy=_known(balanced_accuracy(confusion)),
         worst_recall=_known(worst_recall(confusion)),
-        by_class=tuple(_by_class(confusion, adaptive)) if by_class else (),
+        by_class=tuple(_by_class(confusion, classwise.of_class)) if by_class else (),
         confused=tuple(_confused(confusion)) if by_class else (),
     )
 
@@ -114,7 +111,7 @@ def ece_with_bounds(
         ValueError: see `inputs.checked_pairs`.
     """
     values, hit = checked_pairs(confidence, correct)
-    return _error_estimate([_problem(values, hit, equal_width_bins(values, bins), bins, seed)])
+    return _error_estimate(_problem(values, hit, equal_width_bins(values, bins), bins, seed))
 
 
 def _figures(
@@ -148,26 +145,29 @@ def _problem(confidence: Floats, hit: Bools, bin_of: Ints, bins: int, seed: int)
     )
 
 
-def _classwise(
-    values: FloatingArray, answers: Ints, *, bins: int, seed: int
-) -> tuple[list[BinnedError], float]:
-    """The equal-mass error of each class, and the mean over classes of the equal-width error."""
-    log_p = np.ascontiguousarray(scores.log_softmax(values).T)
-    generator = np.random.default_rng(seed)
-    adaptive, static = [], []
-    for c, column in enumerate(log_p):
-        p, is_c = np.exp(column), answers == c
-        bin_of = equal_mass_bins(p, bins)
-        adaptive.append(
-            intervals.binned_error(
-                p, is_c, bin_of, number=bins, resamples=CLASSWISE_RESAMPLES, generator=generator
-            )
-        )
-        static.append(binned.calibration_error_parts(p, is_c, bins=bins).error)
-    return adaptive, float(np.mean(static))
+class _Classwise(NamedTuple):
+    """The mean over classes of the equal-mass error, that of each class, and the mean equal-width error."""
+
+    error: Estimate
+    of_class: list[Estimate]
+    equal_width: float
 
 
-def _by_class(confusion: Ints, errors: Sequence[BinnedError]) -> Iterator[ClassFigures]:
+def _classwise(errors: Iterable[ClassError], by_class: bool) -> _Classwise:
+    """Of errors that are read once; the influence of an image, [N], is summed over classes, not kept."""
+    kept, of_class, widths, influence = [], [], [], np.zeros(1)
+    for error in errors:
+        influence = influence + error.equal_mass.influence
+        kept.append(error.equal_mass[:-1])
+        widths.append(error.equal_width)
+        if by_class:
+            of_class.append(_error_estimate(error.equal_mass))
+    over, under, floor, floor_sd, resampled_over, resampled_under = np.mean(np.array(kept).T.copy(), axis=1)
+    mean = BinnedError(over, under, floor, floor_sd, resampled_over, resampled_under, influence / len(kept))
+    return _Classwise(_error_estimate(mean), of_class, float(np.mean(widths)))
+
+
+def _by_class(confusion: Ints, errors: Sequence[Estimate]) -> Iterator[ClassFigures]:
     shares = zip(recalls(confusion), precisions(confusion), errors, strict=True)
     for label, (recall, precision, error) in enumerate(shares):
         yield ClassFigures(
@@ -176,7 +176,7 @@ def _by_class(confusion: Ints, errors: Sequence[BinnedError]) -> Iterator[ClassF
             answered=int(confusion[:, label].sum()),
             recall=_known(recall),
             precision=_known(precision),
-            calibration_error=_error_estimate([error]),
+            calibration_error=error,
         )
 
 
@@ -194,21 +194,17 @@ def _known(bounds: Bounds | None) -> Estimate | None:
     return None if bounds is None else _estimate(bounds)
 
 
-def _error_estimate(
-    problems: Sequence[BinnedError], *, part: Literal["both", "over", "under"] = "both"
-) -> Estimate:
-    """The mean of binned errors with bounds, or of their over- or underconfident `part`."""
-    over = float(np.mean([problem.over for problem in problems]))
-    under = float(np.mean([problem.under for problem in problems]))
-    floor = float(np.mean([problem.floor for problem in problems]))
-    resampled_over = float(np.mean([problem.resampled_over for problem in problems]))
-    resampled_under = float(np.mean([problem.resampled_under for problem in problems]))
-    influence = np.mean([problem.influence for problem in problems], axis=0)
-    sd = float(influence.std() / np.sqrt(len(influence)))
+def _error_estimate(problem: BinnedError, *, part: Literal["both", "over", "under"] = "both") -> Estimate:
+    """A binned error with bounds, or its over- or underconfident `part`."""
+    sd = float(problem.influence.std() / np.sqrt(len(problem.influence)))
     value, noise, resampled = {
-        "both": (over + under, floor, resampled_over + resampled_under),
-        "over": (over, floor / 2, resampled_over),
-        "under": (under, floor / 2, resampled_under),
+        "both": (
+            problem.over + problem.under,
+            problem.floor,
+            problem.resampled_over + problem.resampled_under,
+        ),
+        "over": (problem.over, problem.floor / 2, problem.resampled_over),
+        "under": (problem.under, problem.floor / 2, problem.resampled_under),
     }[part]
     return _estimate(intervals.calibration_error_bounds(value, floor=noise, resampled=resampled, sd=sd))
 

@@ -70,6 +70,7 @@ def bundle_run(plan: Plan, report: Report, folders: Mapping[str, Path], staged: 
             student.mean,
             student.std,
             student.input_note,
+            getattr(dataset, "fast_jpeg", False),
         ),
         documents={
             **{f"{PHOTOS}{name}": content for name, content in photos.items()},

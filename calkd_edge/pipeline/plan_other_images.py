@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from calkd_edge.data.prepare import fingerprinted
 from calkd_edge.engine.stage import Stage
 from calkd_edge.pipeline.plan_device import BINS, DeviceStages, QuantizedModel
 from calkd_edge.recipe.schema import DeviceSection
@@ -60,7 +61,7 @@ class OtherImageStages(DeviceStages):
             return None
         images = PrepareUnknownParams(
             dataset=unknown.component.name,
-            settings=unknown.component.settings,
+            settings=fingerprinted(unknown.component.settings),
             identity=unknown.identity,
             images=unknown.section.images,
             seed=self.checked.recipe.seed,

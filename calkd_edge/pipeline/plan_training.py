@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from calkd_edge.data.prepare import fingerprinted
 from calkd_edge.engine.stage import Stage
 from calkd_edge.files import sha256_of
 from calkd_edge.losses import LOSSES
@@ -98,7 +99,7 @@ class TrainingStages:
         )
         params = PrepareParams(
             dataset=data.name,
-            settings=self.checked.data.settings,
+            settings=fingerprinted(self.checked.data.settings),
             identity=self.checked.dataset.identity(),
             splits=splits,
             distinct_test_images=data.drop_duplicates,

@@ -24,6 +24,7 @@ class Preprocessing:
         mean: per channel, subtracted inside the file, as a fraction of 255.
         std: per channel, divided by inside the file, as a fraction of 255.
         note: changes of the pixels before they reached a model, in words.
+        fast_jpeg: whether large JPEG files of the data were decoded at a reduced size.
     """
 
     height: int
@@ -32,6 +33,7 @@ class Preprocessing:
     mean: Sequence[float]
     std: Sequence[float]
     note: str
+    fast_jpeg: bool = False
 
     def text(self) -> str:
         """preprocessing.json."""
@@ -49,6 +51,7 @@ class Preprocessing:
                 "exif_orientation": "applied",
                 "transparency": "on white",
                 "grey": "repeated to 3 channels",
+                **({"large_jpeg": "at a reduced size"} if self.fast_jpeg else {}),
             },
             "resize": {
                 "how": self.resize,

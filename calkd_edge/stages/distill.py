@@ -29,7 +29,7 @@ from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import DistillParams, LearningParams
 from calkd_edge.stages.start import Start, start_of
 from calkd_edge.training.accelerator import fabric_for
-from calkd_edge.training.affine import apply_affine
+from calkd_edge.training.affine import TensorAffine
 from calkd_edge.training.loop import Batch, Training, fit
 
 
@@ -49,7 +49,7 @@ class Distillation(nn.Module):
         super().__init__()
         self.student, self.losses = student, losses
         self.unregistered = (teacher,)  # a tuple hides it from nn.Module's registration
-        self.affine = affine
+        self.affine = TensorAffine(affine)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Every weighted term of one batch."""
@@ -74,10 +74,10 @@ class Distillation(nn.Module):
         # In full precision, because its calibration was fitted so, also where the student autocasts.
         with torch.no_grad(), torch.autocast(batch.images.device.type, enabled=False):
             if not paths:  # a file that another runtime runs has no modules to tap
-                return Outputs(apply_affine(self.affine, teacher(batch.images).float()), {})
+                return Outputs(self.affine(teacher(batch.images).float()), {})
             with tapped(_present(teacher), paths, where="teacher") as features:
                 logits = teacher(batch.images).float()
-        return Outputs(apply_affine(self.affine, logits), features)
+        return Outputs(self.affine(logits), features)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class SoftLabels:
     logits: np.ndarray
     offsets: np.ndarray
     views: Mapping[str, np.ndarray]
-    affine: Affine
+    affine: TensorAffine
 
     @classmethod
     def open(cls, folder: Path, affine: Affine) -> SoftLabels:
@@ -95,7 +95,7 @@ class SoftLabels:
         with np.load(folder / "views.npz", allow_pickle=False) as stored:
             views = {name: stored[name] for name in stored.files if name not in ("version", "seed", "rows")}
         logits = np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False)
-        return cls(logits, np.load(folder / "offsets.npy", allow_pickle=False), views, affine)
+        return cls(logits, np.load(folder / "offsets.npy", allow_pickle=False), views, TensorAffine(affine))
 
     def batches(self, epochs: Epochs, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
         """Epoch e uses view e modulo V of every image, and the teacher's logits of that view."""
@@ -104,7 +104,7 @@ class SoftLabels:
             view = {name: column[view_number, chosen] for name, column in self.views.items()}
             raw = self.logits[view_number, chosen].astype(np.float32)
             raw += self.offsets[view_number, chosen][:, None]
-            logits = apply_affine(self.affine, torch.from_numpy(raw))
+            logits = self.affine(torch.from_numpy(raw))
             yield epochs.batch(chosen, view, epoch + step / epochs.steps(world_size), logits)
 
 

@@ -82,6 +82,22 @@ def test_resized_crop_is_torchs_bilinear_interpolation():
         assert (seen[row] - expected[0]).abs().max() <= 0.5 + 1e-9
 
 
+def test_images_resized_in_pieces_are_to_the_bit_those_resized_at_once(monkeypatch):
+    images = images_of(11, 40, 56)
+    augmentation = ResizedCrop((3, 40, 56), scale_low=0.1)
+    view = augmentation.draw(11, np.random.default_rng(0))
+    at_once = augmentation.replay(images, view)
+    for pixels in (1, 3 * 40 * 56):
+        monkeypatch.setattr("calkd_edge.data.augment._PIECE_PIXELS", pixels)
+        assert torch.equal(augmentation.replay(images, view), at_once)
+    monkeypatch.undo()
+    # A batch larger than a piece, against each image alone.
+    many = images.repeat(12, 1, 1, 1)
+    stored = {name: np.tile(column, 12) for name, column in view.items()}
+    assert torch.equal(augmentation.replay(many, stored), at_once.repeat(12, 1, 1, 1))
+    assert augmentation.replay(images[:0], {name: column[:0] for name, column in view.items()}).shape[0] == 0
+
+
 def test_a_crop_of_the_complete_image_is_the_image():
     images = images_of(2, 30, 20)
     complete = {"top": [0, 0], "left": [0, 0], "height": [30, 30], "width": [20, 20], "flip": [False, True]}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from photos import picture
 from PIL import Image
 
 from calkd_edge.data.image_folder import ImageFolder
@@ -198,3 +199,17 @@ def test_a_class_whose_images_are_all_broken_ends_the_stage(tmp_path):
             seed=1, calibration_images=3, train_images=None, test_images=None,
             drop_duplicates=False, broken="skip", progress=ignore,
         )  # fmt: skip
+
+
+def test_large_jpeg_files_are_reduced_on_request_alone(tmp_path):
+    """With other pixels, and so under another identity; without the option both are as before."""
+    for name in ("cat/1.jpg", "dog/1.jpg"):
+        (tmp_path / name).parent.mkdir()
+        picture(len(name), (400, 300)).save(tmp_path / name, quality=90)
+    plain, fast = (ImageFolder(tmp_path, image_size=16, fast_jpeg=choice) for choice in (False, True))
+    assert plain.identity() == ImageFolder(tmp_path, image_size=16).identity() != fast.identity()
+    one, other = (folder.open(tmp_path, ignore) for folder in (plain, fast))
+    assert (one.decode(0) != other.decode(0)).any()
+    assert np.abs(one.decode(0).astype(int) - other.decode(0)).mean() < 5
+    assert "reduced size" in other.input_note
+    assert "reduced size" not in one.input_note

@@ -160,3 +160,41 @@ def test_crop_keeps_the_middle_and_pad_keeps_everything(width, height):
     assert crop.mean(axis=(1, 2)).round().tolist() == [0, 255, 0]
     assert (pad.sum(axis=0) > 0).mean() == pytest.approx(1 / 3, abs=0.02)
     assert np.ptp(stretch.mean(axis=(1, 2))) < 12
+
+
+@pytest.mark.parametrize(
+    ("size", "at_least", "decoded"),
+    [
+        ((640, 400), 100, (160, 100)),
+        ((640, 400), 50, (80, 50)),
+        ((640, 400), 201, (640, 400)),
+        ((7, 5), 1, (2, 2)),
+    ],
+)
+def test_a_jpeg_is_decoded_at_the_smallest_size_that_is_large_enough(size, at_least, decoded):
+    content = encoded(banded(*size).resize(size), "JPEG", quality=95)
+    assert decode_image(content, "x").size == size
+    assert decode_image(content, "x", at_least=at_least).size == decoded
+
+
+def test_a_reduced_jpeg_is_upright_and_resembles_the_complete_one():
+    coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    photo = Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC)
+    exif = photo.getexif()
+    exif[0x0112] = 6
+    content = encoded(photo, "JPEG", exif=exif, quality=90)
+    reduced = decode_image(content, "x", at_least=64)
+    assert reduced.size == (120, 160)
+    one, other = (
+        array_from_image(resized(image, 32, "crop")) for image in (reduced, decode_image(content, "x"))
+    )
+    assert 0 < np.abs(one.astype(int) - other).mean() < 2
+
+
+def test_only_jpeg_files_are_reduced_and_a_truncated_one_stays_broken():
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8))
+    for kind in ("PNG", "WEBP", "BMP"):
+        assert decode_image(encoded(noise, kind), "x", at_least=8).size == (80, 80)
+    content = encoded(noise, "JPEG")
+    with pytest.raises(BrokenImage, match="cats/1"):
+        decode_image(content[: len(content) // 2], "cats/1", at_least=8)

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calkd_edge.data import images_file
-from calkd_edge.data.prepare import needed_bytes, prepare
+from calkd_edge.data.prepare import fingerprinted, needed_bytes, prepare
 from calkd_edge.data.prepared import Prepared, copies_in_test
 from calkd_edge.data.source import Source
 from calkd_edge.data.synthetic import Synthetic
@@ -103,6 +104,36 @@ def test_the_same_seed_writes_the_same_bytes_also_over_an_old_run(toy, tmp_path)
     other = prepared(toy, folders[2], seed=4)
     assert bytes_of(folders[0]) == bytes_of(folders[1])
     assert other.content != Prepared.open(folders[0]).content
+
+
+@pytest.mark.parametrize(
+    ("side", "file_bytes", "threads"),
+    [(8, None, False), (64, None, True), (8, 200_000, True), (8, 1500, False), (64, 1500, False)],
+)
+def test_large_files_are_decoded_in_threads(side, file_bytes, threads, tmp_path, monkeypatch):
+    """A large photo takes long whatever it becomes; without files, the size of the result counts."""
+    monkeypatch.setattr(images_file.os, "sched_getaffinity", lambda process: range(4))
+    images = np.random.default_rng(0).integers(0, 256, (100, 3, side, side), np.uint8)
+    seen = set()
+
+    def decode(index):
+        seen.add(threading.get_ident())
+        return images[index].copy()
+
+    source = dataclasses.replace(
+        source_of(images, np.arange(100) % 4, np.zeros(100)),
+        decode=decode,
+        file_bytes=None if file_bytes is None else lambda index: file_bytes,
+    )
+    data = prepared(source, tmp_path)
+    assert (threading.get_ident() not in seen) == threads
+    assert (data.images == images[data.splits["source_index"]]).all()
+
+
+def test_a_later_setting_enters_fingerprints_only_where_it_is_used():
+    settings = {"image_size": 224, "resize": "crop"}
+    assert fingerprinted({**settings, "fast_jpeg": False}) == settings
+    assert fingerprinted({**settings, "fast_jpeg": True}) == {**settings, "fast_jpeg": True}
 
 
 def test_caps_decode_only_what_is_used(toy, tmp_path):

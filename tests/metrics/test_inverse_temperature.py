@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special
 
-from calkd_edge.metrics.inverse_temperature import best_inverse_temperature
+from calkd_edge.metrics.inverse_temperature import (
+    best_inverse_temperature,
+    inverse_temperatures_without,
+)
 
 
 def truth(images: int, classes: int, *, spread: float = 2.0, seed: int = 0):
@@ -154,3 +157,23 @@ def test_where_the_search_begins_does_not_matter():
     logits, labels = truth(400, 6, seed=9)
     betas = [best_inverse_temperature(logits * 5, labels, start=s).beta for s in (0.011, 1.0, 90.0)]
     assert np.ptp(betas) < 1e-9
+
+
+@pytest.mark.parametrize("images", [1000, 90_000])
+def test_leaving_sets_out_is_to_the_bit_a_fit_of_a_copy_of_the_rest(images):
+    """Below and above the limit from which threads share the rows; some classes are excluded in some rows."""
+    logits, labels = truth(images, 100, seed=4)
+    values = (logits * 2.5).astype(np.float32)
+    values[::7, :3] = -np.inf
+    values[np.arange(images), labels] = logits[np.arange(images), labels] * 2.5
+    fold = np.random.default_rng(0).permutation(images) % 3
+    held = [np.flatnonzero(fold == k) for k in range(3)]
+    start = best_inverse_temperature(values, labels).beta
+    rests = [fold != k for k in range(3)]
+    expected = [best_inverse_temperature(values[r], labels[r], start=start).beta for r in rests]
+    assert inverse_temperatures_without(values, labels, held) == expected
+
+
+def test_leaving_out_the_only_wrong_image_leaves_no_temperature():
+    logits = np.array([[2.0, 0.0]] * 9 + [[0.0, 1.0]])
+    assert inverse_temperatures_without(logits, np.zeros(10, int), [np.array([9])]) == [1.0]

@@ -57,3 +57,18 @@ def test_ties_go_to_the_first_class_everywhere():
 def test_what_cannot_be_scored_is_refused_by_name(logits, labels, what):
     with pytest.raises(ValueError, match=what):
         scores.nll_per_image(logits, labels)
+
+
+@given(finite_logits, st.booleans())
+def test_one_pass_gives_to_the_bit_what_the_functions_give(logits, narrow):
+    values = logits.astype(np.float32) if narrow else logits
+    labels = np.arange(len(values)) % values.shape[1]
+    figures = scores.softmax_figures(values, labels)
+    assert (figures.nll == scores.nll_per_image(values, labels)).all()
+    assert (figures.brier == scores.brier_per_image(values, labels)).all()
+    assert (figures.confidence == scores.confidence(values)).all()
+    log_p = values - figures.maximum[:, None] - figures.log_total[:, None]
+    assert (log_p == scores.log_softmax(values)).all()
+    rows = np.arange(len(values))[::-2]
+    expected = scores.nll_per_image(values[rows].astype(np.float64) * 1.7, labels[rows])
+    assert (scores.scaled_nll(values, labels, 1.7, rows) == expected).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,8 @@ from sklearn.calibration import calibration_curve
 
 from calkd_edge import metrics
 from calkd_edge.metrics import per_image as scores
+from calkd_edge.metrics.classwise import RESAMPLES, class_errors
+from calkd_edge.metrics.intervals import binned_error
 
 
 def draw(images: int, classes: int, *, sharp: float = 1.0, seed: int = 0):
@@ -76,6 +80,58 @@ def test_equal_mass_bins_keep_ties_together_whatever_their_order():
     assert len({int(b) for b in metrics.equal_mass_bins(values, 5)[:7]}) == 1
     mixed = np.random.default_rng(0).permutation(10)
     assert (metrics.equal_mass_bins(values, 5)[mixed] == metrics.equal_mass_bins(values[mixed], 5)).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.7, 1.0, 1 + 1e-10]), min_size=1), st.integers(1, 60))
+def test_bins_are_those_of_a_binary_search(values, bins):
+    """Few bins are counted, many are searched."""
+    p = np.array(values)
+    edges = np.linspace(0, 1, bins + 1)
+    expected = np.clip(np.searchsorted(edges, p) - 1, 0, bins - 1)
+    assert metrics.equal_width_bins(p, bins).tolist() == expected.tolist()
+    cuts = np.linspace(0, len(p), min(bins, len(p)) + 1)[1:-1].round().astype(int)
+    expected = np.searchsorted(np.sort(p)[cuts - 1], p)
+    assert metrics.equal_mass_bins(p, bins).tolist() == expected.tolist()
+
+
+def test_classwise_errors_are_to_the_bit_those_of_the_complete_table_of_probabilities(monkeypatch):
+    """In blocks of classes and tiles of images, neither of which fits the numbers of them."""
+    logits, labels = draw(1300, 37, sharp=2)
+    logits[5, :7] = -np.inf
+    labels[5] = 9
+    monkeypatch.setattr("calkd_edge.metrics.classwise._BLOCK_ELEMENTS", 1300 * 10)
+    values = logits.astype(np.float32)
+    figures = scores.softmax_figures(values, labels)
+    generator = np.random.default_rng(4)
+    table = np.exp(scores.log_softmax(values))
+    for c, error in enumerate(class_errors(values, labels, figures, bins=15, seed=4)):
+        p, is_c = np.ascontiguousarray(table[:, c]), labels == c
+        expected = binned_error(
+            p,
+            is_c,
+            metrics.equal_mass_bins(p, 15),
+            number=15,
+            resamples=RESAMPLES,
+            generator=generator,
+        )
+        assert error.equal_mass[:-1] == expected[:-1]
+        assert (error.equal_mass.influence == expected.influence).all()
+        assert error.equal_width == metrics.expected_calibration_error(p, is_c)
+    assert c == 36
+
+
+def test_memory_beside_the_logits_does_not_grow_with_the_classes():
+    """Less than one float64 copy of them; a complete table of probabilities and its transpose are two."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 500, size=10_000)
+    logits = generator.normal(size=(10_000, 500)).astype(np.float32)
+    logits[np.arange(10_000), labels] += 3
+    tracemalloc.start()
+    metrics.quality(logits, labels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < logits.size * 8
 
 
 @pytest.mark.parametrize("images", [1000, 5000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -250,7 +251,23 @@ def test_a_program_reads_labels_input_and_thresholds(bundle, parts):
     size = {"how": "crop", "height": 8, "width": 8}
     assert preprocessing["resize"] == {**size, "filter": "bilinear", "antialias": True}
     assert preprocessing["normalization"]["where"] == "inside the file"
+    assert "large_jpeg" not in preprocessing["decode"]
+    with zipfile.ZipFile(bundle) as archive:
+        card = archive.read("README.md").decode()
+    assert "repeat grey to three channels.\n2. Cut" in card
     assert thresholds["guaranteed"] == []
+
+
+def test_a_bundle_says_where_the_datas_photos_were_decoded_at_a_reduced_size(parts, tmp_path):
+    fast = dataclasses.replace(parts["preprocessing"], fast_jpeg=True)
+    write_bundle(tmp_path / "b.zip", **(parts | {"preprocessing": fast}))
+    with zipfile.ZipFile(tmp_path / "b.zip") as archive:
+        preprocessing = json.loads(archive.read("preprocessing.json"))
+        card = archive.read("README.md").decode()
+    assert preprocessing["decode"]["large_jpeg"] == "at a reduced size"
+    first, second = card[card.index("1. Decode") :].splitlines()[:2]
+    assert "`fast_jpeg`" in first
+    assert second.startswith("2. Cut")
 
 
 def test_a_missing_file_or_a_wrong_golden_array_writes_nothing(parts, tmp_path):

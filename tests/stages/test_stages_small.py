@@ -28,7 +28,7 @@ from calkd_edge.stages.epochs import Epochs
 from calkd_edge.stages.evaluate import compare_with_simulation
 from calkd_edge.stages.executed import executed_file
 from calkd_edge.stages.params import EpochParams
-from calkd_edge.training.affine import apply_affine
+from calkd_edge.training.affine import TensorAffine
 from calkd_edge.training.loop import Batch
 
 
@@ -198,7 +198,7 @@ def test_stored_answers_are_the_teachers_to_the_very_views_the_student_sees(tiny
     seen: list[int] = []
     for batch in stored.batches(epochs, 0, 0, 1):
         with torch.no_grad():
-            live = apply_affine(affine, teacher.eval()(batch.images).float())
+            live = TensorAffine(affine)(teacher.eval()(batch.images).float())
         assert torch.allclose(live, batch.teacher_logits, atol=5e-3)
         assert torch.equal(batch.labels, torch.from_numpy(prepared.labels[epochs.rows[batch.indices]]))
         seen += batch.indices.tolist()
@@ -244,8 +244,19 @@ def test_affine_on_tensors_is_the_affine_on_arrays(length):
     draw = np.random.default_rng(4)
     logits = draw.normal(0, 3, (5, 3)).astype(np.float32)
     affine = Affine(scale=tuple(draw.uniform(0.5, 2, length)), bias=tuple(draw.normal(0, 1, 3)))
-    calibrated = apply_affine(affine, torch.from_numpy(logits))
+    on_tensors = TensorAffine(affine)
+    calibrated = on_tensors(torch.from_numpy(logits))
     np.testing.assert_allclose(calibrated, affine.apply(logits), rtol=1e-5)
+    assert torch.equal(on_tensors(torch.from_numpy(logits)), calibrated)
+
+
+def test_an_affine_makes_its_tensors_once(monkeypatch):
+    """A matrix of 1,000 classes takes longer to convert than a small student's step."""
+    on_tensors = TensorAffine(Affine(scale=tuple(np.eye(4).ravel() * 2), bias=(1.0,) * 4))
+    first = on_tensors(torch.ones(2, 4))
+    monkeypatch.setattr(torch, "tensor", None)
+    assert torch.equal(on_tensors(torch.ones(2, 4)), first)
+    assert torch.equal(first, torch.full((2, 4), 3.0))
 
 
 # --- which file is run; a stage in a process of its own -------------------------------------------------

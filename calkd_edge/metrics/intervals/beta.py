@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 TINY = 1e-300
 TERMS = 10_000
@@ -36,6 +37,7 @@ def beta_cdf(a: float, b: float, x: float) -> float:
     return front / a / fraction
 
 
+@lru_cache(maxsize=1 << 14)  # the classes of a data set have few different numbers of images
 def beta_quantile(a: float, b: float, probability: float) -> float:
     """The x with P(X <= x) = probability, to the last digits, by Newton steps inside a bracket."""
     low, high, x = 0.0, 1.0, a / (a + b)
