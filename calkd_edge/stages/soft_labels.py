@@ -29,6 +29,7 @@ from calkd_edge.stages.epochs import augmentation_of
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import SoftLabelsParams
 from calkd_edge.training.accelerator import fabric_for
+from calkd_edge.training.cuda import full_float32
 
 LARGEST_SPREAD = 6.0e4
 """A larger distance of a logit to its row's maximum does not fit into float16."""
@@ -88,7 +89,7 @@ class TeacherPass:
         images = torch.from_numpy(self.prepared.images[rows[piece]])
         columns = {name: view[name][piece] for name in self.augmentation.columns}
         replayed = self.augmentation.replay(images, columns)
-        with torch.no_grad():
+        with torch.no_grad(), full_float32():
             logits: FloatArray = self.model(replayed.to(self.device)).float().cpu().numpy()
         return logits
 

@@ -148,7 +148,8 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
         draw = np.random.SeedSequence([training.seed, epoch, fabric.global_rank])
         torch.manual_seed(int(draw.generate_state(1)[0]))
         normalisation = synchronised(module) if is_shared_here else nullcontext()
-        with quick_convolutions(module), normalisation, training.within():
+        routes = quick_convolutions(module) if fabric.device.type == "cpu" else nullcontext()
+        with routes, normalisation, training.within():
             terms = _epoch(wrapped, optimizer, training, fabric, epoch, average)
         if fabric.global_rank == 0:
             with average.applied() if average is not None else nullcontext(), training.within():
@@ -209,6 +210,7 @@ def _epoch(
     """
     section, steps = training.section, training.steps_per_epoch
     sums: dict[str, Tensor] = {}
+    skipped = 0
     wrapped.train()
     frozen = training.frozen if epoch < training.freeze_epochs else Frozen()
     for module in frozen.modules:
@@ -229,18 +231,24 @@ def _epoch(
                 wrapped, optimizer, max_norm=section.clip_gradient_norm, error_if_nonfinite=False
             )
         optimizer.step()
+        training.progress(epoch * steps + step + 1, section.epochs * steps)
+        if getattr(fabric.strategy.precision, "has_skipped", False):  # float16 overflowed, nothing was learnt
+            skipped += 1
+            continue
         if average is not None:
             average.update()
         for name, term in terms.items():
             sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach()
-        training.progress(epoch * steps + step + 1, section.epochs * steps)
+    if skipped == steps:
+        raise StageFailed(
+            f"no step of epoch {epoch + 1} had finite gradients in float16",
+            remedy="Set autocast: bf16 or null, or lower optimizer.lr.",
+        )
     totals = fabric.all_reduce(torch.stack([total.float() for total in sums.values()]))  # mean over processes
-    means = {f"train_{name}": float(total) / steps for name, total in zip(sums, totals, strict=True)}
-    weights = [
-        *wrapped.parameters(),
-        *training.model.buffers(),
-    ]  # a running variance can overflow
-    finite = all(bool(torch.isfinite(weight).all()) for weight in weights)
+    means = {
+        f"train_{name}": float(total) / (steps - skipped) for name, total in zip(sums, totals, strict=True)
+    }
+    finite = are_finite([*wrapped.parameters(), *training.model.buffers()])  # a running variance can overflow
     if not finite or not np.isfinite(list(means.values())).all():
         what = "loss is" if finite else "weights are"
         raise StageFailed(
@@ -248,3 +256,12 @@ def _epoch(
             remedy="Lower optimizer.lr, add schedule.warmup_epochs or clip_gradient_norm.",
         )
     return means
+
+
+@torch.no_grad()
+def are_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether every value of the floating-point tensors is finite; a GPU is waited for once."""
+    floats = [tensor.detach() for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+    if not floats:
+        return True
+    return bool(torch.stack(torch._foreach_norm(floats, float("inf"))).isfinite().all())

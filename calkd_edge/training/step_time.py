@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ def seconds_per_step(
     """
     few = min(FEW_IMAGES, images_per_step)
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub
-    with quick_convolutions(model):
+    with quick_convolutions(model) if device.type == "cpu" else nullcontext():
         scaled = _timed(model, image_shape, few, device, steps=1) * images_per_step / few
         if scaled > patience_s or few == images_per_step:
             return scaled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -275,7 +274,6 @@ def test_stage_runs_from_its_description_as_torchrun_starts_it(tiny, tmp_path):
         "inputs": {"data": str(folder_of(tiny, "prepare"))},
         "out": str(out),
         "scratch": str(scratch),
-        "started_by": os.getpid(),
     }
     (tmp_path / "job.json").write_text(json.dumps(description))
     subprocess.run([sys.executable, "-m", "calkd_edge.stages", str(tmp_path / "job.json")], check=True)

@@ -96,6 +96,32 @@ def losses_of(folders: list[Path], target: Path, processes: int, normalisation: 
     return np.array(json.loads(target.read_text()))
 
 
+def in_two_processes(folder: Path, mode: str) -> list:
+    """What each of two ranks wrote."""
+    script = SCRIPT.with_name("data_parallel.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(script), str(folder), mode],
+        env=ONE_THREAD,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads((folder / f"result-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_settings_of_ddp_change_no_bit_of_what_rank_0_ships(tmp_path):
+    """Buffers are not sent in each step, and gradients are views of what is sent."""
+    assert in_two_processes(tmp_path, "settings")[0] == {"shared True": True, "shared False": True}
+
+
+def test_rank_that_does_not_see_the_checkpoint_of_rank_0_ends_the_training(tmp_path):
+    """Two machines without a shared store would wait for each other in different epochs."""
+    for message in in_two_processes(tmp_path, "apart"):
+        assert "not every process sees the checkpoint epoch-000002." in message
+
+
 @pytest.fixture
 def prepared_and_teacher(tiny):
     return [tiny.stage_folder(name) for name in ("prepare", "teacher")]
