@@ -122,7 +122,8 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
 
     Each epoch starts by seeding torch from (seed, epoch) and ends with a checkpoint, written under a
     temporary name and renamed. A killed training resumes after the last complete epoch and ends with the same
-    weights, bit for bit, on the same machine, library versions and number of threads.
+    weights, bit for bit: on a CPU of the same kind, with the same threads and library versions; on CUDA, for
+    the same model of GPU, driver and cuDNN too (not yet run on a GPU).
 
     Raises:
         StageFailed: the loss or a weight is not finite.

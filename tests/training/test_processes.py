@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -208,6 +209,29 @@ def test_soft_labels_of_two_processes_are_those_of_a_single_process(in_two, tmp_
     assert steps.max() <= 1
     for name in ("dy", "dx", "flip"):
         assert (np.load(one / "views.npz")[name] == np.load(two / "views.npz")[name]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_two_machines_of_one_process_train_what_one_machine_of_two_trains(in_two, tmp_path):
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{chosen.getsockname()[1]}"
+    command = [*compress(in_two / "recipe.yaml", tmp_path, 1), "--nodes", "2", "--rendezvous", address]
+    joined = [sys.executable, "-m", "calkd_edge.stages", "--join", str(tmp_path / "store"), "--node", "1"]
+    with subprocess.Popen(joined, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as other:
+        done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert other.wait(60) == 0
+    assert "Training runs in 1 process on each of 2 machines" in " ".join(done.stderr.split())
+    for stage in ("teacher", "distill"):
+        first, second = (
+            load_file(stage_folder(folder / "store", stage) / "weights.safetensors")
+            for folder in (tmp_path, in_two)
+        )
+        assert all((first[name] == second[name]).all() for name in second)
+    manifest = json.loads((stage_folder(tmp_path / "store", "distill") / "manifest.json").read_text())
+    assert (manifest["processes"], manifest["nodes"]) == (1, 2)
 
 
 @pytest.mark.slow
