@@ -29,6 +29,7 @@ import calkd_edge
 from calkd_edge.data import AUGMENTATIONS, MIXINGS
 from calkd_edge.losses import LOSSES
 from calkd_edge.losses.base import Outputs, Step
+from calkd_edge.training.accelerator import fabric_for
 from calkd_edge.training.cuda import cuda_facts, full_float32
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
@@ -168,13 +169,14 @@ def steps(world: World) -> dict[str, Any]:
         for live in (False, True):
 
             def run(accelerator: str, count: int, network: str = network, live: bool = live) -> list[float]:
+                fabric = fabric_for(accelerator)  # which allows TF32 on a GPU
                 with threads(count), full_float32():
                     name = f"steps-{network}-{live}-{accelerator}-{count}"
                     return train(
                         world,
                         network,
                         live=live,
-                        accelerator=accelerator,
+                        fabric=fabric,
                         name=name,
                         progress=after(world.size.steps),
                     ).losses

@@ -65,7 +65,7 @@ def distillation_loss(logits: Tensor, soft: Tensor, labels: Tensor) -> Tensor:
 
 def ours(world: World, network: str, clock: Clock, *, live: bool) -> None:
     """Our loop."""
-    train(world, network, live=live, name=f"speed-{network}", progress=clock, epochs=1000)
+    train(world, network, live=live, name=f"speed-{network}", progress=clock, endless=True)
 
 
 def plain(world: World, network: str, clock: Clock) -> None:
@@ -217,7 +217,7 @@ def busy(world: World, network: str) -> dict[str, float]:
             profiler.stop()
             raise Enough
 
-    train(world, network, live=False, name=f"busy-{network}", progress=progress, epochs=1000)
+    train(world, network, live=False, name=f"busy-{network}", progress=progress, endless=True)
     events = [event for event in profiler.events() if event.device_type.name == "CUDA"]
     seconds = sum(event.device_time_total for event in events) / 1e6
     return {"kernels_per_step": len(events) / steps, "busy_share": seconds / progress.seconds}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import count
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from calkd_edge.stages.epochs import Epochs
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import EpochParams
 from calkd_edge.training.accelerator import fabric_for
+from calkd_edge.training.batch import Batch
 from calkd_edge.training.loop import Training, fit
 
 TEMPERATURE = Affine(scale=(0.7,))
@@ -67,6 +69,7 @@ def train(
     live: bool,
     accelerator: str | None = None,
     fabric: object = None,
+    endless: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
     losses: Sequence[LossComponent] = KD,
     name: str = "run",
@@ -79,6 +82,7 @@ def train(
         network: N1, N2 or N3.
         live: the teacher runs in every step; else its stored logits are read.
         accelerator: cpu or cuda; the world's device by default.
+        endless: one epoch without an end, for timing; only `progress` ends it.
         fabric: instead of the project's own for this accelerator.
         progress: called after each step; may raise Enough.
         losses: of the student.
@@ -103,7 +107,8 @@ def train(
         epochs=section.epochs,
     )
     params = EpochParams(augmentation=augmentation(side), mixing=None, seed=SEED)
-    epochs = Epochs.of(prepared, section.images_per_step, params)
+    on_gpu = used.device.type == "cuda"
+    epochs = Epochs.of(prepared, section.images_per_step, params, defers=on_gpu)
     source = epochs.fresh
     if not live:
         source = partial(_stored(epochs, rows, classes).batches, epochs)
@@ -112,8 +117,8 @@ def train(
     training = Training(
         section=section,
         seed=SEED,
-        steps_per_epoch=epochs.steps(used.world_size),
-        batches=source,
+        steps_per_epoch=10**6 if endless else epochs.steps(used.world_size),
+        batches=partial(_endless, source) if endless else source,
         watch=lambda epoch: {},
         final_figures=dict,
         plain_images=epochs.plain_images,
@@ -126,6 +131,11 @@ def train(
     with suppress(Enough):
         fit(module, training, used)
     return module
+
+
+def _endless(source: Callable[..., Iterator[Batch]], epoch: int, rank: int, world: int) -> Iterator[Batch]:
+    for number in count():
+        yield from source(number, rank, world)
 
 
 def _stored(epochs: Epochs, rows: int, classes: int) -> SoftLabels:

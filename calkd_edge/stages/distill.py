@@ -30,8 +30,9 @@ from calkd_edge.stages.params import DistillParams, LearningParams
 from calkd_edge.stages.start import Start, start_of
 from calkd_edge.training.accelerator import fabric_for
 from calkd_edge.training.affine import apply_affine
+from calkd_edge.training.batch import Batch
 from calkd_edge.training.cuda import full_float32
-from calkd_edge.training.loop import Batch, Training, fit
+from calkd_edge.training.loop import Training, fit
 
 
 class Distillation(nn.Module):
@@ -155,7 +156,8 @@ def distil(
         train_images=len(prepared.indices("train")),
         epochs=section.epochs,
     )
-    epochs = Epochs.of(prepared, section.images_per_step, params)
+    on_gpu = fabric.device.type == "cuda"
+    epochs = Epochs.of(prepared, section.images_per_step, params, defers=on_gpu)
     stored = SoftLabels.open(job.inputs["soft_labels"], affine) if "soft_labels" in job.inputs else None
     training = Training(
         section=section,

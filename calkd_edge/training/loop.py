@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,54 +16,17 @@ from torch import Tensor, nn
 from calkd_edge.errors import StageFailed
 from calkd_edge.recipe.training import TrainingSection
 from calkd_edge.training.averaging import WeightAverage
+from calkd_edge.training.batch import Batch
 from calkd_edge.training.batch_norm import convert_to_sync, synchronised
 from calkd_edge.training.batch_norm_statistics import measurable, measure_statistics
 from calkd_edge.training.checkpoint import State
+from calkd_edge.training.feed import fed
 from calkd_edge.training.kernels import quick_convolutions
 from calkd_edge.training.memory import keep_freed_memory
 from calkd_edge.training.schedule import learning_rate, optimizer_for
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The images of a step, with their labels and targets.
-
-    Attributes:
-        images: [B, 3, H, W] uint8, augmented.
-        labels: [B] int64.
-        indices: [B] int64, position in the train split.
-        epoch: fractional.
-        teacher_logits: [B, C] float32, calibrated, from stored soft labels; None where the teacher runs live.
-        other_labels: [B] int64, of the second image of each mixed image; None without mixing.
-        share: weight of `labels`, in 0..1; `other_labels` have the rest.
-    """
-
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
-    epoch: float
-    teacher_logits: Tensor | None = None
-    other_labels: Tensor | None = None
-    share: float = 1.0
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
-
-        def moved(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device)
-
-        return Batch(
-            self.images.to(device),
-            self.labels.to(device),
-            self.indices.to(device),
-            self.epoch,
-            moved(self.teacher_logits),
-            moved(self.other_labels),
-            self.share,
-        )
 
 
 @dataclass(frozen=True)
@@ -216,30 +179,32 @@ def _epoch(
     frozen = training.frozen if epoch < training.freeze_epochs else Frozen()
     for module in frozen.modules:
         module.eval()
-    for step, batch in enumerate(training.batches(epoch, fabric.global_rank, fabric.world_size)):
-        at = epoch + step / steps
-        rate = learning_rate(section.optimizer.lr, section.schedule, epoch=at, epochs=section.epochs)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
-        terms: dict[str, Tensor] = wrapped(batch.to(fabric.device))
-        loss = torch.stack(list(terms.values())).sum()
-        optimizer.zero_grad()
-        fabric.backward(loss)
-        for weight in frozen.weights:  # not by requires_grad: DDP must see the same parameters throughout
-            weight.grad = None
-        if section.clip_gradient_norm is not None:
-            fabric.clip_gradients(
-                wrapped, optimizer, max_norm=section.clip_gradient_norm, error_if_nonfinite=False
-            )
-        optimizer.step()
-        training.progress(epoch * steps + step + 1, section.epochs * steps)
-        if getattr(fabric.strategy.precision, "has_skipped", False):  # float16 overflowed, nothing was learnt
-            skipped += 1
-            continue
-        if average is not None:
-            average.update()
-        for name, term in terms.items():
-            sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach()
+    source = training.batches(epoch, fabric.global_rank, fabric.world_size)
+    with closing(fed(source, fabric.device)) as batches:
+        for step, batch in enumerate(batches):
+            at = epoch + step / steps
+            rate = learning_rate(section.optimizer.lr, section.schedule, epoch=at, epochs=section.epochs)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["factor"]
+            terms: dict[str, Tensor] = wrapped(batch)
+            loss = torch.stack(list(terms.values())).sum()
+            optimizer.zero_grad()
+            fabric.backward(loss)
+            for weight in frozen.weights:  # not by requires_grad: DDP must see the same parameters throughout
+                weight.grad = None
+            if section.clip_gradient_norm is not None:
+                fabric.clip_gradients(
+                    wrapped, optimizer, max_norm=section.clip_gradient_norm, error_if_nonfinite=False
+                )
+            optimizer.step()
+            training.progress(epoch * steps + step + 1, section.epochs * steps)
+            if getattr(fabric.strategy.precision, "has_skipped", False):  # float16 overflowed
+                skipped += 1
+                continue
+            if average is not None:
+                average.update()
+            for name, term in terms.items():
+                sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach()
     if skipped == steps:
         raise StageFailed(
             f"no step of epoch {epoch + 1} had finite gradients in float16",

@@ -28,7 +28,7 @@ from calkd_edge.stages.evaluate import compare_with_simulation
 from calkd_edge.stages.executed import executed_file
 from calkd_edge.stages.params import EpochParams
 from calkd_edge.training.affine import apply_affine
-from calkd_edge.training.loop import Batch
+from calkd_edge.training.batch import Batch
 
 
 def predictions(logits, first: int = 0) -> Predictions:

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.recipe.training import OptimizerSection, TrainingSection
 from calkd_edge.training import accelerator
-from calkd_edge.training.loop import Batch, Frozen, Training, fit
+from calkd_edge.training.batch import Batch
+from calkd_edge.training.loop import Frozen, Training, fit
 
 STEPS, SIZE = 4, 8
 

@@ -15,8 +15,9 @@ from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.recipe.training import OptimizerSection, ScheduleSection, TrainingSection
 from calkd_edge.training import accelerator
 from calkd_edge.training.accelerator import fabric_for
+from calkd_edge.training.batch import Batch
 from calkd_edge.training.checkpoint import checkpoints
-from calkd_edge.training.loop import Batch, Frozen, Training, are_finite, fit
+from calkd_edge.training.loop import Frozen, Training, are_finite, fit
 
 STEPS, SIZE = 3, 8
 
