@@ -25,6 +25,9 @@ from calkd_edge.engine.processes import launched
 from calkd_edge.errors import EnvironmentProblem, RecipeError
 from calkd_edge.files import write_atomically
 
+GONE_READS = 8
+"""Reads without a run before it has ended: a network disk may fail to read a file that is there."""
+
 log = logging.getLogger(__name__)
 
 
@@ -43,9 +46,15 @@ def join(store: Path, node: int, *, wait_s: float = JOIN_S) -> None:
     folder = store.resolve() / "nodes"
     run, pulse = _wait_for_run(folder, wait_s)
     _check(run, store.resolve(), node)
-    done = 0
+    done, missed = 0, 0
     with beating(folder, node, run["token"]):
-        while (now := read_run(folder)) is not None and now["token"] == run["token"]:
+        while missed < GONE_READS:
+            now = read_run(folder)
+            if now is None or now["token"] != run["token"]:
+                missed += 1
+                time.sleep(BEAT_S / 4)
+                continue
+            missed = 0
             if now["job"] is not None and now["number"] != done:
                 done = now["number"]
                 _run_part(folder, now, node, pulse)
@@ -108,7 +117,7 @@ def _run_part(folder: Path, run: dict[str, Any], node: int, pulse: Pulse) -> Non
 
     def problem() -> str | None:
         now = read_run(folder)
-        if now is None or now["number"] != run["number"]:
+        if now is not None and now["number"] != run["number"]:
             return "the run has ended"
         return "machine 0 gives no sign of life" if pulse.silent_s() > run["patience_s"] else None
 

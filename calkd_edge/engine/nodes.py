@@ -209,7 +209,7 @@ def beating(folder: Path, node: int, token: str) -> Iterator[None]:
         while not ended.wait(BEAT_S if number else 0):
             number += 1
             with suppress(OSError):  # a disk that is away for a moment
-                write_atomically(folder / f"beat-{node}", f"{token} {number}".encode())
+                _replace(folder / f"beat-{node}", f"{token} {number}")
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -231,6 +231,13 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     with suppress(ValueError):
         return dict(json.loads(text or ""))
     return None
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole, without waiting for the disk: after a power cut nobody needs it."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def _read(path: Path) -> str | None:
