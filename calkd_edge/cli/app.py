@@ -44,6 +44,7 @@ from calkd_edge.errors import (
     EnvironmentProblem,
     StageFailed,
 )
+from calkd_edge.files.environment import set_cublas_workspace
 from calkd_edge.files.full_disk import Place, full_disk, temporary_place
 from calkd_edge.files.visible import visible
 
@@ -116,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Read when torch is first imported: its waiting threads spin for microseconds, then sleep. As fast as
     # OpenMP's default alone, and faster beside other processes (benchmarks/training/busy_machine.json).
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    set_cublas_workspace()
     gc.set_threshold(GC_THRESHOLD)
     show_warnings()
     if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks is escaped, as on standard error

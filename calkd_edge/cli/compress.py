@@ -5,23 +5,34 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from calkd_edge.cli.compress_options import (
+    AcceleratorOption,
+    AddedDeviceOption,
+    DryRunOption,
+    FreshOption,
+    NodesOption,
+    OutOption,
+    ParityOption,
+    ProcessesOption,
+    RecipeArgument,
+    RecipeOption,
+    RendezvousOption,
+    ReuseOption,
+    SkipDeviceOption,
+    SmokeOption,
+    TrackerOption,
+    UndecidedOption,
+)
 from calkd_edge.cli.console import log_to, print_result, say, screen
 from calkd_edge.cli.gate import BaselineOption
 from calkd_edge.cli.options import (
     DEFAULT_STORE,
-    OUTPUT,
-    RECIPE,
     JsonOption,
     OverrideOption,
     PluginOption,
     StoreOption,
-    choice,
-    complete_recipe,
-    folder_named,
 )
 from calkd_edge.cli.pipeline_files import (
     FailOption,
@@ -37,130 +48,6 @@ if TYPE_CHECKING:
     from calkd_edge.pipeline.preparation import Run
     from calkd_edge.pipeline.run import Release
 
-DEVICES = "Devices"
-RUN = "How it runs"
-
-
-def _accelerators() -> tuple[str, ...]:
-    from calkd_edge.pipeline.options import ACCELERATORS
-
-    return ACCELERATORS
-
-
-RecipeArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="RECIPE",
-        help="A recipe file, or the name of a packaged recipe (calkd-edge list recipes).",
-        autocompletion=complete_recipe,
-    ),
-]
-RecipeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--recipe",
-        metavar="RECIPE",
-        help="The same as the argument RECIPE.",
-        autocompletion=complete_recipe,
-        rich_help_panel=RECIPE,
-    ),
-]
-AddedDeviceOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--device",
-        metavar="NAME[:RUNTIME]",
-        help="Add a device to measure on: a name of your inventory, or user@host. Repeatable.",
-        rich_help_panel=DEVICES,
-    ),
-]
-SkipDeviceOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--skip-device",
-        metavar="NAME",
-        help="Leave a device out; its gates are unmeasured. Repeatable.",
-        rich_help_panel=DEVICES,
-    ),
-]
-ReuseOption = Annotated[
-    bool,
-    typer.Option(
-        "--reuse-measurements",
-        help="Keep latencies that are older than the recipe allows.",
-        rich_help_panel=DEVICES,
-    ),
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.", rich_help_panel=RUN)]
-SmokeOption = Annotated[
-    bool,
-    typer.Option("--smoke", help="Run the same plan with tiny numbers.", rich_help_panel=RUN),
-]
-FreshOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--fresh",
-        metavar="STAGE",
-        help="Run this stage again, with all that depend on it. Repeatable.",
-        rich_help_panel=RUN,
-    ),
-]
-AcceleratorOption = Annotated[
-    str,
-    typer.Option(
-        "--accelerator",
-        metavar="NAME",
-        help="Where training runs: auto, cpu or cuda.",
-        rich_help_panel=RUN,
-        callback=choice("--accelerator", _accelerators),
-    ),
-]
-ProcessesOption = Annotated[
-    int,
-    typer.Option(
-        "--processes",
-        min=1,
-        metavar="N",
-        help="Processes for training, under torchrun.",
-        rich_help_panel=RUN,
-    ),
-]
-ParityOption = Annotated[
-    bool,
-    typer.Option(
-        "--debug-parity",
-        help="Compare exported files with torch layer by layer.",
-        rich_help_panel=RUN,
-    ),
-]
-TrackerOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--log-to",
-        metavar="TRACKER",
-        help="Log the finished run to tensorboard, mlflow or wandb, by its own client. Repeatable.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-OutOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="DIR",
-        parser=folder_named("--out"),
-        help="Folder for report, models and bundle; runs/NAME by default.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-UndecidedOption = Annotated[
-    bool,
-    typer.Option(
-        "--allow-undecided",
-        help="Write a bundle for an undecided release too.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-
 
 def compress(
     recipe_argument: RecipeArgument = None,
@@ -175,6 +62,8 @@ def compress(
     fresh: FreshOption = None,
     accelerator: AcceleratorOption = "auto",
     processes: ProcessesOption = 1,
+    nodes: NodesOption = 1,
+    rendezvous: RendezvousOption = None,
     debug_parity: ParityOption = False,
     out: OutOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -206,6 +95,8 @@ def compress(
         smoke=smoke,
         accelerator=accelerator,
         processes=processes,
+        nodes=nodes,
+        rendezvous=rendezvous,
         fresh=fresh or (),
         plugins=plugin or (),
         allow_undecided=allow_undecided,

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from calkd_edge.data.source import ImageArray
+from calkd_edge.files.environment import local_processes
 from calkd_edge.records import IntArray
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,9 @@ def open_images(path: Path, cache: Cache) -> ImageArray | UnkeptImages:
 
     Args:
         path: the file.
-        cache: `disk` maps the file, and the system caches its pages; `memory` reads the file if it takes at
-            most half of the available memory, and maps it otherwise; `none` reads each row on access.
+        cache: `disk` maps the file, and the system caches its pages; `memory` reads the file if the copies
+            of all processes of a training take at most half of the available memory, and maps it otherwise;
+            `none` reads each row on access.
 
     Raises:
         OSError: the file cannot be read.
@@ -68,10 +70,10 @@ def open_images(path: Path, cache: Cache) -> ImageArray | UnkeptImages:
     mapped: ImageArray = np.load(path, mmap_mode="r", allow_pickle=False)
     if cache == "disk":
         return mapped
-    available = available_bytes()
-    if mapped.nbytes > available // _SHARE:
+    available, copies = available_bytes(), local_processes()
+    if mapped.nbytes * copies > available // _SHARE:
         message = "data.cache: the images take %.1f GiB of %.1f GiB available memory: they stay on disk"
-        log.info(message, mapped.nbytes / 2**30, available / 2**30)
+        log.info(message, mapped.nbytes * copies / 2**30, available / 2**30)
         return mapped
     return np.array(mapped)
 

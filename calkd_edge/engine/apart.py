@@ -7,7 +7,7 @@ from pathlib import Path
 
 from calkd_edge.errors import RecipeError
 
-OWN = ("objects", "work", "locks", "format", "journal.jsonl")
+OWN = ("objects", "work", "locks", "nodes", "format", "journal.jsonl")
 """What a store calls its own."""
 
 

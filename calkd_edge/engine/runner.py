@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from calkd_edge.engine.nodes import Nodes
 from calkd_edge.engine.processes import run_in_processes
 from calkd_edge.engine.stage import Job, Progress, Stage
 from calkd_edge.engine.store import Store, WorkFolder
-from calkd_edge.errors import EnvironmentProblem, StageFailed
+from calkd_edge.errors import StageFailed
+from calkd_edge.files.environment import naming_lack_of_memory
 from calkd_edge.files.full_disk import naming_full_disk, store_place, temporary_place
 
 log = logging.getLogger(__name__)
@@ -46,13 +48,15 @@ class Runner:
         store: of the published folders.
         watcher: called at the start and the end of each stage.
         facts: called after a stage, for the manifest (library versions, threads).
-        processes: number of processes for stages that may run under torchrun.
+        processes: number of processes for stages that may run under torchrun, on each machine.
+        nodes: the machines of the run, where there are several.
     """
 
     store: Store
     watcher: Watcher
     facts: Callable[[], Mapping[str, Any]]
     processes: int = 1
+    nodes: Nodes | None = None
 
     def run(self, stage: Stage) -> PublishedStage:
         """Return the published folder of `stage`, after running it if needed; its inputs must be published.
@@ -77,6 +81,8 @@ class Runner:
             self.store.check(stage.inputs.values())  # what was read must be what was published
             seconds = time.monotonic() - start_time
             facts = {"seconds": round(seconds, 3), "processes": processes, **self.facts()}
+            if self.nodes is not None and stage.parallel:
+                facts["nodes"] = self.nodes.count
             folder = self.store.publish(stage, work, facts)
             log.info("%s: published after %.1f s", stage.name, seconds)
             self.watcher.finished(stage, reused=False, seconds=seconds)
@@ -87,8 +93,8 @@ class Runner:
         progress = self.watcher.started(stage)
         job = Job(stage.params, stage.locations, inputs, work.out, work.scratch, progress)
         try:
-            if processes > 1:
-                run_in_processes(stage, job, processes)
+            if processes > 1 or (self.nodes is not None and stage.parallel):
+                run_in_processes(stage, job, processes, self.nodes)
             else:
                 stage.function(job)
         except StageFailed as error:
@@ -98,12 +104,6 @@ class Runner:
     @contextmanager
     def _environment(self, stage: Stage) -> Iterator[None]:
         """Turn a full disk and a lack of memory, in a stage or while publishing, into EnvironmentProblem."""
-        places = store_place(self.store.root), temporary_place()
-        try:
-            with naming_full_disk(*places, what=f"stage {stage.name}: "):
-                yield
-        except MemoryError as failed:
-            raise EnvironmentProblem(
-                f"stage {stage.name}: not enough memory",
-                remedy="Lower images_per_step, or use a larger machine.",
-            ) from failed
+        places, where = (store_place(self.store.root), temporary_place()), f"stage {stage.name}"
+        with naming_lack_of_memory(where), naming_full_disk(*places, what=f"{where}: "):
+            yield

@@ -4,6 +4,7 @@ objects/ab/abcdef…   published, never changed again; manifest.json is written 
 work/abcdef…         in progress: out (emptied at each start) and scratch (survives a kill)
 locks/abcdef…        flock: the kernel frees it when a process dies
 runs/abcdef….json    the stages of a run, for `store gc`
+nodes/               how several machines of a run meet (nodes.py)
 journal.jsonl        one line per event, with its time
 """
 

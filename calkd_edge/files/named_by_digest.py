@@ -35,11 +35,20 @@ def write_with_digest(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
         temporary.unlink(missing_ok=True)
 
 
+def has_its_digest(path: Path) -> bool:
+    """Whether the content of a file has the digest in its name.
+
+    Raises:
+        OSError: it is not there or cannot be read.
+    """
+    return sha256_of(path) == Path(path.stem).suffix[1:]
+
+
 def first_intact(paths: Iterable[Path]) -> Path | None:
     """The first file whose content has the digest in its name; the damaged ones before it are removed."""
     for path in paths:
         try:
-            if sha256_of(path) == Path(path.stem).suffix[1:]:
+            if has_its_digest(path):
                 return path
         except OSError as unreadable:
             log.warning("%s cannot be read: %s", path, unreadable)

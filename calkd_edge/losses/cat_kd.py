@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.losses.base import Context, Step, full_precision
-from calkd_edge.losses.features import FeatureLoss, direction, map_channels
+from calkd_edge.losses.features import FeatureLoss, averaged_cells, direction, map_channels
 
 
 def cat_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def class_activation_maps(feature: Tensor, weight: Tensor, resolution: int) -> T
 
     Source: Zhou et al., CVPR 2016 (arXiv 1512.04150), eq. 2.
     """
-    return weight @ F.adaptive_avg_pool2d(feature, resolution).flatten(2)
+    return weight @ averaged_cells(feature, (resolution, resolution)).flatten(2)
 
 
 class CATKD(FeatureLoss):

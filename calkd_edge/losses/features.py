@@ -103,9 +103,28 @@ def pooled(feature: Tensor) -> Tensor:
 
 
 def same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Two maps, average-pooled to the smaller height and width of both."""
+    """Two maps, average-pooled to the smaller height and width of both; a map of that size is unchanged."""
     size = (min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3]))
-    return F.adaptive_avg_pool2d(first, size), F.adaptive_avg_pool2d(second, size)
+    return averaged_cells(first, size), averaged_cells(second, size)
+
+
+def averaged_cells(feature: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map [B, C, H, W], averaged over cells to [B, C, *size]; the map itself if it has that size.
+
+    CUDA's gradient of adaptive pooling adds in an order that differs from run to run; where the cells are
+    equal, a mean over them gives the same without it.
+    """
+    if feature.shape[2:] == size:
+        return feature
+    if feature.is_cuda and feature.shape[2] % size[0] == 0 and feature.shape[3] % size[1] == 0:
+        return equal_cells(feature, size)
+    return F.adaptive_avg_pool2d(feature, size)
+
+
+def equal_cells(feature: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map [B, C, H, W], averaged over cells to [B, C, *size]; H and W are multiples of the size."""
+    down, across = feature.shape[2] // size[0], feature.shape[3] // size[1]
+    return feature.reshape(*feature.shape[:2], size[0], down, size[1], across).mean((3, 5))
 
 
 def direction(vectors: Tensor, dim: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from calkd_edge.losses.base import Context, Step
-from calkd_edge.losses.features import FeatureLoss, Taps, as_map, map_channels
+from calkd_edge.losses.features import FeatureLoss, Taps, as_map, averaged_cells, map_channels
 
 _LEVELS = (4, 2, 1)
 
@@ -32,7 +32,7 @@ def hcl_loss(student: Tensor, teacher: Tensor) -> Tensor:
         if level >= min(student.shape[2:]):
             continue
         weight /= 2
-        cells = F.adaptive_avg_pool2d(student, level), F.adaptive_avg_pool2d(teacher, level)
+        cells = averaged_cells(student, (level, level)), averaged_cells(teacher, (level, level))
         total = total + weight * F.mse_loss(*cells)
         weights += weight
     return total / weights

@@ -26,6 +26,8 @@ def compress(
     smoke: bool = False,
     accelerator: str = "auto",
     processes: int = 1,
+    nodes: int = 1,
+    rendezvous: str | None = None,
     fresh: Sequence[str] = (),
     plugins: Sequence[str] = (),
     allow_undecided: bool = False,
@@ -53,7 +55,9 @@ def compress(
         overrides: assignments `a.b=c` to the recipe's file.
         smoke: run the same plan with tiny numbers.
         accelerator: auto, cpu or cuda.
-        processes: for training.
+        processes: for training, on each machine.
+        nodes: machines that train; each other one joins by `python -m calkd_edge.stages --join STORE`.
+        rendezvous: HOST:PORT of this machine at which their processes meet.
         fresh: names of stages to run again, with all that depend on them.
         plugins: modules that register names.
         allow_undecided: write a bundle for an undecided release too.
@@ -79,6 +83,8 @@ def compress(
         smoke=smoke,
         accelerator=accelerator,
         processes=processes,
+        nodes=nodes,
+        rendezvous=rendezvous,
         fresh=fresh,
         plugins=plugins,
         allow_undecided=allow_undecided,

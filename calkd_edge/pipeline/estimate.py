@@ -10,6 +10,7 @@ from pathlib import Path
 from calkd_edge.data.prepare import TEST_SHARE, needed_bytes
 from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.files import nearest_existing
+from calkd_edge.files.environment import naming_lack_of_memory
 from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.data_checks import outline_of
 from calkd_edge.pipeline.planned import Plan
@@ -78,7 +79,13 @@ def _seconds_per_image(
     backbone = MODELS.load(component.name)(1000, shape, **component.settings)
     device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     model = ImageModel(backbone, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    return seconds_per_step(model, shape, images_per_step, device) / images_per_step
+    smaller = f"Set images_per_step below {images_per_step:,}, or shrink the images."
+    with naming_lack_of_memory(f"a trial step of {component.name} with {images_per_step:,} images", smaller):
+        seconds = seconds_per_step(model, shape, images_per_step, device)
+    if device.type == "cuda":  # the processes of the training need that memory
+        del model, backbone
+        torch.cuda.empty_cache()
+    return seconds / images_per_step
 
 
 def sentence(plan: Plan, reused: Collection[str], accelerator: str) -> str:

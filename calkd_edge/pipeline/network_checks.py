@@ -17,12 +17,13 @@ _UNKNOWN_CLASSES = tuple(map(str, range(10)))
 """Stand for the classes of a data set that knows them only when it is opened."""
 
 
-def check_networks(plan: Plan, accelerator: str, reused: Collection[str]) -> None:
+def check_networks(plan: Plan, accelerator: str, processes: int, reused: Collection[str]) -> None:
     """Build the teacher and the student, and fit the files that they start from.
 
     Args:
         plan: of the run.
         accelerator: auto, cpu or cuda.
+        processes: of a training on this machine.
         reused: fingerprints of the stages that are published; their networks are known to work.
 
     Raises:
@@ -39,9 +40,14 @@ def check_networks(plan: Plan, accelerator: str, reused: Collection[str]) -> Non
     trained = [training for training in plan.trainings if training.stage.fingerprint not in reused]
     if trained:
         # Imported here: a run whose networks are trained needs none of it.
-        from calkd_edge.training.accelerator import check_autocast, chosen_accelerator
+        from calkd_edge.training.accelerator import (
+            check_autocast,
+            check_processes,
+            chosen_accelerator,
+        )
 
         chosen = chosen_accelerator(accelerator)
+        check_processes(processes, chosen)
         for training in trained:
             key = "teacher_training" if training.stage is plan.teacher else "distill"
             check_autocast(training.section.autocast, chosen, f"{checked.where}: {key}.autocast")

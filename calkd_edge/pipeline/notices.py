@@ -37,9 +37,13 @@ def notices(checked: CheckedRecipe, options: Options, rehearsed: Recipe | None =
         )
     if recipe.distill.baseline:
         messages.append("distill.baseline: a second student learns from labels alone, for as many epochs.")
-    if options.processes > 1:
+    if options.processes * options.nodes > 1:
         kind = "synchronised" if recipe.distill.sync_batch_norm else "per process"
-        messages.append(f"Training runs in {options.processes} processes; batch normalisation is {kind}.")
+        where = f" on each of {options.nodes} machines" if options.nodes > 1 else ""
+        processes = "1 process" if options.processes == 1 else f"{options.processes} processes"
+        messages.append(f"Training runs in {processes}{where}; batch normalisation is {kind}.")
+    if checked.teacher_is_file and checked.teacher_mode != "none":
+        messages += _file_on_gpu(options.accelerator)
     return messages
 
 
@@ -56,6 +60,16 @@ def _teacher_notice(checked: CheckedRecipe) -> list[str]:
         f"Soft labels: {count} of each image, each used {epochs / views:.1f} times; "
         f"{runtime} runs the teacher."
     ]
+
+
+def _file_on_gpu(accelerator: str) -> list[str]:
+    """A warning where the student trains on a GPU that the teacher's file cannot use."""
+    # Imported here: only a teacher that is a file needs them.
+    from calkd_edge.models.onnx_net import WITHOUT_CUDA, has_cuda
+    from calkd_edge.training.accelerator import chosen_accelerator
+
+    is_left_out = chosen_accelerator(accelerator) == "cuda" and not has_cuda()
+    return [f"WARNING: {WITHOUT_CUDA}"] if is_left_out else []
 
 
 def _how_it_folds(checked: CheckedRecipe) -> str:

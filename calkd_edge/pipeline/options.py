@@ -19,7 +19,10 @@ class Options:
         out: the folder for people: report, bundle, models.
         store: the folder of published stages.
         accelerator: auto, cpu or cuda.
-        processes: for training.
+        processes: for training, on each machine.
+        nodes: machines that train.
+        rendezvous: HOST:PORT of this machine at which the processes of several machines meet; None for its
+            name and a usual port.
         fresh: names of stages to run again, with all that depend on them.
         skipped_devices: names of devices to leave out; their gates are unmeasured.
         target_devices: NAME:RUNTIME of each device added for this run; gates with `device: target` apply to
@@ -37,6 +40,8 @@ class Options:
     store: Path
     accelerator: str = "auto"
     processes: int = 1
+    nodes: int = 1
+    rendezvous: str | None = None
     fresh: Sequence[str] = ()
     skipped_devices: Sequence[str] = ()
     target_devices: Sequence[str] = ()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calkd_edge.engine.apart import check_apart
+from calkd_edge.engine.nodes import check_nodes
 from calkd_edge.engine.store import Store
 from calkd_edge.errors import (
     RecipeError,
@@ -65,6 +66,8 @@ def prepare_run(
     smoke: bool = False,
     accelerator: str = "auto",
     processes: int = 1,
+    nodes: int = 1,
+    rendezvous: str | None = None,
     fresh: Sequence[str] = (),
     plugins: Sequence[str] = (),
     allow_undecided: bool = False,
@@ -79,6 +82,7 @@ def prepare_run(
         RecipeError: the recipe, an override, a plugin or an option is wrong.
     """
     _check_machine(accelerator, processes)
+    check_nodes(nodes, rendezvous)
     hashes = load_plugins(several("plugins", plugins))
     if isinstance(recipe, Recipe):
         if overrides:
@@ -99,6 +103,8 @@ def prepare_run(
         store=named_folder(store, "--store"),
         accelerator=accelerator,
         processes=processes,
+        nodes=nodes,
+        rendezvous=rendezvous,
         fresh=several("fresh", fresh),
         skipped_devices=several("skip_devices", skip_devices),
         target_devices=tuple(run_devices.device_section(text).label for text in devices),
@@ -138,7 +144,7 @@ def make_plan(run: Run) -> tuple[Plan, dict[str, DeviceFacts]]:
     options = run.options
     check_counts(plan.checked, options)
     reused = published(plan, options)
-    check_networks(plan, options.accelerator, reused)
+    check_networks(plan, options.accelerator, options.processes, reused)
     estimate.check_disk(plan, options.store, reused)
     return plan, facts
 

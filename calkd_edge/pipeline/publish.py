@@ -244,20 +244,29 @@ def environment(options: Options) -> dict[str, Json]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "accelerator": options.accelerator,
         "processes": options.processes,
-        **manifest_facts(),
+        **({"nodes": options.nodes} if options.nodes > 1 else {}),
+        **manifest_facts(options.accelerator),
     }
 
 
-def manifest_facts() -> dict[str, Json]:
-    """Facts for every manifest: the same weights can be expected only where these are the same."""
-    return {"python": platform.python_version(), "threads": _training_threads(), "versions": _versions()}
+def manifest_facts(accelerator: str) -> dict[str, Json]:
+    """Facts for every manifest: the same weights can be expected only where these are the same.
 
-
-def _training_threads() -> int:
-    # Imported here: only a finished stage needs the number.
+    Args:
+        accelerator: auto, cpu or cuda.
+    """
+    # Imported here: only a finished stage needs them.
     import torch
 
-    return torch.get_num_threads()
+    from calkd_edge.training.accelerator import chosen_accelerator
+    from calkd_edge.training.cuda import cuda_facts
+
+    return {
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "versions": _versions(),
+        **cuda_facts(chosen_accelerator(accelerator)),
+    }
 
 
 def _versions() -> dict[str, Json]:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 from calkd_edge.engine.collect import remember_run
 from calkd_edge.engine.locks import keeping_folders
+from calkd_edge.engine.nodes import Nodes, check_nodes
 from calkd_edge.engine.runner import PublishedStage, Runner, Watcher
 from calkd_edge.engine.stage import Progress, Stage
 from calkd_edge.engine.store import Store
@@ -22,7 +25,7 @@ from calkd_edge.pipeline.data_checks import findings
 from calkd_edge.pipeline.notices import notices
 from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.planned import Plan
-from calkd_edge.pipeline.preparation import Run, expectation, make_plan, named_fresh
+from calkd_edge.pipeline.preparation import Run, expectation, make_plan, named_fresh, published
 from calkd_edge.pipeline.publish import histories, manifest_facts, write_release
 from calkd_edge.pipeline.trackers import log_to
 from calkd_edge.records import Report
@@ -89,11 +92,26 @@ def run_plan(
         renew(plan, store, options)
         for sentence in (*notices(plan.checked, options, run.rehearsed), *expectation(plan, options)):
             on_message(sentence)
-        runner = Runner(store, watcher or _Unwatched(), manifest_facts, options.processes)
-        results, errors = run_stages(plan, runner, on_message)
+        facts_of_stage = partial(manifest_facts, options.accelerator)
+        nodes = nodes_of(plan, store, options)
+        runner = Runner(store, watcher or _Unwatched(), facts_of_stage, options.processes, nodes)
+        if nodes is not None:
+            on_message(f"Waiting for the other machines; on each: {nodes.command('NUMBER')}")
+        with nullcontext() if nodes is None else nodes.gathered():
+            results, errors = run_stages(plan, runner, on_message)
         report, bundle = write_release(plan, facts, store, results, errors, options, folder)
         log_to(options.trackers, report, histories(plan, results), folder.path, on_message)
     return Release(report, options.out, bundle, errors)
+
+
+def nodes_of(plan: Plan, store: Store, options: Options) -> Nodes | None:
+    """The machines of a run; None where this is the only one, or nothing is left to train."""
+    reused = published(plan, options)
+    is_needed = any(stage.parallel and stage.fingerprint not in reused for stage in plan.stages)
+    if options.nodes == 1 or not is_needed:
+        return None
+    host, port = check_nodes(options.nodes, options.rendezvous)
+    return Nodes(store.root, options.nodes, host, port, options.processes)
 
 
 class _Unwatched:

@@ -42,7 +42,7 @@ def check_taps(
     from calkd_edge.models.image_model import ImageModel
     from calkd_edge.records import Affine
     from calkd_edge.stages.distill import Distillation, build_losses
-    from calkd_edge.training.loop import Batch
+    from calkd_edge.training.batch import Batch
 
     def network(component: Component) -> ImageModel:
         backbone = MODELS.load(component.name)(_CLASSES, image_shape, **component.settings)

@@ -30,7 +30,9 @@ from calkd_edge.stages.params import DistillParams, LearningParams
 from calkd_edge.stages.start import Start, start_of
 from calkd_edge.training.accelerator import fabric_for
 from calkd_edge.training.affine import TensorAffine
-from calkd_edge.training.loop import Batch, Training, fit
+from calkd_edge.training.batch import Batch
+from calkd_edge.training.cuda import full_float32
+from calkd_edge.training.loop import Training, fit
 
 
 class Distillation(nn.Module):
@@ -71,8 +73,9 @@ class Distillation(nn.Module):
         teacher = self.unregistered[0]
         if teacher is None:
             return Outputs(torch.empty(0), {})
-        # In full precision, because its calibration was fitted so, also where the student autocasts.
-        with torch.no_grad(), torch.autocast(batch.images.device.type, enabled=False):
+        # In full precision, as its calibration was fitted, also where the student autocasts or uses TF32.
+        exact = torch.autocast(batch.images.device.type, enabled=False)
+        with torch.no_grad(), exact, full_float32():
             if not paths:  # a file that another runtime runs has no modules to tap
                 return Outputs(self.affine(teacher(batch.images).float()), {})
             with tapped(_present(teacher), paths, where="teacher") as features:
@@ -153,7 +156,8 @@ def distil(
         train_images=len(prepared.indices("train")),
         epochs=section.epochs,
     )
-    epochs = Epochs.of(prepared, section.images_per_step, params)
+    on_gpu = fabric.device.type == "cuda"
+    epochs = Epochs.of(prepared, section.images_per_step, params, defers=on_gpu)
     stored = SoftLabels.open(job.inputs["soft_labels"], affine) if "soft_labels" in job.inputs else None
     training = Training(
         section=section,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from calkd_edge.data import AUGMENTATIONS, MIXINGS
-from calkd_edge.data.augment import Augmentation
+from calkd_edge.data.augment import Augmentation, CropPad, NoAugmentation, ResizedCrop
 from calkd_edge.data.loader import balanced, batches, epoch_order
 from calkd_edge.data.mixing import Mixing
 from calkd_edge.data.prepared import Prepared
@@ -20,7 +21,7 @@ from calkd_edge.models.image_model import ImageModel, ModelDescription
 from calkd_edge.records import Component, IntArray
 from calkd_edge.records.base import SMALLEST_STD
 from calkd_edge.stages.params import EpochParams
-from calkd_edge.training.loop import Batch
+from calkd_edge.training.batch import Batch
 
 WATCHED_IMAGES = 1000
 MOST_PLAIN_IMAGES = 10_000
@@ -42,6 +43,8 @@ class Epochs:
         augmentation: of each image.
         mixing: combines two images into one; None leaves them apart.
         is_balanced: each class is drawn equally often.
+        defers: batches are augmented only where they are moved to, if the augmentation gives the same pixels
+            everywhere.
     """
 
     prepared: Prepared
@@ -51,16 +54,19 @@ class Epochs:
     augmentation: Augmentation
     mixing: Mixing | None = None
     is_balanced: bool = False
+    defers: bool = False
 
     @classmethod
-    def of(cls, prepared: Prepared, images_per_step: int, params: EpochParams) -> Epochs:
+    def of(
+        cls, prepared: Prepared, images_per_step: int, params: EpochParams, *, defers: bool = False
+    ) -> Epochs:
         """Batches of a prepared folder's train split, as a training stage's parameters define them."""
         augmentation = augmentation_of(params.augmentation, prepared)
         chosen = params.mixing
         mixing = None if chosen is None else MIXINGS.load(chosen.name)(**chosen.settings)
         rows = prepared.indices("train")
         is_balanced = params.balance == "sampler"
-        return cls(prepared, rows, images_per_step, params.seed, augmentation, mixing, is_balanced)
+        return cls(prepared, rows, images_per_step, params.seed, augmentation, mixing, is_balanced, defers)
 
     def steps(self, world_size: int) -> int:
         """Steps in one epoch; the same on every process.
@@ -128,8 +134,11 @@ class Epochs:
         rows = self.rows[chosen]
         images = torch.from_numpy(self.prepared.images[rows])
         labels = torch.from_numpy(self.prepared.labels[rows])
-        replayed = self.augmentation.replay(images, view)
-        return Batch(replayed, labels, torch.from_numpy(chosen), at, teacher_logits)
+        batch = Batch(images, labels, torch.from_numpy(chosen), at, teacher_logits)
+        replay = partial(self.augmentation.replay, view=view)
+        if self.defers and self.mixing is None and is_exact(self.augmentation):
+            return replace(batch, replay=replay)
+        return replace(batch, images=replay(images))
 
 
 def _mixed(batch: Batch, mixing: Mixing, generator: np.random.Generator) -> Batch:
@@ -141,6 +150,20 @@ def augmentation_of(chosen: Component, prepared: Prepared) -> Augmentation:
     """The augmentation of that name, for a prepared folder's images."""
     augmentation: Augmentation = AUGMENTATIONS.load(chosen.name)(prepared.image_shape, **chosen.settings)
     return augmentation
+
+
+def is_exact(augmentation: Augmentation) -> bool:
+    """Whether an augmentation computes in integers alone, and so the same pixels on a GPU as on a CPU."""
+    return type(augmentation) in (NoAugmentation, CropPad, ResizedCrop)
+
+
+def replayed_on(
+    device: torch.device, augmentation: Augmentation, images: Tensor, view: Mapping[str, np.ndarray]
+) -> Tensor:
+    """Images [B, 3, H, W] uint8 in their view, on a device; augmented there if that gives the same pixels."""
+    if is_exact(augmentation):
+        return augmentation.replay(images.to(device), view)
+    return augmentation.replay(images, view).to(device)
 
 
 def watcher(model: ImageModel, prepared: Prepared) -> Callable[[int], dict[str, float]]:

@@ -15,7 +15,7 @@ from calkd_edge.models.onnx_net import OnnxNet
 def frozen_teacher(folder: Path, device: torch.device) -> nn.Module:
     """uint8 images [B, 3, H, W] -> logits [B, C], frozen, in evaluation mode."""
     if (folder / CANONICAL).is_file():
-        return OnnxNet(folder / CANONICAL)
+        return OnnxNet(folder / CANONICAL, device)
     model, _ = image_model.load(folder)
     model.requires_grad_(False)
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # torch's stub

@@ -25,10 +25,11 @@ from calkd_edge.errors import StageFailed, StoreError
 from calkd_edge.files.named_by_digest import intact, write_with_digest
 from calkd_edge.files.new_array import new_array
 from calkd_edge.records import FloatArray, IntArray
-from calkd_edge.stages.epochs import augmentation_of
+from calkd_edge.stages.epochs import augmentation_of, replayed_on
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import SoftLabelsParams
 from calkd_edge.training.accelerator import fabric_for
+from calkd_edge.training.cuda import full_float32
 
 LARGEST_SPREAD = 6.0e4
 """A larger distance of a logit to its row's maximum does not fit into float16."""
@@ -87,9 +88,9 @@ class TeacherPass:
         """Logits of a piece of the train split, each image in its view, [B, C] float32."""
         images = torch.from_numpy(self.prepared.images[rows[piece]])
         columns = {name: view[name][piece] for name in self.augmentation.columns}
-        replayed = self.augmentation.replay(images, columns)
-        with torch.no_grad():
-            logits: FloatArray = self.model(replayed.to(self.device)).float().cpu().numpy()
+        replayed = replayed_on(self.device, self.augmentation, images, columns)
+        with torch.no_grad(), full_float32():
+            logits: FloatArray = self.model(replayed).float().cpu().numpy()
         return logits
 
 

@@ -17,7 +17,8 @@ from calkd_edge.stages.epochs import Epochs, final_figures, watcher
 from calkd_edge.stages.params import TeacherParams
 from calkd_edge.stages.start import Start, start_of
 from calkd_edge.training.accelerator import fabric_for
-from calkd_edge.training.loop import Batch, Training, fit
+from calkd_edge.training.batch import Batch
+from calkd_edge.training.loop import Training, fit
 
 
 class Supervised(nn.Module):
@@ -68,8 +69,9 @@ def train(
 ) -> None:
     """Train on the train split and save."""
     model = start.model
-    epochs = Epochs.of(prepared, section.images_per_step, params)
     fabric = fabric_for(job.locations["accelerator"], section.autocast)
+    on_gpu = fabric.device.type == "cuda"
+    epochs = Epochs.of(prepared, section.images_per_step, params, defers=on_gpu)
     module = Supervised(model, section.label_smoothing, section.focal_gamma)
     training = Training(
         section=section,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import nn
 
-from calkd_edge.files.named_by_digest import first_intact, write_with_digest
+from calkd_edge.errors import EnvironmentProblem
+from calkd_edge.files.named_by_digest import first_intact, has_its_digest, write_with_digest
 from calkd_edge.training.averaging import WeightAverage
 
 if TYPE_CHECKING:
@@ -71,12 +72,15 @@ class State:
         paths.history.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def resume(self, paths: Locations) -> tuple[int, list[str]]:
-        """Restore everything from the newest intact checkpoint, if there is one.
+        """Restore everything from the newest intact checkpoint, if there is one; the same on every process.
 
         Returns:
             the first epoch to run, and the history so far.
+
+        Raises:
+            EnvironmentProblem: a process does not see the checkpoint that the first one continues from.
         """
-        path = first_intact(checkpoints(paths.scratch))
+        path = self._chosen(paths.scratch)
         if path is None:
             return 0, []
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -86,5 +90,29 @@ class State:
         if self.average is not None:
             self.average.restore(state["average"])
         lines = list(state["history"])
-        paths.history.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if self.fabric.global_rank == 0:
+            paths.history.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return int(state["epochs_done"]), lines
+
+    def _chosen(self, scratch: Path) -> Path | None:
+        """The checkpoint that the first process continues from, as this process sees it."""
+        newest = first_intact(checkpoints(scratch)) if self.fabric.global_rank == 0 else None
+        if self.fabric.world_size == 1:
+            return newest
+        name: str | None = self.fabric.broadcast(None if newest is None else newest.name)
+        path = None if name is None else scratch / name
+        # Asked of all, so that no process waits for one that has raised an error.
+        missing = torch.tensor(float(path is not None and not _is_readable(path)), device=self.fabric.device)
+        if bool(self.fabric.all_reduce(missing, reduce_op="sum")):
+            raise EnvironmentProblem(
+                f"not every process sees the checkpoint {name} in {scratch}",
+                remedy="Put the store on a disk that all machines of the training share: --store DIR.",
+            )
+        return path
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        return has_its_digest(path)
+    except OSError:
+        return False

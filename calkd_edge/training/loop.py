@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from calkd_edge.errors import StageFailed
 from calkd_edge.recipe.training import TrainingSection
 from calkd_edge.training.averaging import WeightAverage
+from calkd_edge.training.batch import Batch
 from calkd_edge.training.batch_norm import convert_to_sync, synchronised
 from calkd_edge.training.batch_norm_statistics import measurable, measure_statistics
 from calkd_edge.training.checkpoint import State
+from calkd_edge.training.feed import fed
 from calkd_edge.training.fused_batch_norm import fused_batch_norm
 from calkd_edge.training.kernels import quick_convolutions
 from calkd_edge.training.memory import keep_freed_memory
@@ -26,45 +28,6 @@ from calkd_edge.training.schedule import learning_rate, optimizer_for
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The images of a step, with their labels and targets.
-
-    Attributes:
-        images: [B, 3, H, W] uint8, augmented.
-        labels: [B] int64.
-        indices: [B] int64, position in the train split.
-        epoch: fractional.
-        teacher_logits: [B, C] float32, calibrated, from stored soft labels; None where the teacher runs live.
-        other_labels: [B] int64, of the second image of each mixed image; None without mixing.
-        share: weight of `labels`, in 0..1; `other_labels` have the rest.
-    """
-
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
-    epoch: float
-    teacher_logits: Tensor | None = None
-    other_labels: Tensor | None = None
-    share: float = 1.0
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
-
-        def moved(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device)
-
-        return Batch(
-            self.images.to(device),
-            self.labels.to(device),
-            self.indices.to(device),
-            self.epoch,
-            moved(self.teacher_logits),
-            moved(self.other_labels),
-            self.share,
-        )
 
 
 @dataclass(frozen=True)
@@ -123,7 +86,8 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
 
     Each epoch starts by seeding torch from (seed, epoch) and ends with a checkpoint, written under a
     temporary name and renamed. A killed training resumes after the last complete epoch and ends with the same
-    weights, bit for bit, on the same machine, library versions and number of threads.
+    weights, bit for bit: on a CPU of the same kind, with the same threads and library versions; on CUDA, for
+    the same model of GPU, driver and cuDNN too (not yet run on a GPU).
 
     Raises:
         StageFailed: the loss or a weight is not finite.
@@ -151,7 +115,8 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
     for epoch in range(first, section.epochs):
         draw = np.random.SeedSequence([training.seed, epoch, fabric.global_rank])
         torch.manual_seed(int(draw.generate_state(1)[0]))
-        with quick_convolutions(module), normalisation(module), training.within():
+        routes = quick_convolutions if fabric.device.type == "cpu" else nullcontext
+        with routes(module), normalisation(module), training.within():
             terms = _epoch(wrapped, optimizer, training, fabric, epoch, average)
         if fabric.global_rank == 0:
             with average.applied() if average is not None else nullcontext(), training.within():
@@ -212,38 +177,47 @@ def _epoch(
     """
     section, steps = training.section, training.steps_per_epoch
     sums: dict[str, Tensor] = {}
+    skipped = 0
     wrapped.train()
     frozen = training.frozen if epoch < training.freeze_epochs else Frozen()
     for module in frozen.modules:
         module.eval()
-    for step, batch in enumerate(training.batches(epoch, fabric.global_rank, fabric.world_size)):
-        at = epoch + step / steps
-        rate = learning_rate(section.optimizer.lr, section.schedule, epoch=at, epochs=section.epochs)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
-        terms: dict[str, Tensor] = wrapped(batch.to(fabric.device))
-        loss = torch.stack(list(terms.values())).sum()
-        optimizer.zero_grad()
-        fabric.backward(loss)
-        for weight in frozen.weights:  # not by requires_grad: DDP must see the same parameters throughout
-            weight.grad = None
-        if section.clip_gradient_norm is not None:
-            fabric.clip_gradients(
-                wrapped, optimizer, max_norm=section.clip_gradient_norm, error_if_nonfinite=False
-            )
-        optimizer.step()
-        if average is not None:
-            average.update()
-        for name, term in terms.items():
-            sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach()
-        training.progress(epoch * steps + step + 1, section.epochs * steps)
+    source = training.batches(epoch, fabric.global_rank, fabric.world_size)
+    with closing(fed(source, fabric.device)) as batches:
+        for step, batch in enumerate(batches):
+            at = epoch + step / steps
+            rate = learning_rate(section.optimizer.lr, section.schedule, epoch=at, epochs=section.epochs)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["factor"]
+            terms: dict[str, Tensor] = wrapped(batch)
+            loss = torch.stack(list(terms.values())).sum()
+            optimizer.zero_grad()
+            fabric.backward(loss)
+            for weight in frozen.weights:  # not by requires_grad: DDP must see the same parameters throughout
+                weight.grad = None
+            if section.clip_gradient_norm is not None:
+                fabric.clip_gradients(
+                    wrapped, optimizer, max_norm=section.clip_gradient_norm, error_if_nonfinite=False
+                )
+            optimizer.step()
+            training.progress(epoch * steps + step + 1, section.epochs * steps)
+            if getattr(fabric.strategy.precision, "has_skipped", False):  # float16 overflowed
+                skipped += 1
+                continue
+            if average is not None:
+                average.update()
+            for name, term in terms.items():
+                sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach()
+    if skipped == steps:
+        raise StageFailed(
+            f"no step of epoch {epoch + 1} had finite gradients in float16",
+            remedy="Set autocast: bf16 or null, or lower optimizer.lr.",
+        )
     totals = fabric.all_reduce(torch.stack([total.float() for total in sums.values()]))  # mean over processes
-    means = {f"train_{name}": float(total) / steps for name, total in zip(sums, totals, strict=True)}
-    weights = [
-        *wrapped.parameters(),
-        *training.model.buffers(),
-    ]  # a running variance can overflow
-    finite = all(bool(torch.isfinite(weight).all()) for weight in weights)
+    means = {
+        f"train_{name}": float(total) / (steps - skipped) for name, total in zip(sums, totals, strict=True)
+    }
+    finite = are_finite([*wrapped.parameters(), *training.model.buffers()])  # a running variance can overflow
     if not finite or not np.isfinite(list(means.values())).all():
         what = "loss is" if finite else "weights are"
         raise StageFailed(
@@ -251,3 +225,12 @@ def _epoch(
             remedy="Lower optimizer.lr, add schedule.warmup_epochs or clip_gradient_norm.",
         )
     return means
+
+
+@torch.no_grad()
+def are_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether every value of the floating-point tensors is finite; a GPU is waited for once."""
+    floats = [tensor.detach() for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+    if not floats:
+        return True
+    return bool(torch.stack(torch._foreach_norm(floats, float("inf"))).isfinite().all())

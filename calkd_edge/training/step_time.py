@@ -31,8 +31,9 @@ def seconds_per_step(
     """
     few = min(FEW_IMAGES, images_per_step)
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub
-    normalisation = fused_batch_norm(model) if device.type == "cpu" else nullcontext()
-    with quick_convolutions(model), normalisation:
+    is_cpu = device.type == "cpu"
+    routes = quick_convolutions(model) if is_cpu else nullcontext()
+    with routes, fused_batch_norm(model) if is_cpu else nullcontext():
         scaled = _timed(model, image_shape, few, device, steps=1) * images_per_step / few
         if scaled > patience_s or few == images_per_step:
             return scaled

@@ -24,7 +24,7 @@ FITTED = "calibrate --model {float} --data synthetic --images 60 --mean 0.5,0.5,
 RUN = "compress {recipe} --store {store} --out {out}"
 LINES = [
     f"{RUN} --allow-undecided --reuse-measurements --accelerator cpu --json --set gates[0].max=5000000",
-    f"{RUN} --accelerator auto --processes 1 --device local --dry-run",
+    f"{RUN} --accelerator auto --processes 1 --nodes 1 --rendezvous localhost:29400 --device local --dry-run",
     "compress --recipe {recipe} --store {store} --out {out} --plugin played_classifier --smoke --dry-run",
     f"{RUN} --set 'devices=[{{{{name: local}}}}, {{{{name: board}}}}]' --skip-device board",
     f"{RUN} --junit {{out}}/gates.xml --summary {{out}}/summary.md --fail-on failed --set 'gates=[]'",

@@ -67,6 +67,14 @@ def test_unkept_images_leave_nothing_in_memory(stored):
     assert pages_in_memory(path) > 0.9
 
 
+def test_memory_counts_the_copies_of_all_processes(stored, monkeypatch):
+    images, path = stored
+    monkeypatch.setattr(image_cache, "available_bytes", lambda: 5 * images.nbytes)
+    assert type(open_images(path, "memory")) is np.ndarray
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert isinstance(open_images(path, "memory"), np.memmap)
+
+
 def test_a_file_that_was_cut_is_an_error(stored):
     _, path = stored
     opened = open_images(path, "none")

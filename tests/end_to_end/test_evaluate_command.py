@@ -135,7 +135,9 @@ def test_such_a_file_teaches(plain, tmp_path):
     scaled = (images.permute(0, 2, 3, 1) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
     with torch.no_grad():
         wanted = model(scaled)
-    torch.testing.assert_close(OnnxNet(tmp_path / "adopted.onnx")(images), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        OnnxNet(tmp_path / "adopted.onnx", torch.device("cpu"))(images), wanted, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_scores_are_printed_for_people_with_their_bounds(tiny):

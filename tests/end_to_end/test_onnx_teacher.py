@@ -14,7 +14,8 @@ import torch
 from onnx import TensorProto
 from tiny_run import RECIPE, command, recipe_with, written
 
-from calkd_edge.models import image_model
+from calkd_edge.models import image_model, onnx_net
+from calkd_edge.pipeline import notices
 
 
 def stage_folder(store: Path, name: str) -> Path:
@@ -45,6 +46,25 @@ def float_export(folder: Path, target: Path) -> tuple[list[float], list[float]]:
         external_data=False,
     )
     return list(description.mean), list(description.std)
+
+
+def test_a_gpu_computes_the_teachers_file_itself_where_onnx_runtime_can(monkeypatch):
+    gpu = torch.device("cuda", 3)
+    monkeypatch.setattr(onnx_net.onnxruntime, "get_available_providers", lambda: [onnx_net.CUDA])
+    (name, options), fallback = onnx_net.providers_for(gpu)
+    assert (name, options["device_id"], options["use_tf32"]) == (onnx_net.CUDA, 3, 0)
+    assert fallback == "CPUExecutionProvider"
+    assert onnx_net.providers_for(torch.device("cpu")) == ["CPUExecutionProvider"]
+    monkeypatch.setattr(onnx_net.onnxruntime, "get_available_providers", lambda: [])
+    assert onnx_net.providers_for(gpu) == ["CPUExecutionProvider"]
+
+
+def test_a_file_that_the_gpu_cannot_compute_is_named_in_the_plan(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert notices._file_on_gpu("cpu") == []
+    (warning,) = notices._file_on_gpu("auto")
+    assert warning.startswith("WARNING: the teacher's ONNX file runs on the CPU")
+    assert "onnxruntime-gpu" in warning
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,6 @@ def test_a_rank_knows_the_names_that_plugins_register(tmp_path):
         "inputs": {},
         "out": str(tmp_path),
         "scratch": str(tmp_path),
-        "started_by": os.getpid(),
     }
     (tmp_path / "job.json").write_text(json.dumps(job))
     path = os.pathsep.join([str(tmp_path), *sys.path])

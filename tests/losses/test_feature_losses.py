@@ -10,9 +10,11 @@ from scipy import special, stats
 from scipy.spatial import distance
 from sklearn import preprocessing
 from sklearn.metrics import pairwise
+from torch.nn import functional as F
 
 from calkd_edge.losses.at import at_loss
 from calkd_edge.losses.cat_kd import cat_loss
+from calkd_edge.losses.features import averaged_cells, equal_cells, same_size
 from calkd_edge.losses.nst import nst_loss
 from calkd_edge.losses.pkt import pkt_loss
 from calkd_edge.losses.reviewkd import hcl_loss
@@ -103,6 +105,24 @@ def test_rkd_is_the_huber_loss_of_distances_and_angles():
     gaps = [cosine(student.numpy(), *index) - cosine(teacher.numpy(), *index) for index in positions]
     expected = 25 * distances + 50 * special.huber(1, np.array(gaps)).mean()
     assert rkd_loss(student, teacher, **RKD).item() == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (2, 4), (1, 1), (8, 8)])
+def test_mean_over_equal_cells_is_adaptive_pooling(size):
+    maps = torch.randn(3, 5, 8, 8, dtype=torch.float64, requires_grad=True)
+    ours, theirs = equal_cells(maps, size), F.adaptive_avg_pool2d(maps, size)
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.randn_like(ours)
+    torch.testing.assert_close(*(torch.autograd.grad(result, maps, weights)[0] for result in (ours, theirs)))
+
+
+def test_maps_of_one_size_are_compared_as_they_are():
+    large, small = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 4, 4)
+    assert same_size(small, small)[0] is small
+    assert torch.equal(averaged_cells(large, (3, 5)), F.adaptive_avg_pool2d(large, (3, 5)))
+    pooled, kept = same_size(large, small)
+    assert kept is small
+    assert torch.equal(pooled, F.adaptive_avg_pool2d(large, 4))
 
 
 def test_hcl_weights_the_maps_and_their_averages():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +28,7 @@ from calkd_edge.stages.evaluate import compare_with_simulation
 from calkd_edge.stages.executed import executed_file
 from calkd_edge.stages.params import EpochParams
 from calkd_edge.training.affine import TensorAffine
-from calkd_edge.training.loop import Batch
+from calkd_edge.training.batch import Batch
 
 
 def predictions(logits, first: int = 0) -> Predictions:
@@ -286,7 +285,6 @@ def test_stage_runs_from_its_description_as_torchrun_starts_it(tiny, tmp_path):
         "inputs": {"data": str(folder_of(tiny, "prepare"))},
         "out": str(out),
         "scratch": str(scratch),
-        "started_by": os.getpid(),
     }
     (tmp_path / "job.json").write_text(json.dumps(description))
     subprocess.run([sys.executable, "-m", "calkd_edge.stages", str(tmp_path / "job.json")], check=True)

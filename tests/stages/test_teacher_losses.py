@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from calkd_edge.stages.teacher import Supervised
-from calkd_edge.training.loop import Batch
+from calkd_edge.training.batch import Batch
 
 LABELS = torch.tensor([0, 2, 1, 1])
 

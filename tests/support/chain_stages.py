@@ -40,6 +40,30 @@ def endless(job):
     time.sleep(600)
 
 
+def summed(job):
+    """The sum of all ranks' numbers plus one, over gloo, which rank 0 writes.
+
+    A rank named in `fails` raises an error instead.
+    """
+    import torch
+    from torch import distributed
+
+    from calkd_edge.errors import EnvironmentProblem
+
+    distributed.init_process_group("gloo")
+    rank = distributed.get_rank()
+    (job.scratch / f"rank-{rank}").write_text(os.environ["LOCAL_RANK"])
+    if job.params.get("waits"):
+        time.sleep(600)
+    if rank == job.params.get("fails"):
+        raise EnvironmentProblem(f"rank {rank} has no card", remedy="Plug one in.")
+    total = torch.tensor(rank + 1)
+    distributed.all_reduce(total)
+    if rank == 0:
+        (job.out / "sum").write_text(f"{int(total)} of {distributed.get_world_size()}")
+    distributed.destroy_process_group()
+
+
 class Silent:
     """A watcher without output that records which stages were reused."""
 

@@ -13,9 +13,11 @@ from torch.nn import functional as F
 
 from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.recipe.training import OptimizerSection, ScheduleSection, TrainingSection
+from calkd_edge.training import accelerator
 from calkd_edge.training.accelerator import fabric_for
+from calkd_edge.training.batch import Batch
 from calkd_edge.training.checkpoint import checkpoints
-from calkd_edge.training.loop import Batch, Frozen, Training, fit
+from calkd_edge.training.loop import Frozen, Training, are_finite, fit
 
 STEPS, SIZE = 3, 8
 
@@ -205,6 +207,47 @@ def test_autocast_without_support_is_refused():
     with pytest.raises(EnvironmentProblem, match="fp16 does not work on this accelerator") as refused:
         fabric_for("cpu", "fp16")
     assert "bf16" in refused.value.remedy
+
+
+class Overflowing(Net):
+    """The loss of chosen steps is infinite, as that of a float16 that overflowed."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps, self.done = steps, 0
+
+    def forward(self, batch):
+        terms = super().forward(batch)
+        factor = float("inf") if self.done in self.steps else 1.0
+        self.done += 1
+        return {name: term.float() * factor for name, term in terms.items()}
+
+
+@pytest.fixture
+def float16(monkeypatch):
+    """float16 and its scaler on the CPU, where a recipe may not choose it; torch computes it there too."""
+    monkeypatch.setattr(accelerator, "check_autocast", lambda *chosen: None)
+
+
+def test_step_that_overflows_in_float16_counts_neither_in_the_mean_nor_in_the_average(tmp_path, float16):
+    final = train(tmp_path / "run", net=Overflowing({0, 4}), autocast="fp16", ema_decay=0.9)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert len(lines) == 4
+    assert all(0 < line["train_cross_entropy"] < 10 for line in lines)
+    kept = torch.load(checkpoints(tmp_path / "run")[0], weights_only=True)
+    assert kept["average"]["steps"] == 4 * STEPS - 2
+    assert all(torch.isfinite(tensor.float()).all() for tensor in final.values())
+    with pytest.raises(StageFailed, match="no step of epoch 2 had finite gradients"):
+        train(tmp_path / "all", net=Overflowing(range(STEPS, 99)), autocast="fp16")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_one_value_that_is_not_finite_is_noticed(value):
+    tensors = [torch.ones(3), torch.ones(2, dtype=torch.float64), torch.tensor(7), torch.empty(0)]
+    assert are_finite(tensors)
+    assert are_finite([torch.tensor(7)])
+    assert not are_finite([*tensors, torch.tensor([[1.0, value]])])
+    assert are_finite([torch.tensor(1e300, dtype=torch.float64), torch.tensor(1.0)])
 
 
 def test_cut_twice_it_still_ends_the_same(tmp_path):

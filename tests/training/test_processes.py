@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -96,6 +97,32 @@ def losses_of(folders: list[Path], target: Path, processes: int, normalisation: 
     return np.array(json.loads(target.read_text()))
 
 
+def in_two_processes(folder: Path, mode: str) -> list:
+    """What each of two ranks wrote."""
+    script = SCRIPT.with_name("data_parallel.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(script), str(folder), mode],
+        env=ONE_THREAD,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads((folder / f"result-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_settings_of_ddp_change_no_bit_of_what_rank_0_ships(tmp_path):
+    """Buffers are not sent in each step, and gradients are views of what is sent."""
+    assert in_two_processes(tmp_path, "settings")[0] == {"shared True": True, "shared False": True}
+
+
+def test_rank_that_does_not_see_the_checkpoint_of_rank_0_ends_the_training(tmp_path):
+    """Two machines without a shared store would wait for each other in different epochs."""
+    for message in in_two_processes(tmp_path, "apart"):
+        assert "not every process sees the checkpoint epoch-000002." in message
+
+
 @pytest.fixture
 def prepared_and_teacher(tiny):
     return [tiny.stage_folder(name) for name in ("prepare", "teacher")]
@@ -182,6 +209,29 @@ def test_soft_labels_of_two_processes_are_those_of_a_single_process(in_two, tmp_
     assert steps.max() <= 1
     for name in ("dy", "dx", "flip"):
         assert (np.load(one / "views.npz")[name] == np.load(two / "views.npz")[name]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_two_machines_of_one_process_train_what_one_machine_of_two_trains(in_two, tmp_path):
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{chosen.getsockname()[1]}"
+    command = [*compress(in_two / "recipe.yaml", tmp_path, 1), "--nodes", "2", "--rendezvous", address]
+    joined = [sys.executable, "-m", "calkd_edge.stages", "--join", str(tmp_path / "store"), "--node", "1"]
+    with subprocess.Popen(joined, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as other:
+        done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert other.wait(60) == 0
+    assert "Training runs in 1 process on each of 2 machines" in " ".join(done.stderr.split())
+    for stage in ("teacher", "distill"):
+        first, second = (
+            load_file(stage_folder(folder / "store", stage) / "weights.safetensors")
+            for folder in (tmp_path, in_two)
+        )
+        assert all((first[name] == second[name]).all() for name in second)
+    manifest = json.loads((stage_folder(tmp_path / "store", "distill") / "manifest.json").read_text())
+    assert (manifest["processes"], manifest["nodes"]) == (1, 2)
 
 
 @pytest.mark.slow

@@ -1,0 +1,64 @@
+"""The batch of a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images of a step, with their labels and targets.
+
+    Attributes:
+        images: [B, 3, H, W] uint8, augmented, unless `replay` is still to be applied.
+        labels: [B] int64.
+        indices: [B] int64, position in the train split.
+        epoch: fractional.
+        teacher_logits: [B, C] float32, calibrated, from stored soft labels; None where the teacher runs live.
+        other_labels: [B] int64, of the second image of each mixed image; None without mixing.
+        share: weight of `labels`, in 0..1; `other_labels` have the rest.
+        replay: the augmentation, which `to` applies where the images are then; None where it is applied.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    epoch: float
+    teacher_logits: Tensor | None = None
+    other_labels: Tensor | None = None
+    share: float = 1.0
+    replay: Callable[[Tensor], Tensor] | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device, augmented; a copy from pinned memory does not wait."""
+        moved = self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
+        return (
+            moved if moved.replay is None else replace(moved, images=moved.replay(moved.images), replay=None)
+        )
+
+    def pinned(self) -> Batch:
+        """The same batch in memory from which a GPU copies by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Every tensor of the batch."""
+        for tensor in (self.images, self.labels, self.indices, self.teacher_logits, self.other_labels):
+            if tensor is not None:
+                yield tensor
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        def changed(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else change(tensor)
+
+        return replace(
+            self,
+            images=change(self.images),
+            labels=change(self.labels),
+            indices=change(self.indices),
+            teacher_logits=changed(self.teacher_logits),
+            other_labels=changed(self.other_labels),
+        )
