@@ -17,9 +17,8 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -50,8 +49,7 @@ def sizes_of(rows: int, channels: int) -> np.ndarray:
     return np.array([rows, channels, block, -(-rows // block)], np.int64)
 
 
-@dataclass(frozen=True)
-class Loops:
+class Loops(NamedTuple):
     """The compiled loops of one activation; each is called with a pointer to the addresses."""
 
     forward: Callable[[int], None]
@@ -68,8 +66,8 @@ def loops_of(activation: int) -> Loops:
     threads = _openmp()
     sums, statistics = _compiled(_sums), _compiled(_statistics)
     apply = _compiled(_apply(activation))
-    back_sums, back_apply = _compiled(_back_sums(activation)), _compiled(_back_apply(activation))
-    gradients = _compiled(_gradients)
+    back_sums, gradients = _compiled(_back_sums(activation)), _compiled(_gradients)
+    back_apply = _compiled(_back_apply(activation))
 
     def in_turn(first: Any, between: Any, last: Any) -> Callable[[int], None]:
         serial = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(between.address)
