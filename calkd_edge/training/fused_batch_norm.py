@@ -25,13 +25,16 @@ log = logging.getLogger(__name__)
 ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: 0, nn.ReLU6: 1, nn.Hardswish: 2}
 """Kinds that can be fused, and their numbers in batch_norm_jit."""
 
+FEWEST_CHANNELS, FEWEST_VALUES = 24, 1 << 18
+"""Of a map: torch is as fast where a pixel has fewer channels, and where the whole map fits a core's cache."""
+
 
 @contextmanager
 def fused_batch_norm(module: nn.Module) -> Iterator[None]:
     """Inside the block, each BatchNorm2d of `module` computes the activation that alone reads it.
 
-    That holds for float32 maps in channels-last memory on a CPU, in training mode, outside autocast, and
-    where no hook wants what lies between the two; torch computes everything else as before. The results
+    That holds for large float32 maps in channels-last memory on a CPU, in training mode, outside autocast,
+    and where no hook wants what lies between the two; torch computes everything else as before. The results
     differ by rounding only, and do not depend on the number of threads.
     """
     pairs = _pairs(module) if _jit() is not None else {}
@@ -135,7 +138,8 @@ def _suits(norm: nn.BatchNorm2d, x: Tensor) -> bool:
         and x.dtype == norm.weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and x.dim() == 4
-        and x.numel() > x.shape[1]
+        and x.shape[1] >= FEWEST_CHANNELS
+        and x.numel() >= max(FEWEST_VALUES, x.shape[1] + 1)
         and x.is_contiguous(memory_format=torch.channels_last)
     )
 

@@ -36,7 +36,7 @@ def keep_freed_memory() -> bool:
         return False
     settings = (
         (_MMAP_THRESHOLD, LARGEST_HEAP_BLOCK),
-        (_TRIM_THRESHOLD, KEPT_BYTES + 2 * LARGEST_HEAP_BLOCK),  # or free() gives the pad back at once
+        (_TRIM_THRESHOLD, 2 * KEPT_BYTES - 1),  # beside the pad, which is free as well; the largest int
         (_TOP_PAD, KEPT_BYTES),
     )
     accepted = [mallopt(setting, value) == 1 for setting, value in settings]

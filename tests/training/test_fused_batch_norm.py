@@ -17,6 +17,13 @@ ACTIVATIONS = [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.Hardswish()]
 SHAPES = [(6, 12, 5, 7), (2, 3, 1, 1), (3, 1, 4, 4), (8, 48, 16, 16), (5, 33, 3, 43)]
 
 
+@pytest.fixture(autouse=True)
+def maps_of_every_size(monkeypatch):
+    """Small maps are left to torch for speed alone."""
+    monkeypatch.setattr(fused, "FEWEST_CHANNELS", 1)
+    monkeypatch.setattr(fused, "FEWEST_VALUES", 1)
+
+
 def operations(y: torch.Tensor) -> list[str]:
     """Names of all nodes behind y."""
     names, pending = [], [y.grad_fn]
@@ -229,6 +236,16 @@ def test_other_maps_and_modes_go_to_torch():
         net.train()
         with pytest.raises(ValueError, match="more than 1 value"):
             net(torch.randn(1, 3, 1, 1))
+
+
+def test_maps_that_torch_handles_as_fast_are_left_to_it(monkeypatch):
+    monkeypatch.setattr(fused, "FEWEST_CHANNELS", 4)
+    monkeypatch.setattr(fused, "FEWEST_VALUES", 4 * 4 * 25)
+    for channels, images, is_fused in ((4, 4, True), (3, 8, False), (4, 3, False)):
+        net = pair(channels, nn.ReLU())
+        x = torch.randn(images, channels, 5, 5).to(memory_format=torch.channels_last)
+        with fused_batch_norm(net):
+            assert ("BatchNormActivationBackward" in operations(net(x))) is is_fused
 
 
 def test_without_a_compiler_torch_computes_and_that_is_told(monkeypatch, caplog):
