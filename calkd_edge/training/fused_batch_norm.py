@@ -26,7 +26,7 @@ ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: 0, nn.ReLU6: 1, nn.Hardswish
 """Kinds that can be fused, and their numbers in batch_norm_jit."""
 
 FEWEST_CHANNELS, FEWEST_VALUES = 24, 1 << 18
-"""Of a map: torch is as fast where a pixel has fewer channels, and where the whole map fits a core's cache."""
+"""Of a map: torch is as fast where a pixel has fewer channels, and where a core's cache holds the whole."""
 
 
 @contextmanager
