@@ -1,7 +1,7 @@
 """Batch normalisation and the activation behind it in one operation, for training on a CPU.
 
 Both do little arithmetic on large maps, so memory sets their time: torch reads and writes each map 13 times
-in a step, one operation 8 times. benchmarks/training/kernels.py measures what that gives.
+in a step, one operation 8 times. benchmarks/training/step.py measures what that gives.
 """
 
 from __future__ import annotations
