@@ -20,6 +20,7 @@ from calkd_edge.stages.epochs import Epochs
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import EpochParams
 from calkd_edge.training.accelerator import fabric_for
+from calkd_edge.training.affine import TensorAffine
 from calkd_edge.training.batch import Batch
 from calkd_edge.training.loop import Training, fit
 
@@ -144,7 +145,7 @@ def _stored(epochs: Epochs, rows: int, classes: int) -> SoftLabels:
     drawn = [epochs.augmentation.draw(rows, generator) for _ in range(VIEWS)]
     views = {name: np.stack([view[name] for view in drawn]) for name in epochs.augmentation.columns}
     logits = generator.normal(size=(VIEWS, rows, classes)).astype(np.float16)
-    return SoftLabels(logits, np.zeros((VIEWS, rows), np.float32), views, TEMPERATURE)
+    return SoftLabels(logits, np.zeros((VIEWS, rows), np.float32), views, TensorAffine(TEMPERATURE))
 
 
 def after(steps: int) -> Callable[[int, int], None]:
