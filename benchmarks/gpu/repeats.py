@@ -101,7 +101,7 @@ def _cost(world: World) -> dict[str, float]:
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.deterministic = False
     # fabric_for sets them again, so the training below gets a Fabric that exists already.
-    from calkd_edge.training.accelerator import fabric_for  # noqa: PLC0415
+    from calkd_edge.training.accelerator import fabric_for  # noqa: PLC0415  # it sets them when called
 
     fabric = fabric_for(world.accelerator)
     torch.use_deterministic_algorithms(False)

@@ -61,7 +61,7 @@ def run_here(section: str, device: str) -> None:
     sys.path[:0] = [str(HERE), str(ROOT)]
     from importlib import import_module  # noqa: PLC0415  # a section's own process loads torch
 
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415  # as above
 
     world_module = import_module("world")
     size = world_module.COMPLETE if device == "cuda" else world_module.REDUCED

@@ -9,12 +9,12 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 from calkd_edge.engine.nodes import (
     BEAT_S,
     JOIN_S,
     SHARED,
+    Announced,
     Pulse,
     beating,
     launch_arguments,
@@ -47,33 +47,33 @@ def join(store: Path, node: int, *, wait_s: float = JOIN_S) -> None:
     run, pulse = _wait_for_run(folder, wait_s)
     _check(run, store.resolve(), node)
     done, missed = 0, 0
-    with beating(folder, node, run["token"]):
+    with beating(folder, node, run.token):
         while missed < GONE_READS:
             now = read_run(folder)
-            if now is None or now["token"] != run["token"]:
+            if now is None or now.token != run.token:
                 missed += 1
                 time.sleep(BEAT_S / 4)
                 continue
             missed = 0
-            if now["job"] is not None and now["number"] != done:
-                done = now["number"]
-                _run_part(folder, now, node, pulse)
-            _check_alive(pulse, run["patience_s"])
+            if now.job is not None and now.number != done:
+                done = now.number
+                _run_part(folder, now, Path(now.job), node, pulse)
+            _check_alive(pulse, run.patience_s)
             time.sleep(BEAT_S / 4)
 
 
-def _wait_for_run(folder: Path, wait_s: float) -> tuple[dict[str, Any], Pulse]:
+def _wait_for_run(folder: Path, wait_s: float) -> tuple[Announced, Pulse]:
     """The announced run, once its machine has changed its number."""
     deadline = time.monotonic() + wait_s
     pulses: dict[str, Pulse] = {}
     while time.monotonic() < deadline:
         run = read_run(folder)
         if run is not None:
-            pulse = pulses.setdefault(run["token"], Pulse(folder / "beat-0"))
+            pulse = pulses.setdefault(run.token, Pulse(folder / "beat-0"))
             before = pulse.last
             pulse.silent_s()
             is_new = before is not None and pulse.last != before
-            if is_new and (pulse.last or "").startswith(run["token"]):
+            if is_new and (pulse.last or "").startswith(run.token):
                 return run, pulse
         time.sleep(BEAT_S / 4)
     raise EnvironmentProblem(
@@ -82,21 +82,21 @@ def _wait_for_run(folder: Path, wait_s: float) -> tuple[dict[str, Any], Pulse]:
     )
 
 
-def _check(run: dict[str, Any], store: Path, node: int) -> None:
-    if not 1 <= node < run["nodes"]:
+def _check(run: Announced, store: Path, node: int) -> None:
+    if not 1 <= node < run.count:
         raise RecipeError(
-            f"--node {node}: the run has {run['nodes']} machines",
-            remedy=f"Use a number from 1 to {run['nodes'] - 1}, another for each machine.",
+            f"--node {node}: the run has {run.count} machines",
+            remedy=f"Use a number from 1 to {run.count - 1}, another for each machine.",
         )
-    if str(store) != run["store"]:
+    if str(store) != run.store:
         raise EnvironmentProblem(
-            f"the store is {run['store']} on machine 0, and {store} here",
+            f"the store is {run.store} on machine 0, and {store} here",
             remedy="Mount it under the same path on all machines.",
         )
-    if versions() != run["versions"]:
+    if versions() != run.versions:
         theirs, ours = (
             ", ".join(f"{name} {number}" for name, number in kind.items())
-            for kind in (run["versions"], versions())
+            for kind in (run.versions, versions())
         )
         raise EnvironmentProblem(
             f"machine 0 has {theirs}; this one has {ours}",
@@ -112,18 +112,18 @@ def _check_alive(pulse: Pulse, patience_s: float) -> None:
         )
 
 
-def _run_part(folder: Path, run: dict[str, Any], node: int, pulse: Pulse) -> None:
+def _run_part(folder: Path, run: Announced, job: Path, node: int, pulse: Pulse) -> None:
     """This machine's ranks of a job; a failure is written for machine 0, which reports it."""
 
     def problem() -> str | None:
         now = read_run(folder)
-        if now is not None and now["number"] != run["number"]:
+        if now is not None and now.number != run.number:
             return "the run has ended"
-        return "machine 0 gives no sign of life" if pulse.silent_s() > run["patience_s"] else None
+        return "machine 0 gives no sign of life" if pulse.silent_s() > run.patience_s else None
 
     arguments = launch_arguments(run, node)
-    result = launched(arguments, Path(run["job"]), run["processes"], name=f"machine {node}", problem=problem)
+    result = launched(arguments, job, run.processes, name=f"machine {node}", problem=problem)
     if result.code:
         failure = {"node": node, "error": result.error, "last": result.last}
-        write_atomically(folder / f"failed-{run['number']}-{node}", json.dumps(failure).encode())
+        write_atomically(folder / f"failed-{run.number}-{node}", json.dumps(failure).encode())
         log.warning("this machine's part failed: %s", result.error or result.last)

@@ -19,10 +19,9 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError
 from calkd_edge.files import write_atomically
@@ -53,6 +52,35 @@ def check_nodes(nodes: int, rendezvous: str | None) -> tuple[str, int]:
             remedy=f"Name this machine as the others see it, and a free port: HOST:{PORT}",
         )
     return host, int(port)
+
+
+@dataclass(frozen=True)
+class Announced:
+    """nodes/run.json: a run on several machines.
+
+    Attributes:
+        token: of this run; beats begin with it.
+        count: of machines.
+        host: of machine 0, where the processes meet.
+        port: there.
+        processes: on each machine.
+        patience_s: how long a machine may be silent.
+        versions: that must be the same on all machines.
+        store: its path, the same on all machines.
+        number: of the job; 0 between jobs.
+        job: path of the stage's description; None between jobs.
+    """
+
+    token: str
+    count: int
+    host: str
+    port: int
+    processes: int
+    patience_s: float
+    versions: dict[str, str]
+    store: str
+    number: int
+    job: str | None
 
 
 @dataclass(frozen=True)
@@ -115,20 +143,24 @@ class Nodes:
     def _has_joined(self, node: int) -> bool:
         return (_read(self.store / "nodes" / f"beat-{node}") or "").startswith(self.token)
 
+    def announced(self, number: int = 0, job: Path | None = None) -> Announced:
+        """What the other machines read of this run."""
+        return Announced(
+            token=self.token,
+            count=self.count,
+            host=self.host,
+            port=self.port,
+            processes=self.processes,
+            patience_s=self.patience_s,
+            versions=versions(),
+            store=str(self.store),
+            number=number,
+            job=None if job is None else str(job),
+        )
+
     def _announce(self, number: int, job: Path | None) -> None:
-        run = {
-            "token": self.token,
-            "nodes": self.count,
-            "host": self.host,
-            "port": self.port,
-            "processes": self.processes,
-            "patience_s": self.patience_s,
-            "versions": versions(),
-            "store": str(self.store),
-            "number": number,
-            "job": None if job is None else str(job),
-        }
-        write_atomically(self.store / "nodes" / "run.json", json.dumps(run).encode())
+        text = json.dumps(asdict(self.announced(number, job)))
+        write_atomically(self.store / "nodes" / "run.json", text.encode())
 
     @contextmanager
     def running(self, job: Path) -> Iterator[Watch]:
@@ -141,14 +173,14 @@ class Nodes:
             self._announce(0, None)
 
 
-def launch_arguments(run: Mapping[str, Any], node: int) -> list[str]:
+def launch_arguments(run: Announced, node: int) -> list[str]:
     """Arguments of torchrun for the part of a job on one machine."""
     return [
-        f"--nnodes={run['nodes']}",
+        f"--nnodes={run.count}",
         f"--node-rank={node}",
-        f"--nproc-per-node={run['processes']}",
-        f"--master-addr={run['host']}",
-        f"--master-port={run['port']}",
+        f"--nproc-per-node={run.processes}",
+        f"--master-addr={run.host}",
+        f"--master-port={run.port}",
     ]
 
 
@@ -225,11 +257,11 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("calkd-edge", "torch", "numpy")}
 
 
-def read_run(folder: Path) -> dict[str, Any] | None:
-    """The run that a store announces; None while there is none."""
+def read_run(folder: Path) -> Announced | None:
+    """The run that a store announces; None while there is none, or it is another version's."""
     text = _read(folder / "run.json")
-    with suppress(ValueError):
-        return dict(json.loads(text or ""))
+    with suppress(ValueError, TypeError):
+        return Announced(**json.loads(text or ""))
     return None
 
 

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def run_in_processes(stage: Stage, job: Job, processes: int, nodes: Nodes | None
         )
     else:
         with nodes.running(path) as watch:
-            arguments, pulses = launch_arguments(asdict(nodes) | {"nodes": nodes.count}, 0), watch.pulses()
+            arguments, pulses = launch_arguments(nodes.announced(), 0), watch.pulses()
             problem = partial(watch.problem, pulses)
             result = launched(
                 arguments, path, processes, name=stage.name, on_progress=job.progress, problem=problem

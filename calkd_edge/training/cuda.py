@@ -19,6 +19,9 @@ from calkd_edge.records import Json
 
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
+TF32 = {"student": True, "teacher": False}
+"""Whose products in float32 may use TF32."""
+
 
 def set_up_cuda() -> None:
     """Choose algorithms that repeat, never by timing, and TF32 for the student.
@@ -32,7 +35,7 @@ def set_up_cuda() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     deterministic = torch.utils.deterministic
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads what it fills
-    _set_tf32(convolutions=True, products=True)
+    _set_tf32(convolutions=TF32["student"], products=TF32["student"])
 
 
 def _set_tf32(*, convolutions: bool, products: bool) -> None:
@@ -42,12 +45,12 @@ def _set_tf32(*, convolutions: bool, products: bool) -> None:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Inside the block, CUDA computes float32 without TF32."""
+    """Inside the block, CUDA computes float32 as the teacher's calibration wants it."""
     before = {
         "convolutions": torch.backends.cudnn.allow_tf32,
         "products": torch.backends.cuda.matmul.allow_tf32,
     }
-    _set_tf32(convolutions=False, products=False)
+    _set_tf32(convolutions=TF32["teacher"], products=TF32["teacher"])
     try:
         yield
     finally:
@@ -66,8 +69,8 @@ def cuda_facts(accelerator: Literal["cpu", "cuda"]) -> dict[str, Json]:
             "driver": driver_version(text),
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]  # torch's stub
-            "tf32": {"student": True, "teacher": False},
-            "deterministic": True,
+            "tf32": dict(TF32),
+            "deterministic": "where torch has such an algorithm",
         }
     }
 

@@ -184,13 +184,13 @@ class BatchNormActivation(torch.autograd.Function):
 
 
 def _run(loops: Any, sizes: np.ndarray, arrays: dict[int, Tensor], eps: np.ndarray) -> None:
-    """Run a pass's loops with these arrays at their places among the addresses."""
+    """Run a pass's loops with these arrays, each by its number among the addresses."""
     jit = _jit()
     sums = torch.empty(int(sizes[3]), 2, int(sizes[1]))
     counters = np.zeros(2, np.int64)
     addresses = np.zeros(12, np.uint64)
-    for place, array in {**arrays, jit.SUMS: sums}.items():
-        addresses[place] = array.data_ptr()
+    for number, array in {**arrays, jit.SUMS: sums}.items():
+        addresses[number] = array.data_ptr()
     addresses[[jit.SIZES, jit.EPS]] = sizes.ctypes.data, eps.ctypes.data
     addresses[[jit.SUMMED, jit.APPLIED]] = counters.ctypes.data, counters.ctypes.data + counters.itemsize
     loops(addresses.ctypes.data)

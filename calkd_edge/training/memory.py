@@ -23,7 +23,7 @@ def keep_freed_memory() -> bool:
 
     Every training step frees and allocates the same activations. By default glibc returns each large block to
     the system, which fills its pages with zeros again: thousands of page faults per step. Up to 1 GiB is
-    kept. In pages of 4 KiB, finding them takes a tenth of a step; Linux gives pages of 2 MiB to who asks.
+    kept. In pages of 4 KiB, finding them takes some per cent of a step; Linux gives 2 MiB pages to who asks.
 
     Returns:
         Whether the settings were accepted; nothing changes where the C library is not glibc.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from calkd_edge.engine import join as joining
-from calkd_edge.engine.nodes import Nodes, check_nodes
+from calkd_edge.engine.nodes import Nodes, check_nodes, read_run
 from calkd_edge.engine.processes import run_in_processes
 from calkd_edge.engine.stage import Job, Stage
 from calkd_edge.errors import EnvironmentProblem, RecipeError, StageFailed
@@ -142,7 +141,7 @@ def test_a_store_without_a_living_run_is_not_joined(tmp_path):
 def test_other_versions_numbers_and_paths_are_refused(tmp_path, monkeypatch):
     nodes = machines(tmp_path, join_s=1.0)
     nodes._announce(0, None)
-    run = json.loads((tmp_path / "nodes" / "run.json").read_text())
+    run = read_run(tmp_path / "nodes")
     with pytest.raises(RecipeError, match="--node 2: the run has 2 machines"):
         joining._check(run, tmp_path.resolve(), 2)
     with pytest.raises(EnvironmentProblem, match="the store is") as moved:
