@@ -50,8 +50,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     options = parser.parse_args()
-    study = Study(options.store, Path(__file__).with_suffix(".json"), figures=last_epoch)
+    study = Study(options.store, Path(__file__).with_suffix(".json"), options.jobs, last_epoch)
     runs = [wanted(network, epochs, options.folder) for network in NETWORKS for epochs in EPOCHS]
     rows = study.bring(runs)
     table = {

@@ -61,14 +61,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     options = parser.parse_args()
-    study = Study(options.store, Path(__file__).with_suffix(".json"), figures=with_others)
+    study = Study(options.store, Path(__file__).with_suffix(".json"), options.jobs, with_others)
     told: dict[str, Any] = {}
     for name in SETS:
         rows: list[dict[str, Any]] = []
-        for seed in SEEDS[: options.seeds]:
-            run = wanted(name, seed, options.data, options.weights)
-            row = study.bring([run])[run.name]
+        runs = [wanted(name, seed, options.data, options.weights) for seed in SEEDS[: options.seeds]]
+        study.bring(runs[:1])  # the teacher, once
+        brought = study.bring(runs)
+        for run in runs:
+            seed, row = run.facts["seed"], brought[run.name]
             out = options.store / "runs" / run.name
             first = rows[0]["plain by rate"] if rows else None
             rates = RATES if first is None else (max(first, key=lambda rate: first[rate]["top1"]["value"]),)
