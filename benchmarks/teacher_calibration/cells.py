@@ -62,6 +62,7 @@ LOSSES = {
     "mlkd": _beside(1.0, {"name": "mlkd", "weight": 0.9}),
     "kd standardised": kd(TAU, standardise=True),
 }
+INT8 = {"name": "int8"}
 LABELS = [{"name": "cross_entropy", "weight": 1.0}]
 BY_NLL, RAW, FIXED = {"name": "temperature"}, {"name": "constant", "temperature": 1.0}, {"name": "constant"}
 CALIBRATED = {"raw": RAW, "calibrated": BY_NLL, "T = 1.5": {**FIXED, "temperature": 1.5}}
@@ -84,6 +85,11 @@ class Scale:
         if accelerator == "cuda":
             return cls(root, None, 40, 30, (17, 18, 19, 20, 21))
         return cls(root, 20_000, 20, 8, (17, 18, 19))
+
+
+def _has_int8(scale: Scale, teacher: str, cell: str, seed: int) -> bool:
+    """Whether a student is quantized too: the headline's and those from labels alone, by the first seed."""
+    return teacher in HEADLINE and seed == scale.seeds[0] and cell in (*LOSSES, "labels")
 
 
 def run(
@@ -131,7 +137,7 @@ def run(
             "seed": seed,
             **common,
         },
-        "precisions": [{"name": "fp32"}],
+        "precisions": [{"name": "fp32"}, *([INT8] if _has_int8(scale, teacher, facts["cell"], seed) else ())],
     }
     if losses == LABELS:
         del recipe["distill"]["soft_labels"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ from cells import HEADLINE, LOSSES, Scale
 from study import Study, Wanted, folder_of
 
 from calkd_edge.calibration.temperature import temperature
+from calkd_edge.metrics.per_image import kl_per_image
 from calkd_edge.metrics.quality import quality
 from calkd_edge.records import Predictions
 
@@ -49,6 +50,17 @@ def figures_of(folder: Path) -> dict[str, Any]:
     }
 
 
+def int8_of(store: Path, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Test figures of the calibrated int8 file where there is one, and its divergence from fp32."""
+    stages = [f"predict-student-{precision}@local" for precision in ("int8", "fp32")]
+    if not any(line["stage"] == stages[0] for line in report["plan"]):
+        return {}
+    int8, fp32 = (Predictions.load(folder_of(store, report, stage) / "test.npz") for stage in stages)
+    figures = quality(int8.logits, int8.labels, by_class=False)
+    divergence = float(kl_per_image(int8.logits, fp32.logits).mean())
+    return {"int8": {**{name: getattr(figures, name).value for name in FIGURES}, "kl_to_fp32": divergence}}
+
+
 def row_of(device: str, store: Path, out: Path) -> dict[str, Any]:
     """What a run came to: its student, and the teacher as it learnt."""
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
@@ -63,6 +75,7 @@ def row_of(device: str, store: Path, out: Path) -> dict[str, Any]:
     ]
     return {
         **{name: {"value": student[name]} for name in ("top1", "nll")},
+        **int8_of(store, report),
         "student_figures": student,
         "teacher_figures": teacher,
         "corrupted": corrupted,

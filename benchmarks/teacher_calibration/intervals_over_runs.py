@@ -1,0 +1,105 @@
+"""Correlations over teachers and differences over seeds, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+DRAWS = 10_000
+PRIMARY, SHOWN = 0.975, 0.95
+"""Levels: the two primary figures are at 95 % together."""
+
+Statistic = Callable[..., np.ndarray]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its bounds at a level."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+
+    @property
+    def side(self) -> int:
+        """1 where it lies above zero, -1 below, 0 where it contains zero."""
+        return int(self.low > 0) - int(self.high < 0)
+
+
+def pearson(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Pearson's correlation along an axis."""
+    a, b = x - x.mean(axis, keepdims=True), y - y.mean(axis, keepdims=True)
+    scale: np.ndarray = np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((a * b).sum(axis) / scale)
+
+
+def spearman(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Spearman's rank correlation along an axis."""
+    return pearson(stats.rankdata(x, axis=axis), stats.rankdata(y, axis=axis), axis)
+
+
+def explained(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
+    """R² of a straight line, along an axis."""
+    return pearson(x, y, axis) ** 2
+
+
+def partial(x: np.ndarray, y: np.ndarray, given: np.ndarray, axis: int = -1) -> np.ndarray:
+    """The correlation of what a straight line over `given` leaves of x and of y, along an axis."""
+    xy, xg, yg = pearson(x, y, axis), pearson(x, given, axis), pearson(y, given, axis)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((xy - xg * yg) / np.sqrt((1 - xg**2) * (1 - yg**2)))
+
+
+def over_teachers(statistic: Statistic, *samples: np.ndarray, level: float = SHOWN) -> Interval:
+    """A statistic over teachers with its BCa bootstrap interval.
+
+    Args:
+        statistic: of samples along an axis.
+        samples: [teachers] each, drawn together.
+        level: of the interval.
+
+    Source: Efron, "Better bootstrap confidence intervals", JASA 82 (1987).
+    """
+    drawn = stats.bootstrap(
+        samples,
+        statistic,
+        paired=True,
+        vectorized=True,
+        n_resamples=DRAWS,
+        method="BCa",
+        confidence_level=level,
+        rng=np.random.default_rng(0),
+        batch=2000,
+    ).confidence_interval
+    return Interval(float(statistic(*samples)), float(drawn.low), float(drawn.high), level)
+
+
+def over_seeds(differences: np.ndarray, level: float = SHOWN) -> Interval:
+    """The mean of differences with Student's interval; each block has its mean, all share one variance.
+
+    Args:
+        differences: [blocks, seeds]
+        level: of the interval.
+    """
+    blocks, seeds = differences.shape
+    freedom = blocks * (seeds - 1)
+    within = differences - differences.mean(axis=1, keepdims=True)
+    error = np.sqrt((within**2).sum() / freedom / differences.size)
+    reach = float(stats.t.ppf((1 + level) / 2, freedom) * error)
+    mean = float(differences.mean())
+    return Interval(mean, mean - reach, mean + reach, level)
+
+
+def z_scores(values: np.ndarray) -> np.ndarray:
+    """[teachers]: the mean over students of their z-scores over teachers.
+
+    Args:
+        values: [teachers, students]
+    """
+    scaled = (values - values.mean(axis=0)) / values.std(axis=0, ddof=1)
+    return np.asarray(scaled.mean(axis=1))

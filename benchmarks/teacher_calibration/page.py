@@ -1,0 +1,68 @@
+"""docs/evidence.md and its figures from the committed results; nothing is trained here.
+
+    PYTHONPATH=benchmarks/distillation python benchmarks/teacher_calibration/page.py
+
+Every conclusion is computed from its interval; a cell that lacks a run is named as incomplete and concludes
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import effects
+import sections
+from results import Results
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PAGE, PICTURES = ROOT / "docs" / "evidence.md", ROOT / "docs" / "pictures"
+RESULTS = ("cpu.json", "cuda.json")
+HEAD = """# Does calibrating the teacher make a better student?
+
+The paper behind this project says so (arXiv 2508.20224). This page tests it with the project's own commands
+on real CIFAR-100. The [design](../benchmarks/teacher_calibration/DESIGN.md) was written before any student
+was trained: hypotheses, teachers, losses, seeds, the two primary figures and what would refute them.
+
+`benchmarks/teacher_calibration/page.py` wrote this page from {sources}. Each row there has its recipe's
+digest, seed, versions and device; `run.py` beside it trains what is missing.
+"""
+
+
+def pages(results: dict[Path, Results]) -> tuple[str, dict[str, str]]:
+    """The page and its pictures by file name."""
+    sources = " and ".join(
+        f"`{path.name}` (SHA-256 `{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}…`)" for path in results
+    )
+    parts, pictures = [HEAD.format(sources=sources)], {}
+    for path, result in results.items():
+        for part, drawn in _of_one(result, path.stem):
+            parts.append(part)
+            pictures |= drawn
+    parts.append(effects.ALGEBRA)
+    return "\n".join(part.strip("\n") + "\n" for part in parts if part), pictures
+
+
+def _of_one(results: Results, kind: str) -> Iterator[tuple[str, dict[str, str]]]:
+    yield sections.scale(results, kind), {}
+    for section in (sections.outcome, sections.completeness, sections.teachers):
+        yield section(results), {}
+    for drawn in (effects.correlation, effects.intervention):
+        yield drawn(results, kind)
+    for section in (effects.rivals, sections.no_teacher, sections.pairs, sections.sweep, sections.further):
+        yield section(results), {}
+
+
+def main() -> None:
+    """Write the page and its pictures."""
+    results = {HERE / name: Results.read(HERE / name) for name in RESULTS if (HERE / name).is_file()}
+    text, pictures = pages(results)
+    PAGE.write_text(text, encoding="utf-8")
+    for name, svg in pictures.items():
+        (PICTURES / name).write_text(svg, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
