@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calkd_edge.records import DeviceFacts, Measurement, Quality, Recommendation, Report
+from calkd_edge.release.gates.learnt import NOTHING
 from calkd_edge.release.report import numbers
+from calkd_edge.release.report.learning import LOST
 
 MOST_SENTENCES = 2
 """Recommendations on the first screen; those of further devices are folded."""
@@ -148,6 +150,12 @@ def made(report: Report) -> list[str]:
     return [part for part in parts if part]
 
 
+def not_learnt(report: Report) -> list[str]:
+    """What the conclusions say of a student that learned too little: the first of each kind."""
+    kinds = ((text for text in report.conclusions if text.startswith(kind)) for kind in (NOTHING, LOST))
+    return [text for sentences in kinds if (text := next(sentences, None)) is not None]
+
+
 def context(report: Report) -> dict[str, object]:
     """What the first screen shows."""
     m = headline(report.measurements, report.recommendation)
@@ -156,6 +164,7 @@ def context(report: Report) -> dict[str, object]:
         "made": made(report),
         "ship": sentences[:MOST_SENTENCES],
         "ship_elsewhere": sentences[MOST_SENTENCES:],
+        "not_learnt": not_learnt(report),
         "shown": m,
         "is_recommended": m is not None and any(is_of(choice, m) for choice in report.recommendation),
         "tiles": tiles(report, m) if m else [],

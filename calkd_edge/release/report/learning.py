@@ -16,6 +16,7 @@ from calkd_edge.release.report import numbers
 LARGE_GAP = 0.05
 """Top-1 that a student surely loses to its teacher before causes are named."""
 
+LOST = "The student surely lost more than"
 FEW_STEPS = 3000
 MUCH_BETTER = 0.1
 """Top-1 on training images above that on calibration images, from which there are too few images."""
@@ -66,7 +67,7 @@ def _against_teacher(pair: PairedPredictions, share: float, last: Mapping[str, J
     drop = _change_of_top1(pair)
     if drop.high < -LARGE_GAP:
         sentences.append(
-            f"The student surely lost more than {numbers.percent(LARGE_GAP)} of top-1 to its teacher "
+            f"{LOST} {numbers.percent(LARGE_GAP)} of top-1 to its teacher "
             f"({numbers.in_unit(drop.value, 'share')} {numbers.interval(drop.low, drop.high, 'share')}). "
             f"{likely_causes(last)}"
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from calkd_edge.records import Recommendation
+from calkd_edge.release.gates.learnt import NOTHING
 from calkd_edge.release.report import headline, numbers
+from calkd_edge.release.report.learning import LOST
 from calkd_edge.release.report.page import render_html
 
 
@@ -66,6 +68,16 @@ def test_device_date_version_and_commit_are_named_where_they_are_known(full_repo
     ]
     assert headline.made(report) == ["calkd-edge"]
     assert headline.location(report.model_copy(update={"devices": {}}), m) == "local, onnxruntime"
+
+
+def test_student_that_learned_too_little_is_named_before_the_figures(report):
+    kinds = (f"{NOTHING} by student fp32 on local: it is right on 11.4 %.", f"{LOST} 5.00 % of top-1.")
+    failed = report.model_copy(update={"conclusions": ("All is well.", kinds[0], kinds[0], kinds[1])})
+    screen = render_html(failed).split("</header>")[0]
+    places = [screen.index(text) for text in (NOTHING, LOST, '<dl class="tiles">')]
+    assert places == sorted(places)
+    assert screen.count(NOTHING) == 1
+    assert "alarm" not in render_html(report).split("</header>")[0].split("</style>")[1]
 
 
 def test_every_section_is_in_the_contents_in_order(full_report):
