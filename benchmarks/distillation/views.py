@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scipy import stats
+from methods import LOSSES
 from study import Study, Wanted, packaged, top1_difference
 
 VIEWS = (1, 4, 15, 60)
@@ -28,9 +29,8 @@ LIVE = "live"
 def wanted(views: int | str, seed: int, options: argparse.Namespace) -> Wanted:
     """One student."""
     soft_labels = {"live": True} if views == LIVE else {"views": views}
-    recipe = packaged(
-        "mobilenet_cifar100_short", options.root, epochs=EPOCHS, seed=seed, soft_labels=soft_labels
-    )
+    changes = {"epochs": EPOCHS, "seed": seed, "soft_labels": soft_labels, "losses": LOSSES["kd"]}
+    recipe = packaged("mobilenet_cifar100_short", options.root, **changes)
     recipe["data"]["train_images"] = IMAGES
     del recipe["teacher_training"]
     recipe["teacher"] |= {"weights": str(options.teacher), "trained_on": "train"}
