@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
 from methods import LOSSES
+from scipy import stats
 from study import Study, Wanted, packaged, top1_difference
 
 VIEWS = (1, 4, 15, 60)
