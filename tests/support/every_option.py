@@ -220,9 +220,10 @@ def _of_name(section: str, kind: str, entry: Schema) -> Iterator[Case]:
 
 
 def _of_gate(section: str, name: str, settings: Schema, given: Schema) -> Iterator[Case]:
-    for limit in [key for key in settings if key != "threshold"]:
+    named = {"threshold": 0.5, "of_class": "grating_00"}
+    extra = {key: value for key, value in named.items() if key in settings}
+    for limit in [key for key in settings if key not in named]:
         value = given.get(limit, _generous(name, limit))
-        extra = {"threshold": 0.5} if "threshold" in settings else {}
         yield _named_case(section, name, {limit: value, **extra}, {}, limit)
 
 

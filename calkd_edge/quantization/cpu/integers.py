@@ -2,7 +2,8 @@
 
 A value becomes one where a layer in integers makes it: what a convolution returns (behind its Relu or Clip),
 a sum or a concatenation of such values, and what only moves them. Values that are only moved or joined share
-one grid, so that moving rounds nothing. What no later layer reads stays in float: logits are not rounded.
+one grid, so that moving rounds nothing. What no later layer reads stays in float: logits are not rounded. A
+layer that the quantizer left in float reads the floats.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ MOVES = frozenset(
 )
 """Each number that these return is one that they read."""
 
+LAYERS = ("Conv", "Gemm", "MatMul")
 LEVELS = 255
 
 
@@ -82,7 +84,8 @@ def _values(view: GraphView, quantized: frozenset[str]) -> list[str]:
         )
         for name in node.output:
             after = _activation_after(view, name)
-            if is_chosen and name in needed and after is None and not view.is_output(name):
+            is_read = any(not _stays_in_float(view, reader) for reader in view.consumers[name])
+            if is_chosen and name in needed and is_read and after is None and not view.is_output(name):
                 values[name] = None
         if node.op_type in MONOTONE and node.output[0] in needed and _is_behind_layer(view, node, values):
             values[node.output[0]] = None
@@ -107,6 +110,12 @@ def _runs_in_integers(view: GraphView, node: onnx.NodeProto) -> bool:
     """Whether a convolution reads its activation and its weight through Q/DQ."""
     makers = [view.producer.get(name) for name in node.input[:2]] if node.op_type == "Conv" else [None]
     return all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
+
+
+def _stays_in_float(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a layer's weight is not quantized."""
+    maker = view.producer.get(node.input[1]) if node.op_type in LAYERS else None
+    return node.op_type in LAYERS and (maker is None or maker.op_type != "DequantizeLinear")
 
 
 def _activation_after(view: GraphView, name: str) -> onnx.NodeProto | None:
@@ -177,8 +186,9 @@ def _place_pairs(view: GraphView, grids: dict[str, Grid]) -> None:
     for node in view.graph.node:
         if id(node) in replaced:
             continue
-        for position, name in enumerate(node.input):
-            node.input[position] = read.get(name, name)
+        if not _stays_in_float(view, node):
+            for position, name in enumerate(node.input):
+                node.input[position] = read.get(name, name)
         nodes.append(node)
         for name in node.output:
             if name in grids:
