@@ -88,6 +88,8 @@ def main() -> None:
         told[name] = {
             f"student less {one}": over_seeds(rows, one) for one in ("plain", "labels alone", "int8")
         }
+        int8 = [{**row, **row["int8"]} for row in rows]
+        told[name] |= {f"int8 less {one}": over_seeds(int8, one) for one in ("plain", "labels alone")}
     study.write(differences=told)
 
 

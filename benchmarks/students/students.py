@@ -164,6 +164,8 @@ def main() -> None:
         told[name] = {
             f"student less {other}": over_seeds(rows, other) for other in ("plain", "labels alone", "int8")
         }
+        int8 = [{**row, **row["int8"]} for row in rows]
+        told[name] |= {f"int8 less {other}": over_seeds(int8, other) for other in ("plain", "labels alone")}
     study.write(differences=told)
 
 
