@@ -15,10 +15,11 @@ from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.data_checks import outline_of
 from calkd_edge.pipeline.planned import Plan
 from calkd_edge.records import Component
+from calkd_edge.stages.top_logits import bytes_per_row
 
 MARGIN_BYTES = 500 * 2**20
-BYTES_PER_LOGIT = 2
-"""float16. Each view is written twice, once into scratch, so that a killed pass continues with the next."""
+COPIES = 2
+"""Of each soft label on the disk: also in scratch, so that a killed pass continues with the next piece."""
 
 FORWARD_SHARE = 1 / 3
 """Of a training step: its backward pass costs twice its forward pass."""
@@ -115,11 +116,12 @@ def check_disk(plan: Plan, folder: Path, reused: Collection[str]) -> None:
     outline = outline_of(checked)
     stored = [stage for stage in plan.stages if stage.name == "soft-labels"]
     if outline is not None and any(stage.fingerprint not in reused for stage in stored):
-        numbers = train_images(checked) * len(outline.classes)
-        needed += 2 * checked.recipe.distill.views * numbers * BYTES_PER_LOGIT
+        distill = checked.recipe.distill
+        row = bytes_per_row(len(outline.classes), distill.soft_labels.top)
+        needed += COPIES * distill.views * train_images(checked) * row
     free = shutil.disk_usage(nearest_existing(folder)).free
     if needed and (least := needed + MARGIN_BYTES) > free:
         raise EnvironmentProblem(
             f"the store {folder} may need {least / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free",
-            remedy="Free space, use another disk (--store DIR), or lower distill.soft_labels.views.",
+            remedy="Free space, use another disk (--store DIR), or lower distill.soft_labels.views or .top.",
         )
