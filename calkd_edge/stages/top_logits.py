@@ -103,16 +103,16 @@ def truncated(logits: FloatArray, top: int) -> TopRows:
 
 
 def _truncated(logits: FloatArray, top: int) -> tuple[np.ndarray, ...]:
-    order = np.argsort(-logits, axis=1, kind="stable")
-    values = np.take_along_axis(logits, order, axis=1)
-    tail = values[:, top:].astype(np.float64)
+    chosen = np.argpartition(-logits, top - 1, axis=1)[:, :top]
+    values = np.take_along_axis(logits, chosen, axis=1)
+    falling = np.argsort(-values, axis=1, kind="stable")
+    classes = np.take_along_axis(chosen, falling, axis=1).astype(class_type(logits.shape[1]))
+    tail = np.sort(logits, axis=1)[:, : logits.shape[1] - top].astype(np.float64)
     mean, variance = tail.mean(axis=1, keepdims=True), tail.var(axis=1, keepdims=True)
     deviation = np.sqrt(np.where(variance > 0, variance, np.inf))
-    scores = _whole((logits - mean) / deviation).sum(axis=0)
-    rising = _whole((tail[:, ::-1] - mean) / deviation).sum(axis=0)
+    scores, shapes = (_whole((each - mean) / deviation).sum(axis=0) for each in (logits, tail))
     moments = np.concatenate([mean, variance], axis=1).astype(np.float32)
-    classes = order[:, :top].astype(class_type(logits.shape[1]))
-    return values[:, :top], classes, moments, scores, rising
+    return np.take_along_axis(values, falling, axis=1), classes, moments, scores, shapes
 
 
 def _whole(scores: FloatArray) -> IntArray:
