@@ -67,9 +67,10 @@ class FashionMnistSmall:
         arrays = read_asset(ASSET, digest=DIGEST)
         order = np.lexsort((arrays["position"], arrays["test"]))
         images, test, position = (arrays[name][order] for name in ("images", "test", "position"))
+        padded = np.pad(images, ((0, 0), (PADDING, PADDING), (PADDING, PADDING)))
 
         def decode(index: int) -> ImageArray:
-            return np.repeat(np.pad(images[index], PADDING)[None], 3, axis=0)
+            return np.repeat(padded[index][None], 3, axis=0)
 
         return Source(
             labels=arrays["labels"][order].astype(np.int64),

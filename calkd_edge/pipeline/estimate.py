@@ -14,15 +14,18 @@ from calkd_edge.files.environment import naming_lack_of_memory
 from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.data_checks import outline_of
 from calkd_edge.pipeline.planned import Plan
+from calkd_edge.recipe.training import TrainingSection
 from calkd_edge.records import Component
+from calkd_edge.stages.top_logits import bytes_per_row
 
 MARGIN_BYTES = 500 * 2**20
-BYTES_PER_LOGIT = 2
-"""float16. Each view is written twice, once into scratch, so that a killed pass continues with the next."""
+COPIES = 2
+"""Of each soft label on the disk: also in scratch, so that a killed pass continues with the next piece."""
 
 FORWARD_SHARE = 1 / 3
 """Of a training step: its backward pass costs twice its forward pass."""
 
+LONG_S = 600
 OTHER_STAGE_S = 2.0
 """Of a stage that exports, predicts or times: the mean of the quickstart's 34. Not timed beforehand."""
 
@@ -44,13 +47,26 @@ def training_seconds(plan: Plan, reused: Collection[str], accelerator: str) -> f
     for training in plan.trainings:
         if training.stage.fingerprint not in reused:
             seconds = _seconds_per_image(training.model, training.section.images_per_step, shape, accelerator)
-            total += seconds * training.section.epochs * images
+            watched = _watched_images(training.section, images, recipe.data.calibration_images)
+            total += seconds * (training.section.epochs * images + FORWARD_SHARE * watched)
             if training.stage is not plan.teacher and teaches_live:
                 passes += training.section.epochs
     if passes and not checked.teacher_is_file:
         per_image = _seconds_per_image(checked.teacher, recipe.distill.images_per_step, shape, accelerator)
         total += passes * images * FORWARD_SHARE * per_image
     return total
+
+
+def _watched_images(section: TrainingSection, train_images: int, calibration_images: int) -> int:
+    """Images that a training only looks at: after each epoch, and in the final weights."""
+    # Imported here: short and cached runs need none of it.
+    from calkd_edge.stages.epochs import MOST_PLAIN_IMAGES, WATCHED_IMAGES
+
+    watched = min(calibration_images, WATCHED_IMAGES)
+    final = 2 * watched + min(train_images, WATCHED_IMAGES)
+    return (
+        section.epochs * watched + final + section.measure_batch_norm * min(train_images, MOST_PLAIN_IMAGES)
+    )
 
 
 def train_images(checked: CheckedRecipe) -> int:
@@ -91,10 +107,16 @@ def _seconds_per_image(
 def sentence(plan: Plan, reused: Collection[str], accelerator: str) -> str:
     """The expected time of what is still to do, in words; the arguments are those of `training_seconds`."""
     others = sum(stage.fingerprint not in reused for stage in plan.stages)
-    seconds = training_seconds(plan, reused, accelerator) + others * OTHER_STAGE_S
-    hours, minutes = divmod(math.ceil(seconds / 60), 60)
-    length = f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    length = in_words(training_seconds(plan, reused, accelerator) + others * OTHER_STAGE_S)
     return f"Expected time: about {length} on this machine; a run that is cut continues when it is repeated."
+
+
+def in_words(seconds: float) -> str:
+    """A length of time; below ten minutes to the half minute, since a whole one may be a third of it."""
+    if seconds < LONG_S:
+        return f"{max(1, round(seconds / 30)) / 2:g} min"
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def check_disk(plan: Plan, folder: Path, reused: Collection[str]) -> None:
@@ -115,11 +137,12 @@ def check_disk(plan: Plan, folder: Path, reused: Collection[str]) -> None:
     outline = outline_of(checked)
     stored = [stage for stage in plan.stages if stage.name == "soft-labels"]
     if outline is not None and any(stage.fingerprint not in reused for stage in stored):
-        numbers = train_images(checked) * len(outline.classes)
-        needed += 2 * checked.recipe.distill.views * numbers * BYTES_PER_LOGIT
+        distill = checked.recipe.distill
+        row = bytes_per_row(len(outline.classes), distill.soft_labels.top)
+        needed += COPIES * distill.views * train_images(checked) * row
     free = shutil.disk_usage(nearest_existing(folder)).free
     if needed and (least := needed + MARGIN_BYTES) > free:
         raise EnvironmentProblem(
             f"the store {folder} may need {least / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free",
-            remedy="Free space, use another disk (--store DIR), or lower distill.soft_labels.views.",
+            remedy="Free space, use another disk (--store DIR), or lower distill.soft_labels.views or .top.",
         )

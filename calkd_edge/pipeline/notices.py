@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.pipeline.checks import CheckedRecipe
-from calkd_edge.pipeline.data_checks import remarks
+from calkd_edge.pipeline.data_checks import outline_of, remarks
 from calkd_edge.pipeline.options import Options
 from calkd_edge.quantization.traits import traits_of
 from calkd_edge.recipe.schema import Recipe
+from calkd_edge.stages.top_logits import bytes_per_row
 
 
 def notices(checked: CheckedRecipe, options: Options, rehearsed: Recipe | None = None) -> list[str]:
@@ -58,8 +59,20 @@ def _teacher_notice(checked: CheckedRecipe) -> list[str]:
     count = f"{views} {'view' if views == 1 else 'views'}"
     return [
         f"Soft labels: {count} of each image, each used {epochs / views:.1f} times; "
-        f"{runtime} runs the teacher."
+        f"{runtime} runs the teacher{_truncation(checked)}."
     ]
+
+
+def _truncation(checked: CheckedRecipe) -> str:
+    """How much of each row is stored, where not all of it is."""
+    top, outline = checked.recipe.distill.soft_labels.top, outline_of(checked)
+    if top is None:
+        return ""
+    kept = f"; of each row its {top:,} largest logits are stored"
+    if outline is None:
+        return kept
+    classes = len(outline.classes)
+    return f"{kept}, {bytes_per_row(classes, top):,} bytes instead of {bytes_per_row(classes, None):,}"
 
 
 def _file_on_gpu(accelerator: str) -> list[str]:

@@ -142,6 +142,7 @@ class TrainingStages:
             images_per_step=distill.soft_labels.images_per_step,
             augmentation=self.checked.augmentation,
             seed=self.checked.recipe.seed,
+            top=distill.soft_labels.top,
         )
         inputs = {"data": data, "teacher": teacher}
         locations = self._training_locations()

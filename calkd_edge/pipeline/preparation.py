@@ -30,6 +30,7 @@ from calkd_edge.pipeline.options import ACCELERATORS, Options
 from calkd_edge.pipeline.plan import Planner
 from calkd_edge.pipeline.planned import Plan
 from calkd_edge.pipeline.plugins import load_plugins
+from calkd_edge.pipeline.soft_label_checks import check_soft_labels
 from calkd_edge.pipeline.trackers import check_trackers
 from calkd_edge.recipe import source
 from calkd_edge.recipe.schema import Recipe, load_recipe
@@ -143,6 +144,7 @@ def make_plan(run: Run) -> tuple[Plan, dict[str, DeviceFacts]]:
     plan, facts = plan_stages(run)
     options = run.options
     check_counts(plan.checked, options)
+    check_soft_labels(plan.checked)
     reused = published(plan, options)
     check_networks(plan, options.accelerator, options.processes, reused)
     estimate.check_disk(plan, options.store, reused)

@@ -182,12 +182,20 @@ class SoftLabelsSection(Section):
 
     The default of `views` is 16, or the number of epochs if that is smaller: with 15, students were as good
     as with 60 and within a point of those whose teacher runs in every step
-    (benchmarks/distillation/views.json).
+    (benchmarks/distillation/views.json). `top` stores the K largest logits of each row, and of the others
+    mean and variance; it pays from 500 classes on (benchmarks/growth/soft_top.json).
     """
 
     views: int | None = Field(None, ge=1, le=1000)
     live: bool = False
     images_per_step: Count = Field(256, ge=1)
+    top: Count | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _top_is_of_stored_rows(self) -> SoftLabelsSection:
+        if self.live and self.top is not None:
+            raise ValueError("top shortens stored rows, and live: true stores none: remove one of them")
+        return self
 
 
 class DistillSection(TrainingSection):

@@ -23,11 +23,12 @@ from calkd_edge.models.forms import ImageShape
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.models.taps import feature_shape, module_at, tapped
 from calkd_edge.recipe.training import TrainingSection
-from calkd_edge.records import Affine, Calibration, LossComponent
+from calkd_edge.records import Affine, Calibration, FloatArray, IntArray, LossComponent
 from calkd_edge.stages.epochs import Epochs, final_figures, watcher
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import DistillParams, LearningParams
 from calkd_edge.stages.start import Start, start_of
+from calkd_edge.stages.top_logits import StoredTails, check_kind
 from calkd_edge.training.accelerator import fabric_for
 from calkd_edge.training.affine import TensorAffine
 from calkd_edge.training.batch import Batch
@@ -85,29 +86,44 @@ class Distillation(nn.Module):
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """The stored logits of the teacher, calibrated when they are read."""
+    """The stored logits of the teacher, calibrated when they are read; truncated rows have tails."""
 
     logits: np.ndarray
     offsets: np.ndarray
     views: Mapping[str, np.ndarray]
     affine: TensorAffine
+    tails: StoredTails | None = None
 
     @classmethod
     def open(cls, folder: Path, affine: Affine) -> SoftLabels:
-        """The folder that the stage soft_labels wrote; logits stay on disk until they are read."""
+        """The folder that the stage soft_labels wrote; logits stay on disk until they are read.
+
+        Raises:
+            RecipeError: rows are truncated, and the calibration mixes all of a row's logits.
+        """
         with np.load(folder / "views.npz", allow_pickle=False) as stored:
             views = {name: stored[name] for name in stored.files if name not in ("version", "seed", "rows")}
         logits = np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False)
-        return cls(logits, np.load(folder / "offsets.npy", allow_pickle=False), views, TensorAffine(affine))
+        offsets = np.load(folder / "offsets.npy", allow_pickle=False)
+        tails = StoredTails.open(folder) if (folder / StoredTails.CLASSES).is_file() else None
+        if tails is not None:
+            check_kind(affine.kind(len(tails.form.order)), "the teacher's calibration")
+        return cls(logits, offsets, views, TensorAffine(affine), tails)
+
+    def raw(self, view: int, chosen: IntArray) -> FloatArray:
+        """The teacher's logits before its calibration, for positions in the train split, float32 [B, C]."""
+        rows: FloatArray = self.logits[view, chosen].astype(np.float32)
+        if self.tails is not None:
+            rows = self.tails.restored(rows, view, chosen)
+        rows += self.offsets[view, chosen][:, None]
+        return rows
 
     def batches(self, epochs: Epochs, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
         """Epoch e uses view e modulo V of every image, and the teacher's logits of that view."""
         view_number = epoch % len(self.logits)
         for step, chosen in enumerate(epochs.order(epoch, rank, world_size)):
             view = {name: column[view_number, chosen] for name, column in self.views.items()}
-            raw = self.logits[view_number, chosen].astype(np.float32)
-            raw += self.offsets[view_number, chosen][:, None]
-            logits = self.affine(torch.from_numpy(raw))
+            logits = self.affine(torch.from_numpy(self.raw(view_number, chosen)))
             yield epochs.batch(chosen, view, epoch + step / epochs.steps(world_size), logits)
 
 

@@ -100,13 +100,15 @@ class OnnxTeacherParams(StageParams):
 
 
 class SoftLabelsParams(StageParams):
-    """The teacher's logits for `views` views of every training image."""
+    """The teacher's logits for `views` views of every training image; the `top` largest, None for all."""
 
     function, version = "calkd_edge.stages.soft_labels:run", 1
+    left_out_at_default = StageParams.left_out_at_default | {"top"}
     views: int
     images_per_step: int
     augmentation: Component
     seed: int
+    top: int | None = None
 
 
 class LearningParams(EpochParams):

@@ -2,7 +2,8 @@
 
 They are stored as float16 after subtracting each row's maximum, which is stored as float32: near the maximum,
 where the probability is, float16 is then exact to 2e-4 in probability. The teacher's calibration is applied
-when they are read, so a change of calibrator costs no teacher pass.
+when they are read, so a change of calibrator costs no teacher pass. With `top`, only the largest logits of a
+row are stored, and of the others mean and variance.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from calkd_edge.records import FloatArray, IntArray
 from calkd_edge.stages.epochs import augmentation_of, replayed_on
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import SoftLabelsParams
+from calkd_edge.stages.top_logits import TailForm, check_top, class_type, truncated
 from calkd_edge.training.accelerator import fabric_for
 from calkd_edge.training.cuda import full_float32
 
@@ -42,9 +44,14 @@ _VIEWS = 0x50
 
 
 def run(job: Job) -> None:
-    """Write logits.npy [V, N, C] float16, offsets.npy [V, N] float32 and views.npz."""
+    """Write logits.npy [V, N, C] float16, offsets.npy [V, N] float32 and views.npz.
+
+    With `top`: logits.npy [V, N, K], classes.npy [V, N, K], tail.npy [V, N, 2] float32 and tail_form.npz.
+    """
     params = SoftLabelsParams.model_validate(job.params)
     prepared = Prepared.open(job.inputs["data"], job.locations["cache"])
+    if params.top is not None:
+        check_top(params.top, len(prepared.classes), "distill.soft_labels.top")
     augmentation = augmentation_of(params.augmentation, prepared)
     fabric = fabric_for(job.locations["accelerator"])
     teacher = TeacherPass(
@@ -68,11 +75,11 @@ def run(job: Job) -> None:
                 logits.append(teacher.logits(rows, batch, view))
                 total = share.stop - share.start
                 job.progress(number * total + batch.stop - share.start, count * total)
-            write_with_digest(part, partial(_save, *packed(np.concatenate(logits))))
+            write_with_digest(part, partial(_save, _stored(np.concatenate(logits), params.top)))
     fabric.barrier()
     if fabric.global_rank == 0:
         pieces = [piece for share in shares for piece in _pieces(share, size)]
-        _write(job, params.seed, prepared, augmentation, views, pieces)
+        _write(job, params, prepared, augmentation, views, pieces)
 
 
 @dataclass(frozen=True)
@@ -113,31 +120,66 @@ def _part(scratch: Path, view: int, piece: slice) -> Path:
 
 def _write(
     job: Job,
-    seed: int,
+    params: SoftLabelsParams,
     prepared: Prepared,
     augmentation: Augmentation,
     views: Sequence[Mapping[str, np.ndarray]],
     pieces: Sequence[slice],
 ) -> None:
-    rows = prepared.indices("train")
-    shape = (len(views), len(rows), len(prepared.classes))
-    logits = new_array(job.out / "logits.npy", shape, np.float16)
-    offsets = np.empty(shape[:2], dtype=np.float32)
+    rows, classes, top = prepared.indices("train"), len(prepared.classes), params.top
+    shape = (len(views), len(rows))
+    arrays = {
+        "logits": new_array(job.out / "logits.npy", (*shape, classes if top is None else top), np.float16),
+        "offsets": np.empty(shape, dtype=np.float32),
+    }
+    if top is not None:
+        arrays["classes"] = new_array(job.out / "classes.npy", (*shape, top), class_type(classes))
+        arrays["tail"] = np.empty((*shape, 2), dtype=np.float32)
+    sums = []
     for number in range(len(views)):
         for piece in pieces:
-            part = intact(_part(job.scratch, number, piece))
-            if part is None:
-                raise StoreError(
-                    f"a part of the soft labels in {job.scratch} was damaged while they were made",
-                    remedy="Check the disk and run again: the part is made again.",
-                )
-            with np.load(part, allow_pickle=False) as stored:
-                logits[number, piece], offsets[number, piece] = stored["logits"], stored["offsets"]
-    logits.flush()
-    np.save(job.out / "offsets.npy", offsets)
-    facts = {"version": np.array(augmentation.version), "seed": np.array(seed), "rows": rows}
+            with np.load(_intact_part(job.scratch, number, piece), allow_pickle=False) as stored:
+                for name, array in arrays.items():
+                    array[number, piece] = stored[name]
+                if top is not None:
+                    sums.append((stored["order_sums"], stored["shape_sums"]))
+    for name, array in arrays.items():
+        if isinstance(array, np.memmap):
+            array.flush()
+        else:
+            np.save(job.out / f"{name}.npy", array)
+    if top is not None:
+        form = TailForm.of(sums)
+        np.savez(job.out / "tail_form.npz", order=form.order, shape=form.shape)
+    facts = {"version": np.array(augmentation.version), "seed": np.array(params.seed), "rows": rows}
     stacked = {name: np.stack([view[name] for view in views]) for name in augmentation.columns}
     np.savez(job.out / "views.npz", **facts, **stacked)  # type: ignore[arg-type]  # numpy's stub
+
+
+def _intact_part(scratch: Path, view: int, piece: slice) -> Path:
+    part = intact(_part(scratch, view, piece))
+    if part is None:
+        raise StoreError(
+            f"a part of the soft labels in {scratch} was damaged while they were made",
+            remedy="Check the disk and run again: the part is made again.",
+        )
+    return part
+
+
+def _stored(logits: FloatArray, top: int | None) -> dict[str, np.ndarray]:
+    """The arrays that are stored of rows of logits [N, C]."""
+    centred, maxima = packed(logits)
+    if top is None:
+        return {"logits": centred, "offsets": maxima}
+    rows = truncated(centred.astype(np.float32), top)
+    return {
+        "logits": rows.logits.astype(np.float16),  # exact: they come from float16
+        "offsets": maxima,
+        "classes": rows.classes,
+        "tail": rows.tail,
+        "order_sums": rows.order_sums,
+        "shape_sums": rows.shape_sums,
+    }
 
 
 def packed(logits: FloatArray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,5 +201,5 @@ def packed(logits: FloatArray) -> tuple[np.ndarray, np.ndarray]:
     return centred.astype(np.float16), maxima.astype(np.float32)
 
 
-def _save(logits: np.ndarray, offsets: np.ndarray, stream: IO[bytes]) -> None:
-    np.savez(stream, logits=logits, offsets=offsets)
+def _save(arrays: Mapping[str, np.ndarray], stream: IO[bytes]) -> None:
+    np.savez(stream, **arrays)  # type: ignore[arg-type]  # numpy's stub

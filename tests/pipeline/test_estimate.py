@@ -31,15 +31,23 @@ def distill(**changes):
 
 
 def test_only_training_images_count(tmp_path):
-    """600 training images, of which 120 calibrate; 300 test images. Two epochs each, one stored view."""
+    """600 training images, of which 120 calibrate; 300 test images. Two epochs each, one stored view.
+
+    After each epoch a training scores the calibration images; at the end those twice, and twice as many
+    training images as there are: for normalisation, and their accuracy.
+    """
     plan = planned(tmp_path)
     assert estimate.train_images(plan.checked) == 480
-    assert seconds(plan) == pytest.approx(SECONDS_PER_IMAGE * 480 * (2 + 2 + 1 / 3))
+    looked_at = (2 + 2) * 120 + 2 * 480
+    assert seconds(plan) == pytest.approx(SECONDS_PER_IMAGE * (480 * (2 + 2 + 1 / 3) + 2 * looked_at / 3))
 
 
 def test_teacher_that_runs_in_every_step_counts_for_every_epoch(tmp_path):
-    plan = planned(tmp_path, distill=distill(epochs=9, soft_labels={"live": True}))
-    assert seconds(plan) == pytest.approx(SECONDS_PER_IMAGE * 480 * (2 + 9 + 9 / 3))
+    stored, live = (
+        planned(tmp_path, distill=distill(epochs=9, soft_labels=section))
+        for section in ({"views": 1}, {"live": True})
+    )
+    assert seconds(live) - seconds(stored) == pytest.approx(SECONDS_PER_IMAGE * 480 * (9 - 1) / 3)
 
 
 def test_finished_stages_cost_nothing_and_long_ones_are_told_in_hours(tmp_path):
@@ -47,3 +55,9 @@ def test_finished_stages_cost_nothing_and_long_ones_are_told_in_hours(tmp_path):
     done = {stage.fingerprint for stage in plan.stages}
     assert estimate.training_seconds(plan, done, "cpu") == 0
     assert "about 2 h" in estimate.sentence(plan, {plan.teacher.fingerprint}, "cpu")
+
+
+def test_short_times_are_told_to_the_half_minute():
+    """A whole minute would be a third of three."""
+    told = [estimate.in_words(seconds) for seconds in (1, 50, 170, 200, 599, 601, 7260)]
+    assert told == ["0.5 min", "1 min", "3 min", "3.5 min", "10 min", "11 min", "2 h 1 min"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.stages import soft_labels
 from calkd_edge.stages.soft_labels import LARGEST_SPREAD, packed
+from calkd_edge.stages.top_logits import bytes_per_row
 
 
 @settings(max_examples=40, deadline=None)
@@ -62,7 +65,8 @@ class Killed(Exception):
     """As a kill would end it."""
 
 
-def test_a_pass_that_is_cut_goes_on_with_the_next_piece(tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize("top", [None, 3])
+def test_a_pass_that_is_cut_goes_on_with_the_next_piece(top, tiny, tmp_path, monkeypatch):
     """Within a view too: what was answered is not asked again, and the result is the same."""
     prints = {line["stage"]: line["fingerprint"] for line in tiny.report["plan"]}
     folders = {
@@ -73,6 +77,7 @@ def test_a_pass_that_is_cut_goes_on_with_the_next_piece(tiny, tmp_path, monkeypa
         "images_per_step": 32,
         "augmentation": {"name": "crop_pad", "settings": {"padding": 4}},
         "seed": 17,
+        "top": top,
     }
     monkeypatch.setattr(soft_labels, "PIECE", 96)
     asked = []
@@ -102,8 +107,21 @@ def test_a_pass_that_is_cut_goes_on_with_the_next_piece(tiny, tmp_path, monkeypa
     assert len(asked) == 3  # the damaged piece alone
     shutil.rmtree(tmp_path / "scratch")
     soft_labels.run(job("whole"))
-    for name in ("logits.npy", "offsets.npy"):
-        first, second = (np.load(tmp_path / folder / name) for folder in ("gone_on", "whole"))
-        assert np.array_equal(first, second)
-        assert np.array_equal(first, np.load(tmp_path / "damaged" / name))
-        assert first.shape[:2] == (2, len(np.load(tmp_path / "whole" / "offsets.npy")[0]))
+    first, *others = (arrays_of(tmp_path / name) for name in ("whole", "gone_on", "damaged"))
+    assert first["logits.npy"].shape[:2] == (2, len(first["offsets.npy"][0]))
+    for other in others:
+        assert first.keys() == other.keys()
+        assert all(np.array_equal(first[name], other[name]) for name in first)
+    # What is stored is as much as the documentation and the plan's estimate count.
+    stored = sum(array.nbytes for name, array in first.items() if name.endswith(".npy"))
+    classes = json.loads((folders["prepare"] / "classes.json").read_text())["classes"]
+    assert stored == first["offsets.npy"].size * bytes_per_row(len(classes), top)
+
+
+def arrays_of(folder: Path) -> dict[str, np.ndarray]:
+    """Every array that a pass has written, by file and name."""
+    arrays = {path.name: np.load(path) for path in folder.glob("*.npy")}
+    for path in folder.glob("*.npz"):
+        with np.load(path) as stored:
+            arrays.update({f"{path.name}:{name}": stored[name] for name in stored.files})
+    return arrays

@@ -141,6 +141,7 @@ VALUES: dict[str, list[Any]] = {
     "student.mean": [[0.5, 0.5, 0.5]],
     "teacher.std": [[0.25, 0.25, 0.25]],
     "student.std": [[0.25, 0.25, 0.25]],
+    "distill.soft_labels.top": [3],
     "evaluate.corruptions": [[name] for name in ("brightness", "blur", "noise", "jpeg")],
     "evaluate.thresholds": [[0.3], [], [0.3, {"precision": 0.6}]],
     "benchmark.min_seconds": [0.1],
