@@ -55,3 +55,21 @@ def body(backbone: nn.Module, head: Collection[str]) -> tuple[list[nn.Module], l
 
     collect(backbone, "")
     return modules, [parameter for name, parameter in backbone.named_parameters() if name not in head]
+
+
+def shrink(backbone: nn.Module, head: Collection[str], factor: float) -> None:
+    """Multiply the head's parameters, so that a new one begins with nearly equal probabilities.
+
+    Behind pretrained layers, whose features are large, a head drawn as its library draws it begins with
+    confident wrong answers, and the first steps undo the pretrained layers instead of using them. The factor
+    is not 0: where an activation function follows the head, no gradient would reach it.
+
+    Args:
+        backbone: the network, changed in place.
+        head: names of the head's parameters.
+        factor: above 0.
+    """
+    with torch.no_grad():
+        for name, parameter in backbone.named_parameters():
+            if name in head:
+                parameter.mul_(factor)

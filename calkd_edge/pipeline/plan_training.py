@@ -33,6 +33,9 @@ QAT_EPOCHS, QAT_RATE = 0.1, 0.01
 """Shares of the epochs and of the learning rate of distillation; about those of H. Wu et al. (Integer
 Quantization for Deep Learning Inference, arXiv 2004.09602)."""
 
+NEW_HEAD_SCALE = 0.01
+"""Of the initial parameters of a head behind pretrained layers: the first probabilities are nearly equal."""
+
 
 @dataclass(frozen=True)
 class StageMaker:
@@ -249,6 +252,7 @@ def start_fields(section: ModelSection, model: Component) -> dict[str, Json]:
         "trained_on": section.trained_on,
         "mean": section.mean,  # type: ignore[dict-item]  # a tuple is a list in JSON
         "std": section.std,  # type: ignore[dict-item]
+        "head_scale": 1.0 if identity is None else NEW_HEAD_SCALE,
     }
 
 

@@ -22,6 +22,7 @@ class StageParams(Record):
     """Parameters that every stage may have.
 
     Attributes:
+        left_out_at_default: names of fields, here and in each class above.
         plugins: SHA-256 of each plugin module, by its name.
     """
 
@@ -34,7 +35,8 @@ class StageParams(Record):
     def plain(self) -> dict[str, Json]:
         """The parameters as plain JSON values, as they enter the fingerprint."""
         fields = type(self).model_fields
-        defaults = {name for name in self.left_out_at_default if getattr(self, name) == fields[name].default}
+        names = {name for kind in type(self).__mro__ for name in getattr(kind, "left_out_at_default", ())}
+        defaults = {name for name in names if getattr(self, name) == fields[name].default}
         return self.model_dump(mode="json", exclude=defaults)
 
 
@@ -55,27 +57,33 @@ class PrepareParams(StageParams):
     function, version = "calkd_edge.stages.prepare:run", 1
     dataset: str
     settings: dict[str, Json]
-    left_out_at_default = StageParams.left_out_at_default | {"distinct_test_images"}
+    left_out_at_default = frozenset({"distinct_test_images"})
     identity: str
     splits: SplitParams
     distinct_test_images: bool = False
 
 
 class StartParams(StageParams):
-    """How a network starts: from its seed, from a weights file, or pretrained; files by their content."""
+    """How a network starts: from its seed, from a weights file, or pretrained; files by their content.
 
+    Attributes:
+        head_scale: factor of a new head's initial parameters.
+    """
+
+    left_out_at_default = frozenset({"head_scale"})
     weights_sha256: str | None
     pretrained: str | None
     freeze_epochs: int
     trained_on: Literal["train", "all_train", "other"] | None
     mean: tuple[float, float, float] | None
     std: tuple[float, float, float] | None
+    head_scale: float = 1.0
 
 
 class EpochParams(StageParams):
     """Which batches an epoch consists of."""
 
-    left_out_at_default = StageParams.left_out_at_default | {"balance"}
+    left_out_at_default = frozenset({"balance"})
     augmentation: Component
     mixing: Component | None
     seed: int
@@ -103,7 +111,7 @@ class SoftLabelsParams(StageParams):
     """The teacher's logits for `views` views of every training image; the `top` largest, None for all."""
 
     function, version = "calkd_edge.stages.soft_labels:run", 1
-    left_out_at_default = StageParams.left_out_at_default | {"top"}
+    left_out_at_default = frozenset({"top"})
     views: int
     images_per_step: int
     augmentation: Component
@@ -161,7 +169,7 @@ class QuantizeParams(StageParams):
     """
 
     function, version = "calkd_edge.stages.quantize:run", 6
-    left_out_at_default = StageParams.left_out_at_default | {"measures_values"}
+    left_out_at_default = frozenset({"measures_values"})
     precision: str
     settings: dict[str, Json]
     seed: int
@@ -260,7 +268,7 @@ class CalibrateParams(StageParams):
     """The map to fit on the calibration split."""
 
     function, version = "calkd_edge.stages.calibrate:run", 5
-    left_out_at_default = StageParams.left_out_at_default | {"precision_targets"}
+    left_out_at_default = frozenset({"precision_targets"})
     calibrator: str
     settings: dict[str, Json]
     precision_targets: tuple[float, ...] = ()
@@ -277,7 +285,7 @@ class EvaluateParams(ScoreParams):
     """Figures of the test split."""
 
     function, version = "calkd_edge.stages.evaluate:run", 6
-    left_out_at_default = StageParams.left_out_at_default | {"precision_targets"}
+    left_out_at_default = frozenset({"precision_targets"})
     thresholds: tuple[float, ...]
     precision_targets: tuple[float, ...] = ()
 
@@ -294,6 +302,6 @@ class CompareParams(ScoreParams):
     """Other maps for the same predictions; `held_out` fits on the half that no quantizer has chosen by."""
 
     function, version = "calkd_edge.stages.compare:run", 2
-    left_out_at_default = StageParams.left_out_at_default | {"held_out"}
+    left_out_at_default = frozenset({"held_out"})
     methods: tuple[Component, ...]
     held_out: bool = False

@@ -19,7 +19,7 @@ from calkd_edge.files.bounded import Unreadable, parse_json, read_bounded
 from calkd_edge.files.paths import check_readable
 from calkd_edge.models import image_model, pretrained
 from calkd_edge.models.checkpoint import fill, read_state
-from calkd_edge.models.head import body, head_names
+from calkd_edge.models.head import body, head_names, shrink
 from calkd_edge.models.image_model import DESCRIPTION, ImageModel, ModelDescription
 from calkd_edge.recipe.training import ModelSection
 from calkd_edge.records import Component
@@ -142,6 +142,7 @@ def _pretrained(description: ModelDescription, job: Job, params: StartParams, se
     torch.manual_seed(seed)
     model = image_model.build(description)
     fill(model.backbone, state, f"{where}.pretrained: {source}", excluded=head)
+    shrink(model.backbone, head, params.head_scale)
     # "train" from now on: it is trained there, and was declared to have seen nothing else of this data.
     description = description.model_copy(update={"trained_on": "train"})
     return Start(model, description, Frozen(*body(model.backbone, head)))

@@ -16,8 +16,9 @@ from calkd_edge.errors import EnvironmentProblem, RecipeError
 from calkd_edge.files import sha256_of
 from calkd_edge.models import MODELS, pretrained
 from calkd_edge.models.checkpoint import fill
-from calkd_edge.models.head import body, head_names
+from calkd_edge.models.head import body, head_names, shrink
 from calkd_edge.models.pretrained import Published, fetch, published
+from calkd_edge.pipeline.plan_training import NEW_HEAD_SCALE
 
 LARGE, SMALL = (3, 224, 224), (3, 32, 32)
 WHERE = "r.yaml: student"
@@ -202,6 +203,20 @@ def test_a_network_without_a_head_is_refused(monkeypatch):
             head_names("headless", {}, 10, SMALL)
     finally:
         MODELS._added.pop("headless")
+
+
+def test_new_head_begins_with_nearly_equal_probabilities_and_learns():
+    torch.manual_seed(0)
+    net = MODELS.load("timm")(10, LARGE, architecture="efficientnet_lite0")
+    names = head_names("timm", {"architecture": "efficientnet_lite0"}, 10, LARGE)
+    before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    shrink(net, names, NEW_HEAD_SCALE)
+    changed = {key for key, tensor in net.state_dict().items() if not torch.equal(tensor, before[key])}
+    assert changed == names
+    answers = net.classifier(torch.full((4, net.classifier.in_features), 3.0))
+    assert answers.softmax(1).amax() < 0.2
+    torch.nn.functional.cross_entropy(answers, torch.arange(4)).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in net.classifier.parameters())
 
 
 @pytest.mark.parametrize("name", ["resnet20", "mobilenet_v3_small"])
