@@ -61,9 +61,10 @@ class Distillation(nn.Module):
         with tapped(self.student, student_taps, where="student") as features:
             student = Outputs(self.student(batch.images), features)
         teacher = self._teacher(batch, teacher_taps)
-        step = Step(student, teacher, batch.labels, batch.indices, batch.epoch)
+        numbers = batch.on_device
+        step = Step(student, teacher, batch.labels, batch.indices, batch.epoch, numbers.epoch)
         if batch.other_labels is not None:
-            return self.losses.mixed(step, batch.other_labels, batch.share)
+            return self.losses.mixed(step, batch.other_labels, numbers.share)
         result: dict[str, Tensor] = self.losses(step)
         return result
 

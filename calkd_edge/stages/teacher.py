@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.export.artifacts import HISTORY
+from calkd_edge.losses.objective import averaged
 from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.recipe.training import TeacherTrainingSection
@@ -40,7 +41,7 @@ class Supervised(nn.Module):
         logits = self.model(batch.images).float()
         loss = self._of_labels(logits, batch.labels)
         if batch.other_labels is not None:
-            loss = batch.share * loss + (1 - batch.share) * self._of_labels(logits, batch.other_labels)
+            loss = averaged(loss, self._of_labels(logits, batch.other_labels), batch.on_device.share)
         return {"cross_entropy": loss}
 
     def _of_labels(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from calkd_edge.training.step_tensors import StepNumbers
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -22,6 +24,7 @@ class Batch:
         other_labels: [B] int64, of the second image of each mixed image; None without mixing.
         share: weight of `labels`, in 0..1; `other_labels` have the rest.
         replay: the augmentation, which `to` applies where the images are then; None where it is applied.
+        numbers: `epoch` and `share` as tensors; None until the step begins.
     """
 
     images: Tensor
@@ -32,6 +35,21 @@ class Batch:
     other_labels: Tensor | None = None
     share: float = 1.0
     replay: Callable[[Tensor], Tensor] | None = None
+    numbers: StepNumbers | None = None
+
+    def with_numbers(self, numbers: StepNumbers) -> Batch:
+        """The same batch, whose epoch and share are filled into `numbers`."""
+        numbers.fill(self.epoch, self.share)
+        return replace(self, numbers=numbers)
+
+    @property
+    def on_device(self) -> StepNumbers:
+        """The numbers as tensors, made here for a batch outside of a training."""
+        if self.numbers is not None:
+            return self.numbers
+        numbers = StepNumbers(self.labels.device)
+        numbers.fill(self.epoch, self.share)
+        return numbers
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device, augmented; a copy from pinned memory does not wait."""
