@@ -14,7 +14,7 @@ from calkd_edge.losses.objective import averaged
 from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.recipe.training import TeacherTrainingSection
-from calkd_edge.stages.epochs import Epochs, final_figures, watcher
+from calkd_edge.stages.epochs import Epochs, final_figures, watcher, with_resident_images
 from calkd_edge.stages.params import TeacherParams
 from calkd_edge.stages.start import Start, start_of
 from calkd_edge.training.accelerator import fabric_for
@@ -73,6 +73,7 @@ def train(
     fabric = fabric_for(job.locations["accelerator"], section.autocast)
     on_gpu = fabric.device.type == "cuda"
     epochs = Epochs.of(prepared, section.images_per_step, params, defers=on_gpu)
+    epochs = with_resident_images(epochs, fabric.device)
     module = Supervised(model, section.label_smoothing, section.focal_gamma)
     training = Training(
         section=section,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,6 +24,7 @@ class Batch:
         other_labels: [B] int64, of the second image of each mixed image; None without mixing.
         share: weight of `labels`, in 0..1; `other_labels` have the rest.
         replay: the augmentation, which `to` applies where the images are then; None where it is applied.
+        view: the columns that `replay` reads, [B] each; None where it is applied.
         numbers: `epoch` and `share` as tensors; None until the step begins.
     """
 
@@ -34,7 +35,8 @@ class Batch:
     teacher_logits: Tensor | None = None
     other_labels: Tensor | None = None
     share: float = 1.0
-    replay: Callable[[Tensor], Tensor] | None = None
+    replay: Callable[[Tensor, Mapping[str, Tensor]], Tensor] | None = None
+    view: Mapping[str, Tensor] | None = None
     numbers: StepNumbers | None = None
 
     def with_numbers(self, numbers: StepNumbers) -> Batch:
@@ -54,9 +56,9 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device, augmented; a copy from pinned memory does not wait."""
         moved = self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
-        return (
-            moved if moved.replay is None else replace(moved, images=moved.replay(moved.images), replay=None)
-        )
+        if moved.replay is None or moved.view is None:
+            return moved
+        return replace(moved, images=moved.replay(moved.images, moved.view), replay=None, view=None)
 
     def pinned(self) -> Batch:
         """The same batch in memory from which a GPU copies by itself."""
@@ -67,6 +69,7 @@ class Batch:
         for tensor in (self.images, self.labels, self.indices, self.teacher_logits, self.other_labels):
             if tensor is not None:
                 yield tensor
+        yield from (self.view or {}).values()
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         def changed(tensor: Tensor | None) -> Tensor | None:
@@ -79,4 +82,5 @@ class Batch:
             indices=change(self.indices),
             teacher_logits=changed(self.teacher_logits),
             other_labels=changed(self.other_labels),
+            view=None if self.view is None else {name: change(column) for name, column in self.view.items()},
         )
