@@ -231,7 +231,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 def waits(world: World) -> dict[str, Any]:
     """A7: how often a step waits for the GPU, and where; on a CPU, reads of a number from a tensor.
 
-    Told, not judged: the feed of batches still copies from pageable memory.
+    Told, not judged: no step should wait, but the uploads at the start of an epoch do.
     """
     result = {}
     for name, settings in {

@@ -13,11 +13,13 @@ from speed import RATE, Clock, distillation_loss, ours
 from student import Enough
 from world import SEED, World, augmentation
 
+from calkd_edge.recipe.training import OptimizerSection, TrainingSection
 from calkd_edge.stages.epochs import augmentation_of
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.soft_labels import TeacherPass
+from calkd_edge.stages.trial_batches import trial_batches
 from calkd_edge.training.averaging import WeightAverage
-from calkd_edge.training.step_time import seconds_per_step
+from calkd_edge.training.step_time import seconds_per_fed_step, seconds_per_step
 
 
 def timed(world: World, work: Callable[[], object], *, repeats: int = 10) -> float:
@@ -120,7 +122,13 @@ def teacher_pass(world: World) -> dict[str, Any]:
 def estimate(world: World) -> dict[str, Any]:
     """B4: the time that a run announces for a step, and the time that it takes."""
     side, size = world.size.sides["N1"], world.size.images_per_step
-    said = seconds_per_step(world.student("N1"), (3, side, side), size, world.device)
+    shape = (3, side, side)
+    if world.on_gpu:
+        section = TrainingSection(epochs=1, images_per_step=size, optimizer=OptimizerSection(**RATE))
+        batches = trial_batches(section, augmentation(side), shape, world.size.images, world.device)
+        said = seconds_per_fed_step(world.student("N1"), batches, world.device)
+    else:
+        said = seconds_per_step(world.student("N1"), shape, size, world.device)
     clock = Clock(world)
     with suppress(Enough):
         ours(world, "N1", clock, live=False)

@@ -16,7 +16,7 @@ from world import SEED, VIEWS, World, augmentation
 from calkd_edge.recipe.training import OptimizerSection, TrainingSection
 from calkd_edge.records import Affine, LossComponent
 from calkd_edge.stages.distill import Distillation, SoftLabels, build_losses
-from calkd_edge.stages.epochs import Epochs
+from calkd_edge.stages.epochs import Epochs, with_resident_images
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import EpochParams
 from calkd_edge.training.accelerator import fabric_for
@@ -110,9 +110,10 @@ def train(
     params = EpochParams(augmentation=augmentation(side), mixing=None, seed=SEED)
     on_gpu = used.device.type == "cuda"
     epochs = Epochs.of(prepared, section.images_per_step, params, defers=on_gpu)
-    source = epochs.fresh
-    if not live:
-        source = partial(_stored(epochs, rows, classes).batches, epochs)
+    if live:
+        source = with_resident_images(epochs, used.device).fresh
+    else:
+        source = _stored(epochs, rows, classes).batches_on(used.device, epochs)
     scratch = world.folder / name
     scratch.mkdir(exist_ok=True)
     training = Training(

@@ -33,7 +33,8 @@ class Step:
         teacher: outputs without gradients; the logits are calibrated.
         labels: [B] int64.
         indices: [B] int64, position of each image in the train split.
-        epoch: fractional, from 0.0.
+        epoch: fractional, from 0.0; see `epoch_on_device`.
+        filled: the epoch as a tensor that the training fills in place in each step; None outside of one.
     """
 
     student: Outputs
@@ -41,6 +42,17 @@ class Step:
     labels: Tensor
     indices: Tensor
     epoch: float
+    filled: Tensor | None = None
+
+    @property
+    def epoch_on_device(self) -> Tensor:
+        """The epoch, 0-d float64 on the device, the same tensor in every step of a training.
+
+        A loss that computes from it can be part of a step that a GPU repeats; a number would stay there.
+        """
+        if self.filled is not None:
+            return self.filled
+        return torch.tensor(self.epoch, dtype=torch.float64, device=self.labels.device)
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,17 @@ class Loss(nn.Module):
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
         """The effect of the teacher's calibration; it depends only on the loss's settings and the map."""
         raise NotImplementedError(f"{type(self).__name__} does not define teacher_effect")
+
+
+def risen(step: Step, epochs: float, *, offset: float = 0.0) -> Tensor:
+    """The share of a linear warm-up that a step has reached, 0-d float64 in 0..1, on the device.
+
+    Args:
+        step: with its epoch.
+        epochs: of the warm-up, above 0.
+        offset: in epochs, added to the step's.
+    """
+    return ((step.epoch_on_device + offset) / epochs).clamp_max(1.0)
 
 
 def full_precision(tensor: Tensor) -> Tensor:

@@ -9,18 +9,26 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, Temperature, full_precision
+from calkd_edge.losses.base import (
+    Context,
+    Loss,
+    Step,
+    TeacherEffect,
+    Temperature,
+    full_precision,
+    risen,
+)
 from calkd_edge.losses.kd import kd_loss
 from calkd_edge.losses.teacher_effect import common_scale, effect_on_softened_logits
 from calkd_edge.records import Affine
 
 
-def reversed_gradient(value: Tensor, strength: float) -> Tensor:
-    """`value`; its gradient is multiplied by -strength.
+def reversed_gradient(value: Tensor, strength: Tensor) -> Tensor:
+    """`value`; its gradient is multiplied by -strength, 0-d float64.
 
     Source: Ganin and Lempitsky, ICML 2015 (arXiv 1409.7495), section 3.
     """
-    return (1 + strength) * value.detach() - strength * value
+    return (1 + strength).to(value.dtype) * value.detach() - strength.to(value.dtype) * value
 
 
 class CTKD(Loss):
@@ -56,13 +64,13 @@ class CTKD(Loss):
         self.curriculum_epochs = curriculum_epochs
         self.theta = nn.Parameter(torch.tensor(float(initial)))
 
-    def strength(self, epoch: float) -> float:
-        """Strength of the gradient reversal, in 0..1."""
-        return 0.5 - 0.5 * math.cos(math.pi * min(1.0, epoch / self.curriculum_epochs))
+    def strength(self, step: Step) -> Tensor:
+        """Strength of the gradient reversal, 0-d float64 in 0..1."""
+        return 0.5 - 0.5 * torch.cos(math.pi * risen(step, self.curriculum_epochs))
 
     def forward(self, step: Step) -> Tensor:
         """A scalar, in nats times temperature squared; theta's gradient is reversed."""
-        theta = reversed_gradient(full_precision(self.theta), self.strength(step.epoch))
+        theta = reversed_gradient(full_precision(self.theta), self.strength(step))
         temperature = self.lowest + self.span * torch.sigmoid(theta)
         return kd_loss(step.student.logits, step.teacher.logits, temperature)
 

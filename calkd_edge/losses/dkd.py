@@ -9,7 +9,15 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from calkd_edge.losses.base import Context, Loss, Step, TeacherEffect, Temperature, full_precision
+from calkd_edge.losses.base import (
+    Context,
+    Loss,
+    Step,
+    TeacherEffect,
+    Temperature,
+    full_precision,
+    risen,
+)
 from calkd_edge.losses.standardize import standardized
 from calkd_edge.losses.teacher_effect import effect_on_softened_logits, effect_on_standardized_logits
 from calkd_edge.records import Affine
@@ -43,8 +51,9 @@ def dkd_loss(
 
 def other_classes(logits: Tensor, labels: Tensor) -> Tensor:
     """The logits without each row's label, [B, C - 1], in the order of the classes."""
-    is_other = torch.ones_like(logits, dtype=torch.bool).scatter_(1, labels[:, None], False)
-    return logits[is_other].view(logits.shape[0], -1)
+    # Not by a mask: whoever picks by it waits for its count.
+    others = torch.arange(logits.shape[1] - 1, device=logits.device)
+    return logits.gather(1, others + (others >= labels[:, None]))
 
 
 def _parts(scaled: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,7 +99,6 @@ class DKD(Loss):
 
     def forward(self, step: Step) -> Tensor:
         """A scalar; rises linearly to its full size over the warm-up."""
-        share = min(1.0, (step.epoch + 1e-9) / self.warmup_epochs) if self.warmup_epochs else 1.0
         student, teacher = step.student.logits, step.teacher.logits
         if self.standardize:
             student, teacher = standardized(student), standardized(teacher)
@@ -102,7 +110,9 @@ class DKD(Loss):
             beta=self.beta,
             temperature=self.temperature,
         )
-        return loss * share
+        if not self.warmup_epochs:
+            return loss
+        return loss * risen(step, self.warmup_epochs, offset=1e-9).to(loss.dtype)
 
     def teacher_effect(self, affine: Affine) -> TeacherEffect:
         """Acts in both parts; with standardized logits a temperature has no effect."""

@@ -33,22 +33,27 @@ class WeightedLosses(nn.Module):
             for name, weight, loss in zip(self.names, self.weights, self.losses, strict=True)
         }
 
-    def mixed(self, step: Step, other_labels: Tensor, share: float) -> dict[str, Tensor]:
+    def mixed(self, step: Step, other_labels: Tensor, share: Tensor) -> dict[str, Tensor]:
         """The terms for mixed images: losses that read labels are computed for both and averaged by share.
 
         Args:
             step: with the first images' labels.
             other_labels: [B] int64, the second images'.
-            share: weight of the first labels, in 0..1.
+            share: weight of the first labels, 0-d float64 in 0..1.
         """
         other = replace(step, labels=other_labels)
         terms = {}
         for name, weight, loss in zip(self.names, self.weights, self.losses, strict=True):
             value = loss(step)
             if loss.uses_labels:
-                value = share * value + (1 - share) * loss(other)
+                value = averaged(value, loss(other), share)
             terms[name] = weight * value
         return terms
+
+
+def averaged(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+    """share * first + (1 - share) * second, with a 0-d float64 share that is rounded once."""
+    return share.to(first.dtype) * first + (1 - share).to(second.dtype) * second
 
 
 def _numbered(names: list[str]) -> list[tuple[int, str]]:

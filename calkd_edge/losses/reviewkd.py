@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calkd_edge.losses.base import Context, Step
+from calkd_edge.losses.base import Context, Step, risen
 from calkd_edge.losses.features import FeatureLoss, Taps, as_map, averaged_cells, map_channels
 
 _LEVELS = (4, 2, 1)
@@ -119,7 +119,6 @@ class ReviewKD(FeatureLoss):
 
     def forward(self, step: Step) -> Tensor:
         """A scalar; rises linearly to its full size over the warm-up, from 0 in the first step."""
-        share = min(1.0, step.epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
         fused: Tensor | None = None
         total = []
         for (student, teacher), fusion in zip(
@@ -128,4 +127,5 @@ class ReviewKD(FeatureLoss):
             target = as_map(teacher)
             projected, fused = fusion(as_map(student), fused, target.shape[2:])
             total.append(hcl_loss(projected, target))
-        return torch.stack(total).sum() * share
+        loss = torch.stack(total).sum()
+        return loss * risen(step, self.warmup_epochs).to(loss.dtype) if self.warmup_epochs else loss

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from calkd_edge.data.prepare import TEST_SHARE, needed_bytes
 from calkd_edge.errors import EnvironmentProblem
@@ -17,6 +19,13 @@ from calkd_edge.pipeline.planned import Plan
 from calkd_edge.recipe.training import TrainingSection
 from calkd_edge.records import Component
 from calkd_edge.stages.top_logits import bytes_per_row
+
+if TYPE_CHECKING:
+    import torch
+
+    from calkd_edge.training.batch import Batch
+
+Fed: TypeAlias = "tuple[Iterator[Batch], str | None]"
 
 MARGIN_BYTES = 500 * 2**20
 COPIES = 2
@@ -46,7 +55,13 @@ def training_seconds(plan: Plan, reused: Collection[str], accelerator: str) -> f
     total = 0.0
     for training in plan.trainings:
         if training.stage.fingerprint not in reused:
-            seconds = _seconds_per_image(training.model, training.section.images_per_step, shape, accelerator)
+            seconds = _seconds_per_image(
+                training.model,
+                training.section.images_per_step,
+                shape,
+                accelerator,
+                partial(_trial_batches, checked, training.section, images),
+            )
             watched = _watched_images(training.section, images, recipe.data.calibration_images)
             total += seconds * (training.section.epochs * images + FORWARD_SHARE * watched)
             if training.stage is not plan.teacher and teaches_live:
@@ -81,23 +96,44 @@ def train_images(checked: CheckedRecipe) -> int:
     return min(data.train_images or images, images)
 
 
+def _trial_batches(
+    checked: CheckedRecipe, section: TrainingSection, images: int, device: torch.device
+) -> Fed:
+    """Batches as those of a training, and the number format of its forward pass."""
+    from calkd_edge.stages.trial_batches import trial_batches
+
+    shape = checked.dataset.size()[1]
+    return trial_batches(section, checked.augmentation, shape, images, device), section.autocast
+
+
 def _seconds_per_image(
-    component: Component, images_per_step: int, shape: tuple[int, int, int], accelerator: str
+    component: Component,
+    images_per_step: int,
+    shape: tuple[int, int, int],
+    accelerator: str,
+    feed: Callable[[torch.device], Fed] | None = None,
 ) -> float:
-    """Seconds of a training step, for each of its images."""
+    """Seconds of a training step, for each of its images; on a GPU with the batches of a feed, if given.
+
+    On a GPU the step alone says little: it may wait for its batches.
+    """
     # Imported here: short and cached runs need none of it.
     import torch
 
     from calkd_edge.models import MODELS
     from calkd_edge.models.image_model import ImageModel
-    from calkd_edge.training.step_time import seconds_per_step
+    from calkd_edge.training.step_time import seconds_per_fed_step, seconds_per_step
 
     backbone = MODELS.load(component.name)(1000, shape, **component.settings)
     device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     model = ImageModel(backbone, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     smaller = f"Set images_per_step below {images_per_step:,}, or shrink the images."
     with naming_lack_of_memory(f"a trial step of {component.name} with {images_per_step:,} images", smaller):
-        seconds = seconds_per_step(model, shape, images_per_step, device)
+        if feed is not None and device.type == "cuda":
+            batches, autocast = feed(device)
+            seconds = seconds_per_fed_step(model, batches, device, autocast=autocast)
+        else:
+            seconds = seconds_per_step(model, shape, images_per_step, device)
     if device.type == "cuda":  # the processes of the training need that memory
         del model, backbone
         torch.cuda.empty_cache()

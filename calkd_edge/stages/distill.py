@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from calkd_edge.models.image_model import ImageModel
 from calkd_edge.models.taps import feature_shape, module_at, tapped
 from calkd_edge.recipe.training import TrainingSection
 from calkd_edge.records import Affine, Calibration, FloatArray, IntArray, LossComponent
-from calkd_edge.stages.epochs import Epochs, final_figures, watcher
+from calkd_edge.stages.epochs import Epochs, final_figures, watcher, with_resident_images
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import DistillParams, LearningParams
 from calkd_edge.stages.start import Start, start_of
@@ -34,6 +34,7 @@ from calkd_edge.training.affine import TensorAffine
 from calkd_edge.training.batch import Batch
 from calkd_edge.training.cuda import full_float32
 from calkd_edge.training.loop import Training, fit
+from calkd_edge.training.resident import Draw, ResidentLogits
 
 
 class Distillation(nn.Module):
@@ -62,9 +63,10 @@ class Distillation(nn.Module):
         with tapped(self.student, student_taps, where="student") as features:
             student = Outputs(self.student(batch.images), features)
         teacher = self._teacher(batch, teacher_taps)
-        step = Step(student, teacher, batch.labels, batch.indices, batch.epoch)
+        numbers = batch.on_device
+        step = Step(student, teacher, batch.labels, batch.indices, batch.epoch, numbers.epoch)
         if batch.other_labels is not None:
-            return self.losses.mixed(step, batch.other_labels, batch.share)
+            return self.losses.mixed(step, batch.other_labels, numbers.share)
         result: dict[str, Tensor] = self.losses(step)
         return result
 
@@ -93,6 +95,7 @@ class SoftLabels:
     views: Mapping[str, np.ndarray]
     affine: TensorAffine
     tails: StoredTails | None = None
+    resident: ResidentLogits | None = None
 
     @classmethod
     def open(cls, folder: Path, affine: Affine) -> SoftLabels:
@@ -120,11 +123,39 @@ class SoftLabels:
 
     def batches(self, epochs: Epochs, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
         """Epoch e uses view e modulo V of every image, and the teacher's logits of that view."""
-        view_number = epoch % len(self.logits)
-        for step, chosen in enumerate(epochs.order(epoch, rank, world_size)):
-            view = {name: column[view_number, chosen] for name, column in self.views.items()}
-            logits = self.affine(torch.from_numpy(self.raw(view_number, chosen)))
-            yield epochs.batch(chosen, view, epoch + step / epochs.steps(world_size), logits)
+        number = epoch % len(self.logits)
+        draws = (
+            Draw(
+                chosen,
+                {name: column[number, chosen] for name, column in self.views.items()},
+                epoch + step / epochs.steps(world_size),
+            )
+            for step, chosen in enumerate(epochs.order(epoch, rank, world_size))
+        )
+        if epochs.resident is not None and (resident := self.resident) is not None:
+            resident.fill(self.logits[number], self.offsets[number])
+            yield from epochs.resident.batches(
+                list(draws), epochs.augmentation.replay, lambda chosen: self.affine(resident(chosen))
+            )
+            return
+        for chosen, view, at in draws:
+            logits = self.affine(torch.from_numpy(self.raw(number, chosen)))
+            yield epochs.batch(chosen, view, at, logits)
+
+    def batches_on(self, device: torch.device, epochs: Epochs) -> Callable[[int, int, int], Iterator[Batch]]:
+        """(epoch, rank, world size) -> batches, from images and labels that lie on the device if they fit.
+
+        A calibration by a matrix is computed on the CPU: a GPU would sum in another order. Truncated rows are
+        completed there too.
+        """
+        classes = self.logits.shape[2]
+        if self.tails is not None or self.affine.affine.kind(classes) == "matrix":
+            return partial(self.batches, epochs)
+        epochs = with_resident_images(epochs, device, classes=classes)
+        if epochs.resident is None:
+            return partial(self.batches, epochs)
+        stored = replace(self, resident=ResidentLogits(len(epochs.rows), classes, device))
+        return partial(stored.batches, epochs)
 
 
 def run(job: Job) -> None:
@@ -174,12 +205,15 @@ def distil(
     )
     on_gpu = fabric.device.type == "cuda"
     epochs = Epochs.of(prepared, section.images_per_step, params, defers=on_gpu)
-    stored = SoftLabels.open(job.inputs["soft_labels"], affine) if "soft_labels" in job.inputs else None
+    if "soft_labels" in job.inputs:
+        batches = SoftLabels.open(job.inputs["soft_labels"], affine).batches_on(fabric.device, epochs)
+    else:
+        batches = with_resident_images(epochs, fabric.device).fresh
     training = Training(
         section=section,
         seed=params.seed,
         steps_per_epoch=epochs.steps(fabric.world_size),
-        batches=epochs.fresh if stored is None else partial(stored.batches, epochs),
+        batches=batches,
         final_figures=final_figures(student, prepared),
         plain_images=epochs.plain_images,
         watch=watcher(student, prepared),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -22,6 +21,8 @@ from calkd_edge.records import Component, IntArray
 from calkd_edge.records.base import SMALLEST_STD
 from calkd_edge.stages.params import EpochParams
 from calkd_edge.training.batch import Batch
+from calkd_edge.training.resident import Draw, ResidentImages, is_resident, resident_bytes
+from calkd_edge.training.step_memory import free_bytes
 
 WATCHED_IMAGES = 1000
 MOST_PLAIN_IMAGES = 10_000
@@ -45,6 +46,7 @@ class Epochs:
         is_balanced: each class is drawn equally often.
         defers: batches are augmented only where they are moved to, if the augmentation gives the same pixels
             everywhere.
+        resident: the images on the device that trains, if they lie there; used where batches are deferred.
     """
 
     prepared: Prepared
@@ -55,6 +57,7 @@ class Epochs:
     mixing: Mixing | None = None
     is_balanced: bool = False
     defers: bool = False
+    resident: ResidentImages | None = None
 
     @classmethod
     def of(
@@ -101,19 +104,36 @@ class Epochs:
             if share >= FEWEST_IMAGES:
                 yield piece, slice(rank * share, (rank + 1) * share)
 
+    @property
+    def is_deferred(self) -> bool:
+        """Whether batches are augmented only where they are moved to."""
+        return self.defers and self.mixing is None and is_exact(self.augmentation)
+
+    def needed_bytes(self, classes: int = 0) -> int:
+        """Of a device on which the images would lie, with a view's logits of so many classes."""
+        return resident_bytes(len(self.rows), self.prepared.image_shape, classes)
+
     def fresh(self, epoch: int, rank: int, world_size: int) -> Iterator[Batch]:
         """Batches whose views are drawn again in each epoch, the same for any number of processes.
 
         Mixed images take their partners from their own process' share.
         """
+        draws = self._draws(epoch, rank, world_size)
+        if self.resident is not None:
+            yield from self.resident.batches(list(draws), self.augmentation.replay)
+            return
+        for step, (chosen, view, at) in enumerate(draws):
+            batch = self.batch(chosen, view, at, None)
+            if self.mixing is not None:
+                batch = _mixed(batch, self.mixing, np.random.default_rng([self.seed, epoch, step, _MIXING]))
+            yield batch
+
+    def _draws(self, epoch: int, rank: int, world_size: int) -> Iterator[Draw]:
         generator = np.random.default_rng([self.seed, epoch, 0, _FRESH_VIEWS])
         for step, (piece, share) in enumerate(self._shares(epoch, rank, world_size)):
             drawn = self.augmentation.draw(len(piece), generator)
             view = {name: drawn[name][share] for name in self.augmentation.columns}
-            batch = self.batch(piece[share], view, epoch + step / self.steps(world_size), None)
-            if self.mixing is not None:
-                batch = _mixed(batch, self.mixing, np.random.default_rng([self.seed, epoch, step, _MIXING]))
-            yield batch
+            yield Draw(piece[share], view, epoch + step / self.steps(world_size))
 
     def plain_images(self, rank: int, world_size: int) -> Iterator[Tensor]:
         """Up to 10,000 training images as they are, this process' share of each step, uint8 [B, 3, H, W].
@@ -135,15 +155,36 @@ class Epochs:
         images = torch.from_numpy(self.prepared.images[rows])
         labels = torch.from_numpy(self.prepared.labels[rows])
         batch = Batch(images, labels, torch.from_numpy(chosen), at, teacher_logits)
-        replay = partial(self.augmentation.replay, view=view)
-        if self.defers and self.mixing is None and is_exact(self.augmentation):
-            return replace(batch, replay=replay)
-        return replace(batch, images=replay(images))
+        if self.is_deferred:
+            columns = {name: torch.from_numpy(np.array(column)) for name, column in view.items()}
+            return replace(batch, replay=self.augmentation.replay, view=columns)
+        return replace(batch, images=self.augmentation.replay(images, view))
 
 
 def _mixed(batch: Batch, mixing: Mixing, generator: np.random.Generator) -> Batch:
     images, partners, share = mixing.mix(batch.images, generator)
     return replace(batch, images=images, other_labels=batch.labels[partners], share=share)
+
+
+def with_resident_images(epochs: Epochs, device: torch.device, *, classes: int = 0) -> Epochs:
+    """The same batches, from images that lie on the device if these and a view's logits fit there.
+
+    Args:
+        epochs: whose batches can be finished on the device, or not.
+        device: that trains.
+        classes: of the stored logits; 0 without them.
+    """
+    if device.type != "cuda":
+        return epochs
+    chosen = is_resident(
+        device,
+        is_exact=epochs.is_deferred,
+        needed_bytes=epochs.needed_bytes(classes),
+        free_bytes=free_bytes(device.type),
+    )
+    if not chosen:
+        return epochs
+    return replace(epochs, resident=ResidentImages(epochs.prepared, epochs.rows, device))
 
 
 def augmentation_of(chosen: Component, prepared: Prepared) -> Augmentation:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.export.artifacts import HISTORY
+from calkd_edge.losses.objective import averaged
 from calkd_edge.models import image_model
 from calkd_edge.models.image_model import ImageModel
 from calkd_edge.recipe.training import TeacherTrainingSection
-from calkd_edge.stages.epochs import Epochs, final_figures, watcher
+from calkd_edge.stages.epochs import Epochs, final_figures, watcher, with_resident_images
 from calkd_edge.stages.params import TeacherParams
 from calkd_edge.stages.start import Start, start_of
 from calkd_edge.training.accelerator import fabric_for
@@ -40,7 +41,7 @@ class Supervised(nn.Module):
         logits = self.model(batch.images).float()
         loss = self._of_labels(logits, batch.labels)
         if batch.other_labels is not None:
-            loss = batch.share * loss + (1 - batch.share) * self._of_labels(logits, batch.other_labels)
+            loss = averaged(loss, self._of_labels(logits, batch.other_labels), batch.on_device.share)
         return {"cross_entropy": loss}
 
     def _of_labels(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -72,6 +73,7 @@ def train(
     fabric = fabric_for(job.locations["accelerator"], section.autocast)
     on_gpu = fabric.device.type == "cuda"
     epochs = Epochs.of(prepared, section.images_per_step, params, defers=on_gpu)
+    epochs = with_resident_images(epochs, fabric.device)
     module = Supervised(model, section.label_smoothing, section.focal_gamma)
     training = Training(
         section=section,

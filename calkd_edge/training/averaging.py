@@ -28,19 +28,21 @@ class WeightAverage:
         self.model, self.decay = model, decay
         self.steps = 0
         self.average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        is_float = {name: tensor.is_floating_point() for name, tensor in self.average.items()}
+        self._floats, self._integers = (
+            _Pairs(model, {name: self.average[name] for name in is_float if is_float[name] is kind})
+            for kind in (True, False)
+        )
 
     @torch.no_grad()
     def update(self) -> None:
         """Add the model's current weights to the average."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
-        current = self.model.state_dict()
-        floats = [name for name, tensor in current.items() if tensor.is_floating_point()]
-        averages = [self.average[name] for name in floats]
-        torch._foreach_lerp_(averages, [current[name] for name in floats], 1 - decay)
-        for name, tensor in current.items():
-            if not tensor.is_floating_point():
-                self.average[name].copy_(tensor)
+        if self._floats.averages:
+            torch._foreach_lerp_(self._floats.averages, self._floats.current(), 1 - decay)
+        if self._integers.averages:
+            torch._foreach_copy_(self._integers.averages, self._integers.current())
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -65,3 +67,28 @@ class WeightAverage:
         saved: dict[str, Tensor] = average
         for name, tensor in saved.items():
             self.average[name].copy_(tensor)
+
+
+class _Pairs:
+    """Averages, and where the model has the tensors that they are of.
+
+    Args:
+        model: whose state these are.
+        averages: by name in its state.
+    """
+
+    def __init__(self, model: nn.Module, averages: Mapping[str, Tensor]) -> None:
+        self.averages = list(averages.values())
+        self._locations = [_location(model, name) for name in averages]
+
+    def current(self) -> list[Tensor]:
+        """The model's tensors, read again, because a module may replace a buffer."""
+        return [holder[name] for holder, name in self._locations]  # type: ignore[misc]  # none of them is None
+
+
+def _location(model: nn.Module, path: str) -> tuple[Mapping[str, Tensor | None], str]:
+    """The dictionary that has a tensor of the model's state, and its name there."""
+    parent, _, name = path.rpartition(".")
+    module = model.get_submodule(parent)
+    holder: Mapping[str, Tensor | None] = module._parameters
+    return (holder if name in holder else module._buffers), name

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from queue import Empty, Full, Queue
 from typing import Generic, TypeVar
 
@@ -31,8 +32,17 @@ def fed(batches: Iterable[Batch], device: torch.device) -> Generator[Batch, None
         for batch in batches:
             yield batch.to(device)
         return
+    remaining = iter(batches)
+    first = next(remaining, None)
+    if first is None:
+        return
+    remaining = chain([first], remaining)
+    if first.images.device.type == device.type:  # resident: there is nothing to gather or to copy
+        for batch in remaining:
+            yield batch.to(device)
+        return
     copies = _Copies(device)
-    for ready in ahead(batches, copies.begin):
+    for ready in ahead(remaining, copies.begin):
         yield copies.end(ready)
 
 

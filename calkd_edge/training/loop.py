@@ -25,6 +25,7 @@ from calkd_edge.training.fused_batch_norm import fused_batch_norm
 from calkd_edge.training.kernels import quick_convolutions
 from calkd_edge.training.memory import keep_freed_memory
 from calkd_edge.training.schedule import learning_rate, optimizer_for
+from calkd_edge.training.step_tensors import LossSums, StepNumbers
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -112,12 +113,13 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
     # In several processes a CPU's maps are not channels last: there is nothing to fuse.
     is_alone = fabric.device.type == "cpu" and fabric.world_size == 1
     normalisation = synchronised if is_shared_here else fused_batch_norm if is_alone else nullcontext
+    steps = _Steps(wrapped, optimizer, training, fabric, average)
     for epoch in range(first, section.epochs):
         draw = np.random.SeedSequence([training.seed, epoch, fabric.global_rank])
         torch.manual_seed(int(draw.generate_state(1)[0]))
         routes = quick_convolutions if fabric.device.type == "cpu" else nullcontext
         with routes(module), normalisation(module), training.within():
-            terms = _epoch(wrapped, optimizer, training, fabric, epoch, average)
+            terms = steps.epoch(epoch)
         if fabric.global_rank == 0:
             with average.applied() if average is not None else nullcontext(), training.within():
                 watched = training.watch(epoch)
@@ -161,70 +163,93 @@ def _rewrite_last(history: Path, lines: Sequence[str], figures: Mapping[str, flo
     )
 
 
-def _epoch(
-    wrapped: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    training: Training,
-    fabric: Fabric,
-    epoch: int,
-    average: WeightAverage | None,
-) -> dict[str, float]:
-    """One pass over the batches; returns each term's mean.
+class _Steps:
+    """The steps of a training, epoch by epoch."""
 
-    Raises:
-        StageFailed: a term's mean or a weight is not finite. This is checked once per epoch, because a check
-            in each step would make a GPU wait; weights are checked because no loss shows the last gradient.
-    """
-    section, steps = training.section, training.steps_per_epoch
-    sums: dict[str, Tensor] = {}
-    skipped = 0
-    wrapped.train()
-    frozen = training.frozen if epoch < training.freeze_epochs else Frozen()
-    for module in frozen.modules:
-        module.eval()
-    source = training.batches(epoch, fabric.global_rank, fabric.world_size)
-    with closing(fed(source, fabric.device)) as batches:
-        for step, batch in enumerate(batches):
-            at = epoch + step / steps
-            rate = learning_rate(section.optimizer.lr, section.schedule, epoch=at, epochs=section.epochs)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["factor"]
-            terms: dict[str, Tensor] = wrapped(batch)
-            loss = torch.stack(list(terms.values())).sum()
-            optimizer.zero_grad()
-            fabric.backward(loss)
-            for weight in frozen.weights:  # not by requires_grad: DDP must see the same parameters throughout
-                weight.grad = None
-            if section.clip_gradient_norm is not None:
-                fabric.clip_gradients(
-                    wrapped, optimizer, max_norm=section.clip_gradient_norm, error_if_nonfinite=False
-                )
-            optimizer.step()
-            training.progress(epoch * steps + step + 1, section.epochs * steps)
-            if getattr(fabric.strategy.precision, "has_skipped", False):  # float16 overflowed
-                skipped += 1
-                continue
-            if average is not None:
-                average.update()
-            for name, term in terms.items():
-                sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach()
-    if skipped == steps:
-        raise StageFailed(
-            f"no step of epoch {epoch + 1} had finite gradients in float16",
-            remedy="Set autocast: bf16 or null, or lower optimizer.lr.",
-        )
-    totals = fabric.all_reduce(torch.stack([total.float() for total in sums.values()]))  # mean over processes
-    means = {
-        f"train_{name}": float(total) / (steps - skipped) for name, total in zip(sums, totals, strict=True)
-    }
-    finite = are_finite([*wrapped.parameters(), *training.model.buffers()])  # a running variance can overflow
-    if not finite or not np.isfinite(list(means.values())).all():
-        what = "loss is" if finite else "weights are"
-        raise StageFailed(
-            f"the {what} not finite after epoch {epoch + 1} ({means})",
-            remedy="Lower optimizer.lr, add schedule.warmup_epochs or clip_gradient_norm.",
-        )
-    return means
+    def __init__(
+        self,
+        wrapped: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        training: Training,
+        fabric: Fabric,
+        average: WeightAverage | None,
+    ) -> None:
+        self.wrapped, self.optimizer = wrapped, optimizer
+        self.training, self.fabric, self.average = training, fabric, average
+        self.numbers, self.sums = StepNumbers(fabric.device), LossSums()
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the batches; returns each term's mean.
+
+        Raises:
+            StageFailed: a term's mean or a weight is not finite. This is checked once per epoch, because a
+                check in each step would make a GPU wait.
+        """
+        training, steps = self.training, self.training.steps_per_epoch
+        self.sums.clear()
+        skipped = 0
+        self.wrapped.train()
+        frozen = training.frozen if epoch < training.freeze_epochs else Frozen()
+        for module in frozen.modules:
+            module.eval()
+        source = training.batches(epoch, self.fabric.global_rank, self.fabric.world_size)
+        with closing(fed(source, self.fabric.device)) as batches:
+            for step, batch in enumerate(batches):
+                self._set_rate(epoch + step / steps)
+                skipped += self._step(batch, frozen)
+                training.progress(epoch * steps + step + 1, training.section.epochs * steps)
+        if skipped == steps:
+            raise StageFailed(
+                f"no step of epoch {epoch + 1} had finite gradients in float16",
+                remedy="Set autocast: bf16 or null, or lower optimizer.lr.",
+            )
+        return self._means(epoch, steps - skipped)
+
+    def _set_rate(self, at: float) -> None:
+        section = self.training.section
+        rate = learning_rate(section.optimizer.lr, section.schedule, epoch=at, epochs=section.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+
+    def _step(self, batch: Batch, frozen: Frozen) -> bool:
+        """Train on a batch; returns whether it changed nothing, because float16 overflowed."""
+        fabric, norm = self.fabric, self.training.section.clip_gradient_norm
+        terms: dict[str, Tensor] = self.wrapped(batch.with_numbers(self.numbers))
+        stacked = torch.stack(list(terms.values()))
+        self.optimizer.zero_grad()
+        fabric.backward(stacked.sum())
+        for weight in frozen.weights:  # not by requires_grad: DDP must see the same parameters throughout
+            weight.grad = None
+        if norm is not None:
+            fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=norm, error_if_nonfinite=False)
+        self.optimizer.step()
+        if getattr(fabric.strategy.precision, "has_skipped", False):
+            return True
+        if self.average is not None:
+            self.average.update()
+        self.sums.add(terms, stacked)
+        return False
+
+    def _means(self, epoch: int, counted: int) -> dict[str, float]:
+        """The mean of each term over so many steps and all processes; weights are checked as well.
+
+        Weights are checked because no loss shows the last gradient.
+        """
+        assert self.sums.totals is not None
+        totals = self.fabric.all_reduce(self.sums.totals.float())
+        means = {
+            f"train_{name}": float(total) / counted
+            for name, total in zip(self.sums.names, totals, strict=True)
+        }
+        buffers = self.training.model.buffers()  # a running variance can overflow
+        finite = are_finite([*self.wrapped.parameters(), *buffers])
+        if not finite or not np.isfinite(list(means.values())).all():
+            what = "loss is" if finite else "weights are"
+            raise StageFailed(
+                f"the {what} not finite after epoch {epoch + 1} ({means})",
+                remedy="Lower optimizer.lr, add schedule.warmup_epochs or clip_gradient_norm.",
+            )
+        return means
 
 
 @torch.no_grad()

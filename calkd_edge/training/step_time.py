@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from collections.abc import Iterable
+from contextlib import closing, nullcontext
 
 import torch
 from torch import nn
 
+from calkd_edge.training.batch import Batch
+from calkd_edge.training.feed import AHEAD, fed
 from calkd_edge.training.fused_batch_norm import fused_batch_norm
 from calkd_edge.training.kernels import quick_convolutions
 
 WARM_STEPS, TIMED_STEPS = 1, 3
+
+FED_WARM_STEPS, FED_TIMED_STEPS = AHEAD + 3, 10
+"""With batches from a feed: those that are ready in advance say nothing of how fast it is."""
+
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 FEW_IMAGES, PATIENCE_S = 8, 0.5
 """A step of so many images is timed first; the whole step only if it would not take longer than this."""
@@ -38,6 +46,41 @@ def seconds_per_step(
         if scaled > patience_s or few == images_per_step:
             return scaled
         return _timed(model, image_shape, images_per_step, device, steps=TIMED_STEPS)
+
+
+def seconds_per_fed_step(
+    model: nn.Module, batches: Iterable[Batch], device: torch.device, *, autocast: str | None = None
+) -> float:
+    """Seconds of a training step that waits for its batch; the steps change the model.
+
+    A step is a forward and a backward pass and a step of the optimizer; losses, a teacher, averaged weights
+    and other processes are not in it.
+
+    Args:
+        model: uint8 images -> logits.
+        batches: at least as many as are timed and before; made, copied and augmented as in a training.
+        device: that trains.
+        autocast: bf16, fp16 or None.
+
+    Raises:
+        ValueError: too few batches.
+    """
+    model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
+    cast = torch.autocast(device.type, dtype=AUTOCAST_TYPES.get(autocast or ""), enabled=autocast is not None)
+    start_time = 0.0
+    with closing(fed(batches, device)) as ready:
+        for step, batch in enumerate(ready, start=1):
+            with cast:
+                logits = model(batch.images)
+            optimizer.zero_grad()
+            logits.float().square().mean().backward()
+            optimizer.step()
+            if step == FED_WARM_STEPS:
+                start_time = _now(device)
+            elif step == FED_WARM_STEPS + FED_TIMED_STEPS:
+                return (_now(device) - start_time) / FED_TIMED_STEPS
+    raise ValueError(f"{FED_WARM_STEPS + FED_TIMED_STEPS} batches are needed")
 
 
 def _timed(

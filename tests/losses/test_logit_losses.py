@@ -129,7 +129,7 @@ def test_ctkd_climbs_where_the_student_descends_as_far_as_the_curriculum_is(epoc
 
 def test_reversed_gradient_is_the_value_itself():
     value = torch.tensor(2.5, requires_grad=True)
-    reversed_ = reversed_gradient(value, 0.25)
+    reversed_ = reversed_gradient(value, torch.tensor(0.25, dtype=torch.float64))
     reversed_.backward()
     assert (reversed_.item(), value.grad.item()) == (2.5, -0.25)
 

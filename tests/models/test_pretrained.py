@@ -212,7 +212,7 @@ def test_new_head_begins_with_nearly_equal_probabilities_and_learns():
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     shrink(net, names, NEW_HEAD_SCALE)
     changed = {key for key, tensor in net.state_dict().items() if not torch.equal(tensor, before[key])}
-    assert changed == names
+    assert changed == {"classifier.weight"} < names  # the bias is drawn as zeros
     answers = net.classifier(torch.full((4, net.classifier.in_features), 3.0))
     assert answers.softmax(1).amax() < 0.2
     torch.nn.functional.cross_entropy(answers, torch.arange(4)).backward()

@@ -10,6 +10,7 @@ import torch
 from rot import flip
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from calkd_edge.errors import EnvironmentProblem, StageFailed
 from calkd_edge.recipe.training import OptimizerSection, ScheduleSection, TrainingSection
@@ -386,3 +387,36 @@ def test_batch_moves_completely():
     assert batch.to(torch.device("cpu")).teacher_logits is None
     softened = Batch(batch.images, batch.labels, batch.indices, 0.0, torch.zeros(SIZE, 4))
     assert softened.to(torch.device("cpu")).teacher_logits.shape == (SIZE, 4)
+
+
+class Reads(TorchDispatchMode):
+    """Counts the operations between the steps of an epoch, and those whose result Python waits for."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_within, self.operations, self.reads = False, 0, []
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        if self.is_within:
+            self.operations += 1
+            if function._schema.name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal"):
+                self.reads.append(function._schema.name)
+        return function(*arguments, **(named or {}))
+
+    def progress(self, done, total):
+        self.is_within = bool(done % STEPS)
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_no_step_waits_for_a_number(tmp_path, reads):
+    class Reading(Net):
+        def forward(self, batch):
+            terms = super().forward(batch)
+            self.scale = 1.0 if not reads or float(terms["size"].detach()) >= 0 else 0.0
+            return terms
+
+    counted = Reads()
+    with counted:
+        train(tmp_path, epochs=2, net=Reading(), progress=counted.progress, ema_decay=0.9, clip=1.0)
+    assert counted.operations > 100
+    assert len(counted.reads) == (2 * (STEPS - 1) if reads else 0)
