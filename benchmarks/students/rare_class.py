@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from students import SEEDS, wanted
+from students import SETS, wanted
 from study import Study, Wanted, figures, folder_of
 
 from calkd_edge.records import Predictions
 
 SET, RARE = "trash", "trash"
+SEEDS = SETS[SET].seeds
 BALANCE = ("none", "sampler")
 MODELS = ("student", "teacher")
 
