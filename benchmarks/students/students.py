@@ -1,8 +1,8 @@
 """Is a student as good as its data allow? Beside a plain script, and beside itself without a teacher.
 
-For each set of images and each of three seeds (five for the quickstart, whose seeds differ more): the packaged
-recipe as users run it (its teacher, calibrated, its student by distillation, int8 after calibration), the same
-student from labels alone (distill.baseline), and plain.py with the same network, student epochs, images and
+For each set of images and each of three seeds (five for the quickstart, whose seeds differ more): the
+packaged recipe as users run it (its teacher, calibrated, its student by distillation, int8 after
+calibration), the same student from labels alone (distill.baseline), and plain.py with the same network, student epochs, images and
 test images. The teacher of a set is one.
 
     PYTHONPATH=benchmarks/distillation python benchmarks/students/students.py --store DIR --data DIR
