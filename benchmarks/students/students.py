@@ -2,8 +2,8 @@
 
 For each set of images and each of three seeds (five for the quickstart, whose seeds differ more): the
 packaged recipe as users run it (its teacher, calibrated, its student by distillation, int8 after
-calibration), the same student from labels alone (distill.baseline), and plain.py with the same network, student epochs, images and
-test images. The teacher of a set is one.
+calibration), the same student from labels alone (distill.baseline), and plain.py with the same network,
+student epochs, images and test images. The teacher of a set is one.
 
     PYTHONPATH=benchmarks/distillation python benchmarks/students/students.py --store DIR --data DIR
 
