@@ -1,13 +1,13 @@
 """What each stage may know: its typed parameters, with the stage's import path and the version of its output.
 
 The plan builds these records, the stage validates them again. Their plain form enters the fingerprint of the
-stage: a field that is added later needs a default and belongs into `left_out_at_default`. `version` is raised
+stage: a field that is added later is `Added` and has a default, at which it is left out. `version` is raised
 by hand, in the same commit, when what a stage writes changes. Nothing here imports a stage.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from calkd_edge.records import Component, Json, LossComponent, Record
 
@@ -17,26 +17,25 @@ Versions = dict[str, str]
 TeacherMode = Literal["stored", "live", "none"]
 """Whether the teacher's logits are stored beforehand, computed in every step, or not used."""
 
+ADDED = "added later"
+Value = TypeVar("Value")
+Added = Annotated[Value, ADDED]
+"""A field that the stage did not have at first: at its default, fingerprints are those of before."""
+
 
 class StageParams(Record):
-    """Parameters that every stage may have.
-
-    Attributes:
-        left_out_at_default: names of fields, here and in each class above.
-        plugins: SHA-256 of each plugin module, by its name.
-    """
+    """Parameters that every stage may have; `plugins` holds the SHA-256 of each plugin module by its name."""
 
     function: ClassVar[str]
     version: ClassVar[int]
-    left_out_at_default: ClassVar[frozenset[str]] = frozenset({"plugins"})
 
-    plugins: Versions = {}
+    plugins: Added[Versions] = {}
 
     def plain(self) -> dict[str, Json]:
         """The parameters as plain JSON values, as they enter the fingerprint."""
-        fields = type(self).model_fields
-        names = {name for kind in type(self).__mro__ for name in getattr(kind, "left_out_at_default", ())}
-        defaults = {name for name in names if getattr(self, name) == fields[name].default}
+        fields = type(self).model_fields.items()
+        added = {name: field.default for name, field in fields if ADDED in field.metadata}
+        defaults = {name for name, default in added.items() if getattr(self, name) == default}
         return self.model_dump(mode="json", exclude=defaults)
 
 
@@ -57,37 +56,33 @@ class PrepareParams(StageParams):
     function, version = "calkd_edge.stages.prepare:run", 1
     dataset: str
     settings: dict[str, Json]
-    left_out_at_default = frozenset({"distinct_test_images"})
     identity: str
     splits: SplitParams
-    distinct_test_images: bool = False
+    distinct_test_images: Added[bool] = False
 
 
 class StartParams(StageParams):
     """How a network starts: from its seed, from a weights file, or pretrained; files by their content.
 
-    Attributes:
-        head_scale: factor of a new head's initial parameters.
+    `head_scale` is the factor of a new head's initial parameters.
     """
 
-    left_out_at_default = frozenset({"head_scale"})
     weights_sha256: str | None
     pretrained: str | None
     freeze_epochs: int
     trained_on: Literal["train", "all_train", "other"] | None
     mean: tuple[float, float, float] | None
     std: tuple[float, float, float] | None
-    head_scale: float = 1.0
+    head_scale: Added[float] = 1.0
 
 
 class EpochParams(StageParams):
     """Which batches an epoch consists of."""
 
-    left_out_at_default = frozenset({"balance"})
     augmentation: Component
     mixing: Component | None
     seed: int
-    balance: Literal["none", "sampler"] = "none"
+    balance: Added[Literal["none", "sampler"]] = "none"
 
 
 class TeacherParams(StartParams, EpochParams):
@@ -111,12 +106,11 @@ class SoftLabelsParams(StageParams):
     """The teacher's logits for `views` views of every training image; the `top` largest, None for all."""
 
     function, version = "calkd_edge.stages.soft_labels:run", 1
-    left_out_at_default = frozenset({"top"})
     views: int
     images_per_step: int
     augmentation: Component
     seed: int
-    top: int | None = None
+    top: Added[int | None] = None
 
 
 class LearningParams(EpochParams):
@@ -169,12 +163,11 @@ class QuantizeParams(StageParams):
     """
 
     function, version = "calkd_edge.stages.quantize:run", 6
-    left_out_at_default = frozenset({"measures_values"})
     precision: str
     settings: dict[str, Json]
     seed: int
     versions: Versions
-    measures_values: bool = False
+    measures_values: Added[bool] = False
 
 
 class ConvertParams(StageParams):
@@ -268,10 +261,9 @@ class CalibrateParams(StageParams):
     """The map to fit on the calibration split."""
 
     function, version = "calkd_edge.stages.calibrate:run", 5
-    left_out_at_default = frozenset({"precision_targets"})
     calibrator: str
     settings: dict[str, Json]
-    precision_targets: tuple[float, ...] = ()
+    precision_targets: Added[tuple[float, ...]] = ()
 
 
 class ScoreParams(StageParams):
@@ -285,9 +277,8 @@ class EvaluateParams(ScoreParams):
     """Figures of the test split."""
 
     function, version = "calkd_edge.stages.evaluate:run", 6
-    left_out_at_default = frozenset({"precision_targets"})
     thresholds: tuple[float, ...]
-    precision_targets: tuple[float, ...] = ()
+    precision_targets: Added[tuple[float, ...]] = ()
 
 
 class EvaluateCorruptedParams(ScoreParams):
@@ -302,6 +293,5 @@ class CompareParams(ScoreParams):
     """Other maps for the same predictions; `held_out` fits on the half that no quantizer has chosen by."""
 
     function, version = "calkd_edge.stages.compare:run", 2
-    left_out_at_default = frozenset({"held_out"})
     methods: tuple[Component, ...]
-    held_out: bool = False
+    held_out: Added[bool] = False
