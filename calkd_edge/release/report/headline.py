@@ -151,7 +151,9 @@ def made(report: Report) -> list[str]:
 
 
 def not_learnt(report: Report) -> list[str]:
-    """What the conclusions say of a student that learned too little: the first of each kind."""
+    """What the conclusions say of a student that learned too little: the first of each kind, no smoke run."""
+    if report.verdict == "smoke":
+        return []
     kinds = ((text for text in report.conclusions if text.startswith(kind)) for kind in (NOTHING, LOST))
     return [text for sentences in kinds if (text := next(sentences, None)) is not None]
 

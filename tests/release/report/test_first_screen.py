@@ -77,6 +77,7 @@ def test_student_that_learned_too_little_is_named_before_the_figures(report):
     places = [screen.index(text) for text in (NOTHING, LOST, '<dl class="tiles">')]
     assert places == sorted(places)
     assert screen.count(NOTHING) == 1
+    assert headline.not_learnt(failed.model_copy(update={"verdict": "smoke"})) == []
     assert "alarm" not in render_html(report).split("</header>")[0].split("</style>")[1]
 
 
