@@ -88,16 +88,28 @@ class Study:
     def bring(self, wanted: Iterable[Wanted]) -> dict[str, dict[str, Any]]:
         """The rows of runs, each read from the result or run now."""
         runs = list(wanted)
-        missing = [run for run in runs if self.rows.get(run.name, {}).get("recipe_sha256") != run.digest]
+        missing = [run for run in runs if not self._is_of(run)]
         with ThreadPoolExecutor(self.jobs) as pool:
             for run, row in zip(missing, pool.map(self._run, missing), strict=True):
                 self.rows[run.name] = row
         return {run.name: self.rows[run.name] for run in runs}
 
+    def folder(self, run: Wanted) -> Path:
+        """The folder of a run; where another machine has run it, it is run again."""
+        out = self.store / "runs" / run.name
+        if not (out / "report.json").is_file():
+            row = self.rows[run.name]  # callers hold it, with what they have added
+            row.update(self._run(run))
+            self.rows[run.name] = row
+        return out
+
     def write(self, **conclusions: Any) -> None:
         """The result file: conclusions, then rows."""
         told = {**conclusions, "runs": dict(sorted(self.rows.items()))}
         self.result.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+    def _is_of(self, run: Wanted) -> bool:
+        return self.rows.get(run.name, {}).get("recipe_sha256") == run.digest
 
     def _run(self, run: Wanted) -> dict[str, Any]:
         out = self.store / "runs" / run.name

@@ -72,13 +72,12 @@ def main() -> None:
         brought = study.bring(runs)
         for run in runs:
             seed, row = run.facts["seed"], brought[run.name]
-            out = options.store / "runs" / run.name
             first = rows[0]["plain by rate"] if rows else None
             rates = RATES if first is None else (max(first, key=lambda rate: first[rate]["top1"]["value"]),)
             for rate in rates:
                 each = row.setdefault("plain by rate", {})
                 if str(rate) not in each:
-                    where = (options.store, out, options.weights)
+                    where = (options.store, study.folder(run), options.weights)
                     each[str(rate)] = plain_row(name, seed, float(rate), *where)
                     study.write()
             row["plain"] = max(row["plain by rate"].values(), key=lambda one: one["top1"]["value"])

@@ -154,7 +154,7 @@ def main() -> None:
         for run in runs:
             row = brought[run.name]
             if "plain" not in row:
-                out, epochs = options.store / "runs" / run.name, run.recipe["distill"]["epochs"]
+                out, epochs = study.folder(run), run.recipe["distill"]["epochs"]
                 row["plain"] = plain_row(
                     name, run.facts["seed"], epochs, options.store, out, run.recipe["student"]
                 )
