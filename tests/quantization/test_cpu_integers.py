@@ -139,8 +139,9 @@ def test_layer_that_the_quantizer_left_in_float_reads_floats():
         helper.make_node("Conv", ["h", "w"], ["a"], "first"),
         helper.make_node("Conv", ["a", "float_w"], ["b"], "in float"),
         helper.make_node("Conv", ["a", "w"], ["c"], "beside it"),
-        helper.make_node("Conv", ["b", "float_w"], ["d"], "in float too"),
-        helper.make_node("Add", ["c", "d"], ["e"]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Conv", ["r", "float_w"], ["d"], "in float too"),
+        helper.make_node("Add", ["b", "d"], ["e"]),
         helper.make_node("Conv", ["e", "w"], ["y"], "last"),
         stored={"float_w": np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1)},
     )
@@ -149,7 +150,8 @@ def test_layer_that_the_quantizer_left_in_float_reads_floats():
     derived = derive_for_cpu(insert_qdq(model, ranges, in_float=["float_w"]), images)
     view = GraphView.of(derived)
     inputs = {node.name: node.input[0] for node in derived.graph.node if node.op_type == "Conv"}
-    assert (inputs["in float"], inputs["in float too"]) == ("a", "b")
+    assert (inputs["in float"], inputs["in float too"]) == ("a", "r")
+    assert [node.op_type for node in view.consumers["r"]] == ["Conv"]  # no pair that nothing reads
     assert {node.op_type for node in view.consumers["a"]} == {"Conv", "QuantizeLinear"}
     assert view.producer[inputs["beside it"]].op_type == "DequantizeLinear"
 

@@ -84,11 +84,11 @@ def _values(view: GraphView, quantized: frozenset[str]) -> list[str]:
         )
         for name in node.output:
             after = _activation_after(view, name)
-            is_read = any(not _stays_in_float(view, reader) for reader in view.consumers[name])
-            if is_chosen and name in needed and is_read and after is None and not view.is_output(name):
+            is_wanted = name in needed and _is_read_in_integers(view, name)
+            if is_chosen and is_wanted and after is None and not view.is_output(name):
                 values[name] = None
-        if node.op_type in MONOTONE and node.output[0] in needed and _is_behind_layer(view, node, values):
-            values[node.output[0]] = None
+            if node.op_type in MONOTONE and is_wanted and _is_behind_layer(view, node, values):
+                values[name] = None
         chosen += [name for name in node.output if name in values]
     return chosen
 
@@ -110,6 +110,11 @@ def _runs_in_integers(view: GraphView, node: onnx.NodeProto) -> bool:
     """Whether a convolution reads its activation and its weight through Q/DQ."""
     makers = [view.producer.get(name) for name in node.input[:2]] if node.op_type == "Conv" else [None]
     return all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
+
+
+def _is_read_in_integers(view: GraphView, name: str) -> bool:
+    """Whether anything but a layer in float reads a value."""
+    return any(not _stays_in_float(view, reader) for reader in view.consumers[name])
 
 
 def _stays_in_float(view: GraphView, node: onnx.NodeProto) -> bool:
