@@ -1,15 +1,15 @@
 """Latency of one image: our files against each runtime's default path, in one run, in blocks that take turns.
 
-The same student with settled random weights (a kernel's time does not depend on them). Other paths: torch
-eager; torch.compile; a plain torch.onnx.export in ONNX Runtime as it comes; ONNX Runtime's static
-quantization of that, activations uint8 and weights int8 by channel, its fastest (peers.py compares its
-answers too); OpenVINO's own conversion of the torch module, as it comes (in bfloat16 where the CPU has that)
-and in float32. Each contender runs a block of a tenth of a second a round, in an order that is drawn anew
-each round. Every ten rounds all are opened anew: how fast a file runs depends by some per cent on where in
-memory it came to lie. A ratio is the median over rounds of the ratio of both blocks' medians, its interval
-from 2,000 bootstrap samples of openings.
+Students that a packaged recipe trained, and the files of their releases (those of peers.py, from its store).
+Other paths, from the same trained module: torch eager; torch.compile; a plain torch.onnx.export in ONNX
+Runtime as it comes; ONNX Runtime's static quantization of that, activations uint8 and weights int8 by
+channel, its fastest (peers.py compares its answers too); OpenVINO's own conversion of the torch module, as it
+comes (in bfloat16 where the CPU has that) and in float32. Each contender runs a block of a tenth of a second
+a round, in an order that is drawn anew each round. Every ten rounds all are opened anew: how fast a file runs
+depends by some per cent on where in memory it came to lie. A ratio is the median over rounds of the ratio of
+both blocks' medians, its interval from 2,000 bootstrap samples of openings.
 
-    python benchmarks/export/latency.py [--rounds 120] [--nets mobilenet_v2 shufflenet_v2]
+    PYTHONPATH=benchmarks/quantization python benchmarks/export/latency.py --store DIR [--rounds 120]
 """
 
 from __future__ import annotations
@@ -30,19 +30,15 @@ import openvino
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from table import pictures, settled
+from peers import QUANTIZED_IMAGES, SEED, STUDENTS, object_of, prepared_of, run_of
 from torch import nn
 
 from calkd_edge.agent import probe
 from calkd_edge.agent.runtimes import open_runtime
 from calkd_edge.export.litert import convert
-from calkd_edge.export.torch_export import export_onnx
-from calkd_edge.quantization.cpu import derive_for_cpu
-from calkd_edge.quantization.int8 import int8
-from calkd_edge.quantization.source import Images
+from calkd_edge.models import image_model
 
 RESULT = Path(__file__).with_suffix(".json")
-NETS = ("mobilenet_v2", "shufflenet_v2")
 BLOCK_S, IMAGES, ROUNDS_OPEN = 0.1, 64, 10
 PAIRS = (
     ("ours, fp32, ONNX Runtime", "torch.onnx.export, ONNX Runtime"),
@@ -74,23 +70,20 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
         return next(self.feeds, None)
 
 
-def contenders(net: nn.Module, size: int, threads: int, folder: Path) -> dict[str, Opening]:
+def contenders(
+    net: nn.Module, models: Path, calibration: np.ndarray, threads: int, folder: Path
+) -> dict[str, Opening]:
     """By name, what opens something that takes one image [1, 3, H, W] and answers."""
-    others = pictures(IMAGES, size, 12)
-    example = torch.from_numpy(others[:1])
+    example = torch.from_numpy(calibration[:1])
     plain, static = folder / "plain.onnx", folder / "static.onnx"
-    ours, exact, derived = folder / "ours.onnx", folder / "int8.onnx", folder / "int8.cpu.onnx"
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
     torch.onnx.export(net, (example,), str(plain), dynamo=True, verbose=False, **names)
     quant_pre_process(str(plain), str(static))
     kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
-    quantize_static(str(static), str(static), Reader(others), per_channel=True, **kinds)
-    export_onnx(net, (3, size, size), ours, opset=20, metadata={})
-    canonical = int8(onnx.load(ours), Images(lambda count: others[:count]))
-    onnx.save(canonical, exact)
-    onnx.save(derive_for_cpu(canonical, others), derived)
-    for name, model in (("fp32", onnx.load(ours)), ("int8", canonical)):
-        (folder / f"{name}.tflite").write_bytes(convert(model))
+    quantize_static(str(static), str(static), Reader(calibration), per_channel=True, **kinds)
+    ours, exact, derived = (models / f"student.{name}.onnx" for name in ("fp32", "int8", "int8.cpu"))
+    for name, path in (("fp32", ours), ("int8", exact)):
+        (folder / f"{name}.tflite").write_bytes(convert(onnx.load(path)))
     torch.set_num_threads(threads)
     compiled = torch.compile(net)
     converted = openvino.convert_model(net, example_input=example)
@@ -148,10 +141,8 @@ def block(run: Contender, images: list[np.ndarray]) -> float:
     return float(np.median(taken)) / 1e6
 
 
-def rounds(openings: dict[str, Opening], size: int, count: int) -> dict[str, np.ndarray]:
+def rounds(openings: dict[str, Opening], images: list[np.ndarray], count: int) -> dict[str, np.ndarray]:
     """By contender, the median of each of its blocks, [count] in milliseconds."""
-    whole = pictures(IMAGES, size, 13)
-    images = [whole[place : place + 1] for place in range(IMAGES)]
     generator = np.random.default_rng(0)
     found: dict[str, list[float]] = {name: [] for name in openings}
     for number in range(count):
@@ -174,11 +165,13 @@ def ratio(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    """Every net and number of threads; the result is written as it grows."""
+    """Every student and number of threads; the result is written as it grows."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--store", type=Path, required=True, help="peers.py's")
+    parser.add_argument("--recipe", default="quickstart")
+    parser.add_argument("--root", default=None, help="holds CIFAR-100; downloaded when left out")
     parser.add_argument("--rounds", type=int, default=120, help="a multiple of ten")
-    parser.add_argument("--nets", nargs="+", default=list(NETS))
-    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--students", nargs="+", default=list(STUDENTS), choices=list(STUDENTS))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", default="", help="contenders whose names hold this")
     parser.add_argument("--result", type=Path, default=RESULT)
@@ -187,13 +180,19 @@ def main() -> None:
         parser.error(f"--rounds {options.rounds}: not a multiple of {ROUNDS_OPEN}")
     facts = probe.run({})
     told: dict[str, Any] = {"cpu": facts["cpu"], "isa": facts["isa"], "rounds": options.rounds, "runs": {}}
-    for name in options.nets:
+    options.store = options.store.resolve()
+    for student in options.students:
+        out = run_of(student, options)
+        net = image_model.load(object_of(out, options.store, "distill"))[0].eval()
+        prepared = prepared_of(out, options.store)
+        images = list(prepared.arrays("test", IMAGES, SEED)[0][:, None])
+        calibration = prepared.arrays("train", QUANTIZED_IMAGES, SEED)[0]
         for threads in options.threads:
             with tempfile.TemporaryDirectory() as folder:
-                made = contenders(settled(name, options.size), options.size, threads, Path(folder))
+                made = contenders(net, out / "models", calibration, threads, Path(folder))
                 made = {one: run for one, run in made.items() if options.only in one}
-                found = rounds(made, options.size, options.rounds)
-            key = f"{name} {options.size}, threads {threads}"
+                found = rounds(made, images, options.rounds)
+            key = f"{student}, {options.recipe}, threads {threads}"
             present = [pair for pair in PAIRS if found.keys() >= set(pair)]
             pairs = {f"{own} / {other}": ratio(found[own], found[other]) for own, other in present}
             own = [one for one in found if one.startswith("ours")]

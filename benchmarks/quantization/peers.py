@@ -75,11 +75,16 @@ def run_of(student: str, options: argparse.Namespace) -> Path:
     return out
 
 
+def object_of(out: Path, store: Path, stage: str) -> Path:
+    """What a stage of the run left in the store."""
+    plan = json.loads((out / "report.json").read_text(encoding="utf-8"))["plan"]
+    fingerprint = next(line["fingerprint"] for line in plan if line["stage"] == stage)
+    return store / "objects" / fingerprint[:2] / fingerprint
+
+
 def prepared_of(out: Path, store: Path) -> Prepared:
     """The run's images."""
-    plan = json.loads((out / "report.json").read_text(encoding="utf-8"))["plan"]
-    fingerprint = next(line["fingerprint"] for line in plan if line["stage"] == "prepare")
-    return Prepared.open(store / "objects" / fingerprint[:2] / fingerprint)
+    return Prepared.open(object_of(out, store, "prepare"))
 
 
 def made(out: Path, prepared: Prepared, folder: Path, tools: Path, *, with_long: bool) -> dict[str, Path]:
