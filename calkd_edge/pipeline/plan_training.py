@@ -14,6 +14,7 @@ from calkd_edge.losses import LOSSES
 from calkd_edge.models import pretrained
 from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.planned import PlannedTraining
+from calkd_edge.recipe.schema import DataSection
 from calkd_edge.recipe.training import DistillSection, ModelSection, ScheduleSection
 from calkd_edge.records import Component, Json, LossComponent
 from calkd_edge.stages.params import (
@@ -127,7 +128,7 @@ class TrainingStages:
             augmentation=self.checked.augmentation,
             mixing=self.checked.teacher_mixing,
             seed=recipe.seed if section is None or section.seed is None else section.seed,
-            balance=recipe.data.balance,
+            **_drawn(recipe.data),
             **start_fields(recipe.teacher, model),
         )
         stage = self.make("teacher", params, {"data": data}, locations=locations, parallel=True)
@@ -181,7 +182,7 @@ class TrainingStages:
             mixing=self.checked.distill_mixing,
             teacher_mode=mode,
             seed=recipe.seed if recipe.distill.seed is None else recipe.distill.seed,
-            balance=recipe.data.balance,
+            **_drawn(recipe.data),
             **start_fields(recipe.student, model),
         )
         locations = {**self._training_locations(), **start_locations(recipe.student)}
@@ -199,7 +200,7 @@ class TrainingStages:
             mixing=self.checked.distill_mixing,
             teacher_mode=self.checked.teacher_mode,
             seed=recipe.seed if recipe.distill.seed is None else recipe.distill.seed,
-            balance=recipe.data.balance,
+            **_drawn(recipe.data),
             training=section.numbers,
             **{key: settings[key] for key in ("ranges", "scales", "images")},
         )
@@ -236,6 +237,15 @@ def _qat_section(distill: DistillSection, settings: Mapping[str, Json]) -> Disti
             "autocast": None,  # bfloat16 between the layers would round where the file does not
         }
     )
+
+
+def _drawn(data: DataSection) -> dict[str, Json]:
+    """The fields of EpochParams on how often each class is drawn."""
+    is_balanced = data.balance == "sampler"
+    return {
+        "balance": data.balance,
+        "batch_norm": "drawn_images" if is_balanced else "all_images",
+    }
 
 
 def start_fields(section: ModelSection, model: Component) -> dict[str, Json]:

@@ -44,6 +44,7 @@ class Epochs:
         augmentation: of each image.
         mixing: combines two images into one; None leaves them apart.
         is_balanced: each class is drawn equally often.
+        plain_is_balanced: so are the plain images, over which batch normalisation is measured.
         defers: batches are augmented only where they are moved to, if the augmentation gives the same pixels
             everywhere.
         resident: the images on the device that trains, if they lie there; used where batches are deferred.
@@ -56,6 +57,7 @@ class Epochs:
     augmentation: Augmentation
     mixing: Mixing | None = None
     is_balanced: bool = False
+    plain_is_balanced: bool = False
     defers: bool = False
     resident: ResidentImages | None = None
 
@@ -68,8 +70,17 @@ class Epochs:
         chosen = params.mixing
         mixing = None if chosen is None else MIXINGS.load(chosen.name)(**chosen.settings)
         rows = prepared.indices("train")
-        is_balanced = params.balance == "sampler"
-        return cls(prepared, rows, images_per_step, params.seed, augmentation, mixing, is_balanced, defers)
+        return cls(
+            prepared,
+            rows,
+            images_per_step,
+            params.seed,
+            augmentation,
+            mixing,
+            is_balanced=params.balance == "sampler",
+            plain_is_balanced=params.batch_norm == "drawn_images",
+            defers=defers,
+        )
 
     def steps(self, world_size: int) -> int:
         """Steps in one epoch; the same on every process.
@@ -138,10 +149,12 @@ class Epochs:
     def plain_images(self, rank: int, world_size: int) -> Iterator[Tensor]:
         """Up to 10,000 training images as they are, this process' share of each step, uint8 [B, 3, H, W].
 
-        A last step that is not full is left out, because it would weigh as much as another.
+        A last step that is not full is left out, because it would weigh as much as another. With
+        `plain_is_balanced` they are the images of the first epoch: a network that only met classes in equal
+        numbers loses several points of top-1 with the statistics of unequal ones.
         """
         most = -(-MOST_PLAIN_IMAGES // self.images_per_step)
-        as_they_are = replace(self, is_balanced=False)
+        as_they_are = replace(self, is_balanced=self.plain_is_balanced)
         for step, (piece, share) in enumerate(islice(as_they_are._shares(0, rank, world_size), most)):
             if step and len(piece) < self.images_per_step:
                 return

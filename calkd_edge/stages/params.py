@@ -77,12 +77,13 @@ class StartParams(StageParams):
 
 
 class EpochParams(StageParams):
-    """Which batches an epoch consists of."""
+    """Which batches an epoch consists of, and over which images batch normalisation is measured."""
 
     augmentation: Component
     mixing: Component | None
     seed: int
     balance: Added[Literal["none", "sampler"]] = "none"
+    batch_norm: Added[Literal["all_images", "drawn_images"]] = "all_images"
 
 
 class TeacherParams(StartParams, EpochParams):
