@@ -259,7 +259,8 @@ def fill(
     if expected != provided:
         raise RecipeError(
             f"{source} does not fit the model: {_differences(expected, provided)}",
-            remedy="Name the architecture, width and classes that the weights were trained with.",
+            remedy="Name the architecture, width and classes that the weights were trained with, and for a "
+            "transformer their image size (data.image_size).",
         )
     counts = {name: tensor.long() for name, tensor in state.items() if name.endswith(_UNUSED_COUNT)}
     state = {**state, **counts}  # a count that was halved with the weights is a number still

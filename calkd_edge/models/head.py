@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from calkd_edge.errors import RecipeError
 from calkd_edge.models import MODELS
 from calkd_edge.models.forms import ImageShape
+from calkd_edge.models.without_weights import without_weights
 
 
 def head_names(
@@ -23,10 +25,9 @@ def head_names(
         RecipeError: no shape depends on the number of classes.
     """
     shapes = []
-    with torch.device("meta"):
-        for classes in (num_classes, num_classes + 1):
-            backbone: nn.Module = MODELS.load(name)(classes, image_shape, **settings)
-            shapes.append({key: tensor.shape for key, tensor in backbone.state_dict().items()})
+    for classes in (num_classes, num_classes + 1):
+        backbone = without_weights(partial(MODELS.load(name), classes, image_shape, **settings))
+        shapes.append({key: tensor.shape for key, tensor in backbone.state_dict().items()})
     names = frozenset(key for key, shape in shapes[0].items() if shapes[1].get(key) != shape)
     if not names:
         raise RecipeError(

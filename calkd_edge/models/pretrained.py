@@ -117,7 +117,11 @@ def fetch(name: str, settings: Mapping[str, object], progress: Progress, where: 
         progress=progress,
         remedy=_without_network(cache, key),
     )
-    state = read_state(cache, key)
+    return without_training_heads(read_state(cache, key))
+
+
+def without_training_heads(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without the auxiliary heads of torchvision's GoogLeNet and Inception."""
     return {name: tensor for name, tensor in state.items() if not name.startswith(_TRAINING_ONLY)}
 
 

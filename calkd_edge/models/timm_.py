@@ -12,6 +12,7 @@ from torch import nn
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError, did_you_mean
 from calkd_edge.models.forms import ImageShape
+from calkd_edge.models.image_sizes import refusing_image_size
 
 
 def timm_model(num_classes: int, image_shape: ImageShape, *, architecture: str) -> nn.Module:
@@ -19,7 +20,7 @@ def timm_model(num_classes: int, image_shape: ImageShape, *, architecture: str) 
 
     Raises:
         EnvironmentProblem: timm is not installed.
-        RecipeError: timm has no model of that name.
+        RecipeError: timm has no model of that name, or it cannot take such images.
     """
     timm = import_timm(architecture)
     known = timm.list_models()
@@ -33,7 +34,8 @@ def timm_model(num_classes: int, image_shape: ImageShape, *, architecture: str) 
     # A transformer is built for one image size; a convolutional network accepts any.
     is_fixed = published is not None and published.fixed_input_size
     size = {"img_size": image_shape[1:]} if is_fixed else {}
-    net: nn.Module = timm.create_model(architecture, num_classes=num_classes, **size)
+    with refusing_image_size(architecture, image_shape):
+        net: nn.Module = timm.create_model(architecture, num_classes=num_classes, **size)
     return net
 
 

@@ -7,13 +7,14 @@ from torchvision import models
 
 from calkd_edge.errors import RecipeError, did_you_mean
 from calkd_edge.models.forms import ImageShape
+from calkd_edge.models.image_sizes import refusing_image_size
 
 
 def torchvision_model(num_classes: int, image_shape: ImageShape, *, architecture: str) -> nn.Module:
     """A classification model from torchvision by its architecture name, untrained.
 
     Raises:
-        RecipeError: torchvision has no classification model of that name.
+        RecipeError: torchvision has no classification model of that name, or it cannot take such images.
     """
     known = models.list_models(module=models)
     if architecture not in known:
@@ -21,10 +22,11 @@ def torchvision_model(num_classes: int, image_shape: ImageShape, *, architecture
             f"torchvision has no classification model named '{architecture}'",
             remedy=f"{did_you_mean(architecture, known)}Valid: {', '.join(known)}.",
         )
+    extra: dict[str, object] = {}
     if architecture in ("googlenet", "inception_v3"):
-        net: nn.Module = models.get_model(
-            architecture, weights=None, num_classes=num_classes, aux_logits=False, init_weights=True
-        )
-        return net
-    extra = {"image_size": image_shape[1]} if architecture.startswith("vit_") else {}
-    return models.get_model(architecture, weights=None, num_classes=num_classes, **extra)  # type: ignore[no-any-return]
+        extra = {"aux_logits": False, "init_weights": True}
+    elif architecture.startswith("vit_"):
+        extra = {"image_size": image_shape[1]}
+    with refusing_image_size(architecture, image_shape):
+        net: nn.Module = models.get_model(architecture, weights=None, num_classes=num_classes, **extra)
+    return net

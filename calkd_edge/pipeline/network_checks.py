@@ -58,24 +58,42 @@ def _check_memory(
     checked: CheckedRecipe, training: PlannedTraining, accelerator: Literal["cpu", "cuda"], where: str
 ) -> None:
     """Refuse steps that surely do not fit into the free memory."""
-    import torch
+    from calkd_edge.training.step_memory import CERTAIN_SHARE, free_bytes
 
-    from calkd_edge.models import MODELS
-    from calkd_edge.models.image_model import ImageModel
-    from calkd_edge.training.step_memory import CERTAIN_SHARE, free_bytes, training_bytes
-
-    _, shape = checked.dataset.size()
-    with torch.device("meta"):
-        backbone = MODELS.load(training.model.name)(10, shape, **training.model.settings)
-        model = ImageModel(backbone, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     images = training.section.images_per_step
-    needed, free = training_bytes(model, shape, images), free_bytes(accelerator)
+    needed, free = _step_bytes(checked, training.model, images, where), free_bytes(accelerator)
     if needed * CERTAIN_SHARE > free:
         raise EnvironmentProblem(
             f"{where}: steps of {images:,} images need about {needed / 2**30:.1f} GiB of memory, "
             f"{free / 2**30:.1f} GiB are free",
             remedy=f"Set it to {max(1, int(images * free / needed / 1.2)):,} or fewer, or shrink the images.",
         )
+
+
+def _step_bytes(checked: CheckedRecipe, component: Component, images: int, where: str) -> int:
+    """Memory that a step of so many images needs; 0 where torch cannot tell without computing.
+
+    Raises:
+        RecipeError: the network cannot take the data's images.
+    """
+    from calkd_edge.models import MODELS
+    from calkd_edge.models.image_model import ImageModel
+    from calkd_edge.models.image_sizes import refusing_image_size
+    from calkd_edge.models.without_weights import without_weights
+    from calkd_edge.training.step_memory import training_bytes
+
+    _, shape = checked.dataset.size()
+
+    def network() -> ImageModel:
+        backbone = MODELS.load(component.name)(10, shape, **component.settings)
+        return ImageModel(backbone, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+    name = str(component.settings.get("architecture", component.name))
+    try:
+        with refusing_image_size(name, shape, f"{where}: "):
+            return training_bytes(without_weights(network), shape, images)
+    except NotImplementedError:
+        return 0
 
 
 def _check_network(checked: CheckedRecipe, section: ModelSection, component: Component, where: str) -> None:
@@ -92,3 +110,4 @@ def _check_network(checked: CheckedRecipe, section: ModelSection, component: Com
 
     if outline is not None or (section.weights is None and section.pretrained in (None, True)):
         check_start(section, component, classes, shape, where=f"{checked.where}: {where}")
+    _step_bytes(checked, component, 1, f"{checked.where}: {where}")

@@ -153,7 +153,12 @@ def _sentences(
     """What a reader needs to know of the data, of the training, and of the measurements."""
     for text in findings(folders[plan.data.fingerprint]):
         yield f"{text.removeprefix(WARNING)}."
-    yield from learning(evidence, _last_epoch(folders[plan.student.fingerprint]), plan.checked.augmentation)
+    yield from learning(
+        evidence,
+        _last_epoch(folders[plan.student.fingerprint]),
+        plan.checked.augmentation,
+        measures_batch_norm=plan.checked.recipe.distill.measure_batch_norm,
+    )
     yield from conclusions(evidence, devices=facts)
 
 

@@ -33,20 +33,26 @@ def check_taps(
         where: the recipe's file.
 
     Raises:
-        RecipeError: a tap that leads nowhere, or to a feature that its loss cannot read, with its path.
+        RecipeError: a tap that leads nowhere, or to a feature that its loss cannot read, with its path; or a
+            network that cannot take such images.
     """
     # Imported here: most recipes have no loss that reads features, and are planned without these modules.
     import torch
 
     from calkd_edge.models import MODELS
     from calkd_edge.models.image_model import ImageModel
+    from calkd_edge.models.image_sizes import refusing_image_size
     from calkd_edge.records import Affine
     from calkd_edge.stages.distill import Distillation, build_losses
     from calkd_edge.training.batch import Batch
 
     def network(component: Component) -> ImageModel:
         backbone = MODELS.load(component.name)(_CLASSES, image_shape, **component.settings)
-        return ImageModel(backbone, (0.5,) * 3, (0.25,) * 3).eval()
+        model = ImageModel(backbone, (0.5,) * 3, (0.25,) * 3).eval()
+        name = str(component.settings.get("architecture", component.name))
+        with torch.no_grad(), refusing_image_size(name, image_shape, f"{where}: "):
+            model(torch.zeros(1, *image_shape, dtype=torch.uint8))
+        return model
 
     teacher_network, student_network = network(teacher), network(student)
     blank = Batch(

@@ -21,6 +21,7 @@ from calkd_edge.models import image_model, pretrained
 from calkd_edge.models.checkpoint import fill, read_state
 from calkd_edge.models.head import body, head_names, shrink
 from calkd_edge.models.image_model import DESCRIPTION, ImageModel, ModelDescription
+from calkd_edge.models.without_weights import without_weights
 from calkd_edge.recipe.training import ModelSection
 from calkd_edge.records import Component
 from calkd_edge.registry import recipe_error, strictly
@@ -112,12 +113,12 @@ def check_start(
         _facts_beside(path)
         head = head_names(component.name, component.settings, len(classes), shape)
         backbone = image_model.build(description).backbone
-        fill(backbone, read_state(path, f"{where}.pretrained"), f"{where}.pretrained: {path}", head)
+        state = pretrained.without_training_heads(read_state(path, f"{where}.pretrained"))
+        fill(backbone, state, f"{where}.pretrained: {path}", head)
     else:
         if section.pretrained:
             pretrained.check_available(component.name, component.settings, where)
-        with torch.device("meta"):
-            image_model.build(description)
+        without_weights(lambda: image_model.build(description))
 
 
 def _filled(description: ModelDescription, path: Path, seed: int, where: str) -> Start:
@@ -136,7 +137,8 @@ def _pretrained(description: ModelDescription, job: Job, params: StartParams, se
         normalisation = {"mean": published.mean, "std": published.std}
         description = _normalised(description, params, normalisation)
     else:
-        state, source = read_state(Path(location), f"{where}.pretrained"), location
+        state = pretrained.without_training_heads(read_state(Path(location), f"{where}.pretrained"))
+        source = location
         description = _normalised(description, params, _facts_beside(Path(location)))
     head = head_names(name, settings, len(description.classes), description.image_shape)
     torch.manual_seed(seed)

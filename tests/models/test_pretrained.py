@@ -17,7 +17,7 @@ from calkd_edge.files import sha256_of
 from calkd_edge.models import MODELS, pretrained
 from calkd_edge.models.checkpoint import fill
 from calkd_edge.models.head import body, head_names, shrink
-from calkd_edge.models.pretrained import Published, fetch, published
+from calkd_edge.models.pretrained import Published, fetch, published, without_training_heads
 from calkd_edge.pipeline.plan_training import NEW_HEAD_SCALE
 
 LARGE, SMALL = (3, 224, 224), (3, 32, 32)
@@ -140,6 +140,7 @@ def test_second_heads_of_inception_are_left_out(tmp_path, home, monkeypatch):
     (home / "saved").rename(home / name)
     monkeypatch.setattr(pretrained, "published", told(f"http://127.0.0.1:9/{name}"))
     result = fetch("torchvision", {"architecture": "googlenet"}, quiet, WHERE)
+    assert result.keys() == without_training_heads(state).keys() < state.keys()
     fill(MODELS.load("torchvision")(1000, LARGE, architecture="googlenet"), result, "here")
 
 
@@ -179,6 +180,7 @@ HEADS = {
     "vgg8": {"classifier.weight", "classifier.bias"},
     "torchvision squeezenet1_0": {"classifier.1.weight", "classifier.1.bias"},
     "torchvision vit_b_32": {"heads.head.weight", "heads.head.bias"},
+    "torchvision regnet_x_400mf": {"fc.weight", "fc.bias"},
     "timm deit_tiny_distilled_patch16_224": {
         "head.weight",
         "head.bias",

@@ -125,6 +125,34 @@ def test_weights_are_opened_and_fitted(tmp_path, role, content, message):
     assert f"{role}." in error
 
 
+@pytest.mark.parametrize(
+    ("architecture", "size"),
+    [("inception_v3", 32), ("vit_b_16", 40), ("maxvit_t", 64), ("squeezenet1_0", 20)],
+)
+def test_network_that_cannot_take_images_of_this_size_is_refused(tmp_path, architecture, size):
+    folder = images(tmp_path / "data", {"cat": 60, "dog": 60})
+    model = {"name": "torchvision", "architecture": architecture}
+    error = refused(tmp_path, data=of_folder(folder, image_size=size), teacher=model)
+    assert f"the network {architecture} cannot take images of {size} x {size} pixels" in error
+    assert "Set data.image_size" in error
+
+
+def test_network_given_by_weights_is_refused_for_its_image_size_too(tmp_path):
+    folder = images(tmp_path / "data", {"cat": 60, "dog": 60})
+    build = MODELS.load("torchvision")
+    torch.save(build(2, (3, 20, 20), architecture="squeezenet1_0").state_dict(), tmp_path / "weights.pth")
+    teacher = {"name": "torchvision", "architecture": "squeezenet1_0", "trained_on": "other"}
+    changes = {"teacher": {**teacher, "weights": str(tmp_path / "weights.pth")}, "teacher_training": None}
+    error = refused(tmp_path, data=of_folder(folder, image_size=20), **changes)
+    assert "the network squeezenet1_0 cannot take images of 20 x 20 pixels" in error
+
+
+def test_network_whose_library_computes_while_it_builds_is_planned(tmp_path):
+    folder = images(tmp_path / "data", {"cat": 60, "dog": 60})
+    model = {"name": "torchvision", "architecture": "regnet_y_400mf"}
+    planned(tmp_path, data=of_folder(folder, image_size=32), student=model)
+
+
 def test_pretrained_weights_of_other_classes_fit_a_student(tmp_path):
     torch.save(state(7, 0.5), tmp_path / "weights.pth")
     planned(tmp_path, student={**WEIGHTS, "pretrained": str(tmp_path / "weights.pth")})

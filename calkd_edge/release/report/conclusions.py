@@ -121,26 +121,33 @@ def _temperature_against_fp32(m: Measurement, fp32: Measurement, name: str) -> l
 
 
 def _effect_on_ece(measurements: Sequence[Measurement], names: Mapping[int, str]) -> list[str]:
-    """One sentence on the files whose ECE fell, and one for each file whose ECE rose."""
+    """A sentence on the files whose ECE fell, on those where it stayed, and one for each where it rose."""
     raw = {file_key(m): m.quality for m in measurements if not m.calibrated and m.quality}
     lower: list[str] = []
+    equal: list[str] = []
     higher: list[str] = []
     for m in measurements:
         before = raw.get(file_key(m))
         if not m.calibrated or m.quality is None or before is None:
             continue
-        change = f"{numbers.percent(before.ece.value)} to {numbers.percent(m.quality.ece.value)}"
-        if m.quality.ece.value <= before.ece.value:
+        was, now = numbers.percent(before.ece.value), numbers.percent(m.quality.ece.value)
+        change = f"{was} to {now}"
+        if was == now:
+            equal.append(f"{names[id(m)]} ({now})")
+        elif m.quality.ece.value < before.ece.value:
             lower.append(f"{names[id(m)]} from {change}")
         else:
             chance = f"chance alone shows {numbers.percent(m.quality.ece_floor)}"
             higher.append(
                 f"Calibration did not lower the ECE of {names[id(m)]}: from {change}, where {chance}."
             )
-    if not lower:
-        return higher
-    head = "Calibration lowered ECE" if higher else "Calibration lowered ECE everywhere or left it unchanged"
-    return [f"{head}: {'; '.join(lower)}.", *higher]
+    sentences = []
+    if lower:
+        head = "Calibration lowered ECE" if higher or equal else "Calibration lowered ECE everywhere"
+        sentences.append(f"{head}: {'; '.join(lower)}.")
+    if equal:
+        sentences.append(f"Calibration left the ECE unchanged of {'; '.join(equal)}.")
+    return [*sentences, *higher]
 
 
 def _miscalibration_left(m: Measurement, name: str) -> list[str]:

@@ -22,28 +22,40 @@ MUCH_BETTER = 0.1
 """Top-1 on training images above that on calibration images, from which there are too few images."""
 
 MIRROR_COSTS = 0.05
+STATISTICS_COST = 0.1
+"""NLL on calibration images that measured statistics of batch normalisation may add unmentioned."""
 
 
-def learning(evidence: Sequence[Evidence], last: Mapping[str, Json], augmentation: Component) -> list[str]:
+def learning(
+    evidence: Sequence[Evidence],
+    last: Mapping[str, Json],
+    augmentation: Component,
+    *,
+    measures_batch_norm: bool = True,
+) -> list[str]:
     """Sentences on the fp32 student beside its teacher and beside students that were trained for comparison.
 
     Args:
         evidence: all measurements.
         last: the last line of the student's history.
         augmentation: of the training images.
+        measures_batch_norm: whether the recipe has its statistics measured after training.
     """
     by_model: dict[str, Predictions] = {}
+    images = 0
     for item in evidence:
         m = item.measurement
         if m.calibrated and m.precision == "fp32" and item.predictions is not None:
             by_model.setdefault(m.model, item.predictions)
+            images = m.calibration.images if m.calibration is not None else images
     student = by_model.pop("student", None)
     if student is None:
         return []
     pairs = {name: pair for name, other in by_model.items() if (pair := paired(student, other)) is not None}
     sentences = []
     if "teacher" in pairs:
-        sentences += _against_teacher(pairs["teacher"], largest_class(student.labels), last)
+        share = largest_class(student.labels)
+        sentences += _against_teacher(pairs["teacher"], share, last, measures_batch_norm=measures_batch_norm)
     effects = {
         "baseline": ("Teaching", "the same student that learned from labels alone for as many epochs"),
         "control": (
@@ -54,10 +66,12 @@ def learning(evidence: Sequence[Evidence], last: Mapping[str, Json], augmentatio
     for name, (cause, other) in effects.items():
         if name in pairs and len(pairs[name].labels) > 1:
             sentences += _effect(pairs[name], cause, other)
-    return sentences + _mirroring(last, augmentation)
+    return sentences + _statistics(last) + _mirroring(last, augmentation, images)
 
 
-def _against_teacher(pair: PairedPredictions, share: float, last: Mapping[str, Json]) -> list[str]:
+def _against_teacher(
+    pair: PairedPredictions, share: float, last: Mapping[str, Json], *, measures_batch_norm: bool
+) -> list[str]:
     student, teacher = _right(pair)
     sentences = [
         f"The student is right on {numbers.percent(student.mean())} of {len(student):,} test images, its "
@@ -69,24 +83,33 @@ def _against_teacher(pair: PairedPredictions, share: float, last: Mapping[str, J
         sentences.append(
             f"{LOST} {numbers.percent(LARGE_GAP)} of top-1 to its teacher "
             f"({numbers.in_unit(drop.value, 'share')} {numbers.interval(drop.low, drop.high, 'share')}). "
-            f"{likely_causes(last)}"
+            f"{likely_causes(last, float(teacher.mean()), measures_batch_norm=measures_batch_norm)}"
         )
     return sentences
 
 
-def likely_causes(last: Mapping[str, Json]) -> str:
-    """What a large gap may come from, by the figures of the student's training."""
+def likely_causes(last: Mapping[str, Json], teacher: float, *, measures_batch_norm: bool) -> str:
+    """What a large gap may come from, by the figures of the student's training.
+
+    Args:
+        last: the last line of its history.
+        teacher: the teacher's top-1 on test images. A student that reaches less on its own training images
+            did not fit them.
+        measures_batch_norm: as in `learning`.
+    """
     causes = []
     trained, held, steps = (last.get(name) for name in ("training_top1", "calibration_top1", "steps"))
     if isinstance(trained, float) and isinstance(held, float):
         seen = f"{numbers.percent(trained)} of training and {numbers.percent(held)} of calibration images"
-        if trained - held > MUCH_BETTER:
+        if trained >= teacher and trained - held > MUCH_BETTER:
             causes.append(f"it is right on {seen}: too few images, or too little augmentation")
         else:
-            causes.append(f"it is right on {seen}: these were not fitted either (rate, steps, capacity)")
+            causes.append(
+                f"it is right on {seen}: it did not fit its training images (rate, steps, capacity)"
+            )
     if isinstance(steps, int) and steps < FEW_STEPS:
         causes.append(f"it had {steps:,} steps: more epochs, or fewer images_per_step")
-    if "batch_norm_images" not in last:
+    if not measures_batch_norm:
         causes.append("its batch normalisation was not measured after training: measure_batch_norm: true")
     return f"Likely causes: {'; '.join(causes)}." if causes else ""
 
@@ -107,12 +130,35 @@ def _effect(pair: PairedPredictions, cause: str, other: str) -> list[str]:
     ]
 
 
-def _mirroring(last: Mapping[str, Json], augmentation: Component) -> list[str]:
-    """What the calibration images say about mirroring, where the student was trained without it."""
+def _statistics(last: Mapping[str, Json]) -> list[str]:
+    """Where measuring batch normalisation did harm."""
+    measured, running = (last.get(f"{name}calibration_nll") for name in ("", "running_"))
+    if not isinstance(measured, float) or not isinstance(running, float):
+        return []
+    if measured - running < STATISTICS_COST:
+        return []
+    return [
+        "The statistics of batch normalisation that were measured after training answer worse than those of "
+        f"training: NLL {measured:.3f} instead of {running:.3f} on calibration images. Compare "
+        "distill.measure_batch_norm: false."
+    ]
+
+
+def _mirroring(last: Mapping[str, Json], augmentation: Component, images: int) -> list[str]:
+    """What the calibration images say about mirroring, where the student was trained without it.
+
+    Args:
+        last: the last line of the student's history.
+        augmentation: of the training images.
+        images: number of calibration images. The same images stand on both sides; taking them for different
+            ones only widens the interval.
+    """
     plain, mirrored = (last.get(f"calibration_top1{name}") for name in ("", "_mirrored"))
     if augmentation.settings.get("flip") is not False or not isinstance(plain, float):
         return []
-    if not isinstance(mirrored, float) or plain - mirrored < MIRROR_COSTS:
+    if not isinstance(mirrored, float) or not images or plain - mirrored < MIRROR_COSTS:
+        return []
+    if plain - mirrored < 1.96 * ((plain * (1 - plain) + mirrored * (1 - mirrored)) / images) ** 0.5:
         return []
     return [
         f"Left and right matter to the student: it is right on {numbers.percent(plain)} of the calibration "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -39,7 +41,7 @@ def test_large_gap_names_its_likely_causes(maker):
     last = {**GOOD, "training_top1": 0.70, "calibration_top1": 0.66, "steps": 630}
     said = " ".join(learning(release(maker, teacher=0.95, student=0.65), last, CROPS))
     assert "surely lost more than 5.00 % of top-1 to its teacher" in said
-    assert "70.0 % of training and 66.0 % of calibration images: these were not fitted either" in said
+    assert "70.0 % of training and 66.0 % of calibration images: it did not fit its training images" in said
     assert "630 steps: more epochs" in said
 
 
@@ -47,12 +49,26 @@ def test_large_gap_names_its_likely_causes(maker):
     ("last", "cause"),
     [
         ({"training_top1": 0.99, "calibration_top1": 0.6}, "too few images"),
+        ({"training_top1": 0.6, "calibration_top1": 0.3}, "did not fit its training images"),
         ({"steps": 100}, "more epochs"),
-        ({}, "measure_batch_norm: true"),
     ],
 )
 def test_cause_follows_from_the_history(last, cause):
-    assert cause in likely_causes(last)
+    assert cause in likely_causes(last, 0.9, measures_batch_norm=True)
+
+
+@pytest.mark.parametrize("measures", [True, False])
+def test_running_statistics_are_a_cause_only_where_the_recipe_keeps_them(measures):
+    """A network without batch normalisation has none of its figures, and nothing to set."""
+    causes = likely_causes({}, 0.9, measures_batch_norm=measures)
+    assert ("measure_batch_norm: true" in causes) == (not measures)
+
+
+@pytest.mark.parametrize(("measured", "is_told"), [(0.9, True), (0.55, False), (0.3, False)])
+def test_measured_statistics_that_did_harm_are_told(maker, measured, is_told):
+    last = {**GOOD, "calibration_nll": measured, "running_calibration_nll": 0.5}
+    said = " ".join(learning(release(maker, teacher=0.95, student=0.94), last, CROPS))
+    assert (f"NLL {measured:.3f} instead of 0.500" in said) == is_told
 
 
 @pytest.mark.parametrize(("baseline", "harm"), [(0.99, True), (0.80, False)])
@@ -67,5 +83,13 @@ def test_mirrored_images_that_are_not_recognised_are_told_where_training_did_not
     rows = release(maker, teacher=0.95, student=0.94)
     last = {**GOOD, "calibration_top1_mirrored": 0.7}
     assert learning(rows, last, CROPS)[-1].startswith("Left and right matter")
+    few = [item.measurement.calibration.model_copy(update={"images": 20}) for item in rows]
+    small = [
+        dataclasses.replace(item, measurement=item.measurement.model_copy(update={"calibration": fit}))
+        for item, fit in zip(rows, few, strict=True)
+    ]
+    chance = {**GOOD, "calibration_top1_mirrored": 0.8}
+    assert learning(rows, chance, CROPS)[-1].startswith("Left and right")
+    assert not learning(small, chance, CROPS)[-1].startswith("Left and right")
     mirrored = CROPS.model_copy(update={"settings": {"flip": True}})
     assert not learning(rows, last, mirrored)[-1].startswith("Left and right")

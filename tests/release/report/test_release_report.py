@@ -238,6 +238,9 @@ def test_ece_that_rose_and_a_temperature_that_is_not_enough_are_stated(maker):
     fine = " ".join(conclusions([maker.evidence(bad, calibrated=False), maker.evidence(good)]))
     assert "Calibration lowered ECE everywhere" in fine
     assert "not enough" not in fine
+    same = " ".join(conclusions([maker.evidence(good, calibrated=False), maker.evidence(good)]))
+    assert "Calibration left the ECE unchanged of student fp32 on local" in same
+    assert "lowered" not in same
 
 
 def test_an_unsteady_series_is_marked(report):
