@@ -69,9 +69,9 @@ def short_job(work: Path, root: str | None) -> tuple[Path, dict[str, float]]:
     torch.save(backbone.state_dict(), work / "teacher.pth")
     data = {"name": "cifar100", "root": root, "train_images": TRAIN_IMAGES}
     training = {"epochs": SHORT["epochs"], "images_per_step": IMAGES_PER_STEP, "optimizer": OPTIMIZER}
-    losses = [{"name": loss["name"], "weight": loss["weight"], **loss["settings"]} for loss in LOSSES]
+    losses = [{"name": loss.name, "weight": loss.weight, **loss.settings} for loss in LOSSES]
     stored = {"views": SHORT["views"], "images_per_step": TEACHER_IMAGES_PER_STEP}
-    augmentation = {"name": AUGMENTATION["name"], **AUGMENTATION["settings"]}
+    augmentation = {"name": AUGMENTATION.name, **AUGMENTATION.settings}
     recipe = {
         "version": 1,
         "name": "short_job",
