@@ -1,8 +1,8 @@
 """Training speed by how long waiting threads spin before they sleep, alone and beside another process.
 
-Each figure is images per second of MobileNetV2 x0.5 on 32x32 images, forward, backward and step, in a process
-of its own; settings alternate, so that the machine's own drift falls on both. Writes its result beside
-itself.
+Each figure is images per second of MobileNetV2 x0.5 on 32x32 images, forward, backward and step as a training
+computes them, in a process of its own; settings alternate, so that the machine's own drift falls on both.
+Writes its result beside itself.
 
     python benchmarks/training/busy_machine.py
 """
@@ -11,20 +11,25 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+from step import cpu_name
+
 ROUNDS = 3
 SETTINGS = {
     "OpenMP's default": {},
-    **{f"{count} turns": {"GOMP_SPINCOUNT": str(count)} for count in (0, 300, 1000, 3000, 30000)},
+    **{f"{count} turns": {"GOMP_SPINCOUNT": str(count)} for count in (300, 3000, 10_000, 30_000)},
 }
 STEPS = """
 import sys, time, torch
 from calkd_edge.models import MODELS
+from calkd_edge.training.fused_batch_norm import fused_batch_norm
+from calkd_edge.training.kernels import quick_convolutions
+from calkd_edge.training.memory import keep_freed_memory
+keep_freed_memory()
 torch.manual_seed(0)
 net = MODELS.load("mobilenet_v2")(10, (3, 32, 32), width=0.5).to(memory_format=torch.channels_last).train()
 images = torch.randn(64, 3, 32, 32).to(memory_format=torch.channels_last)
@@ -35,12 +40,13 @@ def step():
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-step()
-step()
-steps, begun = 0, time.perf_counter()
-while time.perf_counter() - begun < float(sys.argv[1]):
+with quick_convolutions(net), fused_batch_norm(net):
     step()
-    steps += 1
+    step()
+    steps, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < float(sys.argv[1]):
+        step()
+        steps += 1
 print(64 * steps / (time.perf_counter() - begun))
 """
 LOAD = "x = 1\nwhile True:\n    x = (x * 1103515245 + 12345) % 2147483648"
@@ -71,7 +77,7 @@ def measured(busy: bool) -> dict[str, list[float]]:
 def main() -> None:
     """Measure alone and busy, and write busy_machine.json."""
     result = {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "images_per_second": {},
     }

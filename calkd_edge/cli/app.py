@@ -44,7 +44,7 @@ from calkd_edge.errors import (
     EnvironmentProblem,
     StageFailed,
 )
-from calkd_edge.files.environment import set_cublas_workspace
+from calkd_edge.files.environment import set_cublas_workspace, set_waiting
 from calkd_edge.files.full_disk import Place, full_disk, temporary_place
 from calkd_edge.files.visible import visible
 
@@ -114,9 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             end_at_once()
     words = list(arguments)
-    # Read when torch is first imported: its waiting threads spin for microseconds, then sleep. As fast as
-    # OpenMP's default alone, and faster beside other processes (benchmarks/training/busy_machine.json).
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    set_waiting()
     set_cublas_workspace()
     gc.set_threshold(GC_THRESHOLD)
     show_warnings()

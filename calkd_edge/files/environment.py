@@ -8,13 +8,18 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from calkd_edge.errors import EnvironmentProblem
 
 CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 """Fixed work spaces, with which cuBLAS repeats its sums; read when CUDA starts."""
+
+SPINS, TURNS_ALONE, TURNS_BESIDE_OTHERS = "GOMP_SPINCOUNT", "30000", "3000"
+"""How often a waiting thread of OpenMP looks before it sleeps."""
 
 LOWER_IMAGES = "Lower images_per_step, or use a larger machine."
 
@@ -24,6 +29,36 @@ _CPU_ALLOCATOR = re.compile("DefaultCPUAllocator: (can't allocate|not enough) me
 def set_cublas_workspace() -> None:
     """Let cuBLAS repeat its sums in this process and those that it starts, unless the user has set it."""
     os.environ.setdefault(*CUBLAS_WORKSPACE)
+
+
+def set_waiting(runnable: Callable[[], int] | None = None) -> None:
+    """Choose how long OpenMP's waiting threads spin before they sleep, unless the user has set it.
+
+    Read when torch is first imported. Alone, a long wait saves the time of waking them; beside another
+    process that computes, it takes the core from it and from the training itself, so the wait is short there
+    (benchmarks/training/busy_machine.json). No result depends on it.
+
+    Args:
+        runnable: number of threads of the whole machine that compute or could; by default Linux's own count.
+    """
+    if SPINS in os.environ:
+        return
+    try:
+        others = min(_looks(runnable or _runnable)) - 1
+    except (OSError, ValueError, IndexError):  # no Linux, or /proc is hidden
+        others = 1
+    os.environ[SPINS] = TURNS_BESIDE_OTHERS if others > 0 else TURNS_ALONE
+
+
+def _looks(runnable: Callable[[], int]) -> Iterator[int]:
+    """Some counts, a millisecond apart: what runs for a moment only is in nobody's way."""
+    for _ in range(3):
+        yield runnable()
+        time.sleep(0.001)
+
+
+def _runnable() -> int:
+    return int(Path("/proc/loadavg").read_text(encoding="ascii").split()[3].partition("/")[0])
 
 
 def local_processes() -> int:
