@@ -1,4 +1,4 @@
-"""How long OpenMP's waiting threads spin: by what else computes on the machine, and never against the user."""
+"""How long OpenMP's waiting threads spin: by what else computes on the machine, never against the user."""
 
 from __future__ import annotations
 
