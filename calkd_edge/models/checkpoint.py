@@ -49,6 +49,9 @@ _REPEATS, _SMALL_BYTES = 4, 64 << 20
 _UNUSED_COUNT = "num_batches_tracked"
 """Absent from checkpoints older than torch 0.4.1; unused where momentum is a number."""
 
+_TRAINING_ONLY = ("aux1.", "aux2.", "AuxLogits.")
+"""Auxiliary heads of GoogLeNet and Inception, which torchvision publishes and we do not build."""
+
 
 def read_state(path: Path, where: str) -> dict[str, Tensor]:
     """The state dict in a file, without wrapper and prefixes; 16-bit floats become float32.
@@ -237,7 +240,7 @@ def fill(
 
     Args:
         backbone: changed only if everything fits.
-        state: by the network's names.
+        state: by the network's names; auxiliary heads that only torchvision's trainings use are left out.
         source: the recipe's key and the file, for messages.
         excluded: names that keep their current values; the state's are ignored.
 
@@ -246,7 +249,11 @@ def fill(
             are not finite.
     """
     current = backbone.state_dict()
-    state = _of_network(state, current, source)
+    state = {
+        name: tensor
+        for name, tensor in _of_network(state, current, source).items()
+        if name in current or not name.startswith(_TRAINING_ONLY)
+    }
     if excluded:
         state = in_order(state, current, excluded, source)
     state = {name: tensor for name, tensor in state.items() if name not in excluded}

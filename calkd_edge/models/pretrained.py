@@ -31,9 +31,6 @@ _HALVES = (0.5, 0.5, 0.5)
 _TRAINED_ON_HALVES = ("googlenet", "inception_v3")
 """Their published weights expect (x - 0.5) / 0.5: torchvision's builders set `transform_input` for them."""
 
-_TRAINING_ONLY = ("aux1.", "aux2.", "AuxLogits.")
-"""Auxiliary heads of GoogLeNet and Inception, which torchvision publishes and we do not build."""
-
 _BY_NAME: dict[str, dict[float, str]] = {
     "mobilenet_v2": {1.0: "mobilenet_v2"},
     "mobilenet_v3_small": {1.0: "mobilenet_v3_small"},
@@ -117,12 +114,7 @@ def fetch(name: str, settings: Mapping[str, object], progress: Progress, where: 
         progress=progress,
         remedy=_without_network(cache, key),
     )
-    return without_training_heads(read_state(cache, key))
-
-
-def without_training_heads(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without the auxiliary heads of torchvision's GoogLeNet and Inception."""
-    return {name: tensor for name, tensor in state.items() if not name.startswith(_TRAINING_ONLY)}
+    return read_state(cache, key)
 
 
 def check_available(name: str, settings: Mapping[str, object], where: str) -> None:

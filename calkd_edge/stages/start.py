@@ -113,8 +113,7 @@ def check_start(
         _facts_beside(path)
         head = head_names(component.name, component.settings, len(classes), shape)
         backbone = image_model.build(description).backbone
-        state = pretrained.without_training_heads(read_state(path, f"{where}.pretrained"))
-        fill(backbone, state, f"{where}.pretrained: {path}", head)
+        fill(backbone, read_state(path, f"{where}.pretrained"), f"{where}.pretrained: {path}", head)
     else:
         if section.pretrained:
             pretrained.check_available(component.name, component.settings, where)
@@ -137,8 +136,7 @@ def _pretrained(description: ModelDescription, job: Job, params: StartParams, se
         normalisation = {"mean": published.mean, "std": published.std}
         description = _normalised(description, params, normalisation)
     else:
-        state = pretrained.without_training_heads(read_state(Path(location), f"{where}.pretrained"))
-        source = location
+        state, source = read_state(Path(location), f"{where}.pretrained"), location
         description = _normalised(description, params, _facts_beside(Path(location)))
     head = head_names(name, settings, len(description.classes), description.image_shape)
     torch.manual_seed(seed)

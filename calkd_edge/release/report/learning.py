@@ -101,12 +101,12 @@ def likely_causes(last: Mapping[str, Json], teacher: float, *, measures_batch_no
     trained, held, steps = (last.get(name) for name in ("training_top1", "calibration_top1", "steps"))
     if isinstance(trained, float) and isinstance(held, float):
         seen = f"{numbers.percent(trained)} of training and {numbers.percent(held)} of calibration images"
-        if trained >= teacher and trained - held > MUCH_BETTER:
-            causes.append(f"it is right on {seen}: too few images, or too little augmentation")
-        else:
+        if trained < teacher:
             causes.append(
                 f"it is right on {seen}: it did not fit its training images (rate, steps, capacity)"
             )
+        elif trained - held > MUCH_BETTER:
+            causes.append(f"it is right on {seen}: too few images, or too little augmentation")
     if isinstance(steps, int) and steps < FEW_STEPS:
         causes.append(f"it had {steps:,} steps: more epochs, or fewer images_per_step")
     if not measures_batch_norm:

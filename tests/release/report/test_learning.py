@@ -57,6 +57,11 @@ def test_cause_follows_from_the_history(last, cause):
     assert cause in likely_causes(last, 0.9, measures_batch_norm=True)
 
 
+def test_images_are_no_cause_where_training_and_calibration_images_agree():
+    fitted = {"training_top1": 0.95, "calibration_top1": 0.9}
+    assert likely_causes(fitted, 0.9, measures_batch_norm=True) == ""
+
+
 @pytest.mark.parametrize("measures", [True, False])
 def test_running_statistics_are_a_cause_only_where_the_recipe_keeps_them(measures):
     """A network without batch normalisation has none of its figures, and nothing to set."""
