@@ -28,6 +28,7 @@ import torch
 import yaml
 from loops import AUGMENTATION, IMAGES_PER_STEP, LOSSES, OPTIMIZER, TEACHER_IMAGES_PER_STEP
 
+from calkd_edge.files.environment import SPINS, TURNS_ALONE
 from calkd_edge.models import MODELS
 
 HERE = Path(__file__).parent
@@ -45,6 +46,7 @@ PAIRS = (
 """Teacher, student, and how many times the speed of the field's loop is wanted of the whole job."""
 
 LOOPS = ("stored", "live", "teacher", "plain", "the field's")
+OURS = ("stored", "live", "teacher")
 ROUNDS, STEPS, TEACHER_STEPS = 2, 100, 10
 JOB = {"images": 50_000, "epochs": 240}
 """The field's protocol."""
@@ -112,7 +114,10 @@ def timed(loop: str, teacher: str, student: str, data: Path) -> dict[str, Any]:
     """One loop in a process of its own."""
     command = [sys.executable, str(HERE / "loops.py"), loop, spelled(teacher), spelled(student)]
     steps = TEACHER_STEPS if loop == "teacher" else STEPS
-    done = subprocess.run([*command, str(data), str(steps)], capture_output=True, text=True, check=False)
+    environment = {**os.environ, SPINS: TURNS_ALONE} if loop in OURS else None  # as `compress` chooses it
+    done = subprocess.run(
+        [*command, str(data), str(steps)], capture_output=True, text=True, check=False, env=environment
+    )
     if done.returncode != 0:
         raise SystemExit(f"{loop} of {teacher} -> {student} failed:\n{done.stderr[-3000:]}")
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -137,6 +137,7 @@ def run(
             "seed": seed,
             **common,
         },
+        "benchmark": {"min_runs": 10, "min_seconds": 0.1},  # no time is a figure here
         "precisions": [{"name": "fp32"}, *([INT8] if _has_int8(scale, teacher, facts["cell"], seed) else ())],
     }
     if losses == LABELS:

@@ -167,10 +167,10 @@ def _major(version: str) -> str:
 def compared(
     precision: str, change: Ratio, *, interleaved: bool, doubts: Sequence[str] = ()
 ) -> AgainstBaseline:
-    """Better or worse only if the interval excludes 1, the change matters, and nothing casts doubt on it."""
+    """A verdict, unless something casts doubt on the times or the interval allows two."""
     how = "timed in turns" if interleaved else "against its recorded samples, not in turns"
     summary = f"{span(change)}; {how}"
-    verdict: Literal["better", "worse", "inconclusive"]
+    verdict: Literal["better", "worse", "unchanged", "inconclusive"]
     if doubts:
         verdict, reason = "inconclusive", f"{doubts[0]}: {summary}"
     elif change.low > 1 and change.value > PRACTICAL:
@@ -178,7 +178,7 @@ def compared(
     elif change.high < 1 and change.value < 1 / PRACTICAL:
         verdict, reason = "better", summary
     elif _alike(change):
-        verdict, reason = "inconclusive", f"no difference of 5 % or more: {summary}"
+        verdict, reason = "unchanged", f"no difference of 5 % or more: {summary}"
     else:
         verdict, reason = "inconclusive", f"the runs do not decide about 5 %: {summary}"
     return AgainstBaseline(
@@ -195,14 +195,14 @@ def check_against_baseline(record: Benchmark) -> None:
 
     Raises:
         GateFailed: a file is worse than the baseline's.
-        GateUndecided: none is, and the runs do not decide about one; a change below 5 % is decided.
+        GateUndecided: none is, and the runs do not decide about one, or their times are in doubt.
     """
     worse = [item.precision for item in record.against if item.verdict == "worse"]
     if worse:
         raise GateFailed(
             f"worse than the baseline: {', '.join(worse)}", remedy="See the ratios above, and benchmark.json."
         )
-    open_ones = [item for item in record.against if item.verdict == "inconclusive" and not _alike(item.ratio)]
+    open_ones = [item for item in record.against if item.verdict == "inconclusive"]
     if open_ones:
         names = ", ".join(item.precision for item in open_ones)
         raise GateUndecided(

@@ -21,6 +21,7 @@ STYLES = {
     "yes": "green",
     "better": "green",
     "no": "bold",
+    "unchanged": "bold",
     "worse": "bold red",
     "undecided": "yellow",
     "inconclusive": "yellow",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def export_onnx(
     example = torch.zeros(2, *image_shape, dtype=torch.uint8)
     printed = StringIO()
     try:
-        with warnings.catch_warnings(), redirect_stdout(printed):
+        with warnings.catch_warnings(), redirect_stdout(printed), _clamps(wrapped):
             warnings.simplefilter("ignore")  # the exporter's deprecations do not concern the user
             program = torch.onnx.export(
                 wrapped,
@@ -87,6 +88,22 @@ def export_onnx(
     set_metadata(proto, metadata)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, target)
+
+
+@contextmanager
+def _clamps(model: nn.Module) -> Iterator[None]:
+    """Within it, each ReLU6 is a clamp, which is one operator of ONNX.
+
+    torch takes hardtanh apart operator by operator: nearly half of the time of an export of MobileNetV2.
+    """
+    modules = [module for module in model.modules() if type(module) is nn.ReLU6]
+    for module in modules:
+        module.forward = partial(torch.clamp, min=0.0, max=6.0)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward  # the class's own is behind it
 
 
 def _strip_traces(proto: onnx.ModelProto) -> None:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from calkd_edge.data.prepare import TEST_SHARE, needed_bytes
 from calkd_edge.errors import EnvironmentProblem
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import torch
 
     from calkd_edge.training.batch import Batch
-
-Fed: TypeAlias = "tuple[Iterator[Batch], str | None]"
 
 MARGIN_BYTES = 500 * 2**20
 COPIES = 2
@@ -60,6 +58,7 @@ def training_seconds(plan: Plan, reused: Collection[str], accelerator: str) -> f
                 training.section.images_per_step,
                 shape,
                 accelerator,
+                training.section.autocast,
                 partial(_trial_batches, checked, training.section, images),
             )
             watched = _watched_images(training.section, images, recipe.data.calibration_images)
@@ -98,12 +97,12 @@ def train_images(checked: CheckedRecipe) -> int:
 
 def _trial_batches(
     checked: CheckedRecipe, section: TrainingSection, images: int, device: torch.device
-) -> Fed:
-    """Batches as those of a training, and the number format of its forward pass."""
+) -> Iterator[Batch]:
+    """Batches as those of a training."""
     from calkd_edge.stages.trial_batches import trial_batches
 
     shape = checked.dataset.size()[1]
-    return trial_batches(section, checked.augmentation, shape, images, device), section.autocast
+    return trial_batches(section, checked.augmentation, shape, images, device)
 
 
 def _seconds_per_image(
@@ -111,7 +110,8 @@ def _seconds_per_image(
     images_per_step: int,
     shape: tuple[int, int, int],
     accelerator: str,
-    feed: Callable[[torch.device], Fed] | None = None,
+    autocast: str | None = None,
+    feed: Callable[[torch.device], Iterator[Batch]] | None = None,
 ) -> float:
     """Seconds of a training step, for each of its images; on a GPU with the batches of a feed, if given.
 
@@ -130,10 +130,9 @@ def _seconds_per_image(
     smaller = f"Set images_per_step below {images_per_step:,}, or shrink the images."
     with naming_lack_of_memory(f"a trial step of {component.name} with {images_per_step:,} images", smaller):
         if feed is not None and device.type == "cuda":
-            batches, autocast = feed(device)
-            seconds = seconds_per_fed_step(model, batches, device, autocast=autocast)
+            seconds = seconds_per_fed_step(model, feed(device), device, autocast=autocast)
         else:
-            seconds = seconds_per_step(model, shape, images_per_step, device)
+            seconds = seconds_per_step(model, shape, images_per_step, device, autocast=autocast)
     if device.type == "cuda":  # the processes of the training need that memory
         del model, backbone
         torch.cuda.empty_cache()

@@ -105,7 +105,7 @@ class AgainstBaseline(Record):
     precision: str
     interleaved: bool = Field(description="both were timed now, alternately")
     ratio: Ratio = Field(description="median over the median of the baseline")
-    verdict: Literal["better", "worse", "inconclusive"]
+    verdict: Literal["better", "worse", "unchanged", "inconclusive"]
     reason: str
 
 

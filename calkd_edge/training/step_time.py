@@ -31,6 +31,7 @@ def seconds_per_step(
     images_per_step: int,
     device: torch.device,
     *,
+    autocast: str | None = None,
     patience_s: float = PATIENCE_S,
 ) -> float:
     """Seconds of one forward, backward and optimizer step on blank images; the step changes the model.
@@ -41,7 +42,7 @@ def seconds_per_step(
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub
     is_cpu = device.type == "cpu"
     routes = quick_convolutions(model) if is_cpu else nullcontext()
-    with routes, fused_batch_norm(model) if is_cpu else nullcontext():
+    with routes, fused_batch_norm(model) if is_cpu else nullcontext(), _cast(device, autocast):
         scaled = _timed(model, image_shape, few, device, steps=1) * images_per_step / few
         if scaled > patience_s or few == images_per_step:
             return scaled
@@ -67,7 +68,7 @@ def seconds_per_fed_step(
     """
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
-    cast = torch.autocast(device.type, dtype=AUTOCAST_TYPES.get(autocast or ""), enabled=autocast is not None)
+    cast = _cast(device, autocast)
     start_time = 0.0
     with closing(fed(batches, device)) as ready:
         for step, batch in enumerate(ready, start=1):
@@ -81,6 +82,11 @@ def seconds_per_fed_step(
             elif step == FED_WARM_STEPS + FED_TIMED_STEPS:
                 return (_now(device) - start_time) / FED_TIMED_STEPS
     raise ValueError(f"{FED_WARM_STEPS + FED_TIMED_STEPS} batches are needed")
+
+
+def _cast(device: torch.device, autocast: str | None) -> torch.autocast:
+    """The forward pass in bf16 or fp16; in float32 for None."""
+    return torch.autocast(device.type, dtype=AUTOCAST_TYPES.get(autocast or ""), enabled=autocast is not None)
 
 
 def _timed(

@@ -81,10 +81,10 @@ def test_all_that_differs_is_said_at_once(tmp_path):
     [
         (1.08, 1.1, 1.12, "worse", "1.10 of the time"),
         (0.8, 0.85, 0.9, "better", "0.85 of the time"),
-        (1.01, 1.03, 1.04, "inconclusive", "no difference of 5 %"),
+        (1.01, 1.03, 1.04, "unchanged", "no difference of 5 %"),
         (1.01, 1.04, 1.08, "inconclusive", "do not decide"),
         (0.9, 1.2, 1.5, "inconclusive", "do not decide"),
-        (0.99, 1.0, 1.01, "inconclusive", "no difference of 5 %"),
+        (0.99, 1.0, 1.01, "unchanged", "no difference of 5 %"),
     ],
 )
 def test_verdict_needs_an_interval_without_one_and_a_change_that_is_felt(low, value, high, verdict, words):
@@ -126,6 +126,13 @@ def test_pipeline_fails_on_what_is_surely_worse(ratios, error):
     )
     with pytest.raises(error) if error else contextlib.nullcontext():
         check_against_baseline(benchmark().model_copy(update={"against": against}))
+
+
+def test_times_in_doubt_decide_nothing_even_where_they_agree():
+    ratio = Ratio(value=1.0, low=0.99, high=1.01, processes=3)
+    doubted = compared("int8", ratio, interleaved=True, doubts=["other work used 1.0 cores"])
+    with pytest.raises(GateUndecided, match="other work used"):
+        check_against_baseline(benchmark().model_copy(update={"against": (doubted,)}))
 
 
 def test_change_of_the_runtime_is_named(tmp_path):

@@ -16,6 +16,7 @@ from torch import nn
 
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.torch_export import export_onnx, reference_logits
+from calkd_edge.models.image_model import ImageModel
 from calkd_edge.onnx_model.graph import class_names, metadata, set_metadata
 
 NETS = [
@@ -116,6 +117,18 @@ class _Branching(nn.Module):
     def forward(self, images):
         values = images.float().mean((2, 3))
         return values if values.sum().item() > 0 else -values
+
+
+def test_exported_model_is_left_as_it_was(tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU6(inplace=True), nn.Flatten(), nn.Linear(144, 2)).eval()
+    model = ImageModel(net, (0.5,) * 3, (0.01,) * 3)
+    images = torch.arange(2 * 3 * 8 * 8).reshape(2, 3, 8, 8).to(torch.uint8)
+    before = model(images)
+    export_onnx(model, (3, 8, 8), tmp_path / "model.onnx", opset=20, metadata={})
+    assert torch.equal(model(images), before)
+    assert not any("forward" in vars(module) for module in model.modules())
+    operators = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    assert operators.count("Clip") == 1
 
 
 def test_model_with_data_dependent_flow_is_refused_with_a_remedy(tmp_path, caplog):

@@ -6,6 +6,8 @@ import pytest
 from tiny_run import recipe_with, written
 
 from calkd_edge.pipeline import estimate
+from calkd_edge.pipeline.notices import notices
+from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.preparation import make_plan, prepare_run
 
 SECONDS_PER_IMAGE = 0.001
@@ -61,3 +63,19 @@ def test_short_times_are_told_to_the_half_minute():
     """A whole minute would be a third of three."""
     told = [estimate.in_words(seconds) for seconds in (1, 50, 170, 200, 599, 601, 7260)]
     assert told == ["0.5 min", "1 min", "3 min", "3.5 min", "10 min", "11 min", "2 h 1 min"]
+
+
+def test_trial_steps_are_in_the_number_format_of_their_training(tmp_path, monkeypatch):
+    timed = []
+    monkeypatch.setattr(estimate, "_seconds_per_image", lambda *network: timed.append(network[4:5]) or 0.001)
+    seconds(planned(tmp_path, distill=distill(autocast="bf16")))
+    assert timed == [(None,), ("bf16",), ()]  # the teacher, the student, the teacher's pass
+
+
+@pytest.mark.parametrize(("accelerator", "is_told"), [("cpu", True), ("cuda", False)])
+def test_number_formats_that_slow_a_cpu_are_told(tmp_path, monkeypatch, accelerator, is_told):
+    monkeypatch.setattr("calkd_edge.training.accelerator.chosen_accelerator", lambda name: name)
+    checked = planned(tmp_path, distill=distill(autocast="bf16")).checked
+    options = Options(out=tmp_path / "out", store=tmp_path / "store", accelerator=accelerator)
+    told = " ".join(notices(checked, options))
+    assert ("distill.autocast: on a CPU" in told) == is_told
