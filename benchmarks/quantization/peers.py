@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import onnx
 import yaml
-from kinds import ENDED, block
+from kinds import ENDED, block, packaged
 from peer_tools import LONG, TOOLS
 
 from calkd_edge.agent import probe
@@ -40,7 +40,6 @@ from calkd_edge.quantization.cpu import derive_for_cpu
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.source import Images
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 RESULT = Path(__file__).with_suffix(".json")
 STUDENTS: dict[str, dict[str, Any]] = {
     "MobileNetV2 x0.5": {"name": "mobilenet_v2", "width": 0.5},
@@ -61,7 +60,7 @@ def run_of(student: str, options: argparse.Namespace) -> Path:
     """The folder of the student's run by the command line."""
     out: Path = options.store / "runs" / f"{options.recipe}-{STUDENTS[student]['name']}"
     out.mkdir(parents=True, exist_ok=True)
-    tree = yaml.safe_load((RECIPES / f"{options.recipe}.yaml").read_text(encoding="utf-8"))
+    tree = packaged(options.recipe)
     tree |= {"student": STUDENTS[student], "gates": [], "evaluate": {"corruptions": []}}
     if options.root is not None:
         tree["data"]["root"] = options.root

@@ -24,7 +24,9 @@ import torch
 import yaml
 from scipy.stats import t
 
+from calkd_edge.__main__ import main as main_of_command
 from calkd_edge.models import MODELS
+from calkd_edge.training import loop
 
 STUDENTS: dict[str, dict[str, Any]] = {
     "MobileNetV2 x0.5": {"name": "mobilenet_v2", "width": 0.5},
@@ -57,13 +59,10 @@ def recipe(student: str, seed: int, work: Path, root: str | None) -> dict[str, A
 
 def compress_with_torchs_step(arguments: list[str]) -> int:
     """The command, in this process, with the loop's own kernels left out."""
-    from calkd_edge.__main__ import main as command
-    from calkd_edge.training import loop
-
     loop.quick_convolutions = lambda module: nullcontext()  # type: ignore[assignment,misc]
     loop.fused_batch_norm = lambda module: nullcontext()  # type: ignore[assignment,misc]
     sys.argv[1:] = arguments
-    return command()
+    return main_of_command()
 
 
 def run(student: str, way: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -98,8 +97,8 @@ def differences(rows: list[dict[str, Any]]) -> dict[str, Any]:
     found = {}
     for name in ("top1", "nll", "ece"):
         value = {(row["student"], row["seed"], row["step"]): row[name] for row in rows}
-        pairs = sorted({key[:2] for key in value if all((*key[:2], way) in value for way in WAYS)})
-        gaps = np.array([value[*pair, "ours"] - value[*pair, "torch"] for pair in pairs])
+        both = [key for key in value if key[2] == "ours" and (*key[:2], "torch") in value]
+        gaps = np.array([value[key] - value[(*key[:2], "torch")] for key in both])
         if len(gaps) > 1:
             half = float(t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / len(gaps) ** 0.5)
             mean = float(gaps.mean())

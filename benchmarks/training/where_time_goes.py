@@ -1,9 +1,9 @@
-"""Where the time of a training step on this CPU goes, and what this machine's bound for it is.
+"""Where the time of a training step on this CPU goes, and this machine's bound for it.
 
-Steps as benchmarks/training/step.py times them (ours), profiled by torch, operators grouped by kind. The bound:
-the products of the step at the speed of a large matrix product here, and the maps that batch normalisation
-and activation must read and write (8 passes in training) at the speed of a copy here, one after the other, all
-else free. Each network runs in a process of its own. Writes its result beside itself.
+Steps as benchmarks/training/step.py times them (ours), profiled by torch, operators grouped by kind. The
+bound: the products of the step at the speed of a large matrix product here, and the maps that batch
+normalisation and activation must read and write (8 passes in training) at the speed of a copy here, one after
+the other, all else free. Each network runs in a process of its own. Writes its result beside itself.
 
     python benchmarks/training/where_time_goes.py
 """
@@ -33,8 +33,8 @@ from calkd_edge.training.memory import keep_freed_memory
 
 WARM_UP, STEPS = 4, 12
 PASSES = 8
-"""Of batch normalisation with its activation over each map: forward reads twice and writes; backward reads two maps
-twice and writes one."""
+"""Of batch normalisation with its activation over each map: forward reads it twice and writes; backward reads
+two maps twice and writes one."""
 
 MATRIX, COPIED_BYTES = 2048, 256 << 20
 
