@@ -141,7 +141,7 @@ class QatParams(LearningParams):
 class ExportParams(StageParams):
     """An ONNX file of a network; `lineage` is the fingerprint of the stage that trained it."""
 
-    function, version = "calkd_edge.stages.export:run", 2
+    function, version = "calkd_edge.stages.export:run", 1
     opset: int
     package_version: str
     lineage: str
