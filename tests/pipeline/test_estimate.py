@@ -74,8 +74,8 @@ def test_trial_steps_are_in_the_number_format_of_their_training(tmp_path, monkey
 
 @pytest.mark.parametrize(("accelerator", "is_told"), [("cpu", True), ("cuda", False)])
 def test_number_formats_that_slow_a_cpu_are_told(tmp_path, monkeypatch, accelerator, is_told):
-    monkeypatch.setattr("calkd_edge.training.accelerator.chosen_accelerator", lambda name: name)
     checked = planned(tmp_path, distill=distill(autocast="bf16")).checked
     options = Options(out=tmp_path / "out", store=tmp_path / "store", accelerator=accelerator)
+    monkeypatch.setattr("calkd_edge.training.accelerator.chosen_accelerator", lambda name: name)
     told = " ".join(notices(checked, options))
     assert ("distill.autocast: on a CPU" in told) == is_told
