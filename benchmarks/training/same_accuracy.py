@@ -1,7 +1,7 @@
 """Whether students of our CPU step are as accurate as those of torch's own: they differ by rounding alone.
 
-The same recipe (10,000 images of CIFAR-100, 6 epochs, labels alone) by `compress` as it ships, and with torch's own
-convolutions and batch normalisation in the training loop; three seeds, figures of 10,000 test images.
+The same recipe (10,000 images of CIFAR-100, 6 epochs, labels alone) by `compress` as it ships, and with
+torch's own convolutions and batch normalisation in the loop; three seeds, figures of 10,000 test images.
 Writes its result beside itself as runs end, and skips those that are in it.
 
     python benchmarks/training/same_accuracy.py --work DIR --root CIFAR100_DIR [--jobs 2]

@@ -64,11 +64,11 @@ def milliseconds(name: str, way: str, threads: int) -> float:
             within.enter_context(quick_convolutions(net))
         if way in WAYS[3:]:
             within.enter_context(fused_batch_norm(net))
-        if way == "ours in bf16":
-            within.enter_context(torch.autocast("cpu", torch.bfloat16))
         for _ in range(WARM_UP + STEPS):
             begun = time.perf_counter()
-            loss = nn.functional.cross_entropy(net(images), labels)
+            with torch.autocast("cpu", torch.bfloat16, enabled=way == "ours in bf16"):
+                logits = net(images)
+            loss = nn.functional.cross_entropy(logits.float(), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -105,6 +105,7 @@ def main() -> None:
         print(milliseconds(name, way, int(threads)))
         return
     result: dict[str, Any] = {"cpu": cpu_name(), "torch": torch.__version__, "images_per_step": IMAGES}
+    result["rounds"] = options.rounds
     for threads in (1, 2):
         steps = {name: compared(name, threads, options.rounds) for name in NETWORKS}
         result[f"{threads} threads" if threads > 1 else "1 thread"] = steps

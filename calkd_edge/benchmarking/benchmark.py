@@ -277,11 +277,12 @@ class _Timing:
             return Comparison()
         reopened = self.earlier.reopened(self.work / "baseline", common)
         if reopened is None:
-            return Comparison(common, (), {name: self.earlier.recorded(name) for name in common})
+            recorded = {name: self.earlier.recorded(name) for name in common}
+            return Comparison(common, (), recorded, self.earlier.record)
         source, unchanged = reopened
         contenders = [self._contender(source, name, "baseline.") for name in unchanged]
         recorded = {name: self.earlier.recorded(name) for name in common if name not in unchanged}
-        return Comparison(common, contenders, recorded)
+        return Comparison(common, contenders, recorded, self.earlier.record)
 
     def _files(self, contenders: Sequence[Contender], runs: Runs, *, emulated: bool) -> tuple[TimedFile, ...]:
         options = self.options

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from calkd_edge.devices.doctor.warnings import LOADED
 from calkd_edge.devices.session import TimedRun
-from calkd_edge.records import DeviceFacts, TimedFile
+from calkd_edge.records import Benchmark, DeviceFacts, TimedFile
 
 BUSY_CORES = 0.25
 """Cores that other work may use during the runs before their times no longer compare files."""
@@ -28,6 +28,22 @@ def doubts(runs: Mapping[str, Sequence[TimedRun]]) -> tuple[str, ...]:
     if any(len(processes) < 2 for processes in runs.values()):
         reasons.append("one process alone was timed, and times differ between processes")
     return tuple(reasons)
+
+
+def doubts_of_record(then: Benchmark, precision: str) -> tuple[str, ...]:
+    """The same of an earlier benchmark's samples of a precision, from its record."""
+    reasons = []
+    if then.others_cores is not None and then.others_cores >= BUSY_CORES:
+        reasons.append(f"other work used {then.others_cores:.1f} cores during the runs of the baseline")
+    if any(file.precision == precision and _is_unsteady(file) for file in then.files):
+        reasons.append(f"the baseline's warm-up of {precision} did not settle")
+    if then.processes < 2:
+        reasons.append("one process alone was timed for the baseline, and times differ between processes")
+    return tuple(reasons)
+
+
+def _is_unsteady(file: TimedFile) -> bool:
+    return file.latency_ms is not None and not file.latency_ms.steady
 
 
 def others_cores(runs: Mapping[str, Sequence[TimedRun]]) -> float | None:

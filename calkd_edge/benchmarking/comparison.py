@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from calkd_edge.benchmarking.baseline import compared
-from calkd_edge.benchmarking.caveats import doubts
+from calkd_edge.benchmarking.caveats import doubts, doubts_of_record
 from calkd_edge.benchmarking.files import milliseconds
 from calkd_edge.benchmarking.ratios import ratio
 from calkd_edge.benchmarking.timing import Contender
 from calkd_edge.devices.session import TimedRun
-from calkd_edge.records import AgainstBaseline, FloatArray
+from calkd_edge.records import AgainstBaseline, Benchmark, FloatArray
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,13 @@ class Comparison:
         precisions: that both benchmarks have.
         contenders: files that are unchanged.
         recorded: milliseconds of the others, by precision, a series for each process.
+        then: the baseline's record, whose own doubts count where its samples do.
     """
 
     precisions: Sequence[str] = ()
     contenders: Sequence[Contender] = ()
     recorded: Mapping[str, list[FloatArray]] = field(default_factory=dict)
+    then: Benchmark | None = None
 
     def against(self, runs: Mapping[str, list[TimedRun]]) -> tuple[AgainstBaseline, ...]:
         """Each precision against the baseline's file if that was timed too, else against its record."""
@@ -35,5 +37,6 @@ class Comparison:
             in_turns = precision not in self.recorded
             then = milliseconds(runs[f"baseline.{precision}"]) if in_turns else self.recorded[precision]
             both = ratio(milliseconds(runs[precision]), then, paired=in_turns)
-            results.append(compared(precision, both, interleaved=in_turns, doubts=doubts(runs)))
+            earlier = () if in_turns or self.then is None else doubts_of_record(self.then, precision)
+            results.append(compared(precision, both, interleaved=in_turns, doubts=(*doubts(runs), *earlier)))
         return tuple(results)

@@ -34,7 +34,8 @@ FORWARD_SHARE = 1 / 3
 
 LONG_S = 600
 OTHER_STAGE_S = 1.6
-"""Of a stage that exports, predicts or times: the mean of the quickstart's 34. Not timed beforehand."""
+"""Of a stage that exports, predicts or times: the mean of the quickstart's 34, not timed beforehand
+(benchmarks/house/quickstart.json)."""
 
 
 def training_seconds(plan: Plan, reused: Collection[str], accelerator: str) -> float:

@@ -62,8 +62,8 @@ def _cast_on_cpu(checked: CheckedRecipe, accelerator: str) -> list[str]:
     if chosen_accelerator(accelerator) != "cpu":
         return []
     return [
-        f"WARNING: {' and '.join(keys)}: on a CPU a step takes longer in bfloat16 than in float32 (1.3 to "
-        "3.7 times as long where it was measured); leave it out there."
+        f"WARNING: {' and '.join(keys)}: on a CPU a step takes longer in bfloat16 than in float32; leave "
+        "it out there."
     ]
 
 

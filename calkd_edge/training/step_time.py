@@ -42,11 +42,11 @@ def seconds_per_step(
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub
     is_cpu = device.type == "cpu"
     routes = quick_convolutions(model) if is_cpu else nullcontext()
-    with routes, fused_batch_norm(model) if is_cpu else nullcontext(), _cast(device, autocast):
-        scaled = _timed(model, image_shape, few, device, steps=1) * images_per_step / few
+    with routes, fused_batch_norm(model) if is_cpu else nullcontext():
+        scaled = _timed(model, image_shape, few, device, autocast, steps=1) * images_per_step / few
         if scaled > patience_s or few == images_per_step:
             return scaled
-        return _timed(model, image_shape, images_per_step, device, steps=TIMED_STEPS)
+        return _timed(model, image_shape, images_per_step, device, autocast, steps=TIMED_STEPS)
 
 
 def seconds_per_fed_step(
@@ -68,11 +68,10 @@ def seconds_per_fed_step(
     """
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # torch's stub
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
-    cast = _cast(device, autocast)
     start_time = 0.0
     with closing(fed(batches, device)) as ready:
         for step, batch in enumerate(ready, start=1):
-            with cast:
+            with _cast(device, autocast):
                 logits = model(batch.images)
             optimizer.zero_grad()
             logits.float().square().mean().backward()
@@ -90,7 +89,13 @@ def _cast(device: torch.device, autocast: str | None) -> torch.autocast:
 
 
 def _timed(
-    model: nn.Module, image_shape: tuple[int, int, int], images: int, device: torch.device, *, steps: int
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
+    images: int,
+    device: torch.device,
+    autocast: str | None,
+    *,
+    steps: int,
 ) -> float:
     """Seconds of a step, the mean of `steps` after a first one that does not count."""
     batch = torch.zeros(images, *image_shape, dtype=torch.uint8, device=device)
@@ -100,7 +105,9 @@ def _timed(
         if step == WARM_STEPS:
             start_time = _now(device)
         optimizer.zero_grad()
-        model(batch).float().square().mean().backward()
+        with _cast(device, autocast):  # the forward pass alone, and each with casts of its own
+            logits = model(batch)
+        logits.float().square().mean().backward()
         optimizer.step()
     return (_now(device) - start_time) / steps
 

@@ -16,6 +16,7 @@ from calkd_edge.benchmarking.baseline import (
     compared,
     read_baseline,
 )
+from calkd_edge.benchmarking.caveats import doubts_of_record
 from calkd_edge.errors import GateFailed, GateUndecided, RecipeError
 from calkd_edge.records import Ratio
 
@@ -91,6 +92,24 @@ def test_verdict_needs_an_interval_without_one_and_a_change_that_is_felt(low, va
     found = compared("int8", Ratio(value=value, low=low, high=high, processes=3), interleaved=True)
     assert found.verdict == verdict
     assert words in found.reason
+
+
+@pytest.mark.parametrize(
+    ("then", "doubts"),
+    [
+        ({}, ("one process alone",)),
+        ({"processes": 3}, ()),
+        (
+            {"processes": 3, "others_cores": 0.6},
+            ("other work used 0.6 cores during the runs of the baseline",),
+        ),
+        ({"processes": 3, "others_cores": 0.1}, ()),
+    ],
+)
+def test_doubts_about_recorded_samples_are_those_of_their_record(then, doubts):
+    reasons = doubts_of_record(benchmark(**then), "int8")
+    assert len(reasons) == len(doubts)
+    assert all(reason.startswith(doubt) for reason, doubt in zip(reasons, doubts, strict=True))
 
 
 def test_no_benchmark_is_a_usage_error(tmp_path):

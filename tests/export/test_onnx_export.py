@@ -119,6 +119,24 @@ class _Branching(nn.Module):
         return values if values.sum().item() > 0 else -values
 
 
+class _ReadsWhatChangedInPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.activation = nn.Conv2d(3, 4, 3), nn.ReLU6(inplace=True)
+
+    def forward(self, images):
+        values = self.layer(images)
+        return (self.activation(values) + values).mean((2, 3))
+
+
+def test_activation_in_place_changes_what_others_read(tmp_path, execute):
+    model = ImageModel(_ReadsWhatChangedInPlace(), (0.5,) * 3, (0.01,) * 3)
+    images = torch.arange(2 * 3 * 8 * 8).reshape(2, 3, 8, 8).to(torch.uint8)
+    export_onnx(model, (3, 8, 8), tmp_path / "model.onnx", opset=20, metadata={})
+    logits = execute(onnx.load(tmp_path / "model.onnx"), images.numpy())["logits"]
+    np.testing.assert_allclose(logits, model(images).detach(), atol=1e-4)
+
+
 def test_exported_model_is_left_as_it_was(tmp_path):
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU6(inplace=True), nn.Flatten(), nn.Linear(144, 2)).eval()
     model = ImageModel(net, (0.5,) * 3, (0.01,) * 3)
