@@ -276,11 +276,8 @@ class _Timing:
         if self.earlier is None:
             return Comparison()
         reopened = self.earlier.reopened(self.work / "baseline", common)
-        if reopened is None:
-            recorded = {name: self.earlier.recorded(name) for name in common}
-            return Comparison(common, (), recorded, self.earlier.record)
-        source, unchanged = reopened
-        contenders = [self._contender(source, name, "baseline.") for name in unchanged]
+        source, unchanged = reopened or (None, [])
+        contenders = [self._contender(source, name, "baseline.") for name in unchanged if source is not None]
         recorded = {name: self.earlier.recorded(name) for name in common if name not in unchanged}
         return Comparison(common, contenders, recorded, self.earlier.record)
 
