@@ -4,7 +4,8 @@ Students that a packaged recipe trained, and the files of their releases (those 
 Other paths, from the same trained module: torch eager; torch.compile; a plain torch.onnx.export in ONNX
 Runtime as it comes; ONNX Runtime's static quantization of that, activations uint8 and weights int8 by
 channel, its fastest (peers.py compares its answers too); OpenVINO's own conversion of the torch module, as it
-comes (in bfloat16 where the CPU has that) and in float32. Each contender runs a block of a tenth of a second
+comes (in bfloat16 where the CPU has that) and in float32; the float16 that comes with ONNX Runtime; and, with
+--litert-torch, Google's conversion of the torch module. Each contender runs a block of a tenth of a second
 a round, in an order that is drawn anew each round. Every ten rounds all are opened anew: how fast a file runs
 depends by some per cent on where in memory it came to lie. A ratio is the median over rounds of the ratio of
 both blocks' medians, its interval from 2,000 bootstrap samples of openings.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,6 +32,7 @@ import openvino
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers.float16 import convert_float_to_float16
 from peers import QUANTIZED_IMAGES, SEED, STUDENTS, object_of, prepared_of, run_of
 from torch import nn
 
@@ -42,11 +45,13 @@ RESULT = Path(__file__).with_suffix(".json")
 BLOCK_S, IMAGES, ROUNDS_OPEN = 0.1, 64, 10
 PAIRS = (
     ("ours, fp32, ONNX Runtime", "torch.onnx.export, ONNX Runtime"),
+    ("ours, fp16, ONNX Runtime", "convert_float_to_float16, ONNX Runtime"),
     ("ours, int8, ONNX Runtime", "quantize_static, ONNX Runtime"),
     ("ours, int8, ONNX Runtime", "ours, fp32, ONNX Runtime"),
     ("ours, fp32, OpenVINO", "convert_model, OpenVINO in f32"),
     ("ours, fp32, OpenVINO as it comes", "convert_model, OpenVINO"),
     ("ours, int8, OpenVINO", "ours, fp32, OpenVINO"),
+    ("ours, fp32, LiteRT", "litert_torch, LiteRT"),
     ("ours, fp32, LiteRT", "ours, fp32, ONNX Runtime"),
     ("ours, int8, LiteRT", "ours, fp32, LiteRT"),
     ("ours, int8, LiteRT", "ours, int8, ONNX Runtime"),
@@ -70,8 +75,24 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
         return next(self.feeds, None)
 
 
+def by_litert_torch(net: nn.Module, example: torch.Tensor, python: Path, target: Path) -> None:
+    """Google's own conversion, by another Python, since it wants other versions of common packages."""
+    program = target.with_suffix(".pt2")
+    torch.export.save(torch.export.export(net, (example,)), program)
+    code = "import sys, torch, litert_torch as made\n"
+    code += "example = torch.zeros(*map(int, sys.argv[3:]), dtype=torch.uint8)\n"
+    code += "made.convert(torch.export.load(sys.argv[1]).module(), (example,)).export(sys.argv[2])"
+    command = [str(python), "-c", code, str(program), str(target), *map(str, example.shape)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 def contenders(
-    net: nn.Module, models: Path, calibration: np.ndarray, threads: int, folder: Path
+    net: nn.Module,
+    models: Path,
+    calibration: np.ndarray,
+    threads: int,
+    folder: Path,
+    litert_torch: Path | None,
 ) -> dict[str, Opening]:
     """By name, what opens something that takes one image [1, 3, H, W] and answers."""
     example = torch.from_numpy(calibration[:1])
@@ -81,6 +102,8 @@ def contenders(
     quant_pre_process(str(plain), str(static))
     kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
     quantize_static(str(static), str(static), Reader(calibration), per_channel=True, **kinds)
+    half = folder / "half.onnx"
+    onnx.save(convert_float_to_float16(onnx.load(plain), keep_io_types=True), half)
     ours, exact, derived = (models / f"student.{name}.onnx" for name in ("fp32", "int8", "int8.cpu"))
     for name, path in (("fp32", ours), ("int8", exact)):
         (folder / f"{name}.tflite").write_bytes(convert(onnx.load(path)))
@@ -91,12 +114,19 @@ def contenders(
     def by_us(runtime: str, path: Path, **options: Any) -> Opening:
         return lambda: open_runtime(runtime, str(path), {"threads": threads, **options}).__enter__().infer
 
+    theirs: dict[str, Opening] = {}
+    if litert_torch is not None:
+        by_litert_torch(net, example, litert_torch, folder / "theirs.tflite")
+        theirs["litert_torch, LiteRT"] = by_us("litert", folder / "theirs.tflite")
     return {
+        **theirs,
         "torch eager": lambda: partial(_by_torch, net),
         "torch.compile": lambda: partial(_by_torch, compiled),
         "torch.onnx.export, ONNX Runtime": partial(_as_it_comes, plain, threads),
         "quantize_static, ONNX Runtime": partial(_as_it_comes, static, threads),
         "ours, fp32, ONNX Runtime": by_us("onnxruntime", ours),
+        "convert_float_to_float16, ONNX Runtime": partial(_as_it_comes, half, threads),
+        "ours, fp16, ONNX Runtime": by_us("onnxruntime", models / "student.fp16.onnx"),
         "ours, int8, ONNX Runtime": by_us("onnxruntime", derived),
         "convert_model, OpenVINO": partial(_converted, converted, threads),
         "convert_model, OpenVINO in f32": partial(_converted, converted, threads, "f32"),
@@ -174,6 +204,7 @@ def main() -> None:
     parser.add_argument("--students", nargs="+", default=list(STUDENTS), choices=list(STUDENTS))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", default="", help="contenders whose names hold this")
+    parser.add_argument("--litert-torch", type=Path, help="a Python that has litert-torch")
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
     if options.rounds < 1 or options.rounds % ROUNDS_OPEN:
@@ -189,7 +220,8 @@ def main() -> None:
         calibration = prepared.arrays("train", QUANTIZED_IMAGES, SEED)[0]
         for threads in options.threads:
             with tempfile.TemporaryDirectory() as folder:
-                made = contenders(net, out / "models", calibration, threads, Path(folder))
+                peer = options.litert_torch
+                made = contenders(net, out / "models", calibration, threads, Path(folder), peer)
                 made = {one: run for one, run in made.items() if options.only in one}
                 found = rounds(made, images, options.rounds)
             key = f"{student}, {options.recipe}, threads {threads}"
