@@ -84,7 +84,8 @@ def until_guarded(work: str) -> str:
 def guard(work: str, owner: str) -> str:
     """A script that lives as long as a session: it says whose it is, and removes the folder after it.
 
-    Its standard input ends with the session, with the process that opened it, and with the connection.
+    Its standard input ends with the session, with the process that opened it, and with the connection. Where
+    it comes so late that the session is over, there is no folder, and it makes none.
 
     Args:
         work: the session's folder, as the shell expands it.
@@ -92,7 +93,7 @@ def guard(work: str, owner: str) -> str:
     """
     mine = '[ "$(cat guard)" = $$ ]'  # a session that returned has another guard
     return (
-        f"umask 077; mkdir -p {work} && cd {work} && echo {shlex.quote(owner)} > owner && echo $$ > guard "
+        f"umask 077; cd {work} || exit 0; echo {shlex.quote(owner)} > owner && echo $$ > guard "
         "&& cat > /dev/null; "
         f"{mine} || exit 0; {STOP_JOB}; sleep {ENDED_S}; {mine} && rm -rf {work}"
     )

@@ -80,6 +80,13 @@ def test_a_session_whose_host_died_before_its_guard_came_leaves_no_folder(board,
     guarded.close()
 
 
+def test_a_guard_that_comes_after_its_session_makes_no_folder(tmp_path):
+    script = shell.guard(str(tmp_path / "over"), "someone")
+    done = subprocess.run(["sh", "-c", script], stdin=subprocess.DEVNULL, timeout=10, check=False)
+    assert done.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_small_files_leave_nothing_in_the_cache(board, ssh_device, tmp_path):
     before = set(board.cache.glob("files/*"))
     (tmp_path / "job.json").write_text("{}")
@@ -223,12 +230,11 @@ def test_a_transfer_that_breaks_leaves_nothing_half_here_and_resumes(board, tmp_
 
 
 def test_close_removes_the_session_and_clean_everything(board, big):
-    left_by_others = set(board.cache.glob("sessions/*"))  # whose board was cut before they could
     ssh_device = Ssh("jetson", host=board.host)
     ssh_device.put(big, "images.npy")
-    (session,) = set(board.cache.glob("sessions/*")) - left_by_others
+    assert list(board.cache.glob("sessions/*"))
     ssh_device.close()
-    assert not session.exists()
+    assert list(board.cache.glob("sessions/*")) == []
     assert list(board.cache.glob("files/*"))
     ssh_device.clean()
     assert not board.cache.exists()
