@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import yaml
 from scipy.stats import t
+from step import cpu_name
 
 from calkd_edge.__main__ import main as main_of_command
 from calkd_edge.models import MODELS
@@ -123,7 +124,8 @@ def main() -> None:
         for row in pool.map(lambda one: run(*one, options), missing):
             rows.append(row)
             print(row, flush=True)
-            told = {"torch": torch.__version__, "ours_less_torchs": differences(rows), "runs": rows}
+            told = {"cpu": cpu_name(), "torch": torch.__version__}
+            told |= {"ours_less_torchs": differences(rows), "runs": rows}
             RESULT.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 

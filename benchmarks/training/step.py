@@ -48,16 +48,21 @@ def cpu_name() -> str:
     )
 
 
+def drawn(name: str) -> tuple[nn.Module, torch.optim.Optimizer, torch.Tensor, torch.Tensor]:
+    """A network in its CIFAR form, its optimizer, images and labels."""
+    net = MODELS.load(name)(100, (3, 32, 32), **NETWORKS[name]).train().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
+    images = torch.randn(IMAGES, 3, 32, 32).to(memory_format=torch.channels_last)
+    return net, optimizer, images, torch.randint(0, 100, (IMAGES,))
+
+
 def milliseconds(name: str, way: str, threads: int) -> float:
     """The median step."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     if way != "torch":
         keep_freed_memory()
-    net = MODELS.load(name)(100, (3, 32, 32), **NETWORKS[name]).train().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
-    images = torch.randn(IMAGES, 3, 32, 32).to(memory_format=torch.channels_last)
-    labels = torch.randint(0, 100, (IMAGES,))
+    net, optimizer, images, labels = drawn(name)
     seconds = []
     with ExitStack() as within:
         if way in WAYS[2:]:

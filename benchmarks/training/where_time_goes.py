@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from step import IMAGES, NETWORKS, cpu_name
+from step import IMAGES, NETWORKS, cpu_name, drawn
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from calkd_edge.models import MODELS
 from calkd_edge.training.fused_batch_norm import fused_batch_norm
 from calkd_edge.training.kernels import quick_convolutions
 from calkd_edge.training.memory import keep_freed_memory
@@ -104,10 +103,7 @@ def measured(name: str, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     keep_freed_memory()
-    net = MODELS.load(name)(100, (3, 32, 32), **NETWORKS[name]).train().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
-    images = torch.randn(IMAGES, 3, 32, 32).to(memory_format=torch.channels_last)
-    labels = torch.randint(0, 100, (IMAGES,))
+    net, optimizer, images, labels = drawn(name)
 
     def step() -> None:
         loss = nn.functional.cross_entropy(net(images), labels)

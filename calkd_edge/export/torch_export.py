@@ -94,7 +94,7 @@ def export_onnx(
 def _clamps(model: nn.Module) -> Iterator[None]:
     """Within it, each ReLU6 is a clamp, which is one operator of ONNX.
 
-    torch takes hardtanh apart operator by operator: a third of the time of an export of MobileNetV2.
+    torch takes hardtanh apart operator by operator, which is a large part of an export of MobileNetV2.
     """
     modules = [
         module for module in model.modules() if type(module) is nn.ReLU6 and "forward" not in vars(module)
