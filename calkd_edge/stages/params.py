@@ -174,7 +174,7 @@ class QuantizeParams(StageParams):
 class ConvertParams(StageParams):
     """The canonical file in the format of a runtime that does not read ONNX."""
 
-    function, version = "calkd_edge.stages.convert:run", 2
+    function, version = "calkd_edge.stages.convert:run", 3
     runtime: str
     seed: int
     versions: Versions

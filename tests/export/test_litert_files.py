@@ -77,6 +77,11 @@ def test_float32_agrees_to_the_last_digits(net, execute):
         assert np.abs(values - expected[name]).max() <= 1e-5 * max(1.0, np.abs(expected[name]).max())
 
 
+def test_pixels_are_normalised_a_plane_at_a_time(net):
+    kinds = [kind for kind, _ in operators(convert(net.proto))]
+    assert kinds[: kinds.index("TRANSPOSE")] == ["DEQUANTIZE", "SUB", "MUL"]
+
+
 @pytest.mark.parametrize("quantizer", [fp16, int8, int8_fp16])
 def test_other_precisions_agree_up_to_rounding(net, quantizer, execute):
     source = Images(lambda count: net.images[:count])

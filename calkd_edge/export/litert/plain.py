@@ -136,8 +136,8 @@ def cast(t: Translation, node: onnx.NodeProto) -> None:
     """Cast pixels to floats; casts between float32 and float16 vanish, since all activations are float32."""
     source = t.value(node.input[0])
     if source.kind == "uint8":
-        # Images are quantized tensors of scale 1.
-        source = laid(t.file, source, channels_last(len(source.shape)))
+        # Images are quantized tensors of scale 1. They keep ONNX's order of axes until a layer reads them: a
+        # mean for each channel is subtracted from a whole plane at a time, and not three numbers at a time.
         result = t.new(node.output[0], source.shape, source.order)
         t.file.operator("DEQUANTIZE", [source.tensor], [result.tensor], "DequantizeOptions")
         return
