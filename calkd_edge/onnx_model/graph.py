@@ -66,6 +66,12 @@ class GraphView:
         """Whether the graph returns this value."""
         return any(output.name == name for output in self.graph.output)
 
+    def only_reader(self, name: str) -> onnx.NodeProto | None:
+        """The only node that reads a value, once; None where more do, or the graph returns it."""
+        readers = self.consumers[name]
+        alone = len(readers) == 1 and list(readers[0].input).count(name) == 1
+        return readers[0] if alone and not self.is_output(name) else None
+
     def unique(self, name: str) -> str:
         """`name`, with a number appended if a value has that name already."""
         free, number = name, 1
@@ -80,7 +86,7 @@ class GraphView:
         # Not ascontiguousarray, which turns a scalar into a vector.
         tensor = numpy_helper.from_array(np.asarray(values, order="C"), unique)
         self.graph.initializer.append(tensor)
-        self.initializers[unique] = tensor
+        self.initializers[unique] = self.graph.initializer[-1]  # append has made a copy
         return unique
 
     def overwrite(self, name: str, values: np.ndarray) -> None:

@@ -68,23 +68,16 @@ def pairs_of(view: GraphView) -> list[Pair]:
         if node.op_type != "Conv" or not _has_unshared_weights(view, node):
             continue
         value, limit = node.output[0], np.inf
-        reader = _only_reader(view, value)
+        reader = view.only_reader(value)
         if reader is not None and reader.op_type in ("Relu", "Clip"):
             end = np.inf if reader.op_type == "Relu" else _clipped_at(view, reader)
             if end is None:
                 continue
             value, limit = reader.output[0], end
-            reader = _only_reader(view, value)
+            reader = view.only_reader(value)
         if reader is not None and reader.op_type == "Conv" and _has_unshared_weights(view, reader):
             pairs.append(Pair(node, value, reader, limit))
     return pairs
-
-
-def _only_reader(view: GraphView, value: str) -> onnx.NodeProto | None:
-    """The only node that reads a value, as its data; None where there are more, or the graph returns it."""
-    readers = view.consumers[value]
-    alone = len(readers) == 1 and readers[0].input[0] == value and list(readers[0].input).count(value) == 1
-    return readers[0] if alone and not view.is_output(value) else None
 
 
 def _has_unshared_weights(view: GraphView, node: onnx.NodeProto) -> bool:

@@ -1,4 +1,4 @@
-"""float32: the exported file unchanged."""
+"""float32: the file as it came."""
 
 from __future__ import annotations
 

@@ -161,6 +161,7 @@ class QuantizeParams(StageParams):
     Attributes:
         measures_values: whether the file for ONNX Runtime's CPU has integers by measurement. Only files that
             round have: a float32 teacher, and what was distilled from it, keep their fingerprints.
+        hard_sigmoids_as_clips: whether they are written so: not in a teacher's file, for that reason.
     """
 
     function, version = "calkd_edge.stages.quantize:run", 6
@@ -169,6 +170,7 @@ class QuantizeParams(StageParams):
     seed: int
     versions: Versions
     measures_values: Added[bool] = False
+    hard_sigmoids_as_clips: Added[bool] = False
 
 
 class ConvertParams(StageParams):

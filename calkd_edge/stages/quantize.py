@@ -12,9 +12,10 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import RecipeError
 from calkd_edge.export.artifacts import CANONICAL, FOR_CPU
-from calkd_edge.onnx_model.graph import set_metadata
-from calkd_edge.quantization import QUANTIZERS
+from calkd_edge.onnx_model.graph import metadata, set_metadata
+from calkd_edge.quantization import QUANTIZERS, int8_qat
 from calkd_edge.quantization.cpu import derive_for_cpu, is_canonical
+from calkd_edge.quantization.hard_sigmoid import hard_sigmoids_as_clips
 from calkd_edge.quantization.source import Images
 from calkd_edge.quantization.traits import traits_of
 from calkd_edge.stages.params import QuantizeParams
@@ -49,6 +50,10 @@ def run(job: Job) -> None:
         return images[JUDGING], labels[JUDGING]
 
     model = onnx.load(job.inputs["model"] / CANONICAL)
+    if params.hard_sigmoids_as_clips and int8_qat.RANGES not in metadata(
+        model
+    ):  # they are of values as they were
+        model = hard_sigmoids_as_clips(model)
     quantizer = QUANTIZERS.load(params.precision)
     source = Images(training, judging)
     quantized: onnx.ModelProto = quantizer(model, source, job.progress, **params.settings)

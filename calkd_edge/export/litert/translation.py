@@ -92,14 +92,9 @@ class Translation:
         """The number of a name in an enumeration of the schema."""
         return int(getattr(getattr(self.file.schema, enumeration), name))
 
-    def only_reader(self, name: str) -> onnx.NodeProto | None:
-        """The only node that reads a value; None where there are several or the graph returns the value."""
-        readers = self.view.consumers[name]
-        return readers[0] if len(readers) == 1 and not self.view.is_output(name) else None
-
     def activated(self, name: str) -> tuple[str, str]:
         """The activation function that is a value's only reader, and its output; ("NONE", name) if none."""
-        reader = self.only_reader(name)
+        reader = self.view.only_reader(name)
         kind = None if reader is None else activation(self, reader)
         if reader is None or kind is None:
             return "NONE", name
@@ -108,9 +103,9 @@ class Translation:
 
     def quantized_next(self, name: str) -> onnx.NodeProto | None:
         """The QuantizeLinear that is a value's only reader, after an activation function or not."""
-        reader = self.only_reader(name)
+        reader = self.view.only_reader(name)
         if reader is not None and activation(self, reader) is not None:
-            reader = self.only_reader(reader.output[0])
+            reader = self.view.only_reader(reader.output[0])
         return reader if reader is not None and reader.op_type == "QuantizeLinear" else None
 
 
