@@ -14,12 +14,14 @@ import argparse
 import json
 import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cells
+import numpy as np
 import torch
 from cells import HEADLINE, LOSSES, Scale
 from study import Study, Wanted, folder_of
@@ -33,10 +35,18 @@ CELLS = ("labels", "headline", "correlation", "moved tau", "other losses", "swee
 FIGURES = ("top1", "nll", "brier", "ece", "ece_over", "ece_under", "ace_classwise", "ace_toplabel")
 
 
-def figures_of(folder: Path) -> dict[str, Any]:
+def raw_logits(store: Path, report: Mapping[str, Any], model: str, split: str) -> Predictions:
+    """What the network answers without the calibration that its file holds."""
+    calibrated = Predictions.load(folder_of(store, report, f"predict-{model}-fp32@local") / f"{split}.npz")
+    folder = folder_of(store, report, f"calibrate-{model}-fp32")
+    held = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+    logits = (calibrated.logits - np.array(held["bias"])) / np.array(held["scale"])
+    return replace(calibrated, logits=logits.astype(np.float32))
+
+
+def figures_of(store: Path, report: Mapping[str, Any], model: str) -> dict[str, Any]:
     """Test figures of raw predictions, before and after the temperature of their calibration split."""
-    calibration = Predictions.load(folder / "calibration.npz")
-    test = Predictions.load(folder / "test.npz")
+    calibration, test = (raw_logits(store, report, model, split) for split in ("calibration", "test"))
     fitted = temperature(calibration.logits, calibration.labels, ())
     scale = fitted.affine.scale[0]
     plain = quality(test.logits, test.labels, by_class=False)
@@ -64,13 +74,12 @@ def int8_of(store: Path, report: Mapping[str, Any]) -> dict[str, Any]:
 def row_of(device: str, store: Path, out: Path) -> dict[str, Any]:
     """What a run came to: its student, and the teacher as it learnt."""
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    raw = {name: f"predict-raw-{name}-fp32@local" for name in ("student", "teacher")}
-    student, teacher = (figures_of(folder_of(store, report, raw[name])) for name in ("student", "teacher"))
+    student, teacher = (figures_of(store, report, name) for name in ("student", "teacher"))
     corrupted = [
         {key: row[key] for key in ("corruption", "severity")}
         | {key: row[key]["value"] for key in ("top1", "nll")}
         for file in report["out_of_distribution"]
-        if file["measurement"].startswith("student")
+        if file["measurement"].startswith("student fp32 ")
         for row in file["rows"]
     ]
     return {
