@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.onnx_model.graph import GraphView, attribute, typed_graph
+from calkd_edge.onnx_model.graph import GraphView, attribute, number_of, typed_graph
 from calkd_edge.onnx_model.refused_ends import refuse_end_without_confidence, refuse_unknown_end
 from calkd_edge.onnx_model.softmax import AFTERWARDS, MOVES, behind, softmax_source
 
@@ -138,7 +138,7 @@ def _check_axis(model: onnx.ModelProto, node: onnx.NodeProto, trailing_axes: int
     Before opset 13 the default axis is 1, from there on the last.
     """
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    axis = int(attribute(node, "axis", -1 if opset >= 13 else 1))  # type: ignore[call-overload]  # an int
+    axis = int(number_of(node, "axis", -1 if opset >= 13 else 1))
     if axis % (2 + trailing_axes) != 1:
         raise RecipeError(
             f"the file's softmax runs over axis {axis} of its scores, not over classes (axis 1)",

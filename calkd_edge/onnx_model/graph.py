@@ -176,6 +176,11 @@ def attribute(node: onnx.NodeProto, name: str, default: object) -> object:
     return default if match is None else onnx.helper.get_attribute_value(match)
 
 
+def number_of(node: onnx.NodeProto, name: str, default: float) -> float:
+    """The value of a numeric attribute, or the default."""
+    return float(attribute(node, name, default))  # type: ignore[arg-type]  # ONNX says so
+
+
 def set_metadata(model: onnx.ModelProto, entries: Mapping[str, str | None]) -> None:
     """Write entries into metadata_props under our prefix; None removes the entry of that name."""
     known = {item.key: item.value for item in model.metadata_props}

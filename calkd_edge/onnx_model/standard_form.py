@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, inliner
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.onnx_model.graph import GraphView, attribute, copy_of, typed_graph
+from calkd_edge.onnx_model.graph import GraphView, copy_of, number_of, typed_graph
 
 CONTRIBUTED = "com.microsoft"
 
@@ -93,7 +93,7 @@ def _with_onnx_softmax(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     result, name = node.output[0], node.name or node.output[0]
     value, scale, zero, out_scale, *out_zero = node.input
     values, shares = f"{result}_scores", f"{result}_shares"
-    axis = int(attribute(node, "axis", -1))  # type: ignore[call-overload]  # an int
+    axis = int(number_of(node, "axis", -1))
     return [
         helper.make_node("DequantizeLinear", [value, scale, *filter(None, [zero])], [values], f"{name}_in"),
         helper.make_node("Softmax", [values], [shares], name, axis=axis),

@@ -65,7 +65,7 @@ def pairs_of(view: GraphView) -> list[Pair]:
     """Every pair of convolutions whose channels may be scaled between them."""
     pairs = []
     for node in view.graph.node:
-        if node.op_type != "Conv" or not _has_unshared_weights(view, node):
+        if node.op_type != "Conv" or not has_unshared_weights(view, node):
             continue
         value, limit = node.output[0], np.inf
         reader = view.only_reader(value)
@@ -75,12 +75,12 @@ def pairs_of(view: GraphView) -> list[Pair]:
                 continue
             value, limit = reader.output[0], end
             reader = view.only_reader(value)
-        if reader is not None and reader.op_type == "Conv" and _has_unshared_weights(view, reader):
+        if reader is not None and reader.op_type == "Conv" and has_unshared_weights(view, reader):
             pairs.append(Pair(node, value, reader, limit))
     return pairs
 
 
-def _has_unshared_weights(view: GraphView, node: onnx.NodeProto) -> bool:
+def has_unshared_weights(view: GraphView, node: onnx.NodeProto) -> bool:
     """Whether the weight and bias of a node are stored, and no other node reads them."""
     stored = [name for name in node.input[1:] if name]
     return all(name in view.initializers and len(view.consumers[name]) == 1 for name in stored)

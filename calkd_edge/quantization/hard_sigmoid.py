@@ -1,8 +1,8 @@
-"""Hard-sigmoids between convolutions written as clips, which every runtime fuses into the convolution before.
+"""Hard-sigmoids between convolutions written as clips, which runtimes fuse into the convolution before.
 
 Squeeze-and-excitation multiplies a value by clip(a z + b, 0, 1), where a convolution makes z. That is
 a clip(z + b / a, 0, 1 / a): the addend joins the bias of that convolution, the factor the weights of the
-convolution that reads the product. As an operator of its own, HardSigmoid costs changes of memory layout in
+convolution that reads the product. A separate HardSigmoid costs changes of memory layout in
 OpenVINO, two operators in LiteRT, and in int8 a float operator between integers.
 """
 
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from calkd_edge.onnx_model.graph import GraphView, attribute, copy_of
+from calkd_edge.onnx_model.graph import GraphView, copy_of, number_of
+from calkd_edge.quantization.equalisation import has_unshared_weights
 
 
 @dataclass(frozen=True)
-class Between:
+class Match:
     """A HardSigmoid between two convolutions.
 
     Attributes:
@@ -42,26 +43,26 @@ def hard_sigmoids_as_clips(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     changed = copy_of(model)
     view = GraphView.of(changed)
-    for it in between_convolutions(view):
-        _add_to_bias(view, it.before, it.offset / it.slope)
-        weight = view.array(it.after.input[1]).astype(np.float64)
-        view.overwrite(it.after.input[1], (weight * it.slope).astype(np.float32))
-        ends = {"low": 0.0, "high": 1.0 / it.slope}
-        name = it.node.output[0]
+    for match in between_convolutions(view):
+        _add_to_bias(view, match.before, match.offset / match.slope)
+        weight = view.array(match.after.input[1]).astype(np.float64)
+        view.overwrite(match.after.input[1], (weight * match.slope).astype(np.float32))
+        ends = {"low": 0.0, "high": 1.0 / match.slope}
+        name = match.node.output[0]
         limits = [view.store(f"{name}_{end}", np.array(value, np.float32)) for end, value in ends.items()]
-        it.node.op_type = "Clip"
-        it.node.input.extend(limits)
-        del it.node.attribute[:]
+        match.node.op_type = "Clip"
+        match.node.input.extend(limits)
+        del match.node.attribute[:]
     return changed
 
 
-def between_convolutions(view: GraphView) -> list[Between]:
+def between_convolutions(view: GraphView) -> list[Match]:
     """Every HardSigmoid that may be written as a clip."""
     matches = []
     for node in view.graph.node:
         if node.op_type != "HardSigmoid":
             continue
-        slope, offset = _number(node, "alpha", 0.2), _number(node, "beta", 0.5)
+        slope, offset = number_of(node, "alpha", 0.2), number_of(node, "beta", 0.5)
         before, product = view.producer.get(node.input[0]), view.only_reader(node.output[0])
         if before is None or view.only_reader(node.input[0]) is None or slope <= 0:
             continue
@@ -69,23 +70,12 @@ def between_convolutions(view: GraphView) -> list[Between]:
             continue
         after = view.only_reader(product.output[0])
         if after is not None and _is_layer(view, before) and _is_layer(view, after):
-            matches.append(Between(before, node, after, slope, offset))
+            matches.append(Match(before, node, after, slope, offset))
     return matches
 
 
 def _is_layer(view: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether a node is a convolution whose float32 weight and bias are stored for it alone."""
-    stored = [name for name in node.input[1:] if name]
-    return node.op_type == "Conv" and all(
-        name in view.initializers
-        and view.initializers[name].data_type == onnx.TensorProto.FLOAT
-        and view.only_reader(name) is node
-        for name in stored
-    )
-
-
-def _number(node: onnx.NodeProto, name: str, default: float) -> float:
-    return float(attribute(node, name, default))  # type: ignore[arg-type]  # ONNX says so
+    return node.op_type == "Conv" and has_unshared_weights(view, node)
 
 
 def _add_to_bias(view: GraphView, node: onnx.NodeProto, addend: float) -> None:

@@ -50,9 +50,8 @@ def run(job: Job) -> None:
         return images[JUDGING], labels[JUDGING]
 
     model = onnx.load(job.inputs["model"] / CANONICAL)
-    if params.hard_sigmoids_as_clips and int8_qat.RANGES not in metadata(
-        model
-    ):  # they are of values as they were
+    has_trained_ranges = int8_qat.RANGES in metadata(model)  # of its values as they are
+    if params.hard_sigmoids_as_clips and not has_trained_ranges:
         model = hard_sigmoids_as_clips(model)
     quantizer = QUANTIZERS.load(params.precision)
     source = Images(training, judging)

@@ -17,11 +17,10 @@ from calkd_edge.export.litert.translation import (
     Translation,
     Weight,
     check_symmetric,
-    number_of,
     numbers_of,
     refused,
 )
-from calkd_edge.onnx_model.graph import attribute
+from calkd_edge.onnx_model.graph import attribute, number_of
 
 INT32_LIMIT = 2.0**31 - 1
 PER_CHANNEL, HALF, GROUPED = 5, 3, 6

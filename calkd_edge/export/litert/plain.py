@@ -12,10 +12,10 @@ from calkd_edge.export.litert.translation import (
     activation,
     check_symmetric,
     limits,
-    number_of,
     numbers_of,
     refused,
 )
+from calkd_edge.onnx_model.graph import number_of
 
 ARITHMETIC = {"Add": "ADD", "Sub": "SUB", "Mul": "MUL", "Div": "DIV", "Max": "MAXIMUM", "Min": "MINIMUM"}
 WITHOUT_ACTIVATION = ("MAXIMUM", "MINIMUM")

@@ -138,11 +138,6 @@ def refused(node: onnx.NodeProto, why: str) -> StageFailed:
     return StageFailed(f"LiteRT: {node.op_type} '{name}' cannot be converted: {why}", remedy=REMEDY)
 
 
-def number_of(node: onnx.NodeProto, name: str, default: float) -> float:
-    """The value of a numeric attribute."""
-    return float(attribute(node, name, default))  # type: ignore[arg-type]  # ONNX says so
-
-
 def numbers_of(node: onnx.NodeProto, name: str, default: list[int]) -> list[int]:
     """The value of an attribute that is a list of integers."""
     values: Any = attribute(node, name, default)

@@ -125,9 +125,9 @@ def _stays_in_float(view: GraphView, node: onnx.NodeProto) -> bool:
 
 def _activation_after(view: GraphView, name: str) -> onnx.NodeProto | None:
     """The Relu or Clip that alone reads a value."""
-    readers = view.consumers[name]
-    alone = len(readers) == 1 and readers[0].op_type in MONOTONE and not view.is_output(name)
-    return readers[0] if alone and readers[0].input[0] == name else None
+    reader = view.only_reader(name)
+    follows = reader is not None and reader.op_type in MONOTONE and reader.input[0] == name
+    return reader if follows else None
 
 
 def _is_behind_layer(view: GraphView, node: onnx.NodeProto, values: dict[str, None]) -> bool:
