@@ -106,12 +106,14 @@ def made(out: Path, prepared: Prepared, folder: Path, tools: Path, *, with_long:
     for name in TOOLS if with_long else [name for name in TOOLS if name not in LONG]:
         path, log = (folder / f"{name}.{end}".replace(" ", "_") for end in ("onnx", "log"))
         if not path.is_file():
-            command = [str(tools), str(Path(__file__).with_name("peer_tools.py")), name, str(plain)]
+            script = Path(__file__).absolute().with_name("peer_tools.py")
+            command = [str(tools.absolute()), str(script), name, str(plain)]
             with log.open("w", encoding="utf-8") as output:
                 subprocess.run(
                     [*command, str(folder / "images.npy"), str(path)],
                     stdout=output,
                     stderr=output,
+                    cwd=folder,  # some tools leave files where they run
                     check=False,
                 )
         if path.is_file():

@@ -161,7 +161,8 @@ class QuantizeParams(StageParams):
     Attributes:
         measures_values: whether the file for ONNX Runtime's CPU has integers by measurement. Only files that
             round have: a float32 teacher, and what was distilled from it, keep their fingerprints.
-        hard_sigmoids_as_clips: whether they are written so: not in a teacher's file, for that reason.
+        hard_sigmoids_as_clips: whether they are written so: not in a teacher's file, for that reason, and not
+            in float16, where ONNX Runtime's CPU reads the limits through casts and fuses no clip.
     """
 
     function, version = "calkd_edge.stages.quantize:run", 6
