@@ -1,8 +1,9 @@
 """What the studies share: a recipe run whole as anybody would run it, and what it came to.
 
 A result is a JSON file with one row a run, written as soon as the run is done. A run whose row is there with
-the same recipe is not run again, so that a study goes on where it was cut, on another machine too. A row
-holds which test images were answered rightly, one bit each, for paired comparisons.
+the same recipe is not run again, so that a study goes on where it was cut, on another machine too. Rows that
+another process has written meanwhile are kept. A row holds which test images were answered rightly, one bit
+each, for paired comparisons.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import yaml
 
+from calkd_edge.files.atomic import write_atomically
 from calkd_edge.metrics.intervals.proportions import tango
 from calkd_edge.metrics.per_image import top1
 from calkd_edge.records import Predictions
@@ -80,10 +83,11 @@ class Study:
     result: Path
     jobs: int = 1
     figures: Callable[[Path, Path], dict[str, Any]] = field(default_factory=lambda: figures)
+    rows: dict[str, dict[str, Any]] = field(init=False)
+    _lock: Lock = field(init=False, default_factory=Lock)
 
     def __post_init__(self) -> None:
-        told = json.loads(self.result.read_text(encoding="utf-8")) if self.result.is_file() else {}
-        self.rows: dict[str, dict[str, Any]] = told.get("runs", {})
+        self.rows = self._written()
 
     def bring(self, wanted: Iterable[Wanted]) -> dict[str, dict[str, Any]]:
         """The rows of runs, each read from the result or run now."""
@@ -105,8 +109,16 @@ class Study:
 
     def write(self, **conclusions: Any) -> None:
         """The result file: conclusions, then rows."""
-        told = {**conclusions, "runs": dict(sorted(self.rows.items()))}
-        self.result.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        with self._lock:
+            for name, row in self._written().items():
+                self.rows.setdefault(name, row)
+            told = {**conclusions, "runs": dict(sorted(self.rows.items()))}
+            write_atomically(self.result, (json.dumps(told, indent=1) + "\n").encode())
+
+    def _written(self) -> dict[str, dict[str, Any]]:
+        told = json.loads(self.result.read_text(encoding="utf-8")) if self.result.is_file() else {}
+        rows: dict[str, dict[str, Any]] = told.get("runs", {})
+        return rows
 
     def _is_of(self, run: Wanted) -> bool:
         return self.rows.get(run.name, {}).get("recipe_sha256") == run.digest
@@ -125,7 +137,8 @@ class Study:
             if done.returncode not in ENDED:
                 raise RuntimeError(f"{run.name} ended with {done.returncode}: see {log.name}")
         row = {**run.facts, "recipe_sha256": run.digest, **self.figures(self.store, out)}
-        self.rows[run.name] = row
+        with self._lock:
+            self.rows[run.name] = row
         self.write()
         print(f"{run.name:44} top-1 {row['top1']['value']:.4f}  NLL {row['nll']['value']:.4f}", flush=True)
         return row

@@ -25,9 +25,19 @@ class Interval:
     level: float
 
     @property
+    def is_computable(self) -> bool:
+        """False where a figure does not vary, which leaves no correlation."""
+        return bool(np.isfinite([self.value, self.low, self.high]).all())
+
+    @property
     def side(self) -> int:
-        """1 where it lies above zero, -1 below, 0 where it contains zero."""
+        """1 where it lies above zero, -1 below, 0 where it contains zero or is not computable."""
         return int(self.low > 0) - int(self.high < 0)
+
+    def squared(self) -> Interval:
+        """Of R², from that of Pearson's correlation: a bootstrap of R² itself misses small ones."""
+        ends = sorted((self.low**2, self.high**2))
+        return Interval(self.value**2, 0.0 if self.low < 0 < self.high else ends[0], ends[1], self.level)
 
 
 def pearson(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -43,9 +53,11 @@ def spearman(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
     return pearson(stats.rankdata(x, axis=axis), stats.rankdata(y, axis=axis), axis)
 
 
-def explained(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
-    """R² of a straight line, along an axis."""
-    return pearson(x, y, axis) ** 2
+def slope(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
+    """The slope of a straight line, along an axis."""
+    a, b = x - x.mean(axis, keepdims=True), y - y.mean(axis, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((a * b).sum(axis) / (a * a).sum(axis))
 
 
 def partial(x: np.ndarray, y: np.ndarray, given: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -65,6 +77,9 @@ def over_teachers(statistic: Statistic, *samples: np.ndarray, level: float = SHO
 
     Source: Efron, "Better bootstrap confidence intervals", JASA 82 (1987).
     """
+    value = float(statistic(*samples))
+    if not np.isfinite(value):
+        return Interval(value, value, value, level)
     drawn = stats.bootstrap(
         samples,
         statistic,
@@ -76,7 +91,7 @@ def over_teachers(statistic: Statistic, *samples: np.ndarray, level: float = SHO
         rng=np.random.default_rng(0),
         batch=2000,
     ).confidence_interval
-    return Interval(float(statistic(*samples)), float(drawn.low), float(drawn.high), level)
+    return Interval(value, float(drawn.low), float(drawn.high), level)
 
 
 def over_seeds(differences: np.ndarray, level: float = SHOWN) -> Interval:
@@ -101,5 +116,6 @@ def z_scores(values: np.ndarray) -> np.ndarray:
     Args:
         values: [teachers, students]
     """
-    scaled = (values - values.mean(axis=0)) / values.std(axis=0, ddof=1)
+    with np.errstate(invalid="ignore"):
+        scaled = (values - values.mean(axis=0)) / values.std(axis=0, ddof=1)
     return np.asarray(scaled.mean(axis=1))

@@ -17,6 +17,8 @@ def shown(interval: Interval | None, unit: str = "points") -> str:
     """A figure with its bounds; shares as points of a hundred."""
     if interval is None:
         return "runs missing"
+    if not interval.is_computable:
+        return "not computable"
     factor, digits = (100, 2) if unit == "points" else (1, 3)
     value, low, high = (
         f"{factor * each:+.{digits}f}" for each in (interval.value, interval.low, interval.high)

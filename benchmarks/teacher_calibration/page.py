@@ -14,6 +14,8 @@ from pathlib import Path
 
 import effects
 import sections
+from advice import advice
+from correlations import correlation, pairs
 from results import Results
 
 HERE = Path(__file__).parent
@@ -23,8 +25,9 @@ RESULTS = ("cpu.json", "cuda.json")
 HEAD = """# Does calibrating the teacher make a better student?
 
 The paper behind this project says so (arXiv 2508.20224). This page tests it with the project's own commands
-on real CIFAR-100. The [design](../benchmarks/teacher_calibration/DESIGN.md) was written before any student
-was trained: hypotheses, teachers, losses, seeds, the two primary figures and what would refute them.
+on real CIFAR-100, in short trainings. The [design](../benchmarks/teacher_calibration/DESIGN.md) was written
+before any student was trained: hypotheses, teachers, losses, seeds, the two primary figures and what would
+refute them.
 
 `benchmarks/teacher_calibration/page.py` wrote this page from {sources}. Each row there has its recipe's
 digest, seed, versions and device; `run.py` beside it trains what is missing.
@@ -41,17 +44,17 @@ def pages(results: dict[Path, Results]) -> tuple[str, dict[str, str]]:
         for part, drawn in _of_one(result, path.stem):
             parts.append(part)
             pictures |= drawn
-    parts.append(effects.ALGEBRA)
+    parts += [effects.ALGEBRA, sections.LIMITS]
     return "\n".join(part.strip("\n") + "\n" for part in parts if part), pictures
 
 
 def _of_one(results: Results, kind: str) -> Iterator[tuple[str, dict[str, str]]]:
     yield sections.scale(results, kind), {}
-    for section in (sections.outcome, sections.completeness, sections.teachers):
+    for section in (sections.outcome, advice, sections.completeness, sections.teachers):
         yield section(results), {}
-    for drawn in (effects.correlation, effects.intervention):
+    for drawn in (correlation, effects.intervention):
         yield drawn(results, kind)
-    for section in (effects.rivals, sections.no_teacher, sections.pairs, sections.sweep, sections.further):
+    for section in (effects.rivals, sections.students, pairs, sections.sweep, sections.after_int8):
         yield section(results), {}
 
 

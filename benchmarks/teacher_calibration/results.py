@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,26 @@ class Results:
     Attributes:
         rows: by name of run.
         scale: how much was trained, which also says what runs there are.
+        others: names of rows that are left out, as their recipe is not that of the study.
     """
 
     rows: Mapping[str, Row]
     scale: Scale
+    others: Sequence[str] = ()
 
     @classmethod
     def read(cls, path: Path) -> Results:
         """The results of cpu.json or cuda.json."""
-        return cls(json.loads(path.read_text(encoding="utf-8"))["runs"], Scale.of(path.stem, None))
+        rows = json.loads(path.read_text(encoding="utf-8"))["runs"]
+        return cls(rows, Scale.of(path.stem, None)).of_the_design()
+
+    def of_the_design(self) -> Results:
+        """Only the rows whose recipe is that of the study now."""
+        digests = {run.name: run.digest for runs in self.cells().values() for run in runs}
+        others = [name for name, row in self.rows.items() if row["recipe_sha256"] != digests.get(name)]
+        return replace(
+            self, rows={name: row for name, row in self.rows.items() if name not in others}, others=others
+        )
 
     @cached_property
     def by_facts(self) -> Mapping[tuple[str, str, str, str, int], Row]:
@@ -50,10 +61,12 @@ class Results:
 
     @cached_property
     def teachers(self) -> Mapping[str, Mapping[str, Any]]:
-        """Each teacher's figures, as it learnt, of those that are in any row with a teacher."""
-        return {
-            row["teacher"]: row["teacher_figures"] for row in self.rows.values() if row["cell"] != "labels"
-        }
+        """Each teacher's figures, as it learnt: those of the correlation's raw row where it is there."""
+        first = sorted(self.rows.values(), key=lambda row: (row["cell"], row["teacher_is"]) != ("kd", "raw"))
+        figures: dict[str, Mapping[str, Any]] = {}
+        for row in first:
+            figures.setdefault(row["teacher"], row["teacher_figures"])
+        return figures
 
     def cells(self) -> dict[str, list[Wanted]]:
         """Every cell's runs, in the design's order; without temperatures the moved ones have names alone."""
@@ -99,6 +112,7 @@ class Results:
                 ]
                 if any(one is None or other is None for one, other in pairs):
                     return None
+                _check_one_training([row["teacher_figures"] for pair in pairs for row in pair], teacher)
                 blocks.append([figure(one) - figure(other) for one, other in pairs])
         return np.array(blocks)
 
@@ -107,7 +121,18 @@ class Results:
         rows = [[self.row("kd", teacher, student, how) for student in STUDENTS] for teacher in TEACHERS]
         if any(row is None for line in rows for row in line):
             return None
+        for teacher, line in zip(TEACHERS, rows, strict=True):
+            figures = [row["teacher_figures"] for row in line if row is not None]
+            _check_one_training([self.teachers[teacher], *figures], teacher)
         return np.array([[figure(row) for row in line if row is not None] for line in rows])
+
+
+def _check_one_training(figures: Sequence[Mapping[str, Any]], teacher: str) -> None:
+    """Refuse to compare students of two trainings of one teacher."""
+    if any(each != figures[0] for each in figures):
+        raise ValueError(
+            f"rows to compare are of two trainings of {teacher}: remove those of one and run them again"
+        )
 
 
 def top1(row: Row) -> float:
@@ -135,6 +160,27 @@ def ece_own(row: Row) -> float:
     return float(row["student_figures"]["own_temperature"]["ece"])
 
 
-def nll_corrupted(row: Row) -> float:
-    """A student's mean NLL over the corrupted test images."""
-    return float(np.mean([each["nll"] for each in row["corrupted"]]))
+def ace(row: Row) -> float:
+    """A student's ACE by class on test images, as it learnt."""
+    return float(row["student_figures"]["ace_classwise"])
+
+
+def corrupted(row: Row, figure: str = "nll_own_temperature") -> float:
+    """A student's mean figure over all corruptions of some test images."""
+    return float(np.mean([each[figure] for each in row["corrupted"]]))
+
+
+def mean_over_seeds(
+    results: Results, facts: tuple[str, str, str, str], figure: Callable[[Row], float]
+) -> float | None:
+    """A figure's mean over seeds; None where a run is missing.
+
+    Args:
+        results: of one machine's kind.
+        facts: cell, teacher, student, what the teacher is.
+        figure: of a row.
+    """
+    rows = [results.row(*facts, seed) for seed in results.scale.seeds]
+    if any(row is None for row in rows):
+        return None
+    return float(np.mean([figure(row) for row in rows if row is not None]))

@@ -11,86 +11,18 @@ choose what is run now.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import cells
-import numpy as np
 import torch
 from cells import HEADLINE, LOSSES, Scale
-from study import Study, Wanted, folder_of
-
-from calkd_edge.calibration.temperature import temperature
-from calkd_edge.metrics.per_image import kl_per_image
-from calkd_edge.metrics.quality import quality
-from calkd_edge.records import Predictions
+from figures import row_of
+from study import Study, Wanted
 
 CELLS = ("labels", "headline", "correlation", "moved tau", "other losses", "sweep")
-FIGURES = ("top1", "nll", "brier", "ece", "ece_over", "ece_under", "ace_classwise", "ace_toplabel")
-
-
-def raw_logits(store: Path, report: Mapping[str, Any], model: str, split: str) -> Predictions:
-    """What the network answers without the calibration that its file holds."""
-    calibrated = Predictions.load(folder_of(store, report, f"predict-{model}-fp32@local") / f"{split}.npz")
-    folder = folder_of(store, report, f"calibrate-{model}-fp32")
-    held = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
-    logits = (calibrated.logits - np.array(held["bias"])) / np.array(held["scale"])
-    return replace(calibrated, logits=logits.astype(np.float32))
-
-
-def figures_of(store: Path, report: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Test figures of raw predictions, before and after the temperature of their calibration split."""
-    calibration, test = (raw_logits(store, report, model, split) for split in ("calibration", "test"))
-    fitted = temperature(calibration.logits, calibration.labels, ())
-    scale = fitted.affine.scale[0]
-    plain = quality(test.logits, test.labels, by_class=False)
-    scaled = quality(test.logits * scale, test.labels, by_class=False)
-    split = quality(calibration.logits, calibration.labels, by_class=False)
-    return {
-        "temperature": 1 / scale,
-        **{name: getattr(plain, name).value for name in FIGURES},
-        "own_temperature": {name: getattr(scaled, name).value for name in FIGURES[1:]},
-        "calibration_split": {name: getattr(split, name).value for name in FIGURES},
-    }
-
-
-def int8_of(store: Path, report: Mapping[str, Any]) -> dict[str, Any]:
-    """Test figures of the calibrated int8 file where there is one, and its divergence from fp32."""
-    stages = [f"predict-student-{precision}@local" for precision in ("int8", "fp32")]
-    if not any(line["stage"] == stages[0] for line in report["plan"]):
-        return {}
-    int8, fp32 = (Predictions.load(folder_of(store, report, stage) / "test.npz") for stage in stages)
-    figures = quality(int8.logits, int8.labels, by_class=False)
-    divergence = float(kl_per_image(int8.logits, fp32.logits).mean())
-    return {"int8": {**{name: getattr(figures, name).value for name in FIGURES}, "kl_to_fp32": divergence}}
-
-
-def row_of(device: str, store: Path, out: Path) -> dict[str, Any]:
-    """What a run came to: its student, and the teacher as it learnt."""
-    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    student, teacher = (figures_of(store, report, name) for name in ("student", "teacher"))
-    corrupted = [
-        {key: row[key] for key in ("corruption", "severity")}
-        | {key: row[key]["value"] for key in ("top1", "nll")}
-        for file in report["out_of_distribution"]
-        if file["measurement"].startswith("student fp32 ")
-        for row in file["rows"]
-    ]
-    return {
-        **{name: {"value": student[name]} for name in ("top1", "nll")},
-        **int8_of(store, report),
-        "student_figures": student,
-        "teacher_figures": teacher,
-        "corrupted": corrupted,
-        "device": device,
-        "versions": {package: version(package) for package in ("calkd-edge", "torch")},
-    }
 
 
 def device_name(accelerator: str) -> str:
@@ -120,6 +52,8 @@ def runs_of(cell: str, scale: Scale, study: Study) -> Iterable[Wanted]:
         for row in study.rows.values()
         if row["teacher"] == teacher
     }
+    for teacher in set(HEADLINE) - set(fitted):
+        print(f"moved tau: left out, as no row has the temperature of {teacher}", flush=True)
     return cells.moved_tau(scale, fitted) if len(fitted) == len(HEADLINE) else ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,18 +28,20 @@ def study(monkeypatch):
 def planted(study, gain: float, slope: float):
     """Results of every run: calibrating gives `gain` of top-1, and top-1 falls by `slope` x teacher ACE."""
     scale = study.results.Scale.of("cpu", None)
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(1)
     empty = study.results.Results({}, scale)
     teachers = {
         name: {
             "top1": 0.6 + 0.1 * draw.random(),
-            "ace_classwise": 0.004 * draw.random(),
-            **dict.fromkeys(("ece", "ece_over", "nll"), draw.random()),
-            "temperature": 1.4,
+            **{figure: 0.004 * draw.random() for figure in ("ace_classwise", "ece", "ece_over", "nll")},
+            "temperature": 1.2 + 0.4 * draw.random(),
         }
         for name in study.results.TEACHERS
     }
     for figures in teachers.values():
+        figures["own_temperature"] = {
+            key: 0.5 * figures[key] for key in ("ace_classwise", "ece", "ece_over", "nll")
+        }
         figures["calibration_split"] = {"top1": figures["top1"], "ece": figures["ece"]}
     rows = {}
     for runs in empty.cells().values():
@@ -53,25 +56,37 @@ def planted(study, gain: float, slope: float):
                 "top1": top,
                 "nll": 2.0 - top,
                 "ece": 0.1,
+                "ace_classwise": 0.01,
                 "own_temperature": {"nll": 2.0, "ece": 0.01},
             }
             figures["own_temperature"]["nll"] += 0.01 * draw.standard_normal()
             rows[run.name] = run.facts | {
+                "recipe_sha256": run.digest,
                 "student_figures": figures,
                 "teacher_figures": teacher,
-                "corrupted": [{"nll": 3.0}],
+                "corrupted": [{"top1": 0.2, "nll_own_temperature": 3.0}],
                 "device": "a processor",
                 "versions": {"torch": "2"},
+                "commit": "0123456789ab",
             }
+    for run in study.results.Results(rows, scale).cells()["Moved KD temperature (R1)"]:
+        rows[run.name]["recipe_sha256"] = run.digest  # its recipe holds the teachers' temperatures
     return study.results.Results(rows, scale)
+
+
+def page_of(study, results, tmp_path):
+    """The page of some results, through the file."""
+    path = tmp_path / "cpu.json"
+    path.write_text(json.dumps({"runs": results.rows}))
+    return study.page.pages({path: study.results.Results.read(path)})
 
 
 def test_planted_effects_are_concluded_and_their_absence_is_not(study):
     conclusions = {}
     for gain, slope in ((0.01, 20.0), (0.0, 0.0)):
         found = planted(study, gain, slope)
-        for name, each in study.hypotheses.HYPOTHESES.items():
-            conclusions[name, gain] = each.conclusion(each.interval(found)).partition(":")[0]
+        for each, _, conclusion in study.hypotheses.conclusions(found):
+            conclusions[each.name, gain] = conclusion.partition(":")[0]
     assert conclusions["N", 0.01] == conclusions["N", 0.0] == "holds"
     assert conclusions["H1", 0.01] == conclusions["H2", 0.01] == conclusions["H3", 0.01] == "stands"
     assert conclusions["H1", 0.0] == conclusions["H2", 0.0] == conclusions["H3", 0.0] == "not shown"
@@ -80,7 +95,7 @@ def test_planted_effects_are_concluded_and_their_absence_is_not(study):
 
 def test_interval_of_paired_differences_takes_each_pair_of_teacher_and_student_as_a_block(study):
     found = planted(study, 0.01, 0.0)
-    interval = study.hypotheses.HYPOTHESES["H2"].interval(found)
+    interval = study.hypotheses.HYPOTHESES["H2"].interval(found, 0.975)
     values = found.differences(("kd", "calibrated"), ("kd", "raw"), study.results.top1)
     spread = np.sqrt(values.var(axis=1, ddof=1).mean() / values.size)
     assert interval.value == pytest.approx(values.mean())
@@ -91,15 +106,53 @@ def test_missing_run_leaves_its_conclusions_open_and_is_counted(study, tmp_path)
     whole = planted(study, 0.01, 20.0)
     missing = "resnet8x4, MobileNetV2 x0.5, 17, kd, calibrated"
     rows = {name: row for name, row in whole.rows.items() if name != missing}
-    path = tmp_path / "cpu.json"
-    path.write_text(json.dumps({"runs": rows}))
-    part = study.results.Results.read(path)
-    text, pictures = study.page.pages({path: part})
+    text, pictures = page_of(study, study.results.Results(rows, whole.scale), tmp_path)
     assert "| H2 | P2: top-1, calibrated less raw, loss `kd` | runs missing | not concluded" in text
-    assert "| N | top-1, calibrated less raw, loss `kd` on standardised logits | +0.00" in text
+    assert re.search(r"\| N \| top-1, calibrated less raw, loss `kd` on standardised logits \| .0\.00", text)
     assert "| Correlation | 84 | 83 |" in text
+    assert "### What follows for users\n\nNot concluded" in text
     assert set(pictures) == {"evidence-ace-cpu.svg", "evidence-losses-cpu.svg"}
-    assert "### Teachers" in study.page.pages({path: whole})[0]
+
+
+def test_whole_page_has_no_hole(study, tmp_path):
+    text, _ = page_of(study, planted(study, 0.01, 20.0), tmp_path)
+    assert "| calibrate the teacher | yes" in text
+    assert not {word for word in ("runs missing", "not concluded", "nan", "Left out") if word in text}
+
+
+def test_failed_control_leaves_nothing_concluded(study, tmp_path):
+    found = planted(study, 0.01, 20.0)
+    for row in found.rows.values():
+        if row["cell"] == study.results.STANDARDISED and row["teacher_is"] == "calibrated":
+            row["student_figures"]["top1"] += 0.02
+    text, _ = page_of(study, found, tmp_path)
+    assert text.count("not concluded: the control N failed") == 4
+    assert "Nothing: the control N failed." in text
+
+
+def test_row_of_another_recipe_is_left_out_and_named(study, tmp_path):
+    found = planted(study, 0.01, 20.0)
+    other = "resnet8x4, MobileNetV2 x0.5, 17, kd, calibrated"
+    found.rows[other]["recipe_sha256"] = "0" * 64
+    text, _ = page_of(study, found, tmp_path)
+    assert f"Left out, as their recipe is not the study's: {other}." in text
+    assert "| H2 | P2: top-1, calibrated less raw, loss `kd` | runs missing" in text
+
+
+def test_students_of_two_trainings_of_a_teacher_are_not_compared(study):
+    found = planted(study, 0.01, 20.0)
+    row = found.rows["resnet8x4, MobileNetV2 x0.5, 18, kd, calibrated"]
+    row["teacher_figures"] = row["teacher_figures"] | {"top1": 0.1}
+    with pytest.raises(ValueError, match="two trainings of resnet8x4"):
+        study.hypotheses.HYPOTHESES["H2"].interval(found, 0.975)
+
+
+def test_figure_that_does_not_vary_concludes_nothing(study):
+    found = planted(study, 0.0, 0.0)
+    for row in found.rows.values():
+        row["student_figures"]["top1"] = 0.5
+    conclusion = {each.name: follows for each, _, follows in study.hypotheses.conclusions(found)}["H1"]
+    assert conclusion == "not concluded: a figure does not vary"
 
 
 def test_page_is_that_of_the_results(study):

@@ -1,0 +1,68 @@
+"""What the results say to somebody who distils a student: defaults, each with the interval behind it."""
+
+from __future__ import annotations
+
+from cells import LOSSES
+from hypotheses import CALIBRATED, FIXED, conclusions, paired
+from intervals_over_runs import SHOWN, Interval
+from markdown import shown, table
+from results import STANDARDISED, Results, top1
+
+CHOICES: dict[str, tuple[str, str, str, str]] = {
+    "H2": (
+        "calibrate the teacher",
+        "yes: its students are more accurate",
+        "no difference shown: it costs seconds, so do it if the teacher's own confidences matter to you",
+        "no: its students are less accurate",
+    ),
+    "H3": (
+        "move the KD temperature instead",
+        "no: calibrating does better",
+        "no difference shown: either will do",
+        "yes: it does better",
+    ),
+    "H4": (
+        "a temperature for the student alone",
+        "enough: a calibrated teacher makes the student's NLL no better",
+        "enough: no difference shown",
+        "not enough: a calibrated teacher's student stays better",
+    ),
+}
+"""By hypothesis: the choice, and what to do where its figure lies above zero, contains it, lies below."""
+
+
+def advice(results: Results) -> str:
+    """Defaults by the figures; none before their runs are there."""
+    title = "### What follows for users\n\n"
+    concluded = {each.name: (each, interval) for each, interval, _ in conclusions(results)}
+    losses = [loss for loss in LOSSES if loss not in ("kd", STANDARDISED)]
+    rule = paired(("kd", FIXED), ("kd", CALIBRATED), top1)(results, SHOWN)
+    less = {loss: paired((loss, CALIBRATED), ("kd", CALIBRATED), top1)(results, SHOWN) for loss in losses}
+    control = concluded["N"][1]
+    if control is None or any(interval is None for _, interval in concluded.values()):
+        return title + "Not concluded: runs are missing.\n"
+    if control.side:
+        return title + "Nothing: the control N failed.\n"
+    rows = []
+    for name, (choice, above, around, below) in CHOICES.items():
+        each, interval = concluded[name]
+        rows.append((choice, _by_side(interval, above, around, below), shown(interval, each.unit)))
+    rows.append(
+        (
+            "T = 1.5 instead of that of least NLL",
+            _by_side(rule, "yes", "no difference shown: T by NLL needs no choice", "no"),
+            shown(rule),
+        )
+    )
+    for loss, interval in less.items():
+        text = _by_side(interval, "more accurate here", "no difference shown", "less accurate here")
+        rows.append((f"`{loss}` instead of `kd`, calibrated teacher", text, shown(interval)))
+    return title + table(("choice", "answer", "figure (points of top-1; H4 in nats)"), rows)
+
+
+def _by_side(interval: Interval | None, above: str, around: str, below: str) -> str:
+    if interval is None:
+        return "not concluded"
+    if not interval.is_computable:
+        return "not computable"
+    return (around, above, below)[interval.side]
