@@ -44,6 +44,7 @@ class MeasuringStages(DeviceStages):
             seed=self.checked.recipe.seed,
             versions=versions("onnx", "onnxruntime"),
             measures_values=traits_of(precision.name).rounds,
+            fits_biases=traits_of(precision.name).rounds,
             hard_sigmoids_as_clips=model != "teacher" and precision.name != "fp16",
         )
         inputs = {"model": exported, "data": data}

@@ -38,6 +38,10 @@ class DataSection(Choice):
     augmentation: Choice = Choice(name="crop_pad")
 
 
+FLOAT16_QDQ = 19
+"""The first opset in which QuantizeLinear and DequantizeLinear know float16."""
+
+
 class ExportSection(Section):
     """The ONNX file."""
 
@@ -184,6 +188,11 @@ class Recipe(Section):
             raise ValueError("precisions must contain fp32: the others are compared with it")
         if len(set(names)) != len(names):
             raise ValueError(f"precisions has an entry twice: {', '.join(names)}")
+        if self.export.opset < FLOAT16_QDQ and "int8_fp16" in names:
+            raise ValueError(
+                f"int8_fp16 quantizes float16 values, which ONNX has from opset {FLOAT16_QDQ} on: remove "
+                "export.opset, or remove int8_fp16 from precisions"
+            )
         labels = [device.label for device in self.devices]
         if len(set(labels)) != len(labels):
             raise ValueError(f"devices has an entry twice: {', '.join(labels)}")

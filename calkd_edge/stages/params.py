@@ -163,6 +163,8 @@ class QuantizeParams(StageParams):
             round have: a float32 teacher, and what was distilled from it, keep their fingerprints.
         hard_sigmoids_as_clips: whether they are written so: not in a teacher's file, for that reason, and not
             in float16, where ONNX Runtime's CPU reads the limits through casts and fuses no clip.
+        fits_biases: whether the file for ONNX Runtime's CPU keeps biases that its int32 has no room for: in
+            files that round.
     """
 
     function, version = "calkd_edge.stages.quantize:run", 6
@@ -172,6 +174,7 @@ class QuantizeParams(StageParams):
     versions: Versions
     measures_values: Added[bool] = False
     hard_sigmoids_as_clips: Added[bool] = False
+    fits_biases: Added[bool] = False
 
 
 class ConvertParams(StageParams):

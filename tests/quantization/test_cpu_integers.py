@@ -7,10 +7,12 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
+from single_layer import single_layer
 
-from calkd_edge.onnx_model.graph import GraphView
+from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.quantization.cpu import derive_for_cpu, integers, kernels
 from calkd_edge.quantization.int8 import int8
+from calkd_edge.quantization.int8_fp16 import int8_fp16
 from calkd_edge.quantization.placement import insert_qdq
 from calkd_edge.quantization.source import Images
 
@@ -179,3 +181,42 @@ def test_an_activation_function_on_integers_is_the_one_before_rounding(limits, g
     kernels.quantize_before_activations(GraphView.of(model))
     assert sum(node.op_type == "Clip" for node in model.graph.node) == left
     np.testing.assert_array_equal(execute(model, images, simulate=True)["y"], before)
+
+
+def test_channel_that_consists_of_its_bias_is_executed_as_simulated(exported, execute):
+    net = exported("resnet20")
+    dead = copy_of(net.proto)
+    view = GraphView.of(dead)
+    layer = [node for node in dead.graph.node if node.op_type == "Conv"][4]
+    weight, bias = (view.array(name) for name in layer.input[1:])
+    weight[3], bias[3] = 0, np.abs(bias).max()
+    view.overwrite(layer.input[1], weight)
+    view.overwrite(layer.input[2], bias)
+    derived = derive_for_cpu(int8(dead, Images(lambda count: net.images[:count]), images=48), net.images[:48])
+    executed, simulated = (execute(derived, net.images, simulate=flag)["logits"] for flag in (False, True))
+    gap = np.sqrt(((executed - simulated) ** 2).mean()) / simulated.std()
+    assert gap <= 0.02
+
+
+def test_bias_that_32_bits_do_not_hold_gets_coarser_weights_of_its_channel_alone():
+    weight = np.array([[1e-9, -1e-9], [1.0, 0.5]], np.float32).reshape(2, 2, 1, 1)
+    canonical = insert_qdq(single_layer(weight, np.array([3.0, 0.1], np.float32)), {"h": 3.0, "logits": 3.0})
+    view = GraphView.of(canonical)
+    layer = next(node for node in canonical.graph.node if node.op_type == "Conv")
+    step = view.producer[layer.input[0]].input[1]
+    view.overwrite(step, view.array(step) / 4)  # a finer grid than the weights were chosen for
+    before = view.array(view.producer[layer.input[1]].input[1])
+    kernels.fit_biases(view)
+    after = view.array(view.producer[layer.input[1]].input[1])
+    assert after[0] > before[0]
+    assert after[1] == before[1]
+    assert 3.0 / (view.array(step) * after[0]) <= kernels.INT32_LIMIT
+
+
+def test_rest_in_float16_is_executed_as_simulated(exported, execute):
+    net = exported("mobilenet_v2")
+    canonical = int8_fp16(net.proto, Images(lambda count: net.images[:count]), images=48)
+    derived = derive_for_cpu(canonical)
+    executed, simulated = (execute(derived, net.images, simulate=flag)["logits"] for flag in (False, True))
+    np.testing.assert_allclose(executed, simulated, atol=1e-3 * np.ptp(simulated))
+    np.testing.assert_array_equal(simulated, execute(canonical, net.images, simulate=True)["logits"])

@@ -200,6 +200,11 @@ WRONG = {
     ),
     "precisions without fp32": ({"precisions": [{"name": "int8"}]}, "", "must contain fp32"),
     "a precision twice": ({"precisions": [{"name": "fp32"}, {"name": "fp32"}]}, "", "has an entry twice"),
+    "float16 that is quantized before ONNX could": (
+        {"export": {"opset": 18}, "precisions": [{"name": "fp32"}, {"name": "int8_fp16"}]},
+        "",
+        "from opset 19 on",
+    ),
     "a name that is no file name": ({"name": "../x"}, "name", "'../x'"),
 }
 

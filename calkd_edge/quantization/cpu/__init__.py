@@ -14,9 +14,10 @@ is done: activations become uint8 around 128, which are the same values.
 
 Always: no two Q/DQ nodes share an initializer (ONNX Runtime 1.32 does not open a file in which two weights
 share one, if configured for exact products on x86); biases of convolutions that run in integers are int32,
-as the kernels require, which rounds; a Gemm's bias becomes a separate Add, since ONNX Runtime would round it
-too; a convolution that stays in float gets its weight from a Cast and a Mul instead of a DequantizeLinear:
-the same numbers, which ONNX Runtime computes once when it opens the file. TensorRT refuses such a file.
+as the kernels require, which rounds, and a channel whose bias does not fit gets coarser weights; a Gemm's
+bias becomes a separate Add, since ONNX Runtime would round it too; a convolution that stays in float gets its
+weight from a Cast and a Mul instead of a DequantizeLinear: the same numbers, which ONNX Runtime computes once
+when it opens the file. TensorRT refuses such a file.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from calkd_edge.quantization.cpu.canonical import activation_scales, is_canonica
 from calkd_edge.quantization.cpu.integers import in_integers
 from calkd_edge.quantization.cpu.kernels import (
     around_128,
+    biases_behind,
+    fit_biases,
     integer_biases,
     quantize_before_activations,
     unshare,
@@ -43,7 +46,8 @@ __all__ = ["derive_for_cpu", "is_canonical"]
 def derive_for_cpu(model: onnx.ModelProto, images: np.ndarray | None = None) -> onnx.ModelProto:
     """Derive a copy of a canonical int8 model for ONNX Runtime's CPU provider; never for TensorRT.
 
-    Where the rest is float16, nothing is fused: such a file only loses its shared initializers.
+    Where the rest is float16, nothing is fused: such a file only loses its shared initializers, and its
+    convolutions get their biases from an Add.
 
     Args:
         model: as calkd_edge.quantization.placement writes it.
@@ -58,6 +62,7 @@ def derive_for_cpu(model: onnx.ModelProto, images: np.ndarray | None = None) -> 
     view = GraphView.of(model)
     if any(view.initializers[node.input[1]].data_type == TensorProto.FLOAT16 for node in pairs(view)):
         derived = copy_of(model)
+        biases_behind(GraphView.of(derived))
         unshare(GraphView.of(derived))
         return derived
     if images is None or _is_dyadic(view):
@@ -67,6 +72,7 @@ def derive_for_cpu(model: onnx.ModelProto, images: np.ndarray | None = None) -> 
         derived = with_corrected_biases(in_integers(model, images), model, images, "free")
     quantize_before_activations(GraphView.of(derived))
     weights_of_float_layers(GraphView.of(derived))
+    fit_biases(GraphView.of(derived))
     integer_biases(GraphView.of(derived))
     unshare(GraphView.of(derived))
     onnx.checker.check_model(derived, full_check=True)

@@ -127,8 +127,36 @@ def integer_biases(view: GraphView) -> None:
     view.replace_nodes(nodes)
 
 
+def fit_biases(view: GraphView) -> None:
+    """Give channels that consist of their bias a coarser weight scale, at which it fits into 32 bits.
+
+    ONNX Runtime rounds a float bias behind quantized weights to int32 as well, and one that does not fit
+    ends at the other limit. Such a channel's weights are below 2^-31 of its bias, so nothing else is lost.
+    """
+    for node in view.graph.node:
+        pairs = _dequantized_inputs(view, node)
+        if not pairs or len(node.input) < 3 or node.input[2] not in view.initializers:
+            continue
+        bias, dequantize = np.abs(view.array(node.input[2]).astype(np.float64)), pairs[1]
+        step = view.array(pairs[0].input[1]).astype(np.float64)
+        scale = view.array(dequantize.input[1]).astype(np.float64)
+        wider = np.maximum(scale, 1.001 * bias / (step * INT32_LIMIT))
+        if (wider == scale).all() or view.only_reader(dequantize.output[0]) is None:
+            continue
+        weight = view.array(dequantize.input[0])
+        column = (scale / wider).reshape(-1, *[1] * (weight.ndim - 1))
+        stored = (np.rint(weight * column).astype(weight.dtype), wider.astype(np.float32))
+        for position, values in enumerate(stored):
+            dequantize.input[position] = view.store(dequantize.input[position], values)
+        if scale.ndim == 0:
+            zero = view.store(f"{dequantize.input[0]}_zero_point", np.zeros(len(wider), weight.dtype))
+            del dequantize.input[2:], dequantize.attribute[:]
+            dequantize.input.append(zero)
+            dequantize.attribute.append(helper.make_attribute("axis", 0))
+
+
 def _separate_bias(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto:
-    """Move a Gemm's bias into an Add after it, in float, so that a folded calibration stays exact."""
+    """Move a layer's bias into an Add after it, in float; a calibration folded into a Gemm stays exact so."""
     output, bias = node.output[0], node.input[2]
     del node.input[2:]
     node.output[0] = view.unique(f"{output}_before_bias")
@@ -137,9 +165,8 @@ def _separate_bias(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto:
 
 def _bias_dequantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto | None:
     """The DequantizeLinear of the int32 bias; None where a bias does not fit into 32 bits and stays float."""
-    pairs = [view.producer.get(name) for name in node.input[:2]]
-    sources = [pair for pair in pairs if pair is not None and pair.op_type == "DequantizeLinear"]
-    if len(sources) != 2:
+    sources = _dequantized_inputs(view, node)
+    if not sources:
         return None
     bias = view.array(node.input[2]).astype(np.float64)
     scales = [view.array(pair.input[1]).astype(np.float32) for pair in sources]
@@ -156,6 +183,30 @@ def _bias_dequantize(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto | 
     # After the stored name, which is unique even where nodes of another exporter share theirs.
     output = view.unique(inputs[0].replace("_int32", "_dequantized"))
     return helper.make_node("DequantizeLinear", inputs, [output], f"dequantize_{name}", axis=0)
+
+
+def _dequantized_inputs(view: GraphView, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The DequantizeLinear of a convolution's values and of its weight; empty unless both are there."""
+    pairs = [view.producer.get(name) for name in node.input[:2]] if node.op_type == "Conv" else []
+    sources = [pair for pair in pairs if pair is not None and pair.op_type == "DequantizeLinear"]
+    return sources if len(sources) == 2 else []
+
+
+def biases_behind(view: GraphView) -> None:
+    """Move each convolution's bias into an Add after it.
+
+    ONNX Runtime rounds a float16 bias behind quantized weights to int32 at the product of their scales,
+    which is too small for float16.
+    """
+    nodes: list[onnx.NodeProto] = []
+    for node in view.graph.node:
+        nodes.append(node)
+        sources = _dequantized_inputs(view, node)
+        if sources and len(node.input) > 2 and node.input[2] in view.initializers:
+            bias, spatial = view.array(node.input[2]), view.array(sources[1].input[0]).ndim - 2
+            node.input[2] = view.store(f"{node.input[2]}_column", bias.reshape(-1, *[1] * spatial))
+            nodes.append(_separate_bias(view, node))
+    view.replace_nodes(nodes)
 
 
 def unshare(view: GraphView) -> None:
