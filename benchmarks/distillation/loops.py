@@ -119,7 +119,7 @@ def ours(loop: str, teacher: str, student: str, prepared: Prepared, clock: Clock
             else lambda epoch, rank, world: stored.batches(epochs, epoch, rank, world),
             final_figures=dict,
             plain_images=epochs.plain_images,
-            watch=lambda epoch: {},
+            watch=lambda epoch: {"calibration_nll": 0.0},
             scratch=Path(scratch),
             history=Path(scratch) / "history.jsonl",
             progress=clock,

@@ -75,13 +75,13 @@ def training_seconds(plan: Plan, reused: Collection[str], accelerator: str) -> f
 def _watched_images(section: TrainingSection, train_images: int, calibration_images: int) -> int:
     """Images that a training only looks at: after each epoch, and in the final weights."""
     # Imported here: short and cached runs need none of it.
-    from calkd_edge.stages.epochs import MOST_PLAIN_IMAGES, WATCHED_IMAGES
+    from calkd_edge.stages.epochs import WATCHED_IMAGES
+    from calkd_edge.training.loop import MOST_MEASURED_IMAGES
 
     watched = min(calibration_images, WATCHED_IMAGES)
     final = 2 * watched + min(train_images, WATCHED_IMAGES)
-    return (
-        section.epochs * watched + final + section.measure_batch_norm * min(train_images, MOST_PLAIN_IMAGES)
-    )
+    measured = 2 * min(train_images, MOST_MEASURED_IMAGES) + 3 * watched
+    return section.epochs * watched + final + section.measure_batch_norm * measured
 
 
 def train_images(checked: CheckedRecipe) -> int:

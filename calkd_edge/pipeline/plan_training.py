@@ -125,6 +125,7 @@ class TrainingStages:
         params = TeacherParams(
             model=model,
             training=None if section is None else section.numbers,
+            chooses_batch_norm=section is not None and section.measure_batch_norm,
             augmentation=self.checked.augmentation,
             mixing=self.checked.teacher_mixing,
             seed=recipe.seed if section is None or section.seed is None else section.seed,
@@ -177,6 +178,7 @@ class TrainingStages:
         params = DistillParams(
             model=model,
             training=recipe.distill.numbers,
+            chooses_batch_norm=recipe.distill.measure_batch_norm,
             losses=losses,
             augmentation=self.checked.augmentation,
             mixing=self.checked.distill_mixing,

@@ -21,11 +21,11 @@ from calkd_edge.records import Component, IntArray
 from calkd_edge.records.base import SMALLEST_STD
 from calkd_edge.stages.params import EpochParams
 from calkd_edge.training.batch import Batch
+from calkd_edge.training.loop import MOST_MEASURED_IMAGES
 from calkd_edge.training.resident import Draw, ResidentImages, is_resident, resident_bytes
 from calkd_edge.training.step_memory import free_bytes
 
 WATCHED_IMAGES = 1000
-MOST_PLAIN_IMAGES = 10_000
 FEWEST_IMAGES = 2
 """In a step of one process: batch normalisation cannot train on a single value per channel."""
 _FRESH_VIEWS, _MIXING = 0xF5, 0x31
@@ -153,7 +153,7 @@ class Epochs:
         `plain_is_balanced` they are the images of the first epoch: a network that only met classes in equal
         numbers loses several points of top-1 with the statistics of unequal ones.
         """
-        most = -(-MOST_PLAIN_IMAGES // self.images_per_step)
+        most = -(-MOST_MEASURED_IMAGES // self.images_per_step)
         as_they_are = replace(self, is_balanced=self.plain_is_balanced)
         for step, (piece, share) in enumerate(islice(as_they_are._shares(0, rank, world_size), most)):
             if step and len(piece) < self.images_per_step:

@@ -84,6 +84,7 @@ class EpochParams(StageParams):
     seed: int
     balance: Added[Literal["none", "sampler"]] = "none"
     batch_norm: Added[Literal["all_images", "drawn_images"]] = "all_images"
+    chooses_batch_norm: Added[bool] = False
 
 
 class TeacherParams(StartParams, EpochParams):
@@ -158,13 +159,8 @@ class ParityParams(StageParams):
 class QuantizeParams(StageParams):
     """An ONNX file in another precision.
 
-    Attributes:
-        measures_values: whether the file for ONNX Runtime's CPU has integers by measurement. Only files that
-            round have: a float32 teacher, and what was distilled from it, keep their fingerprints.
-        hard_sigmoids_as_clips: whether they are written so: not in a teacher's file, for that reason, and not
-            in float16, where ONNX Runtime's CPU reads the limits through casts and fuses no clip.
-        fits_biases: whether the file for ONNX Runtime's CPU keeps biases that its int32 has no room for: in
-            files that round.
+    If it rounds, its file for ONNX Runtime's CPU has integers by measurement and keeps biases beyond int32.
+    A teacher keeps its hard-sigmoids, and float16 too: ONNX Runtime's CPU fuses no clip there.
     """
 
     function, version = "calkd_edge.stages.quantize:run", 6

@@ -2,7 +2,8 @@
 
 Running statistics follow the weights with a delay, which a network with a small momentum or few steps never
 makes up for: it then answers with means and variances of weights that it no longer has. In scope: measuring
-them once at the end of a training. Out of scope: which images.
+them once at the end of a training, over more than one source of images, and taking the best. Out of scope:
+which images.
 
 Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv 2105.07576, section 3 (the mean of all
 batches' statistics instead of an exponential average).
@@ -10,7 +11,7 @@ batches' statistics instead of an exponential average).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,54 @@ def measurable(model: nn.Module, frozen: Sequence[nn.Module]) -> list[_BatchNorm
     ]
 
 
+RUNNING = "running"
+Statistics = list[tuple[Tensor, Tensor]]
+"""Mean and variance of each normalisation."""
+
+
+def choose_statistics(
+    model: nn.Module,
+    norms: Sequence[_BatchNorm],
+    sources: Mapping[str, Callable[[], Iterable[Tensor]]],
+    best: Callable[[Sequence[str], Callable[[str], None]], str],
+) -> dict[str, float | str]:
+    """Measure the statistics over each source and leave the best, or the running ones, in `norms`.
+
+    Where images as they ship differ from those of training otherwise than by chance (a border of a shift,
+    objects of another size), statistics of either can be the worse by points of top-1.
+
+    Args:
+        model: the network that contains them, in its final weights.
+        norms: from `measurable`.
+        sources: name -> batches of images, as `measure_statistics` takes them.
+        best: (names, a function that puts a name's statistics in place) -> the best name.
+
+    Returns:
+        `from`, the best source; of that source, or of the last one where the running statistics were best,
+        what `measure_statistics` returns.
+    """
+    running = _statistics(norms)
+    candidates, figures = {}, {}
+    for name, batches in sources.items():
+        _put(norms, running)
+        figures[name] = measure_statistics(model, norms, batches())
+        candidates[name] = _statistics(norms)
+    candidates[RUNNING] = running
+    chosen = best(list(candidates), lambda name: _put(norms, candidates[name]))
+    _put(norms, candidates[chosen])
+    return {"from": chosen, **figures.get(chosen, figures[list(sources)[-1]])}
+
+
+def _statistics(norms: Sequence[_BatchNorm]) -> Statistics:
+    return [(_present(norm.running_mean).clone(), _present(norm.running_var).clone()) for norm in norms]
+
+
+def _put(norms: Sequence[_BatchNorm], statistics: Statistics) -> None:
+    for norm, (mean, variance) in zip(norms, statistics, strict=True):
+        _present(norm.running_mean).copy_(mean)
+        _present(norm.running_var).copy_(variance)
+
+
 @torch.no_grad()
 def measure_statistics(
     model: nn.Module, norms: Sequence[_BatchNorm], batches: Iterable[Tensor]
@@ -48,7 +97,7 @@ def measure_statistics(
         deviations, as the median over layers; `variance_ratio`, the median over all channels of the old
         variance divided by the new one. Without a lag these are about 0 and 1.
     """
-    before = [(_present(norm.running_mean).clone(), _present(norm.running_var).clone()) for norm in norms]
+    before = _statistics(norms)
     momenta = [norm.momentum for norm in norms]
     model.eval()
     for norm in norms:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from calkd_edge.recipe.training import TrainingSection
 from calkd_edge.training.averaging import WeightAverage
 from calkd_edge.training.batch import Batch
 from calkd_edge.training.batch_norm import convert_to_sync, synchronised
-from calkd_edge.training.batch_norm_statistics import measurable, measure_statistics
+from calkd_edge.training.batch_norm_statistics import choose_statistics, measurable
 from calkd_edge.training.checkpoint import State
 from calkd_edge.training.feed import fed
 from calkd_edge.training.fused_batch_norm import fused_batch_norm
@@ -29,6 +30,9 @@ from calkd_edge.training.step_tensors import LossSums, StepNumbers
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+MOST_MEASURED_IMAGES = 10_000
+"""Images over which batch normalisation is measured, at most."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,11 @@ class Training:
         seed: of every random draw.
         steps_per_epoch: number of batches per epoch in each process.
         batches: (epoch, rank, world size) -> the batches of that process.
-        watch: called after each epoch with its number; returns figures for the history, never for a decision.
+        watch: called after each epoch with its number; returns figures for the history. They decide nothing,
+            but that `calibration_nll` chooses the statistics of batch normalisation.
         final_figures: of the final weights, for the last line of the history.
         plain_images: (rank, world size) -> training images of that process, in pieces, as they are when the
-            network ships; batch normalisation is measured over them.
+            network ships; batch normalisation is measured over them, and over as many as they were learnt.
         scratch: folder of the checkpoint; it survives a kill.
         history: file with one JSON line per epoch.
         progress: called with (steps done, total steps).
@@ -128,7 +133,7 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
         fabric.barrier()
     if average is not None:
         training.model.load_state_dict(average.average)
-    figures: dict[str, float] = {}
+    figures: dict[str, float | str] = {}
     if section.measure_batch_norm:
         with synchronised(module) if is_shared_here else nullcontext():
             figures = _measured_batch_norm(training, fabric)
@@ -139,18 +144,43 @@ def fit(module: nn.Module, training: Training, fabric: Fabric) -> None:
         _rewrite_last(training.history, lines, figures)
 
 
-def _measured_batch_norm(training: Training, fabric: Fabric) -> dict[str, float]:
+def _measured_batch_norm(training: Training, fabric: Fabric) -> dict[str, float | str]:
     """Measure batch normalisation in the final weights; nothing where all of it was frozen."""
     always_frozen = training.frozen.modules if training.freeze_epochs >= training.section.epochs else ()
     norms = measurable(training.model, always_frozen)
     if not norms:
         return {}
-    pieces = training.plain_images(fabric.global_rank, fabric.world_size)
-    figures = measure_statistics(training.model, norms, (piece.to(fabric.device) for piece in pieces))
+    rank, world, device = fabric.global_rank, fabric.world_size, fabric.device
+    steps = -(-MOST_MEASURED_IMAGES // training.section.images_per_step)
+
+    def plain() -> Iterator[Tensor]:
+        return (images.to(device) for images in training.plain_images(rank, world))
+
+    def as_learnt() -> Iterator[Tensor]:
+        source = training.batches(training.section.epochs - 1, rank, world)
+        with closing(fed(source, device)) as batches:
+            size = 0
+            for batch in islice(batches, steps):
+                size = size or len(batch.images)
+                if len(batch.images) == size:  # a smaller last one would weigh as much as another
+                    yield batch.images
+
+    losses: dict[str, float] = {}
+
+    def best(names: Sequence[str], put: Callable[[str], None]) -> str:
+        for name in names if rank == 0 else ():
+            put(name)
+            with training.within():
+                losses[name] = training.watch(-1)["calibration_nll"]
+        return str(fabric.broadcast(min(losses, key=losses.__getitem__, default="")))
+
+    sources = {"plain": plain, "as_learnt": as_learnt}
+    figures = choose_statistics(training.model, norms, sources, best)
+    figures |= {f"nll_{name}": loss for name, loss in losses.items()}
     return {f"batch_norm_{name}": value for name, value in figures.items()}
 
 
-def _rewrite_last(history: Path, lines: Sequence[str], figures: Mapping[str, float]) -> None:
+def _rewrite_last(history: Path, lines: Sequence[str], figures: Mapping[str, float | str]) -> None:
     """The history with the figures of the final weights in its last line.
 
     Former figures of the same name stay as `running_...`; `lines` are those of the checkpoint, so that a

@@ -82,7 +82,7 @@ def main(data: Path, teacher_folder: Path, target: Path, normalisation: str) -> 
         batches=epochs.fresh,
         final_figures=dict,
         plain_images=epochs.plain_images,
-        watch=lambda epoch: {},
+        watch=lambda epoch: {"calibration_nll": 0.0},
         scratch=target.parent,
         history=target.with_suffix(".jsonl"),
         progress=lambda done, total: None,

@@ -23,18 +23,23 @@ from calkd_edge.training.loop import Frozen, Training, are_finite, fit
 STEPS, SIZE = 3, 8
 
 
+class OfPixels(nn.Sequential):
+    def forward(self, images):
+        return super().forward(images.float() / 255 if images.dtype == torch.uint8 else images)
+
+
 class Net(nn.Module):
     """A small network with batch normalisation, dropout and momentum, which all have a state."""
 
     def __init__(self):
         super().__init__()
-        self.net = nn.Sequential(
+        self.net = OfPixels(
             nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(216, 4)
         )
         self.scale = 1.0
 
     def forward(self, batch):
-        logits = self.net(batch.images.float() / 255)
+        logits = self.net(batch.images)
         return {
             "cross_entropy": F.cross_entropy(logits, batch.labels) * self.scale,
             "size": logits.square().mean() * 0.01,
@@ -64,11 +69,13 @@ def train(
     progress=None,
     frozen=0,
     plain_images=None,
+    losses=(0.0, 0.0, 0.0),
     **more,
 ):
     folder.mkdir(exist_ok=True)
     torch.manual_seed(11)
     module = net or Net()
+    judged = iter([{"calibration_nll": loss} for loss in losses])
     training = Training(
         section=TrainingSection(
             epochs=epochs,
@@ -83,7 +90,7 @@ def train(
         batches=source,
         final_figures=lambda: {"calibration_top1": 0.5},
         plain_images=plain_images or some_images,
-        watch=lambda epoch: {"calibration_top1": 0.1 * epoch},
+        watch=lambda epoch: {"calibration_top1": 0.1 * epoch, **({} if epoch >= 0 else next(judged))},
         scratch=folder,
         history=folder / "history.jsonl",
         progress=progress or (lambda done, total: None),
@@ -191,6 +198,30 @@ def test_batch_norm_is_measured_in_the_final_weights_with_dropout_off(tmp_path, 
     assert torch.equal(kept["net.0.weight"], final["net.0.weight"])
 
 
+@pytest.mark.parametrize(
+    ("losses", "chosen"), [((1, 2, 3), "plain"), ((2, 1, 3), "as_learnt"), ((2, 3, 1), "running")]
+)
+def test_statistics_of_the_lowest_loss_on_calibration_images_stay(tmp_path, losses, chosen):
+    final = train(tmp_path / "run", losses=losses)
+    last = json.loads((tmp_path / "run" / "history.jsonl").read_text().splitlines()[-1])
+    assert last["batch_norm_from"] == chosen
+    assert [last[f"batch_norm_nll_{name}"] for name in ("plain", "as_learnt", "running")] == list(losses)
+    net = Net()
+    net.load_state_dict(final)
+    images = {
+        "plain": list(some_images(0, 1)),
+        "as_learnt": [batch.images.float() / 255 for batch in batches(3, 0, 1)],
+    }
+    with torch.no_grad():
+        means = {
+            name: torch.stack([net.net[0](piece).mean((0, 2, 3)) for piece in pieces]).mean(0)
+            for name, pieces in images.items()
+        }
+    means["running"] = train(tmp_path / "kept", measure_batch_norm=False)["net.1.running_mean"]
+    for name, mean in means.items():
+        assert torch.allclose(final["net.1.running_mean"], mean, atol=1e-5) == (name == chosen)
+
+
 def test_lag_of_running_statistics_is_told_and_is_none_where_there_is_none(tmp_path):
     def figures(momentum, name):
         net = Net()
@@ -261,11 +292,14 @@ def test_cut_twice_it_still_ends_the_same(tmp_path):
 
 def test_finished_training_is_not_done_again(tmp_path):
     complete = train(tmp_path / "run")
+    read = []
 
-    def never(epoch, rank, world):
-        raise AssertionError("no batch is needed")
+    def noted(epoch, rank, world):
+        read.append(epoch)
+        return batches(epoch, rank, world)
 
-    assert same(train(tmp_path / "run", source=never), complete)
+    assert same(train(tmp_path / "run", source=noted), complete)
+    assert read == [3]  # for the statistics of batch normalisation
     assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 4
 
 
