@@ -68,16 +68,18 @@ def channel_maxima(model: onnx.ModelProto, names: Sequence[str], images: np.ndar
 
 
 def channel_means(model: onnx.ModelProto, names: Sequence[str], images: np.ndarray) -> dict[str, np.ndarray]:
-    """The mean of each channel of each named value [N, C, ...]: float64 [C]."""
+    """The mean of each channel of each named value [N, C, ...]: float64 [C]; N may count parts of images."""
     sums: dict[str, np.ndarray] = {}
+    rows = dict.fromkeys(names, 0)
     for batch in _batches(model, names, images):
         for name, values in batch.items():
-            sums[name] = sums.get(name, 0.0) + image_means(values).sum(0)
-    return {name: total / len(images) for name, total in sums.items()}
+            sums[name] = sums.get(name, 0.0) + row_means(values).sum(0)
+            rows[name] += len(values)
+    return {name: total / rows[name] for name, total in sums.items()}
 
 
-def image_means(values: np.ndarray) -> np.ndarray:
-    """The mean of each channel of each image, float64 [N, C], of values [N, C, ...]."""
+def row_means(values: np.ndarray) -> np.ndarray:
+    """The mean of each channel of each row, float64 [N, C], of values [N, C, ...]."""
     means: np.ndarray = values.reshape(*values.shape[:2], -1).mean(2, dtype=np.float64)
     return means
 
