@@ -15,9 +15,9 @@ import onnx
 import onnxruntime
 from onnx import helper
 
-from calkd_edge.onnx_model.graph import GraphView, copy_of, read_inside
+from calkd_edge.onnx_model.graph import GraphView, copy_of, number_of, read_inside
 from calkd_edge.quantization.placement import QUANTIZED
-from calkd_edge.quantization.ranges import channel_means, image_means
+from calkd_edge.quantization.ranges import channel_means, row_means
 from calkd_edge.quantization.scales import Scales, on_grid
 from calkd_edge.quantization.source import Progress, no_progress
 
@@ -56,13 +56,14 @@ def with_corrected_biases(
     for done, (value, node) in enumerate(layers.items()):
         name = node.input[2]
         before = view.array(name)
-        shift = expected[value] - image_means(graph_pieces.up_to(node)).mean(0)
-        bias = (before.astype(np.float64) + shift).astype(np.float32)
+        shift = expected[value] - row_means(graph_pieces.up_to(node)).mean(0)
+        factor = number_of(node, "beta", 1.0)  # of a Gemm
+        bias = (before.astype(np.float64) + shift / factor).astype(np.float32)
         if scales == "dyadic":
             activation, weight = (view.array(view.producer[pair].input[1]) for pair in node.input[:2])
             bias = on_grid(bias, float(activation), weight)
         view.overwrite(name, bias)
-        graph_pieces.move(value, bias - before)
+        graph_pieces.move(value, (bias - before) * np.float32(factor))
         progress(done + 1, len(layers))
     return changed
 
@@ -133,8 +134,11 @@ def _read_by(node: onnx.NodeProto) -> list[str]:
 
 
 def _is_integer(view: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether a node is a Conv or Gemm with a weight stored in int8, and with a stored bias or none."""
-    if node.op_type not in QUANTIZED:
+    """Whether a node is a Conv or Gemm with a weight stored in int8, and with a stored bias or none.
+
+    A Gemm that multiplies its bias by 0 has none that could be changed.
+    """
+    if node.op_type not in QUANTIZED or number_of(node, "beta", 1.0) == 0.0:
         return False
     source = view.producer.get(node.input[1])
     has_bias = len(node.input) > 2 and node.input[2] != ""

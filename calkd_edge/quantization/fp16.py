@@ -12,7 +12,9 @@ import onnx
 from onnx import TensorProto, helper, shape_inference
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.onnx_model.graph import GraphView, copy_of
+from calkd_edge.onnx_model.graph import GraphView, read_inside
+from calkd_edge.onnx_model.stored import with_stored_constants
+from calkd_edge.onnx_model.validity import invalid_reason
 from calkd_edge.quantization.source import Images, Progress, no_progress
 
 HEAVY = ("Conv", "Gemm", "MatMul")
@@ -25,9 +27,9 @@ def fp16(model: onnx.ModelProto, source: Images, progress: Progress = no_progres
     """float16 weights and activations from the first convolution up to the last linear layer.
 
     Raises:
-        StageFailed: a stored value does not fit into float16.
+        StageFailed: a stored value does not fit into float16, or an operator takes none.
     """
-    typed = copy_of(shape_inference.infer_shapes(model))
+    typed = shape_inference.infer_shapes(with_stored_constants(model))
     view = GraphView.of(typed)
     floats = _float_values(typed)
     inside = _half_region(view)
@@ -35,19 +37,35 @@ def fp16(model: onnx.ModelProto, source: Images, progress: Progress = no_progres
     restored: dict[str, str] = {}
     nodes: list[onnx.NodeProto] = []
     for index, node in enumerate(view.graph.node):
-        if index in inside:
+        if read_inside(node) and (index in inside or restored.keys() & read_inside(node)):
+            raise _refused(f"{node.op_type} '{node.name or node.output[0]}' computes in a branch or body")
+        if index in inside and not _makes_floats(node, floats):
             nodes += _halve_inputs(view, node, floats, halves)
-            restored.update(_halve_outputs(node, floats, halves))
+            restored.update(_halve_outputs(view, node, floats, halves))
         else:
-            nodes += _restore_inputs(node, halves, restored)
+            nodes += _restore_inputs(view, node, halves, restored)
         nodes.append(node)
     for output in view.graph.output:
         if output.name in restored:
             nodes.append(_cast(halves[output.name], output.name, TensorProto.FLOAT))
     del view.graph.value_info[:]
     view.replace_nodes(nodes)
-    onnx.checker.check_model(typed, full_check=True)
+    reason = invalid_reason(typed)
+    if reason is not None:
+        raise _refused(reason)
     return typed
+
+
+def _refused(reason: str) -> StageFailed:
+    return StageFailed(
+        f"float16 cannot be written into this graph: {reason}",
+        remedy="Remove fp16 and int8_fp16 from precisions, or export the model without this operator.",
+    )
+
+
+def _makes_floats(node: onnx.NodeProto, floats: set[str]) -> bool:
+    """Whether a node makes float32 of no floats, such as ConstantOfShape: its results are cast."""
+    return node.op_type != "Cast" and floats.isdisjoint(node.input) and not floats.isdisjoint(node.output)
 
 
 def _float_values(model: onnx.ModelProto) -> set[str]:
@@ -85,7 +103,7 @@ def _halve_inputs(
         if name not in floats or (node.op_type == "Resize" and index > 0):
             continue
         if name not in halves:
-            halves[name] = f"{name}_fp16"
+            halves[name] = view.unique(f"{name}_fp16")
             if name in view.initializers:
                 half = _half(view.array(name), name)
                 if node.op_type in QUANTIZING:
@@ -109,12 +127,14 @@ def _half(values: np.ndarray, name: str) -> np.ndarray:
     return np.where(no_limit, np.sign(values) * LARGEST, values).astype(np.float16)
 
 
-def _halve_outputs(node: onnx.NodeProto, floats: set[str], halves: dict[str, str]) -> dict[str, str]:
+def _halve_outputs(
+    view: GraphView, node: onnx.NodeProto, floats: set[str], halves: dict[str, str]
+) -> dict[str, str]:
     """Make a node write float16; returns its outputs, each without a cast to float32 yet."""
     written = {}
     for index, name in enumerate(node.output):
         if name in floats:
-            halves[name] = f"{name}_fp16"
+            halves[name] = view.unique(f"{name}_fp16")
             node.output[index] = halves[name]
             written[name] = ""
     for item in node.attribute:
@@ -124,7 +144,7 @@ def _halve_outputs(node: onnx.NodeProto, floats: set[str], halves: dict[str, str
 
 
 def _restore_inputs(
-    node: onnx.NodeProto, halves: dict[str, str], restored: dict[str, str]
+    view: GraphView, node: onnx.NodeProto, halves: dict[str, str], restored: dict[str, str]
 ) -> list[onnx.NodeProto]:
     """Make a float32 node read values that are computed in float16, cast once; returns the casts.
 
@@ -134,7 +154,7 @@ def _restore_inputs(
     for index, name in enumerate(node.input):
         if name in restored:
             if not restored[name]:
-                restored[name] = f"{name}_fp32"
+                restored[name] = view.unique(f"{name}_fp32")
                 casts.append(_cast(halves[name], restored[name], TensorProto.FLOAT))
             node.input[index] = restored[name]
     return casts

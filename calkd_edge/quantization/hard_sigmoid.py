@@ -14,7 +14,12 @@ import numpy as np
 import onnx
 
 from calkd_edge.onnx_model.graph import GraphView, copy_of, number_of
+from calkd_edge.onnx_model.opset import opset_of
 from calkd_edge.quantization.equalisation import has_unshared_weights
+
+OLDEST_OPSET = 11
+"""Since this opset a Clip reads its limits as inputs."""
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,12 @@ class Match:
 def hard_sigmoids_as_clips(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a float32 model that computes the same within rounding, with Clip for such HardSigmoids.
 
-    One stays as it is where another node reads its input, its result, the product or a weight that changes.
+    One stays as it is where another node reads its input, its result, the product or a weight that changes;
+    all do where weights are float16 or the opset has no such Clip.
     """
     changed = copy_of(model)
+    if opset_of(model) < OLDEST_OPSET:
+        return changed
     view = GraphView.of(changed)
     for match in between_convolutions(view):
         _add_to_bias(view, match.before, match.offset / match.slope)
@@ -64,7 +72,9 @@ def between_convolutions(view: GraphView) -> list[Match]:
             continue
         slope, offset = number_of(node, "alpha", 0.2), number_of(node, "beta", 0.5)
         before, product = view.producer.get(node.input[0]), view.only_reader(node.output[0])
-        if before is None or view.only_reader(node.input[0]) is None or slope <= 0:
+        if before is None or view.only_reader(node.input[0]) is None:
+            continue
+        if slope <= 0 or max(1.0, abs(offset)) / slope > LARGEST:
             continue
         if product is None or product.op_type != "Mul":
             continue
@@ -75,7 +85,8 @@ def between_convolutions(view: GraphView) -> list[Match]:
 
 
 def _is_layer(view: GraphView, node: onnx.NodeProto) -> bool:
-    return node.op_type == "Conv" and has_unshared_weights(view, node)
+    stored = node.op_type == "Conv" and has_unshared_weights(view, node)
+    return stored and view.initializers[node.input[1]].data_type == onnx.TensorProto.FLOAT
 
 
 def _add_to_bias(view: GraphView, node: onnx.NodeProto, addend: float) -> None:

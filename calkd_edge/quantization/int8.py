@@ -10,7 +10,7 @@ from pydantic import Field
 from calkd_edge.quantization.bias_correction import with_corrected_biases
 from calkd_edge.quantization.equalisation import equalise_channels
 from calkd_edge.quantization.magnitudes import RangeMethod
-from calkd_edge.quantization.placement import insert_qdq, quantized_inputs
+from calkd_edge.quantization.placement import insert_qdq, quantized_inputs, with_stored_weights
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, no_progress
@@ -33,6 +33,7 @@ def int8(
     `equalise` first evens out the channels between two convolutions; `correct_bias` finally changes the
     biases so that the mean output of each layer is that of float32.
     """
+    model = with_stored_weights(model)
     sample = source.training(images)
     if equalise:
         model = equalise_channels(model, sample)

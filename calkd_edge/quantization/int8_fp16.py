@@ -10,9 +10,13 @@ from pydantic import Field
 from calkd_edge.quantization.fp16 import fp16
 from calkd_edge.quantization.int8 import int8
 from calkd_edge.quantization.magnitudes import RangeMethod
+from calkd_edge.quantization.placement import with_stored_weights
 from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, no_progress
 from calkd_edge.records import Count
+
+OLDEST_OPSET = 19
+"""Since this opset QuantizeLinear reads float16."""
 
 
 def int8_fp16(
@@ -31,7 +35,7 @@ def int8_fp16(
     Scales become float16 too: dyadic ones keep their value, free ones are rounded.
     """
     quantized = int8(
-        model,
+        with_stored_weights(model, OLDEST_OPSET),
         source,
         progress,
         ranges=ranges,

@@ -15,7 +15,7 @@ from calkd_edge.quantization.accuracy import Accuracy, Evaluator
 from calkd_edge.quantization.bias_correction import with_corrected_biases
 from calkd_edge.quantization.equalisation import equalise_channels
 from calkd_edge.quantization.magnitudes import RangeMethod
-from calkd_edge.quantization.placement import insert_qdq, layer_names, quantized_inputs
+from calkd_edge.quantization.placement import insert_qdq, layer_names, quantized_inputs, with_stored_weights
 from calkd_edge.quantization.ranges import activation_ranges
 from calkd_edge.quantization.scales import Scales
 from calkd_edge.quantization.source import Images, Progress, no_progress
@@ -43,6 +43,7 @@ def int8_mixed(
     confidence is then fitted to the others. Layers are ranked by the decrease in NLL when each alone stays in
     float32, without correcting biases; a choice of layers is measured with its biases corrected.
     """
+    model = with_stored_weights(model)
     sample = source.training(images)
     plain = equalise_channels(model, sample) if equalise else model
     limits = activation_ranges(plain, quantized_inputs(plain), sample, ranges, progress)

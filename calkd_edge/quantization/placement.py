@@ -13,15 +13,41 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_model.graph import GraphView, attribute, copy_of
+from calkd_edge.onnx_model.opset import at_opset
+from calkd_edge.onnx_model.stored import with_stored_constants
 from calkd_edge.quantization.scales import LARGEST, Scales, activation_scale, on_grid, weight_scales
 
 QUANTIZED = ("Conv", "Gemm")
+OLDEST_OPSET = 13
+"""Since this opset a DequantizeLinear has a scale for each output channel."""
+
+
+def with_stored_weights(model: onnx.ModelProto, opset: int = OLDEST_OPSET) -> onnx.ModelProto:
+    """A copy whose weights are stored tensors, of this opset or newer; as it is where it rounds already.
+
+    Raises:
+        StageFailed: its opset is older, and onnx cannot convert it.
+    """
+    rounds = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    stored = model if rounds else with_stored_constants(model)
+    return at_opset(stored, opset) if layer_names(stored) else stored
 
 
 def quantized_inputs(model: onnx.ModelProto) -> list[str]:
-    """Names of the activations that a Conv or Gemm reads, each once, in graph order."""
-    return list(dict.fromkeys(node.input[0] for node in model.graph.node if node.op_type in QUANTIZED))
+    """Names of the activations that a Conv or Gemm reads, each once, in graph order.
+
+    Raises:
+        StageFailed: there is neither.
+    """
+    names = list(dict.fromkeys(node.input[0] for node in model.graph.node if node.op_type in QUANTIZED))
+    if not names:
+        raise StageFailed(
+            "int8 holds the weights of Conv and Gemm nodes, and the file has neither",
+            remedy="Remove int8 from precisions, or export products with stored weights as Gemm.",
+        )
+    return names
 
 
 def layer_names(model: onnx.ModelProto) -> list[str]:
@@ -70,13 +96,19 @@ def _activation_pair(
 ) -> list[onnx.NodeProto]:
     scale = view.store(f"{name}_scale", np.array(value, dtype=np.float32))
     zero = view.store(f"{name}_zero_point", np.array(0, dtype=np.int8))
-    dequantized[name] = f"{name}_dequantized"
+    integers, floats = _unused(view, f"{name}_quantized"), _unused(view, f"{name}_dequantized")
+    dequantized[name] = floats
     return [
-        helper.make_node("QuantizeLinear", [name, scale, zero], [f"{name}_quantized"], f"quantize_{name}"),
-        helper.make_node(
-            "DequantizeLinear", [f"{name}_quantized", scale, zero], [dequantized[name]], f"dequantize_{name}"
-        ),
+        helper.make_node("QuantizeLinear", [name, scale, zero], [integers], f"quantize_{name}"),
+        helper.make_node("DequantizeLinear", [integers, scale, zero], [floats], f"dequantize_{name}"),
     ]
+
+
+def _unused(view: GraphView, name: str) -> str:
+    """A name like this one that no value has; from now on it counts as used."""
+    unused = view.unique(name)
+    view.consumers[unused] = []
+    return unused
 
 
 def _weight_dequantize(
@@ -99,7 +131,8 @@ def _weight_dequantize(
         view.store(f"{name}_scale", scale),
         view.store(f"{name}_zero_point", np.zeros(len(scale), dtype=np.int8)),
     ]
-    return helper.make_node("DequantizeLinear", inputs, [f"{name}_dequantized"], f"dequantize_{name}", axis=0)
+    floats = _unused(view, f"{name}_dequantized")
+    return helper.make_node("DequantizeLinear", inputs, [floats], f"dequantize_{name}", axis=0)
 
 
 def _set_transposed(node: onnx.NodeProto) -> None:

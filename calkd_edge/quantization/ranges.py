@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from calkd_edge.errors import StageFailed
 from calkd_edge.onnx_model.graph import copy_of
 from calkd_edge.quantization.magnitudes import Magnitudes, RangeMethod
 from calkd_edge.quantization.source import Progress, no_progress
@@ -58,26 +59,28 @@ def value_ends(
 
 
 def channel_maxima(model: onnx.ModelProto, names: Sequence[str], images: np.ndarray) -> dict[str, np.ndarray]:
-    """The largest magnitude in each channel of each named value [N, C, H, W]: [C] >= 0."""
+    """The largest magnitude in each channel of each named value [N, C, ...]: [C] >= 0."""
     maxima: dict[str, np.ndarray] = {}
     for batch in _batches(model, names, images):
         for name, values in batch.items():
-            largest = np.abs(values).max((0, 2, 3)).astype(np.float64)
+            largest = np.abs(values).max((0, *range(2, values.ndim))).astype(np.float64)
             maxima[name] = np.maximum(maxima.get(name, 0.0), largest)
     return maxima
 
 
 def channel_means(model: onnx.ModelProto, names: Sequence[str], images: np.ndarray) -> dict[str, np.ndarray]:
-    """The mean of each channel of each named value [N, C, ...]: float64 [C]."""
+    """The mean of each channel of each named value [N, C, ...]: float64 [C]; N may count parts of images."""
     sums: dict[str, np.ndarray] = {}
+    rows = dict.fromkeys(names, 0)
     for batch in _batches(model, names, images):
         for name, values in batch.items():
-            sums[name] = sums.get(name, 0.0) + image_means(values).sum(0)
-    return {name: total / len(images) for name, total in sums.items()}
+            sums[name] = sums.get(name, 0.0) + row_means(values).sum(0)
+            rows[name] += len(values)
+    return {name: total / rows[name] for name, total in sums.items()}
 
 
-def image_means(values: np.ndarray) -> np.ndarray:
-    """The mean of each channel of each image, float64 [N, C], of values [N, C, ...]."""
+def row_means(values: np.ndarray) -> np.ndarray:
+    """The mean of each channel of each row, float64 [N, C], of values [N, C, ...]."""
     means: np.ndarray = values.reshape(*values.shape[:2], -1).mean(2, dtype=np.float64)
     return means
 
@@ -85,12 +88,22 @@ def image_means(values: np.ndarray) -> np.ndarray:
 def _batches(
     model: onnx.ModelProto, names: Sequence[str], images: np.ndarray
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The named values, a batch at a time."""
+    """The named values, a batch at a time.
+
+    Raises:
+        StageFailed: the file takes another number of images.
+    """
     session = _session(model, names)
-    feed = session.get_inputs()[0].name
+    feed = session.get_inputs()[0]
     for start in range(0, len(images), IMAGES_PER_RUN):
         batch = np.ascontiguousarray(images[start : start + IMAGES_PER_RUN])
-        yield dict(zip(names, session.run(list(names), {feed: batch}), strict=True))
+        if isinstance(feed.shape[0], int) and feed.shape[0] != len(batch):
+            raise StageFailed(
+                f"int8 measures {len(batch)} images at once, and the input '{feed.name}' takes exactly "
+                f"{feed.shape[0]}",
+                remedy="Export the model with an open number of images (a dynamic first axis).",
+            )
+        yield dict(zip(names, session.run(list(names), {feed.name: batch}), strict=True))
 
 
 def _session(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:

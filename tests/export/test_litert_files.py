@@ -330,6 +330,24 @@ def test_an_operator_without_a_counterpart_is_named():
         convert(graph(nodes, (3, 4, 4)))
 
 
+def test_branches_are_named():
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("Neg", ["x"], [name])],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+        )
+        for name in ("then", "else")
+    }
+    nodes = [
+        helper.make_node("If", ["always"], ["e"], "decides", **branches),
+        helper.make_node("Neg", ["e"], ["y"]),
+    ]
+    with pytest.raises(StageFailed, match=r"no counterpart for If \('decides'\)"):
+        convert(graph(nodes, (3, 4, 4), {"always": np.array(True)}))
+
+
 @pytest.mark.parametrize(
     ("node", "stored", "reason"),
     [

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper, numpy_helper
 from single_layer import single_layer
 
 from calkd_edge.onnx_model.graph import GraphView, copy_of
@@ -115,6 +116,32 @@ def test_a_bias_that_two_layers_share_is_corrected_for_each():
         np.testing.assert_allclose(
             channel_means(corrected_values[name]), channel_means(expected[name]), atol=1e-6
         )
+
+
+def test_means_are_over_rows_where_they_are_parts_of_images():
+    rng = np.random.default_rng(2)
+    model = single_layer(rng.normal(0, 1, (3, 2, 1, 1)).astype(np.float32), np.ones(3, np.float32))
+    shape = numpy_helper.from_array(np.array([-1, 2, 4, 2]), "half_an_image")
+    model.graph.initializer.append(shape)
+    model.graph.node[0].CopyFrom(helper.make_node("Reshape", ["x", shape.name], ["h"]))
+    model.graph.output[0].type.tensor_type.shape.dim[3].dim_value = 2
+    images = rng.normal(0.3, 1, (64, 2, 4, 4)).astype(np.float32)
+    corrected = with_corrected_biases(insert_qdq(model, {"h": 2.0}), model, images, "free")
+    after, expected = (simulated(variant, images, ["logits"])["logits"] for variant in (corrected, model))
+    np.testing.assert_allclose(channel_means(after), channel_means(expected), atol=1e-6)
+
+
+def test_a_scaled_bias_moves_by_as_much_as_the_mean():
+    rng = np.random.default_rng(3)
+    model = single_layer(rng.normal(0, 1, (6, 3)).astype(np.float32), np.ones(3, np.float32))
+    model.graph.node[1].attribute.append(helper.make_attribute("beta", 0.25))
+    model.graph.node[0].CopyFrom(helper.make_node("Flatten", ["x"], ["h"]))
+    shape = ["batch", 6, 1, 1]
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape))
+    images = rng.normal(0.3, 1, (64, 6, 1, 1)).astype(np.float32)
+    corrected = with_corrected_biases(insert_qdq(model, {"h": 2.0}), model, images, "free")
+    after, expected = (simulated(variant, images, ["logits"])["logits"] for variant in (corrected, model))
+    np.testing.assert_allclose(channel_means(after), channel_means(expected), atol=1e-6)
 
 
 def test_pieces_compute_what_the_whole_graph_computes(net):

@@ -14,7 +14,18 @@ def kinds(model):
     return [node.op_type for node in model.graph.node]
 
 
-def gated(*, slope=1 / 6, offset=0.5, bias=True, groups=1, product="Mul", extra=(), shared=False):
+def gated(
+    *,
+    slope=1 / 6,
+    offset=0.5,
+    bias=True,
+    groups=1,
+    product="Mul",
+    extra=(),
+    shared=False,
+    opset=20,
+    kind=np.float32,
+):
     """images -> Conv -> HardSigmoid, times a value of the images -> Conv -> logits."""
     random = np.random.default_rng(3)
     stored = {
@@ -32,14 +43,15 @@ def gated(*, slope=1 / 6, offset=0.5, bias=True, groups=1, product="Mul", extra=
         *([helper.make_node("Conv", ["x", "wy"], ["unread"], group=groups)] if shared else []),
         *extra,
     ]
+    number = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
     graph = helper.make_graph(
         nodes,
         "gated",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 5, 5])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 4, 5, 5])],
-        [numpy_helper.from_array(values.astype(np.float32), name) for name, values in stored.items()],
+        [helper.make_tensor_value_info("images", number, ["batch", 3, 5, 5])],
+        [helper.make_tensor_value_info("logits", number, ["batch", 4, 5, 5])],
+        [numpy_helper.from_array(values.astype(kind), name) for name, values in stored.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -74,6 +86,12 @@ def test_every_one_of_mobilenet_v3_is_a_clip(exported, execute):
     ],
 )
 def test_what_others_read_stays(settings):
+    model = gated(**settings)
+    assert hard_sigmoids_as_clips(model) == model
+
+
+@pytest.mark.parametrize("settings", [{"opset": 10}, {"kind": np.float16}, {"slope": 1e-40}])
+def test_what_no_float32_clip_can_compute_stays(settings):
     model = gated(**settings)
     assert hard_sigmoids_as_clips(model) == model
 

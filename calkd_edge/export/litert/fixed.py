@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper, shape_inference
-from onnx.reference import ReferenceEvaluator
+from onnx import numpy_helper, shape_inference
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.onnx_model.graph import GraphView, copy_of
+from calkd_edge.onnx_model.graph import GraphView, copy_of, read_inside
+from calkd_edge.onnx_model.stored import results_of
 
 KEPT = ("QuantizeLinear", "DequantizeLinear")
 """Never computed here: the converted file holds the stored integers and their scales."""
@@ -80,18 +80,7 @@ def _known(
         shape = np.array(shapes[node.input[0]], dtype=np.int64)
         return [shape[ends.get("start", 0) : ends.get("end")]]
     stored = {name: view.array(name) for name in node.input if name in view.initializers}
-    if node.op_type in KEPT or set(node.input) - {""} != set(stored) or view.is_output(node.output[0]):
+    read = {*node.input, *read_inside(node)} - {""}
+    if node.op_type in KEPT or read != set(stored) or view.is_output(node.output[0]):
         return None
-    alone = helper.make_model(
-        helper.make_graph(
-            [node],
-            "alone",
-            [
-                helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
-                for n, v in stored.items()
-            ],
-            [helper.make_empty_tensor_value_info(name) for name in node.output],
-        ),
-        opset_imports=list(model.opset_import),
-    )
-    return list(ReferenceEvaluator(alone).run(None, stored))
+    return results_of(model, node, stored)

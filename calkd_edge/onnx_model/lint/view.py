@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from calkd_edge.onnx_model.graph import GraphView, typed_graph
+from calkd_edge.onnx_model.opset import opset_of
 from calkd_edge.records import Severity
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -67,9 +68,7 @@ class InspectedModel:
     @property
     def opset(self) -> int:
         """Version of the default domain; 0 where the file names none."""
-        return next(
-            (entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")), 0
-        )
+        return opset_of(self.model)
 
     def kind(self, name: str) -> int:
         """Element type of a value; UNDEFINED where unknown."""
