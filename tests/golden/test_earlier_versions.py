@@ -30,7 +30,14 @@ from calkd_edge.release.report.page import render_html
 VERSIONS = sorted(
     path.name for path in Path(__file__).parent.iterdir() if (path / "release.tar.xz").is_file()
 )
-CHANGED: dict[str, dict[str, str]] = {"0.1.0": {"quantize": "hard-sigmoids of students are written as clips"}}
+CHANGED: dict[str, dict[str, str]] = {
+    "0.1.0": {
+        "quantize": "hard-sigmoids of students are written as clips",
+        "teacher": "batch normalisation is measured over images as they were learnt too",
+        "distill": "likewise",
+        "export": "it holds the fingerprint of the training",
+    }
+}
 """Version -> {name of a stage function's module: why its old folders are not used any more}."""
 
 

@@ -38,9 +38,7 @@ class Net(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.net = OfPixels(
-            nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4)
-        )
+        self.net = OfPixels(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4))
         self.bank = nn.Buffer(torch.zeros(4))
 
     def forward(self, batch):

@@ -22,8 +22,6 @@ MUCH_BETTER = 0.1
 """Top-1 on training images above that on calibration images, from which there are too few images."""
 
 MIRROR_COSTS = 0.05
-STATISTICS_COST = 0.1
-"""NLL on calibration images that measured statistics of batch normalisation may add unmentioned."""
 
 
 def learning(
@@ -66,7 +64,7 @@ def learning(
     for name, (cause, other) in effects.items():
         if name in pairs and len(pairs[name].labels) > 1:
             sentences += _effect(pairs[name], cause, other)
-    return sentences + _statistics(last) + _mirroring(last, augmentation, images)
+    return sentences + _mirroring(last, augmentation, images)
 
 
 def _against_teacher(
@@ -127,20 +125,6 @@ def _effect(pair: PairedPredictions, cause: str, other: str) -> list[str]:
     return [
         f"{cause} changed the student's top-1 by {shift[0]} and its NLL by {shift[1]}, against {other}."
         f"{harm} Each was trained with one seed; other seeds may differ by more."
-    ]
-
-
-def _statistics(last: Mapping[str, Json]) -> list[str]:
-    """Where measuring batch normalisation did harm."""
-    measured, running = (last.get(f"{name}calibration_nll") for name in ("", "running_"))
-    if not isinstance(measured, float) or not isinstance(running, float):
-        return []
-    if measured - running < STATISTICS_COST:
-        return []
-    return [
-        "The statistics of batch normalisation that were measured after training answer worse than those of "
-        f"training: NLL {measured:.3f} instead of {running:.3f} on calibration images. Compare "
-        "distill.measure_batch_norm: false."
     ]
 
 
