@@ -69,6 +69,11 @@ class Run:
             "calibration_split": _scored(self.of_split(file, "calibration")),
         }
 
+    def batch_norm(self, model: str) -> dict[str, Any]:
+        """Which statistics of batch normalisation stayed, and what each gave on calibration images."""
+        last = self.report["models"][model]["last_epoch"]
+        return {key: value for key, value in last.items() if key.startswith("batch_norm_")}
+
     def int8(self) -> dict[str, Any]:
         """The int8 file's test figures, where there is one, and its divergence from fp32's answers."""
         if not self.has("quantize-student-int8"):
@@ -108,6 +113,7 @@ def row_of(device: str, store: Path, out: Path) -> dict[str, Any]:
         "student_figures": student,
         "teacher_figures": run.figures("teacher-fp32"),
         "corrupted": list(run.corrupted()),
+        "batch_norm": {name: run.batch_norm(name) for name in ("teacher", "student")},
         "device": device,
         "versions": {package: version(package) for package in ("calkd-edge", "torch")},
         "commit": run.report["environment"]["commit"],

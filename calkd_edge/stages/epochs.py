@@ -147,7 +147,7 @@ class Epochs:
             yield Draw(piece[share], view, epoch + step / self.steps(world_size))
 
     def plain_images(self, rank: int, world_size: int) -> Iterator[Tensor]:
-        """Up to 10,000 training images as they are, this process' share of each step, uint8 [B, 3, H, W].
+        """Up to 5,000 training images as they are, this process' share of each step, uint8 [B, 3, H, W].
 
         A last step that is not full is left out, because it would weigh as much as another. With
         `plain_is_balanced` they are the images of the first epoch: a network that only met classes in equal

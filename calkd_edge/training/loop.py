@@ -31,7 +31,7 @@ from calkd_edge.training.step_tensors import LossSums, StepNumbers
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-MOST_MEASURED_IMAGES = 10_000
+MOST_MEASURED_IMAGES = 5_000
 """Images over which batch normalisation is measured, at most."""
 
 
