@@ -53,7 +53,7 @@ def choose_statistics(
         model: the network that contains them, in its final weights.
         norms: from `measurable`.
         sources: name -> batches of images, as `measure_statistics` takes them.
-        best: (names, a function that puts a name's statistics in place) -> the best name.
+        best: (names, a function that sets a name's statistics) -> the best name.
 
     Returns:
         `from`, the best source; of that source, or of the last one where the running statistics were best,

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from branches import negating
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -331,17 +332,8 @@ def test_an_operator_without_a_counterpart_is_named():
 
 
 def test_branches_are_named():
-    branches = {
-        f"{name}_branch": helper.make_graph(
-            [helper.make_node("Neg", ["x"], [name])],
-            name,
-            [],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
-        )
-        for name in ("then", "else")
-    }
     nodes = [
-        helper.make_node("If", ["always"], ["e"], "decides", **branches),
+        helper.make_node("If", ["always"], ["e"], "decides", **negating("x")),
         helper.make_node("Neg", ["e"], ["y"]),
     ]
     with pytest.raises(StageFailed, match=r"no counterpart for If \('decides'\)"):

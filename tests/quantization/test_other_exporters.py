@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from branches import negating
 from onnx import TensorProto, helper, numpy_helper
 
 from calkd_edge.errors import StageFailed
@@ -188,18 +189,9 @@ def test_weights_that_nodes_only_copy_become_float16(execute):
 
 
 def test_branches_in_float16_are_refused():
-    branches = {
-        f"{name}_branch": helper.make_graph(
-            [helper.make_node("Neg", ["x"], [name])],
-            name,
-            [],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
-        )
-        for name in ("then", "else")
-    }
     between = [
         constant("condition", value=numpy_helper.from_array(np.array(True))),
-        helper.make_node("If", ["condition"], ["either"], "decides", **branches),
+        helper.make_node("If", ["condition"], ["either"], "decides", **negating("x")),
     ]
     with pytest.raises(StageFailed, match="If 'decides' computes in a branch or body") as refused:
         fp16(classifier(between, value="either"), SOURCE)
