@@ -12,7 +12,7 @@ from typing import Any
 from calkd_edge.agent import packages
 from calkd_edge.agent.machine import Machine, output_of
 
-NAMES = ("python3",) + tuple(f"python3.{minor}" for minor in range(8, 14))
+NAMES = ("python3",) + tuple(f"python3.{minor}" for minor in range(8, 15))
 TIMEOUT_S = 45.0
 HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 """The zip or folder that this file was imported from."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from calkd_edge.benchmarking.files import most_other_work
 from calkd_edge.devices.doctor.warnings import LOADED
 from calkd_edge.devices.session import TimedRun
+from calkd_edge.metrics.latency import BUSY_CORES
 from calkd_edge.records import Benchmark, DeviceFacts, TimedFile
-
-BUSY_CORES = 0.25
-"""Cores that other work may use during the runs before their times no longer compare files."""
 
 
 def doubts(runs: Mapping[str, Sequence[TimedRun]]) -> tuple[str, ...]:
@@ -47,10 +46,8 @@ def _is_unsteady(file: TimedFile) -> bool:
 
 
 def others_cores(runs: Mapping[str, Sequence[TimedRun]]) -> float | None:
-    """Cores that other work used during the busiest process; None where no device told."""
-    replies = [run.reply.get("others_cores") for processes in runs.values() for run in processes]
-    known = [float(cores) for cores in replies if cores is not None]
-    return max(known, default=None)
+    """Cores that other work used during the busiest process of any file; None where no device told."""
+    return most_other_work(run for processes in runs.values() for run in processes)
 
 
 def _unsteady(runs: Mapping[str, Sequence[TimedRun]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -84,6 +84,12 @@ def timed_file(
     )
 
 
+def most_other_work(runs: Iterable[TimedRun]) -> float | None:
+    """Cores that other work used during the busiest process; None where no device told."""
+    known = [run.reply["others_cores"] for run in runs if run.reply.get("others_cores") is not None]
+    return max(map(float, known), default=None)
+
+
 def summarise(runs: Sequence[TimedRun], *, threads: int, profile: str) -> LatencySummary:
     """The figures of all processes together: bounds from the worst, the histogram from all samples."""
     replies = [timed.reply for timed in runs]
@@ -97,6 +103,7 @@ def summarise(runs: Sequence[TimedRun], *, threads: int, profile: str) -> Latenc
         threads=threads,
         profile=profile,
         measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        others_cores=most_other_work(runs),
     )
 
 

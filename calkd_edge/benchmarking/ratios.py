@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from calkd_edge.metrics.intervals import student_t
 from calkd_edge.records import FloatArray, Ratio
 
 BLOCKS, DRAWS = 20, 2000
-STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571}
-"""Student's t at 97.5 %, by degrees of freedom; more than five take the last."""
 
 
 def ratio(series: Sequence[FloatArray], other: Sequence[FloatArray], *, paired: bool) -> Ratio:
@@ -42,7 +41,7 @@ def ratio(series: Sequence[FloatArray], other: Sequence[FloatArray], *, paired: 
             error = float(np.std(a - b, ddof=1)) / math.sqrt(count)
         else:
             error = math.sqrt(np.var(a, ddof=1) / len(a) + np.var(b, ddof=1) / len(b))
-        reach = STUDENT[min(count - 1, max(STUDENT))] * error
+        reach = student_t(count - 1) * error
         low, high = min(low, centre - reach), max(high, centre + reach)
     low, high = min(low, centre), max(high, centre)
     return Ratio(value=math.exp(centre), low=math.exp(low), high=math.exp(high), processes=count)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from calkd_edge.benchmarking.ratios import ratio, typical
 from calkd_edge.records import DeviceFacts, FloatArray, GateResult, Ratio, Report, TimedFile, Worth
+from calkd_edge.release.gates.evidence import labels_of
 from calkd_edge.release.report import numbers
 from calkd_edge.release.report.conclusions import why_not_faster
 
@@ -171,7 +172,9 @@ def _costs(file: TimedFile, plain: TimedFile, gated: set[str]) -> list[tuple[boo
 
 
 def _gates(precision: str, device: str, runtime: str, report: Report | None) -> list[GateResult]:
-    """The gates on that file, on this device only."""
-    name = f"student {precision} on {device}"
-    here = (name, f"{name}:{runtime}")
+    """The gates on that file, on this device and runtime only."""
+    measured = report.measurements if report else ()
+    named = zip(labels_of(measured), measured, strict=True)
+    file = ("student", precision, device, runtime)
+    here = {label for label, m in named if (m.model, m.precision, m.device, m.runtime) == file}
     return [gate for gate in (report.gates if report else ()) if gate.measurement in here]

@@ -7,20 +7,41 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from calkd_edge.calibration.fitted import Fitted
-from calkd_edge.records import BoolArray, FloatArray, IntArray
+from calkd_edge.records import Affine, BoolArray, FloatArray, IntArray
+from calkd_edge.records.base import Record
 
 FOLDS = 5
 
 
-def cross_fitted(
+class FoldMaps(Record):
+    """Maps that stand for one that is fitted to all rows, each for rows that it was not fitted to.
+
+    Attributes:
+        maps: of each fold, fitted to the other folds.
+        fold: [N] the position of each row's map.
+    """
+
+    maps: tuple[Affine, ...]
+    fold: tuple[int, ...]
+
+    def apply(self, logits: FloatArray) -> FloatArray:
+        """Calibrated logits [N, C] for the logits of the same images in the same order, of any device."""
+        calibrated = np.array(logits, dtype=np.float64)
+        fold = np.asarray(self.fold)
+        for number, affine in enumerate(self.maps):
+            calibrated[fold == number] = affine.apply(calibrated[fold == number])
+        return calibrated
+
+
+def cross_fit(
     fit: Callable[[FloatArray, IntArray], Fitted],
     logits: FloatArray,
     labels: IntArray,
     *,
     folds: int = FOLDS,
     seed: int = 0,
-) -> tuple[Fitted, FloatArray]:
-    """The map fitted to all rows, and logits [N, C] with each fold calibrated by a map fitted to the rest.
+) -> tuple[Fitted, FoldMaps]:
+    """The map fitted to all rows, and for each fold a map fitted to the rest.
 
     A map evaluated on the images it was fitted to looks better than it is: by about k / 2N nats for k
     numbers. A fold stays uncalibrated where the other folds have no optimum; all rows stay uncalibrated where
@@ -33,13 +54,14 @@ def cross_fitted(
         folds: their number; at least 2, fewer when images are fewer.
         seed: of the partition.
     """
-    values = np.asarray(logits, dtype=np.float64)
-    calibrated, total_fit = values.copy(), fit(logits, labels)
+    total_fit, fold = fit(logits, labels), np.full(len(labels), -1)
     if total_fit.status not in ("ok", "constant"):
-        return total_fit, calibrated
-    for inside in _folds(len(values), folds, seed):
-        calibrated[inside] = fit(logits[~inside], labels[~inside]).affine.apply(values[inside])
-    return total_fit, calibrated
+        return total_fit, FoldMaps(maps=(), fold=tuple(fold.tolist()))
+    maps = []
+    for number, inside in enumerate(_folds(len(labels), folds, seed)):
+        maps.append(fit(logits[~inside], labels[~inside]).affine)
+        fold[inside] = number
+    return total_fit, FoldMaps(maps=tuple(maps), fold=tuple(fold.tolist()))
 
 
 def cross_fitted_confidence(

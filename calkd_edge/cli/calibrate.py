@@ -20,6 +20,7 @@ from calkd_edge.cli.options import (
     LayoutOption,
     MeanOption,
     MethodOption,
+    ResizeOption,
     RootOption,
     ScoresOption,
     ScoresOutputOption,
@@ -102,6 +103,7 @@ def calibrate(
     std: StdOption = None,
     channels: ChannelsOption = "rgb",
     image_size: ImageSizeOption = None,
+    resize: ResizeOption = "crop",
     scores_output: ScoresOutputOption = None,
     scores: ScoresOption = None,
     output: OutputOption = None,
@@ -136,6 +138,7 @@ def calibrate(
         std=parse_triple("--std", std),
         channels=channels,
         image_size=parse_size(image_size),
+        resize=resize,  # type: ignore[arg-type]  # checked by the function
         scores_output=scores_output,
         scores=scores,  # type: ignore[arg-type]  # checked by the function
         seed=seed,

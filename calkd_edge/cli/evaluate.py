@@ -18,6 +18,7 @@ from calkd_edge.cli.options import (
     JsonOption,
     LayoutOption,
     MeanOption,
+    ResizeOption,
     RootOption,
     ScoresOption,
     ScoresOutputOption,
@@ -65,6 +66,7 @@ def evaluate(
     std: StdOption = None,
     channels: ChannelsOption = "rgb",
     image_size: ImageSizeOption = None,
+    resize: ResizeOption = "crop",
     scores_output: ScoresOutputOption = None,
     scores: ScoresOption = None,
     threads: ThreadsOption = 1,
@@ -89,6 +91,7 @@ def evaluate(
         std=parse_triple("--std", std),
         channels=channels,
         image_size=parse_size(image_size),
+        resize=resize,  # type: ignore[arg-type]  # checked by the function
         scores_output=scores_output,
         scores=scores,  # type: ignore[arg-type]  # checked by the function
         seed=seed,

@@ -151,7 +151,7 @@ ProfileOption = Annotated[
     typer.Option(
         "--profile",
         metavar="NAME",
-        help="quick (one short process), standard (3 processes of 60 s) or certify (3 of 600 s).",
+        help="quick (3 processes of a second), standard (3 of 60 s) or certify (3 of 600 s).",
         rich_help_panel=MEASUREMENT,
         callback=choice("--profile", _profiles),
     ),
@@ -237,6 +237,16 @@ ImageSizeOption = Annotated[
         metavar="H[xW]",
         help="Size of the images, where the file leaves it open: 224.",
         rich_help_panel=MODEL_FILE,
+    ),
+]
+ResizeOption = Annotated[
+    str,
+    typer.Option(
+        "--resize",
+        metavar="HOW",
+        help="How photos of a folder get the model's size: crop (middle square), center_crop (7/8 of its "
+        "sides, as resizing to 256 and cutting to 224 does), pad (black bars) or stretch.",
+        rich_help_panel=IMAGES,
     ),
 ]
 ClassesOption = Annotated[

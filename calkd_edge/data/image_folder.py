@@ -23,13 +23,21 @@ from calkd_edge.files.paths import user_path
 from calkd_edge.records import BoolArray, IntArray
 
 END_BYTES = 4096
-"""Of each end of a file, for the identity: compressed images differ there."""
+"""Of each end of a compressed file, for the identity."""
+
+COMPRESSED = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif"}
+"""Formats in which a change anywhere changes the end or the size of a file."""
 
 REDUCED = 2
 """A JPEG that is decoded at a reduced size has at least so many times the pixels of a side of the result."""
 
 NO_IMAGE = "not an image file that can be read"
-RESIZE_NOTES = {"crop": "middle square resized", "pad": "resized between black bars", "stretch": "stretched"}
+RESIZE_NOTES: dict[Resize, str] = {
+    "crop": "middle square resized",
+    "center_crop": "7/8 of the middle square resized",
+    "pad": "resized between black bars",
+    "stretch": "stretched",
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,8 @@ class ImageFolder:
     Args:
         root: the folder; required.
         image_size: edge of the square input of the model, in pixels.
-        resize: crop keeps the middle square, pad keeps the complete image between black bars, stretch ignores
+        resize: crop keeps the middle square, center_crop 7/8 of its sides (a usual test of ImageNet models:
+            resize to 256, cut to 224), pad keeps the complete image between black bars, stretch ignores
             proportions.
         fast_jpeg: decode JPEG files at 1/2, 1/4 or 1/8 of their size where twice image_size is left. Large
             photos take a fraction of the time; their pixels differ a little from those of other programs.
@@ -81,7 +90,7 @@ class ImageFolder:
         return images
 
     def identity(self) -> str:
-        """SHA-256 over the files' names, sizes, and first and last bytes; no file is read whole.
+        """SHA-256 over the files' names, sizes and content, of compressed files their first and last bytes.
 
         Raises:
             RecipeError: the folder does not exist, or contains fewer than two classes with images.
@@ -93,7 +102,7 @@ class ImageFolder:
         root = self._root()
         for name, _, _, size in scan.images:
             digest.update(f"{size} {name}\n".encode("utf-8", "surrogateescape"))
-            digest.update(ends_of(root / name, size))
+            digest.update(content_of(root / name, size))
         return f"image_folder:sha256:{digest.hexdigest()}"
 
     def size(self) -> tuple[int, ImageShape]:
@@ -155,10 +164,17 @@ class ImageFolder:
         return self._scanned
 
 
-def ends_of(path: Path, size: int) -> bytes:
-    """SHA-256 of the first and the last bytes of a file; without content where it cannot be read."""
+def content_of(path: Path, size: int) -> bytes:
+    """SHA-256 of an image file, of its first and last bytes where its format is compressed.
+
+    Without content where it cannot be read.
+    """
     digest = hashlib.sha256()
     with suppress(OSError), path.open("rb", buffering=0) as stream:
+        if path.suffix.lower() not in COMPRESSED:
+            while piece := stream.read(1 << 20):
+                digest.update(piece)
+            return digest.digest()
         digest.update(stream.read(END_BYTES))
         if size > END_BYTES:
             stream.seek(max(END_BYTES, size - END_BYTES))

@@ -12,7 +12,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from calkd_edge.data.source import BrokenImage, ImageArray
 
-Resize = Literal["crop", "pad", "stretch"]
+Resize = Literal["crop", "center_crop", "pad", "stretch"]
+CENTER = 7 / 8
+"""Of the largest middle part, what center_crop keeps: as a side of 256 pixels is cut to 224."""
+
 
 _START_BYTES = 16
 
@@ -103,21 +106,23 @@ def resized(image: Image.Image, size: int | tuple[int, int], how: Resize) -> Ima
     Args:
         image: RGB, any size.
         size: (H, W) of the result in pixels; one number for both.
-        how: crop keeps the largest middle part of the result's proportions, pad keeps the complete image
-            between black bars, stretch ignores the proportions.
+        how: crop keeps the largest middle part of the result's proportions, center_crop 7/8 of that part's
+            sides, pad keeps the complete image between black bars, stretch ignores the proportions.
     """
     width, height = image.size
     target = (size, size) if isinstance(size, int) else (size[1], size[0])
     if how == "stretch":
         return image.resize(target, Image.Resampling.BILINEAR)
     scales = (target[0] / width, target[1] / height)
-    if how == "crop":
+    if how in ("crop", "center_crop"):
         # Not divided by the scale, whose rounding would move the box of an image that is only cut.
-        part = (
+        part: tuple[float, float] = (
             (width, width * target[1] / target[0])
             if scales[0] >= scales[1]
             else (height * target[0] / target[1], height)
         )
+        if how == "center_crop":
+            part = (CENTER * part[0], CENTER * part[1])
         left, top = (width - part[0]) / 2, (height - part[1]) / 2
         box = (left, top, left + part[0], top + part[1])
         return image.resize(target, Image.Resampling.BILINEAR, box=box)

@@ -118,6 +118,11 @@ class Prepared:
         return mean, np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
 
 
+def trained_in_test(prepared: Prepared) -> int:
+    """How many test images are training or calibration images too, pixel by pixel."""
+    return len(set(prepared.splits["test"]).intersection(prepared.splits["duplicates"]["test_in_train"]))
+
+
 def copies_in_test(prepared: Prepared) -> int:
     """How many test images are copies of an earlier test image, pixel by pixel."""
     test = set(prepared.splits["test"])

@@ -28,6 +28,9 @@ LAYER_PARITY = "parity.json"
 CALIBRATION, LINT, LAYERS_IN_FLOAT = "calibration.json", "lint.json", "layers_in_float.json"
 """The fitted map; the linter's findings; the layers that a quantizer left in float (stage `calibrate`)."""
 
+CROSS_FIT = "cross_fit.json"
+"""Maps for images that they were not fitted to, where a threshold is chosen by them (stage `calibrate`)."""
+
 EXECUTED = "executed.json"
 """The file that a device executed, its SHA-256 and the session options (stages `predict` and `evaluate`)."""
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from calkd_edge.data.pixels import Resize
 from calkd_edge.errors import RecipeError, check_at_least
 from calkd_edge.external_models.options import RepairOptions
 from calkd_edge.external_models.predictions import read_predictions
@@ -36,6 +37,7 @@ def calibrate(
     std: Triple | None = None,
     channels: str = "rgb",
     image_size: tuple[int, int] | None = None,
+    resize: Resize = "crop",
     scores_output: str | None = None,
     scores: Scores | None = None,
     seed: int = 17,
@@ -66,6 +68,8 @@ def calibrate(
         std: likewise.
         channels: rgb or bgr, the order in which the file takes them.
         image_size: (H, W), if the file leaves it open.
+        resize: how photos of a folder get the model's size: crop (middle square), center_crop (7/8 of its
+            sides: resize to 256, cut to 224), pad (black bars) or stretch.
         scores_output: the output that holds the scores, if several could.
         scores: what that output holds, if the file has no softmax.
         seed: of the choice of images, the folds and the bounds.
@@ -88,17 +92,23 @@ def calibrate(
     options = RepairOptions(method, settings or {}, _thresholds(thresholds), seed=seed)
     if predictions is not None:
         others: dict[str, object] = {"--output": output, "--data": data, "--images": images, "--root": root}
-        others |= {"--classes": classes, "--threads": None if threads == 1 else threads}
+        others |= {
+            "--resize": None if resize == "crop" else resize,
+            "--classes": classes,
+            "--threads": None if threads == 1 else threads,
+        }
         _refuse_with_predictions({**others, **_options_of(reading)})
         path = Path(predictions)
         return measure(read_predictions(path), options, source=path.name)
     if data is None or model is None:
         raise RecipeError("--model needs --data", remedy="Give --data DIR, a data set, or inputs.npz.")
+    inputs = DataOptions(data, root, images, seed, classes, resize)
+    inputs.check()
     target = _target(output, Path(model))
     with refused_if_invalid(Path(model)):
         record = repair(
             Path(model),
-            DataOptions(data, root, images, seed, classes),
+            inputs,
             options,
             reading=reading,
             threads=threads,

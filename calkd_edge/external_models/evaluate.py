@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from calkd_edge.data.pixels import Resize
 from calkd_edge.errors import RecipeError, check_at_least
 from calkd_edge.external_models.scoring import DataOptions, scored
 from calkd_edge.files.scratch import ScratchFolder
@@ -28,6 +29,7 @@ def evaluate(
     std: Triple | None = None,
     channels: str = "rgb",
     image_size: tuple[int, int] | None = None,
+    resize: Resize = "crop",
     scores_output: str | None = None,
     scores: Scores | None = None,
     seed: int = 17,
@@ -52,6 +54,8 @@ def evaluate(
         std: likewise.
         channels: rgb or bgr, the order in which the file takes them.
         image_size: (H, W), if the file leaves it open.
+        resize: how photos of a folder get the model's size: crop (middle square), center_crop (7/8 of its
+            sides: resize to 256, cut to 224), pad (black bars) or stretch.
         scores_output: the output that holds the scores, if several could.
         scores: what that output holds, if the file has no softmax.
         seed: of the choice of images and of the bounds.
@@ -67,12 +71,15 @@ def evaluate(
     path = Path(model)
     reading = Reading(layout, mean, std, channels, image_size, scores_output, scores)
     reading.check()
-    options = DataOptions(data, root, images, seed, classes)
+    options = DataOptions(data, root, images, seed, classes, resize)
+    options.check()
     with ScratchFolder("evaluate") as folder, refused_if_invalid(path):
         loaded = standard_form(read_onnx(path))
         result = scored(path, loaded, options, reading, folder, threads)
     if result.inputs.labels is None:
         raise RecipeError(f"{data} has no labels", remedy="Save labels [N] beside the inputs.")
+    if len(result.inputs.labels) < 2:
+        raise RecipeError(f"{data} holds 1 image: bounds need several", remedy="Give at least 2 images.")
     try:
         figures = quality(result.predictions.logits, result.inputs.labels, seed=seed)
     except ValueError as wrong:

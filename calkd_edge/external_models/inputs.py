@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calkd_edge.data import DATASETS
 from calkd_edge.data.image_folder import ImageFolder
 from calkd_edge.data.images_file import write_images
+from calkd_edge.data.pixels import Resize
 from calkd_edge.data.source import Source
 from calkd_edge.errors import RecipeError, StageFailed
 from calkd_edge.files.arrays import read_arrays
@@ -58,6 +59,8 @@ def arrays_of(path: Path, work: Path, *, limit: int | None, seed: int) -> Inputs
     if "inputs" not in values or values["inputs"].ndim < 2:
         raise RecipeError(f"{path} has no inputs [N, ...]", remedy=f"Save {ARRAYS_EXAMPLE}.")
     inputs, labels = values["inputs"], values.get("labels")
+    if not len(inputs):
+        raise RecipeError(f"{path} holds 0 inputs", remedy=f"Save {ARRAYS_EXAMPLE}, for several images.")
     if labels is not None and (labels.shape != inputs.shape[:1] or labels.dtype.kind not in "iu"):
         raise RecipeError(
             f"{path}: inputs are {inputs.shape}, labels {labels.shape} of {labels.dtype}",
@@ -114,6 +117,7 @@ def images_of(
     *,
     limit: int | None,
     seed: int,
+    resize: Resize,
 ) -> Inputs:
     """The labelled images of a folder of class folders, or the test images of a data set.
 
@@ -123,7 +127,7 @@ def images_of(
     Raises:
         RecipeError: there is no such data, or its images have another size.
     """
-    source = _source(data, root, image_shape, work)
+    source = _source(data, root, image_shape, work, resize)
     if source.image_shape != image_shape:
         raise RecipeError(
             f"the model takes images of {image_shape}, the data set has {source.image_shape}",
@@ -148,7 +152,7 @@ def images_of(
 
 
 def _source(
-    data: str | Path, root: str | Path | None, image_shape: tuple[int, int, int], work: Path
+    data: str | Path, root: str | Path | None, image_shape: tuple[int, int, int], work: Path, resize: Resize
 ) -> Source:
     """The opened data; images of a folder in the model's size.
 
@@ -165,7 +169,7 @@ def _source(
             )
             source: Source = dataset.open(work, _silent)
             return source
-        return ImageFolder.of_shape(Path(data), image_shape[1:], "crop").open(work, _silent)
+        return ImageFolder.of_shape(Path(data), image_shape[1:], resize).open(work, _silent)
     except RecipeError as wrong:
         option = "--data" if is_folder else "--root"
         raise RecipeError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def _of_csv(path: Path) -> SavedPredictions:
     classes = tuple(name for _, colon, name in parted if colon)
     _refuse_twice(path, classes)
     label_column = head.index("label")
-    scores, labels = [], []
+    scores, written = [], []
     for line, row in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in row):
             continue  # a blank line, as spreadsheets leave at the end
@@ -119,7 +120,7 @@ def _of_csv(path: Path) -> SavedPredictions:
                 f"{path}, line {line} has {max(0, len(row) - 1)} numbers for {len(classes)} classes",
                 remedy="Write one number for each column.",
             )
-        labels.append(_label(path, line, row[label_column].strip(), classes))
+        written.append((line, row[label_column].strip()))
         scores.append(
             [
                 _number(path, line, head[at], row[at], point="." if delimiter == "," else ",")
@@ -128,7 +129,8 @@ def _of_csv(path: Path) -> SavedPredictions:
             ]
         )
     kind = "logits" if kinds == {"logit"} else "probabilities"
-    return _checked(path, kind, np.array(scores, dtype=np.float64), np.array(labels), classes)
+    labels = np.array(_labels(path, written, classes), dtype=np.int64)
+    return _checked(path, kind, np.array(scores, dtype=np.float64), labels, classes)
 
 
 def _delimiter(text: str) -> str:
@@ -137,22 +139,46 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=head.count)
 
 
-def _label(path: Path, line: int, text: str, classes: tuple[str, ...]) -> int:
-    """The position of a class, given by its name or as a whole number, also written as 2.0."""
-    if text in classes:
-        return classes.index(text)
+def _labels(path: Path, written: Sequence[tuple[int, str]], classes: tuple[str, ...]) -> list[int]:
+    """The classes' positions of labels (line, text), each written as a name or as a position.
+
+    Where a name of one class is the position of another, all labels are one or the other.
+
+    Raises:
+        RecipeError: a label is neither, or they could be both.
+    """
+    by_name = {name: position for position, name in enumerate(classes)}
+    named = [by_name.get(text) for _, text in written]
+    counted = [_position(text, len(classes)) for _, text in written]
+    labels = []
+    for (line, text), name, count in zip(written, named, counted, strict=True):
+        position = count if name is None else name
+        if position is None:
+            shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+            raise RecipeError(
+                f"{path}, line {line}: the label '{text}' is none of the {len(classes)} classes ({shown})",
+                remedy=f"Write the name of a class, or its position 0..{len(classes) - 1}.",
+            )
+        labels.append(position)
+    readings = zip(named, counted, strict=True)
+    if all(name is None or count is None or name == count for name, count in readings):
+        return labels
+    if (None in named) == (None in counted):
+        raise RecipeError(
+            f"{path}: a label can be the name of one class and the position of another, from 0 on",
+            remedy="Name the classes by words in header and labels: class_1 instead of 1.",
+        )
+    return [label for label in (counted if None in named else named) if label is not None]
+
+
+def _position(text: str, classes: int) -> int | None:
+    """A whole number, also written as 2.0, that is the position of a class; else None."""
     try:
         number = float(text)
         position = int(number)
     except (ValueError, OverflowError):
-        number = position = -1
-    if position != number or not 0 <= position < len(classes):
-        shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
-        raise RecipeError(
-            f"{path}, line {line}: the label '{text}' is none of the {len(classes)} classes ({shown})",
-            remedy=f"Write the name of a class, or its position 0..{len(classes) - 1}.",
-        )
-    return position
+        return None
+    return position if position == number and 0 <= position < classes else None
 
 
 def _number(path: Path, line: int, column: str, text: str, *, point: str) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from calkd_edge.calibration.crossfit import cross_fitted
+from calkd_edge.calibration.crossfit import cross_fit
 from calkd_edge.calibration.fitted import Fitted
 from calkd_edge.errors import RecipeError
 from calkd_edge.export.proof import prove
@@ -182,8 +182,8 @@ def _fitted(
     fit = options.fit(classes)
     if labels is None:
         return _without_labels(logits, classes, options)
-    fitted, after = cross_fitted(fit, logits, labels, folds=options.folds, seed=options.seed)
-    return _CrossFit(fitted, logits, after, labels)
+    fitted, folds = cross_fit(fit, logits, labels, folds=options.folds, seed=options.seed)
+    return _CrossFit(fitted, logits, folds.apply(logits), labels)
 
 
 def _without_labels(logits: FloatArray, classes: tuple[str, ...], options: RepairOptions) -> _CrossFit:

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from calkd_edge.errors import DeviceError, RecipeError, of_file
+from calkd_edge.data.image_folder import RESIZE_NOTES
+from calkd_edge.data.pixels import Resize
+from calkd_edge.errors import DeviceError, RecipeError, did_you_mean, of_file
 from calkd_edge.external_models.class_order import NAME_THEM, better_order, in_model_order, read_classes
 from calkd_edge.external_models.inputs import Inputs, arrays_of, check_fit, images_of
 from calkd_edge.external_models.running import RUN_FILE, Batches, first_predictions, runnable_file
@@ -35,6 +37,7 @@ class DataOptions:
         limit: of images, drawn by the seed.
         seed: of the choice of images.
         classes: names of the model's classes in order, or a file of them.
+        resize: how a photo of a folder becomes an image of the model's size.
     """
 
     data: str | Path
@@ -42,6 +45,28 @@ class DataOptions:
     limit: int | None = None
     seed: int = 17
     classes: str | Path | Sequence[str] | None = None
+    resize: Resize = "crop"
+
+    @property
+    def resizes(self) -> bool:
+        """Whether the images are photos of a folder."""
+        return Path(self.data).is_dir()
+
+    def check(self) -> None:
+        """Refuse another name of `resize`, and one where nothing is resized.
+
+        Raises:
+            RecipeError: one of both.
+        """
+        if self.resize not in RESIZE_NOTES:
+            names = ", ".join(RESIZE_NOTES)
+            remedy = f"{did_you_mean(self.resize, RESIZE_NOTES)}Valid: {names}."
+            raise RecipeError(f"--resize {self.resize}: no such way", remedy=remedy)
+        if self.resize != "crop" and not self.resizes:
+            raise RecipeError(
+                f"--resize {self.resize}: {self.data} is no folder, whose images alone are resized",
+                remedy="Leave --resize out.",
+            )
 
 
 @dataclass(frozen=True)
@@ -81,7 +106,8 @@ def scored(
         inputs = arrays_of(Path(options.data), work, limit=limit, seed=seed)
         check_fit(inputs, runnable)
     else:
-        inputs = images_of(options.data, options.root, adopted.image_shape, work, limit=limit, seed=seed)
+        shape, resize = adopted.image_shape, options.resize
+        inputs = images_of(options.data, options.root, shape, work, limit=limit, seed=seed, resize=resize)
     inputs, order, cautions = in_model_order(path, loaded, ends.classes, inputs, classes)
     try:
         predictions, batches = first_predictions(loaded, runnable, inputs, work, threads)
@@ -108,7 +134,7 @@ def scored(
     assumed = {
         "scores": _scores(ends, reading),
         "classes": order,
-        **_image_lines(adopted, reading),
+        **_image_lines(adopted, reading, options),
         "batch": batches.description,
         "images": inputs.part + (f"; left out: {inputs.left_out}" if inputs.left_out else ""),
     }
@@ -159,7 +185,7 @@ def _scores(ends: ClassifierOutput, reading: Reading) -> str:
     }[ends.kind]
 
 
-def _image_lines(adopted: Adopted | None, reading: Reading) -> dict[str, str]:
+def _image_lines(adopted: Adopted | None, reading: Reading, options: DataOptions) -> dict[str, str]:
     normalises = reading.mean is not None or reading.std is not None
     if adopted is None:
         unused = normalises or reading.layout or reading.channels != "rgb"
@@ -178,7 +204,14 @@ def _image_lines(adopted: Adopted | None, reading: Reading) -> dict[str, str]:
         unused = "; --mean and --std are not used" if normalises else ""
         normalisation = f"none: the file takes whole pixels 0..255{unused}"
     return {
-        "input": f"{adopted.layout}, {height}x{width} pixels",
+        "input": f"{adopted.layout}, {height}x{width} pixels{_resizing(options)}",
         "channels": order,
         "normalisation": normalisation,
     }
+
+
+def _resizing(options: DataOptions) -> str:
+    if not options.resizes:
+        return ""
+    others = ", ".join(name for name in RESIZE_NOTES if name != options.resize)
+    return f", {RESIZE_NOTES[options.resize]}, bilinear; if it was tested otherwise, add --resize ({others})"

@@ -1,16 +1,18 @@
 """How long is measured, and from raw samples to the latency that a report may print.
 
-In scope: profiles, percentiles with bounds, a histogram. Out of scope: timing (the agent does), gating.
+In scope: profiles, percentiles with bounds, a histogram, two latencies compared, and why they do not decide.
+Out of scope: timing (the agent does), gating.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from calkd_edge.metrics.intervals import worst_quantile
+from calkd_edge.metrics.intervals import Bounds, student_t, worst_quantile
 from calkd_edge.records import FloatArray, IntArray, LatencySummary, Percentile
 
 HISTOGRAM_BINS = 60
@@ -19,8 +21,8 @@ SOAK_WINDOW_S, SOAK_WINDOWS = 60.0, 6
 
 LOADS: dict[str, dict[str, Any]] = {
     "quick": {
-        "min_runs": 1000,
-        "min_seconds": 3.0,
+        "min_runs": 350,
+        "min_seconds": 1.0,
         "warmup_min_runs": 50,
         "warmup_min_seconds": 1.0,
         "warmup_max_seconds": 5.0,
@@ -39,8 +41,11 @@ LOADS["certify"] = {**LOADS["standard"], "min_seconds": 600.0}
 TIMED_IMAGES = 64
 """Real test images, in turn: never zeros, and few enough to lie in memory."""
 
-PROCESSES = {"quick": 1, "standard": 3, "certify": 3}
-"""By profile: warm-up and minima of one process, and how many there are."""
+PROCESSES = {"quick": 3, "standard": 3, "certify": 3}
+"""By profile; LOADS has the warm-up and the minima of each. Times of one file differ between processes."""
+
+BUSY_CORES = 0.25
+"""Cores that other work may use during the runs before their times no longer compare files."""
 
 
 def latency_summary(
@@ -54,6 +59,7 @@ def latency_summary(
     threads: int,
     profile: str,
     measured_at: str,
+    others_cores: float | None = None,
 ) -> LatencySummary:
     """The figures of all processes together: percentiles of the worst, the histogram of all samples.
 
@@ -67,6 +73,7 @@ def latency_summary(
         threads: of the runtime.
         profile: one of PROCESSES.
         measured_at: ISO 8601, UTC.
+        others_cores: that other work used during the busiest process; None where it is not known.
     """
     percentiles = {}
     effective = []
@@ -95,9 +102,45 @@ def latency_summary(
         processes=len(processes),
         profile=profile,
         measured_at=measured_at,
+        others_cores=others_cores,
+        process_p50_ms=tuple(float(np.median(process)) for process in processes),
         histogram_edges_ms=tuple(map(float, edges)),
         histogram_counts=tuple(map(int, counts)),
     )
+
+
+def doubts_of(summary: LatencySummary) -> tuple[str, ...]:
+    """Why these times do not decide whether a file is fast enough, or faster; empty when they do."""
+    reasons = []
+    if summary.others_cores is not None and summary.others_cores >= BUSY_CORES:
+        reasons.append(f"other work used {summary.others_cores:.1f} cores during the runs")
+    if not summary.steady:
+        reasons.append("the warm-up did not settle")
+    if summary.processes < 2:
+        reasons.append("one process alone was timed, and times differ between processes")
+    return tuple(reasons)
+
+
+def p50_ratio(latency: LatencySummary, other: LatencySummary) -> Bounds | None:
+    """p50 over the p50 of `other`; None where one of them has no bounds.
+
+    The bounds hold when those of both hold, and are at least as wide as Student's t over the processes, whose
+    medians differ by more than the runs of one process tell.
+    """
+    a, b = latency.p50, other.p50
+    if a.value is None or a.low is None or a.high is None:
+        return None
+    if b.value is None or b.low is None or b.high is None or b.low <= 0:
+        return None
+    low, high = a.low / b.high, a.high / b.low
+    fewest = min(len(latency.process_p50_ms), len(other.process_p50_ms))
+    if fewest > 1:
+        logs = [np.log(summary.process_p50_ms) for summary in (latency, other)]
+        centre = float(logs[0].mean() - logs[1].mean())
+        error = math.sqrt(sum(np.var(each, ddof=1) / len(each) for each in logs))
+        reach = student_t(fewest - 1) * error
+        low, high = min(low, math.exp(centre - reach)), max(high, math.exp(centre + reach))
+    return Bounds(a.value / b.value, low, high)
 
 
 def tail(processes: Sequence[FloatArray]) -> Percentile:

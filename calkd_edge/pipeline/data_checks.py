@@ -12,7 +12,7 @@ import numpy as np
 
 from calkd_edge.data import DATASETS
 from calkd_edge.data.prepare import FEWEST, absent_classes, choose_splits
-from calkd_edge.data.prepared import Prepared, copies_in_test
+from calkd_edge.data.prepared import Prepared, copies_in_test, trained_in_test
 from calkd_edge.data.source import Outline, Outlined
 from calkd_edge.errors import CalkdError, RecipeError
 from calkd_edge.pipeline.checks import CheckedRecipe
@@ -156,11 +156,14 @@ def findings(folder: Path) -> list[str]:
     """
     prepared = Prepared.open(folder)
     copies = prepared.splits["duplicates"]
-    tested, in_train = len(prepared.splits["test"]), copies["test_in_train_count"]
+    tested, in_train = len(prepared.splits["test"]), trained_in_test(prepared)
     texts = []
-    if copies["dropped_from_test"]:
-        texts.append(f"{copies['dropped_from_test']:,} test images are copies of training images: dropped")
-    elif in_train:
+    trained_dropped = copies["test_in_train_count"] - in_train
+    if trained_dropped:
+        texts.append(f"{trained_dropped:,} test images are copies of training or calibration images: dropped")
+    if surplus_dropped := copies["dropped_from_test"] - trained_dropped:
+        texts.append(f"{surplus_dropped:,} test images are copies of other test images: dropped")
+    if in_train:
         texts.append(
             f"{WARNING}{in_train:,} of {tested:,} test images are pixel for pixel in the training or "
             "calibration images, so the measured accuracy is too high. data.drop_duplicates: true drops them"

@@ -49,13 +49,12 @@ def gate(
             f"{release} kept no {SCORES}: it was written before releases kept the scores of their images",
             remedy="Run its recipe again with compress: stages that are in the store are not repeated.",
         )
-    recorded = _recorded_recipe(read)
-    judging = recorded
+    judging = _recorded_recipe(read)
     where = f"recipe of {release}"
     if recipe is not None:
         other = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         where = f"recipe {other.name}" if isinstance(recipe, Recipe) else str(recipe)
-        judging = recorded.model_copy(update={"gates": other.gates})
+        judging = judging.model_copy(update={"gates": other.gates})
     measured = {m.precision for m in read.report.measurements}
     check_gates(
         judging.gates,
@@ -75,5 +74,5 @@ def _recorded_recipe(read: ReadRelease) -> Recipe:
         key = ".".join(map(str, wrong.errors()[0]["loc"]))
         raise RecipeError(
             f"{read.path}: the recipe in its report cannot be read: {key}: {wrong.errors()[0]['msg']}",
-            remedy="Name the recipe whose gates shall judge: --recipe FILE",
+            remedy="Judge it with the release of calkd-edge that wrote it, or run its recipe again.",
         ) from wrong

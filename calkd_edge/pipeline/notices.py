@@ -8,6 +8,8 @@ from calkd_edge.pipeline.data_checks import outline_of, remarks
 from calkd_edge.pipeline.options import Options
 from calkd_edge.quantization.traits import traits_of
 from calkd_edge.recipe.schema import Recipe
+from calkd_edge.release.gates.learnt import ACCURACY_GATES
+from calkd_edge.release.gates.verdict import judges_accuracy
 from calkd_edge.stages.top_logits import bytes_per_row
 
 
@@ -38,6 +40,11 @@ def notices(checked: CheckedRecipe, options: Options, rehearsed: Recipe | None =
         )
     if recipe.distill.baseline:
         messages.append("distill.baseline: a second student learns from labels alone, for as many epochs.")
+    if rehearsed is None and not any(map(judges_accuracy, recipe.gates)):
+        messages.append(
+            "WARNING: no gate judges the student's accuracy, so the verdict can be undecided at best: add "
+            f"{ACCURACY_GATES}."
+        )
     if options.processes * options.nodes > 1:
         kind = "synchronised" if recipe.distill.sync_batch_norm else "per process"
         where = f" on each of {options.nodes} machines" if options.nodes > 1 else ""

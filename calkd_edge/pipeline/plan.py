@@ -51,11 +51,12 @@ class Planner:
         make = StageMaker(self.plugins)
         training = TrainingStages(self.checked, self.accelerator, make)
         measuring = MeasuringStages(self.checked, self.devices, self.locations, make)
+        home = self.checked.recipe.calibration_device
         data = training.prepare()
         teacher = training.teacher(data)
         file = teacher if self.checked.teacher_is_file else training.export(teacher, data, "teacher")
         teacher_fp32 = measuring.quantize(file, data, "teacher", FP32)
-        teacher_row = measuring.measure(teacher_fp32, measuring.home)
+        teacher_row = measuring.measure(teacher_fp32, home)
         soft_labels = training.soft_labels(teacher, data)
         student = training.distill(data, teacher, teacher_row.calibrate, soft_labels)
         exported = training.export(student, data, "student")
@@ -67,7 +68,7 @@ class Planner:
             compared["baseline"] = training.baseline(data)
         for name, stage in compared.items():
             fp32 = measuring.quantize(training.export(stage, data, name), data, name, FP32)
-            rows.append(measuring.measure(fp32, measuring.home))
+            rows.append(measuring.measure(fp32, home))
         # Stages that train come first, stages that only measure last: a wrong recipe shows early.
         stored = [] if soft_labels is None else [soft_labels]
         order = [data, teacher, *teacher_row.stages[:2], *stored, student, exported]

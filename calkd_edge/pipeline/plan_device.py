@@ -97,7 +97,7 @@ class DeviceStages:
     ) -> Stage:
         """A stage that opens a device; another address of the same board changes no result."""
         locations: dict[str, Json] = {"device": dict(self.locations[device.name])}
-        return self.make(name, params, inputs, locations=locations, measures=measures, resource=device.name)
+        return self.make(name, params, inputs, locations=locations, measures=measures, resource=device.label)
 
     def device_fields(self, device: DeviceSection) -> dict[str, Json]:
         """The fields of DeviceParams; clocks and temperatures are recorded with the results instead."""

@@ -30,12 +30,6 @@ from calkd_edge.stages.params import (
 class MeasuringStages(DeviceStages):
     """Makes the stages behind a row of the report."""
 
-    @property
-    def home(self) -> DeviceSection:
-        """The device whose predictions the calibration is fitted to."""
-        recipe = self.checked.recipe
-        return next(device for device in recipe.devices if device.name == recipe.calibrate.on)
-
     def quantize(self, exported: Stage, data: Stage, model: Model, precision: Component) -> QuantizedModel:
         """A model's file in another precision."""
         params = QuantizeParams(
@@ -53,7 +47,8 @@ class MeasuringStages(DeviceStages):
 
     def measure(self, quantized: QuantizedModel, device: DeviceSection) -> MeasuredRow:
         """Predictions, calibration (fitted at home), scores and times of a model on one device."""
-        recipe, name, home = self.checked.recipe, quantized.name, self.home
+        recipe, name = self.checked.recipe, quantized.name
+        home = recipe.calibration_device
         raw = self._predict_raw(quantized, device)
         at_home = raw if device == home else self._predict_raw(quantized, home)
         calibrate = self._calibrate(quantized, at_home)
@@ -72,7 +67,7 @@ class MeasuringStages(DeviceStages):
                 bins=BINS,
                 seed=recipe.seed,
                 thresholds=recipe.thresholds,
-                precision_targets=recipe.precision_targets,
+                guaranteed_precisions=recipe.precision_targets,
             ),
             {"calibration": calibrate, "raw": raw, "final": final, **simulated},
         )
@@ -107,7 +102,7 @@ class MeasuringStages(DeviceStages):
         params = CalibrateParams(
             calibrator=calibrator.name,
             settings=calibrator.settings,
-            precision_targets=self.checked.recipe.precision_targets,
+            guaranteed_precisions=self.checked.recipe.precision_targets,
         )
         return self.make(f"calibrate-{quantized.name}", params, inputs)
 

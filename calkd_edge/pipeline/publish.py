@@ -179,7 +179,7 @@ def _evidence(
             evidence += results.evidence_of(row, folders, facts[row.device.name], faults, classes)
             scored.append((row, evidence[-1]))
         else:
-            reason = str(errors.get(row.device.name, "not measured"))
+            reason = str(errors.get(row.device.label, "not measured"))
             evidence.append(results.unmeasured(row.model, row.precision, row.device, reason))
     recipe = plan.checked.recipe
     evidence += [

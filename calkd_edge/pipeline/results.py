@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from calkd_edge.data.prepared import Prepared, copies_in_test
+from calkd_edge.data.prepared import Prepared, copies_in_test, trained_in_test
 from calkd_edge.engine.stage import Stage
 from calkd_edge.export.artifacts import (
     CALIBRATION,
@@ -53,10 +53,11 @@ GOLDEN_IMAGES = 16
 def data_faults(folder: Path) -> DataFaults:
     """What a stage `prepare` found wrong with the images."""
     prepared = Prepared.open(folder)
-    copies, tested = prepared.splits["duplicates"], len(prepared.splits["test"])
-    kept = copies["test_in_train_count"] - copies["dropped_from_test"]
+    tested = len(prepared.splits["test"])
     return DataFaults(
-        kept / tested, copies["conflicting_labels"] / len(prepared.labels), copies_in_test(prepared) / tested
+        trained_in_test(prepared) / tested,
+        prepared.splits["duplicates"]["conflicting_labels"] / len(prepared.labels),
+        copies_in_test(prepared) / tested,
     )
 
 

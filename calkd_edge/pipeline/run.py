@@ -44,7 +44,7 @@ class Release:
         report: everything that was measured and judged.
         folder: where report.html, report.json and models/ are.
         bundle: the zip, None when the verdict allows none.
-        device_errors: by device; the gates of these devices are unmeasured.
+        device_errors: by NAME:RUNTIME; the gates of these devices are unmeasured.
     """
 
     report: Report
@@ -149,7 +149,7 @@ def run_stages(
     """Run every stage; a device that fails on the way loses only its own rows.
 
     Returns:
-        Results by fingerprint, errors by device.
+        Results by fingerprint, errors by NAME:RUNTIME of the device.
     """
     results: dict[str, PublishedStage] = {}
     errors: dict[str, CalkdError] = {}
@@ -160,7 +160,7 @@ def run_stages(
         try:
             result = runner.run(stage)
         except DeviceError as failed:
-            if stage.resource == plan.checked.recipe.calibrate.on and not stage.measures:
+            if stage.resource == plan.checked.recipe.calibration_device.label and not stage.measures:
                 raise
             errors[stage.resource] = failed
             log.error("%s: %s", stage.name, failed.message)

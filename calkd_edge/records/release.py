@@ -39,6 +39,8 @@ class LatencySummary(Record):
     processes: int
     profile: str
     measured_at: str
+    others_cores: float | None = None
+    process_p50_ms: tuple[float, ...] = ()
     level: float = 0.95
     histogram_edges_ms: tuple[float, ...] = ()
     histogram_counts: tuple[int, ...] = ()

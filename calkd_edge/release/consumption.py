@@ -20,7 +20,7 @@ class Preprocessing:
     Attributes:
         height: of the input, in pixels.
         width: of the input, in pixels.
-        resize: crop, pad or stretch, as in the recipe; none where the images came in this size.
+        resize: crop, center_crop, pad or stretch, as in the recipe; none where the images came in this size.
         mean: per channel, subtracted inside the file, as a fraction of 255.
         std: per channel, divided by inside the file, as a fraction of 255.
         note: changes of the pixels before they reached a model, in words.
@@ -29,7 +29,7 @@ class Preprocessing:
 
     height: int
     width: int
-    resize: Literal["crop", "pad", "stretch", "none"]
+    resize: Literal["crop", "center_crop", "pad", "stretch", "none"]
     mean: Sequence[float]
     std: Sequence[float]
     note: str

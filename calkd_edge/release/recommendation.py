@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from calkd_edge.metrics.latency import doubts_of
 from calkd_edge.records import DeviceFacts, GateResult, Measurement, Percentile, Recommendation
 from calkd_edge.release.gates.evidence import labels_of
 from calkd_edge.release.gates.sample_size import largest_samples
@@ -24,7 +25,7 @@ def recommendations(
 
     Among the precisions whose own gates passed, the fastest: those that are not surely slower than it count
     as equally fast (their intervals of p50 overlap), and the smallest file of them is recommended. Where
-    times are unknown or those of an emulated device, the smallest file is.
+    times are unknown, those of an emulated device, or do not decide, the smallest file is.
 
     Args:
         measurements: of the release.
@@ -156,9 +157,11 @@ def _chosen(able: Sequence[Measurement]) -> Measurement:
 
 
 def _p50(m: Measurement) -> Percentile | None:
-    """The median time with bounds; None where it is unknown or an emulated device's."""
-    p50 = m.latency_ms.p50 if m.latency_ms is not None and not m.emulated else None
-    return p50 if p50 and None not in (p50.value, p50.low, p50.high) else None
+    """The median time with bounds; None where it is unknown, an emulated device's, or does not decide."""
+    if m.latency_ms is None or m.emulated or doubts_of(m.latency_ms):
+        return None
+    p50 = m.latency_ms.p50
+    return p50 if None not in (p50.value, p50.low, p50.high) else None
 
 
 def _compared(m: Measurement, best: Measurement) -> str:
@@ -176,7 +179,9 @@ def _changes(m: Measurement, best: Measurement) -> Iterator[str]:
     if m.emulated:
         yield "was timed on an emulated device, which shows no speed"
     elif mine is None or reference is None:
-        yield "was not timed"
+        summaries = [each.latency_ms for each in (m, best) if each.latency_ms is not None]
+        doubts = [doubt for summary in summaries for doubt in doubts_of(summary)]
+        yield f"was not timed well enough: {doubts[0]}" if doubts else "was not timed"
     elif _low(mine) <= _high(reference) and _low(reference) <= _high(mine):
         yield "takes no measurably other time"
     else:

@@ -7,12 +7,14 @@ predictions for these same images.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from calkd_edge.calibration import CALIBRATORS
+from calkd_edge.calibration.crossfit import cross_fit
 from calkd_edge.calibration.fitted import Fitted
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
@@ -20,6 +22,7 @@ from calkd_edge.export.artifacts import (
     CALIBRATION,
     CALIBRATION_PREDICTIONS,
     CANONICAL,
+    CROSS_FIT,
     EXECUTED,
     FOR_CPU,
     LAYERS_IN_FLOAT,
@@ -65,14 +68,17 @@ def run(job: Job) -> None:
     chooses_layers = CHOICE in metadata(model)
     rows = FITTING if chooses_layers else slice(None)
     logits, labels = predictions.logits[rows], predictions.labels[rows]
-    fitted: Fitted = calibrator(logits, labels, classes, **params.settings)
+    fit = partial(calibrator, classes=classes, **params.settings)
+    fitted: Fitted = fit(logits, labels)
     folded = fold(model, fitted.affine)
     split = HELD_OUT if chooses_layers else "calibration"
     calibration = _calibration(params.calibrator, fitted, folded, split, len(labels))
-    thresholds = [
-        guaranteed_threshold(_confidences(fitted, logits, labels), precision)
-        for precision in params.precision_targets
-    ]
+    thresholds: list[GuaranteedThreshold] = []
+    if params.guaranteed_precisions:
+        _, folds = cross_fit(fit, logits, labels)
+        (job.out / CROSS_FIT).write_text(folds.model_dump_json(), encoding="utf-8")
+        answers = confidences(folds.apply(logits), labels)
+        thresholds = [guaranteed_threshold(answers, precision) for precision in params.guaranteed_precisions]
     entries = {
         "calibration": calibration.model_dump_json(exclude={"proof", "warnings"}),
         "thresholds": json.dumps([_of_metadata(one) for one in thresholds]) if thresholds else None,
@@ -97,8 +103,8 @@ def run(job: Job) -> None:
     (job.out / CALIBRATION).write_text(calibration.model_dump_json(indent=1), encoding="utf-8")
 
 
-def _confidences(fitted: Fitted, logits: FloatArray, labels: IntArray) -> tuple[FloatArray, BoolArray]:
-    calibrated = fitted.affine.apply(logits)
+def confidences(calibrated: FloatArray, labels: IntArray) -> tuple[FloatArray, BoolArray]:
+    """Confidence and whether the answer is right, [N] each, of calibrated logits [N, C]."""
     return scores.confidence(calibrated), scores.top1(calibrated) == labels
 
 

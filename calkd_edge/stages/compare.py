@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from calkd_edge.calibration import CALIBRATORS
-from calkd_edge.calibration.crossfit import cross_fitted, cross_fitted_confidence
+from calkd_edge.calibration.crossfit import cross_fit, cross_fitted_confidence
 from calkd_edge.calibration.tables import TABLES
 from calkd_edge.engine.stage import Job
 from calkd_edge.export.artifacts import CALIBRATION_PREDICTIONS, COMPARED
@@ -40,8 +40,8 @@ def run(job: Job) -> None:
             rows.append(_of_table(name, partial(TABLES.load(name), **settings), predictions, params))
         else:
             fit = partial(CALIBRATORS.load(name), classes=classes, **settings)
-            _, mapped = cross_fitted(fit, predictions.logits, predictions.labels, seed=params.seed)
-            rows.append(_of_logits(name, mapped, predictions, params))
+            _, folds = cross_fit(fit, predictions.logits, predictions.labels, seed=params.seed)
+            rows.append(_of_logits(name, folds.apply(predictions.logits), predictions, params))
         job.progress(done, len(params.methods))
     (job.out / COMPARED).write_text(
         json.dumps([row.model_dump(mode="json") for row in rows], indent=1), encoding="utf-8"

@@ -9,12 +9,14 @@ import json
 
 import numpy as np
 
+from calkd_edge.calibration.crossfit import FoldMaps
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import StageFailed
 from calkd_edge.export.agreement import agreement
 from calkd_edge.export.artifacts import (
     CALIBRATION,
     CALIBRATION_PREDICTIONS,
+    CROSS_FIT,
     EXECUTED,
     GUARANTEED,
     SIMULATED,
@@ -26,7 +28,7 @@ from calkd_edge.metrics import quality
 from calkd_edge.metrics.guarantee import guaranteed_threshold
 from calkd_edge.records import BoolArray, Calibration, FloatArray, Predictions
 from calkd_edge.release.gates.evidence import paired
-from calkd_edge.stages.calibrate import HELD_OUT
+from calkd_edge.stages.calibrate import HELD_OUT, confidences
 from calkd_edge.stages.params import EvaluateParams
 from calkd_edge.stages.quantize import FITTING
 
@@ -69,13 +71,14 @@ def run(job: Job) -> None:
         )
         (job.out / f"{name}.json").write_text(scored.model_dump_json(indent=1), encoding="utf-8")
         job.progress(done, 2)
-    guaranteed = [
-        guaranteed_threshold(
-            _confidences(folded, rows_of(calibration)), precision, test=_confidences(predictions)
-        ).model_dump()
-        for precision in params.precision_targets
-    ]
-    if guaranteed:
+    if params.guaranteed_precisions:
+        folds = FoldMaps.model_validate_json((job.inputs["calibration"] / CROSS_FIT).read_bytes())
+        rows = rows_of(calibration)
+        chosen_by = confidences(folds.apply(raw.logits[rows]), raw.labels[rows])
+        guaranteed = [
+            guaranteed_threshold(chosen_by, precision, test=_confidences(predictions)).model_dump()
+            for precision in params.guaranteed_precisions
+        ]
         (job.out / GUARANTEED).write_text(json.dumps(guaranteed, indent=1), encoding="utf-8")
     proven = calibration.model_copy(update={"proof": proof})
     (job.out / CALIBRATION).write_text(proven.model_dump_json(indent=1), encoding="utf-8")
@@ -87,11 +90,11 @@ def rows_of(calibration: Calibration) -> slice:
     return FITTING if calibration.split == HELD_OUT else slice(None)
 
 
-def _confidences(predictions: Predictions, rows: slice = slice(None)) -> tuple[FloatArray, BoolArray]:
+def _confidences(predictions: Predictions) -> tuple[FloatArray, BoolArray]:
     """Confidence as the file returned it, and whether the answer is right."""
     assert predictions.probabilities is not None  # check_probabilities refuses a file without
-    probabilities = predictions.probabilities[rows]
-    return probabilities.max(axis=1), probabilities.argmax(axis=1) == predictions.labels[rows]
+    probabilities = predictions.probabilities
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == predictions.labels
 
 
 def compare_with_simulation(

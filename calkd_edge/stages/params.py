@@ -266,7 +266,7 @@ class CalibrateParams(StageParams):
     function, version = "calkd_edge.stages.calibrate:run", 5
     calibrator: str
     settings: dict[str, Json]
-    precision_targets: Added[tuple[float, ...]] = ()
+    guaranteed_precisions: Added[tuple[float, ...]] = ()
 
 
 class ScoreParams(StageParams):
@@ -281,7 +281,7 @@ class EvaluateParams(ScoreParams):
 
     function, version = "calkd_edge.stages.evaluate:run", 6
     thresholds: tuple[float, ...]
-    precision_targets: Added[tuple[float, ...]] = ()
+    guaranteed_precisions: Added[tuple[float, ...]] = ()
 
 
 class EvaluateCorruptedParams(ScoreParams):

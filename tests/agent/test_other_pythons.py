@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 from board_pythons import VERSIONS, clean, interpreters
 
+from calkd_edge.agent.interpreters import NAMES
 from calkd_edge.devices.session import open_session
 from calkd_edge.metrics.latency import LOADS
 
@@ -41,3 +44,9 @@ def test_each_verb_works_there(python, exported, tmp_path):
     assert len(timed.samples_ns) >= 20
     assert (timed.samples_ns > 0).all()
     assert machine.interpreters[0].version.startswith(version)
+
+
+def test_every_python_that_the_package_supports_is_looked_for():
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    supported = re.findall(r"Programming Language :: Python :: (3\.\d+)", text)
+    assert {f"python{version}" for version in supported} <= set(NAMES)

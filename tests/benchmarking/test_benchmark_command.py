@@ -24,12 +24,11 @@ from onnx import TensorProto, helper
 from PIL import Image
 from tiny_run import command
 
-from calkd_edge.benchmarking import timing
 from calkd_edge.benchmarking.sources import open_source
 from calkd_edge.devices.local import Local
 from calkd_edge.errors import CalkdError, RecipeError
 from calkd_edge.files import sha256_of
-from calkd_edge.metrics.latency import LOADS
+from calkd_edge.metrics.latency import LOADS, PROCESSES
 from calkd_edge.onnx_model.graph import set_metadata
 from calkd_edge.records import Benchmark
 
@@ -39,7 +38,7 @@ def short(monkeypatch):
     """Seconds become fractions of them."""
     for name in ("quick", "standard"):
         monkeypatch.setitem(LOADS, name, SHORT)
-    monkeypatch.setattr(timing, "QUICK_PROCESSES", 1)
+    monkeypatch.setitem(PROCESSES, "quick", 1)
 
 
 @pytest.fixture
@@ -566,7 +565,7 @@ def test_overhead_of_a_quick_benchmark_is_small(tiny, tmp_path):
 
 
 def test_quick_benchmark_times_three_processes_and_names_the_load_of_the_machine(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(timing, "QUICK_PROCESSES", 3)
+    monkeypatch.setitem(PROCESSES, "quick", 3)
     done = command("benchmark", tiny.out, "--store", tiny.store, "--out", tmp_path)
     assert done.code == 0, done.err
     found = told(tmp_path)
@@ -582,7 +581,7 @@ def test_quick_benchmark_times_three_processes_and_names_the_load_of_the_machine
 
 
 def test_busy_machine_gives_no_verdict_and_a_pipeline_learns_it(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(timing, "QUICK_PROCESSES", 2)
+    monkeypatch.setitem(PROCESSES, "quick", 2)
     command("benchmark", tiny.out, "--store", tiny.store, "--out", tmp_path / "before")
     loop = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:

@@ -126,18 +126,47 @@ def gate(metric: str, result: str, measurement: str) -> GateResult:
     return GateResult.model_validate({**told, **edges, "level": 0.95})
 
 
-@pytest.mark.parametrize("place", ["pi", "pi:onnxruntime"])
-def test_the_recipes_own_gate_says_how_much_may_be_lost(place):
+def report_of(one, *devices):
+    """A report with that gate, of a student that was measured in int8 on devices NAME:RUNTIME."""
+    measured = [
+        SimpleNamespace(
+            model="student",
+            precision="int8",
+            device=name,
+            runtime=runtime,
+            label=f"student int8 on {name}",
+        )
+        for name, runtime in (device.split(":") for device in devices)
+    ]
+    return SimpleNamespace(gates=(one,), measurements=measured)
+
+
+@pytest.mark.parametrize(
+    ("place", "devices"),
+    [
+        ("pi", ["local:litert", "pi:onnxruntime"]),
+        ("pi:onnxruntime", ["pi:litert", "pi:onnxruntime"]),
+    ],
+)
+def test_the_recipes_own_gate_says_how_much_may_be_lost(place, devices):
     for result, verdict in (("passed", "yes"), ("failed", "no")):
-        report = SimpleNamespace(gates=(gate("top1_drop", result, f"student int8 on {place}"),))
+        report = report_of(gate("top1_drop", result, f"student int8 on {place}"), *devices)
         (found,), _ = judged(scored(0.70, 0.015), {"fp32": 2.0, "int8": 1.0}, report=report)
         assert found.worth == verdict
     assert "a gate failed: top1_drop" in found.reason
 
 
-@pytest.mark.parametrize("place", ["local", "pi:litert", "pi2"])
-def test_a_gate_that_failed_elsewhere_says_nothing_here(place):
-    report = SimpleNamespace(gates=(gate("latency_p95_ms", "failed", f"student int8 on {place}"),))
+@pytest.mark.parametrize(
+    ("place", "devices"),
+    [
+        ("local", ["local:onnxruntime", "pi:onnxruntime"]),
+        ("pi", ["pi:litert"]),  # another runtime, the only one that the run measured
+        ("pi:litert", ["pi:litert", "pi:onnxruntime"]),
+        ("pi2", ["pi2:onnxruntime"]),
+    ],
+)
+def test_a_gate_that_failed_elsewhere_says_nothing_here(place, devices):
+    report = report_of(gate("latency_p95_ms", "failed", f"student int8 on {place}"), *devices)
     (found,), _ = judged([file(), file("int8", 1.0)], {"fp32": 2.0, "int8": 1.0}, report=report)
     assert found.worth == "yes"
 

@@ -15,9 +15,8 @@ from benchmark_world import SHORT
 from onnx import TensorProto, helper, numpy_helper
 from tiny_run import command
 
-from calkd_edge.benchmarking import timing
 from calkd_edge.cli.app import app
-from calkd_edge.metrics.latency import LOADS
+from calkd_edge.metrics.latency import LOADS, PROCESSES
 
 FLOAT = "evaluate {float} --data synthetic --images 60 --mean 0.5,0.5,0.5 --std 0.2,0.2,0.2"
 FITTED = "calibrate --model {float} --data synthetic --images 60 --mean 0.5,0.5,0.5 --std 0.2,0.2,0.2"
@@ -133,7 +132,7 @@ def quick(monkeypatch, tmp_path):
     """Seconds of measuring become fractions of them; the inventory knows a board."""
     for name in LOADS:
         monkeypatch.setitem(LOADS, name, SHORT)
-    monkeypatch.setattr(timing, "QUICK_PROCESSES", 1)
+    monkeypatch.setitem(PROCESSES, "quick", 1)
     inventory = tmp_path / "calkd-edge" / "devices.yaml"
     inventory.parent.mkdir()
     inventory.write_text("board: {host: nobody@192.0.2.1}\n")

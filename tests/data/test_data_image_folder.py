@@ -142,6 +142,18 @@ def test_the_identity_changes_when_images_of_one_size_are_swapped(tmp_path):
     assert ImageFolder(tmp_path).identity() != before
 
 
+@pytest.mark.parametrize("suffix", ["bmp", "ppm", "tiff", "gif", "png", "webp"])
+def test_the_identity_changes_with_pixels_in_the_middle_of_a_file(tmp_path, suffix):
+    put(tmp_path, "a/other.png")
+    pixels = RNG.integers(0, 256, (96, 96, 3), np.uint8)
+    (tmp_path / "b").mkdir()
+    identities = set()
+    for changed in (pixels, np.r_[pixels[:30], 255 - pixels[30:60], pixels[60:]]):
+        Image.fromarray(changed).save(tmp_path / "b" / f"image.{suffix}")
+        identities.add(ImageFolder(tmp_path).identity())
+    assert len(identities) == 2
+
+
 def test_the_identity_depends_on_names_and_sizes_not_on_path(tmp_path):
     for copy in ("a", "b"):
         for kind in ("cat", "dog"):

@@ -20,7 +20,7 @@ def root(tmp_path_factory) -> Path:
     return write_photos(tmp_path_factory.mktemp("photos"))
 
 
-@pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("how", ["crop", "center_crop", "pad", "stretch"])
 def test_photos_give_the_prepared_images_exactly_and_carry_no_metadata(root, tmp_path, how):
     dataset = ImageFolder(root, image_size=32, resize=how)
     source = dataset.open(tmp_path, lambda done, total: None)

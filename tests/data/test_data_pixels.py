@@ -162,6 +162,15 @@ def test_crop_keeps_the_middle_and_pad_keeps_everything(width, height):
     assert np.ptp(stretch.mean(axis=(1, 2))) < 12
 
 
+def test_center_crop_is_what_resizing_to_256_and_cutting_to_224_keeps():
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8)
+    image = Image.fromarray(np.kron(pixels, np.ones((8, 8, 1), np.uint8)))  # 768 x 512
+    usual = image.resize((384, 256), Image.Resampling.BILINEAR).crop((80, 16, 304, 240))
+    ours = resized(image, 224, "center_crop")
+    difference = np.abs(np.asarray(ours, float) - np.asarray(usual, float))
+    assert difference.mean() < 1.5
+
+
 @pytest.mark.parametrize(
     ("size", "at_least", "decoded"),
     [

@@ -9,12 +9,11 @@ from benchmark_world import SHORT
 from directory_device import DirectoryDevice
 from tiny_run import command
 
-from calkd_edge.benchmarking import timing
 from calkd_edge.devices import DEVICES
 from calkd_edge.devices.inventory import device_at, inventory_path, location_of
 from calkd_edge.devices.local import Local
 from calkd_edge.errors import RecipeError
-from calkd_edge.metrics.latency import LOADS
+from calkd_edge.metrics.latency import LOADS, PROCESSES
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def test_doctor_benchmark_and_compress_use_it(written, tiny, tmp_path, monkeypat
     assert [path.name for path in board.iterdir()] == ["cache"], "each session removes its folder"
 
     monkeypatch.setitem(LOADS, "quick", SHORT)
-    monkeypatch.setattr(timing, "QUICK_PROCESSES", 1)
+    monkeypatch.setitem(PROCESSES, "quick", 1)
     options = ("--precision", "fp32", "--out", tmp_path / "times")
     done = command("benchmark", tiny.out, "--device", "bench", "--clean", *options)
     assert done.code in (0, 4), done.err

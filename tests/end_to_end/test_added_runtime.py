@@ -11,12 +11,11 @@ from benchmark_world import SHORT
 from tiny_run import command
 
 from calkd_edge.agent.runtimes import RUNTIMES, RuntimeInfo, add_runtime
-from calkd_edge.benchmarking import timing
 from calkd_edge.devices.agent_zip import agent_zip
 from calkd_edge.devices.doctor import doctor
 from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.export import CONVERTERS
-from calkd_edge.metrics.latency import LOADS
+from calkd_edge.metrics.latency import LOADS, PROCESSES
 
 
 class ToyConverter:
@@ -56,7 +55,7 @@ def test_compress_and_benchmark_run_them(toys, tiny, tmp_path, monkeypatch):
     assert (tmp_path / "out" / "models" / "student.fp32.toy").read_bytes().startswith(b"TOY1")
 
     monkeypatch.setitem(LOADS, "quick", SHORT)
-    monkeypatch.setattr(timing, "QUICK_PROCESSES", 1)
+    monkeypatch.setitem(PROCESSES, "quick", 1)
     for name in toys:
         out = tmp_path / name
         done = command(

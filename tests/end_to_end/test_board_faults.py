@@ -22,9 +22,8 @@ from benchmark_world import SHORT
 from loopback_board import Board, children
 from tiny_run import Done, TinyRun, command
 
-from calkd_edge.benchmarking import timing
 from calkd_edge.devices import connection, session
-from calkd_edge.metrics.latency import LOADS
+from calkd_edge.metrics.latency import LOADS, PROCESSES
 
 pytestmark = pytest.mark.ssh
 AWAY = ("--device", "board")
@@ -49,7 +48,7 @@ def world(board, tmp_path, monkeypatch):
     path.parent.mkdir(parents=True)
     path.write_text(f"board:\n  host: {board.host}\n", encoding="utf-8")
     monkeypatch.setitem(LOADS, "quick", SHORT)
-    monkeypatch.setattr(timing, "QUICK_PROCESSES", 1)
+    monkeypatch.setitem(PROCESSES, "quick", 1)
 
 
 @pytest.fixture

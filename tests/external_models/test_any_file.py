@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from calkd_edge.calibration.bias import bias
-from calkd_edge.calibration.crossfit import cross_fitted
+from calkd_edge.calibration.crossfit import cross_fit
 from calkd_edge.calibration.temperature import temperature
 from calkd_edge.errors import RecipeError, StageFailed
 from calkd_edge.external_models.options import RepairOptions
@@ -251,11 +251,11 @@ def test_where_no_map_can_be_fitted_nothing_is_said_to_have_improved(shop):
     found = shop.repair(model([LINEAR, NODE("Softmax", ["z"], ["p"])], {"p": SCORES}), labels=labels)
     assert found.calibration.status == "anti"
     assert found.after == found.before
-    whole, after = cross_fitted(
+    whole, folds = cross_fit(
         lambda logits, answers: temperature(logits, answers, ("a", "b", "c")), LOGITS, labels
     )
     assert whole.status == "anti"
-    np.testing.assert_array_equal(after, LOGITS)
+    np.testing.assert_array_equal(folds.apply(LOGITS), LOGITS)
 
 
 def test_writing_over_the_given_file_tells_the_given_files_sum(shop):

@@ -55,6 +55,26 @@ def test_a_csv_names_its_classes_and_may_name_labels_too(tmp_path):
     assert found.classes == ("cat", "dog")
 
 
+@pytest.mark.parametrize(
+    ("labels", "positions"),
+    [("012", [0, 1, 2]), ("123", [0, 1, 2]), ("331", [2, 2, 0])],
+    ids=["positions", "names", "names, as 3 is no position"],
+)
+def test_labels_of_classes_that_are_named_by_numbers_are_all_names_or_all_positions(
+    tmp_path, labels, positions
+):
+    lines = "".join(f"{label},-1,0,3\n" for label in labels)
+    saved = read_predictions(csv(tmp_path, f"label,logit:1,logit:2,logit:3\n{lines}"))
+    assert saved.labels.tolist() == positions
+
+
+@pytest.mark.parametrize("labels", ["12", "03"], ids=["both readings fit", "neither fits all"])
+def test_labels_that_could_be_names_and_positions_are_refused(tmp_path, labels):
+    lines = "".join(f"{label},-1,0,3\n" for label in labels)
+    with pytest.raises(RecipeError, match="name of one class and the position of another"):
+        read_predictions(csv(tmp_path, f"label,logit:1,logit:2,logit:3\n{lines}"))
+
+
 def test_a_csv_of_probabilities(tmp_path):
     found = read_predictions(csv(tmp_path, "probability:a,label,probability:b\n0.25,b,0.75\n"))
     np.testing.assert_allclose(found.logits, np.log([[0.25, 0.75]]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ from foreign_files import BODY, FLOAT, NODE, SCORES, file, write_images
 from onnx import TensorProto, helper
 from tiny_run import command
 
+from calkd_edge.data.image_folder import RESIZE_NOTES
 from calkd_edge.errors import StageFailed
 from calkd_edge.external_models import running
 from calkd_edge.external_models.evaluate import evaluate
@@ -107,3 +110,32 @@ def test_labels_beyond_every_position_are_shown_as_they_are(tmp_path):
     done = command("evaluate", tmp_path / "given.onnx", "--data", tmp_path / "data.npz")
     assert done.code == 2, done.err
     assert "9,223,372,036,854,775,813" in done.err
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "holds 0 inputs"), (1, "holds 1 image: bounds need")])
+def test_arrays_of_no_or_one_image_are_refused(tmp_path, count, words):
+    onnx.save(plain(), tmp_path / "given.onnx")
+    labels = np.zeros(count, np.int64)
+    np.savez(tmp_path / "data.npz", inputs=np.zeros((count, 3, 16, 16), np.float32), labels=labels)
+    done = command("evaluate", tmp_path / "given.onnx", "--data", tmp_path / "data.npz")
+    assert done.code == 2, done.err
+    assert words in " ".join(done.err.split())
+
+
+@pytest.mark.parametrize("how", ["crop", "center_crop", "pad", "stretch"])
+def test_how_photos_are_resized_is_chosen_and_told(images, tmp_path, how):
+    onnx.save(plain(), tmp_path / "given.onnx")
+    line = ("evaluate", tmp_path / "given.onnx", "--data", images, *ON_THE_LINE, "--json")
+    done = command(*line, *(() if how == "crop" else ("--resize", how)))
+    assert done.code == 0, done.err
+    assumed = json.loads(done.out)["assumed"]["input"]
+    assert RESIZE_NOTES[how] in assumed
+    assert "add --resize" in assumed
+
+
+@pytest.mark.parametrize(("how", "data"), [("middle", None), ("pad", "fashion_mnist_small")])
+def test_resizing_that_cannot_be_is_refused(images, tmp_path, how, data):
+    onnx.save(plain(), tmp_path / "given.onnx")
+    done = command("evaluate", tmp_path / "given.onnx", "--data", data or images, "--resize", how)
+    assert done.code == 2
+    assert f"--resize {how}" in done.err

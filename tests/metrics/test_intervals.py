@@ -151,6 +151,16 @@ def test_mean_bounds_repeat_with_their_seed_and_of_a_constant_are_the_constant()
     assert iv.mean_bounds(np.full(10, 2.0), seed=0) == [iv.Bounds(2.0, 2.0, 2.0)]
 
 
+@pytest.mark.parametrize(("rare", "is_largest"), [(1, True), (2, True), (8, False)])
+def test_mean_that_one_or_two_images_carry_is_bounded_by_their_values_alone(rare, is_largest):
+    values = np.r_[np.zeros(400), np.full(rare, 50.0)]
+    (bounds,) = iv.mean_bounds(values, seed=1)
+    assert (bounds.high == 50.0) == is_largest
+    assert bounds.high > bounds.value >= bounds.low
+    (turned,) = iv.mean_bounds(-values, seed=1)
+    assert (turned.low == -50.0) == is_largest
+
+
 @pytest.mark.parametrize("values", [[1.0], [1.0, np.nan]])
 def test_mean_bounds_refuse_what_has_no_spread_to_learn_from(values):
     with pytest.raises(ValueError, match="at least 2 finite"):

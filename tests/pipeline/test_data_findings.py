@@ -72,7 +72,15 @@ def test_copies_in_test_are_told_and_a_gate_limits_them(images):
 def test_dropped_copies_are_told_and_no_longer_count(images):
     copy_into_test(images, 5)
     out = prepared(images, drop=True)
-    assert findings(out) == ["5 test images are copies of training images: dropped"]
+    assert findings(out) == ["5 test images are copies of training or calibration images: dropped"]
+    assert data_faults(out).test_in_train == 0
+
+
+def test_dropped_copies_of_test_images_are_not_told_as_trained_ones(images):
+    for number in range(3):
+        shutil.copy(images / "test/cat/05.png", images / f"test/cat/{number:02d}.png")
+    out = prepared(images, drop=True)
+    assert findings(out) == ["3 test images are copies of other test images: dropped"]
     assert data_faults(out).test_in_train == 0
 
 

@@ -46,6 +46,7 @@ def world(maker: Maker) -> list[Evidence]:
 @pytest.fixture(scope="session")
 def report(world: list[Evidence]) -> Report:
     gates = [
+        GateSection(metric="top1", min=0.5),
         GateSection(metric="top1_drop", max=0.03, precision="int8"),
         GateSection(metric="top1_drop", max=0.003, precision="fp16"),
         GateSection(metric="nll_rise", max=0.05),

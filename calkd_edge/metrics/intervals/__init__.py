@@ -17,6 +17,7 @@ from calkd_edge.metrics.intervals.bounds import (
     LEVEL,
     Bounds,
     normal_quantile,
+    student_t,
 )
 from calkd_edge.metrics.intervals.differences import independent_difference
 from calkd_edge.metrics.intervals.means import mean_bounds
@@ -52,6 +53,7 @@ __all__ = [
     "normal_quantile",
     "quantile_bounds",
     "share_shift",
+    "student_t",
     "tango",
     "wilson",
     "worst_quantile",

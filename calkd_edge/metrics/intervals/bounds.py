@@ -20,6 +20,14 @@ class Bounds(NamedTuple):
     high: float
 
 
+STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571}
+
+
+def student_t(degrees: int) -> float:
+    """Student's t at 97.5 %; more than five degrees of freedom take the value of five, which is larger."""
+    return STUDENT[min(degrees, max(STUDENT))]
+
+
 def normal_quantile(level: float) -> float:
     """The z with P(Z <= z) = level."""
     return NormalDist().inv_cdf(level)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from calkd_edge.metrics import intervals
 from calkd_edge.metrics.intervals import Bounds
+from calkd_edge.metrics.latency import doubts_of, p50_ratio
 from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import AtThreshold, Estimate, Measurement, Quality
 from calkd_edge.release.gates.evidence import Earlier, Evidence
@@ -128,23 +129,21 @@ def _at(quality: Quality, gate: GateSection) -> AtThreshold | None:
 
 
 def latency_ratio(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
-    """Median time of one image over what it was, with bounds that hold when those of both do."""
+    """Median time of one image over what it was."""
     earlier = item.earlier
     if earlier is None:
         return _absent(item.measurement)
     now, then = item.measurement.latency_ms, earlier.measurement.latency_ms
     if now is None or then is None:
         return Reading(None, why="it was not timed in both releases")
-    a, b = now.p50, then.p50
-    runs = min(now.effective_samples, then.effective_samples)
-    if a.value is None or a.low is None or a.high is None or b.value is None or not b.low or b.high is None:
+    ratio, runs = p50_ratio(now, then), min(now.effective_samples, then.effective_samples)
+    if ratio is None:
         return Reading(None, why="there are too few runs", sample=runs, decides=False)
     reasons = [earlier.other_conditions] if earlier.other_conditions else []
     reasons += ["emulated"] if item.measurement.emulated or earlier.measurement.emulated else []
+    reasons += [*doubts_of(now), *(f"in the earlier release {doubt}" for doubt in doubts_of(then))]
     return Reading(
-        a.value / b.value,
-        a.low / b.high,
-        a.high / b.low,
+        *ratio,
         runs,
         "; ".join(reasons) or None,
         decides=not reasons,

@@ -14,6 +14,7 @@ from calkd_edge.release.gates.image_scores import ImageScores
 from calkd_edge.release.report.numbers import in_unit
 
 NOTHING = "Nothing was shown"
+ACCURACY_GATES = "{metric: top1, min: 0.8} or {metric: top1_drop_from_teacher, max: 0.05}"
 
 
 def shown_nothing(evidence: Sequence[Evidence], names: dict[int, str]) -> Iterator[GateResult]:
@@ -57,7 +58,7 @@ def shown_nothing(evidence: Sequence[Evidence], names: dict[int, str]) -> Iterat
 
 
 def unjudged(gates: Sequence[GateSection]) -> GateResult:
-    """The result where no gate judged the student's predictions."""
+    """The result where no gate judged the student's accuracy: a drop from fp32 says nothing of it."""
     names = ", ".join(dict.fromkeys(gate.label for gate in gates)) or "none that can judge"
     return GateResult(
         metric="top1",
@@ -69,8 +70,8 @@ def unjudged(gates: Sequence[GateSection]) -> GateResult:
         level=intervals.LEVEL,
         images=0,
         result="undecided",
-        sentence=f"{NOTHING}: no gate has judged the student's answers ({names}): undecided",
-        needed="a gate such as {metric: top1, min: 0.8} or {metric: top1_drop, max: 0.02}",
+        sentence=f"{NOTHING}: no gate has judged the student's accuracy ({names}): undecided",
+        needed=f"a gate such as {ACCURACY_GATES}",
     )
 
 

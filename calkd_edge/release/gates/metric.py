@@ -122,6 +122,12 @@ class Metric:
     other_images: bool = False
 
     @property
+    def is_of_accuracy(self) -> bool:
+        """Whether it judges how right the answers to test images are, not only whether they are fp32's."""
+        right = self.counts_images and self.kind != "ece" and not self.other_images
+        return right and self.against != "fp32"
+
+    @property
     def counts_images(self) -> bool:
         """Whether its sample are images, whose answers it judges: not runs, and no exact figure."""
         return self.kind not in ("exact", "runs")

@@ -33,7 +33,8 @@ def judge(
     """The outcome of every gate on every measurement it applies to, and the verdict over all of them.
 
     A measurement that ships without a fitted temperature is undecided even when no gate names it. So is a
-    student that is not surely better than naming one class, and a release whose gates judged no answer of it.
+    student that is not surely better than naming one class, and a release no gate of which judged the
+    student's accuracy.
     Where test images are copies of one another, they are fewer than counted: what passes is undecided.
 
     Args:
@@ -53,19 +54,22 @@ def judge(
         matching = [item for item in evidence if _applies(gate, item, target_devices)]
         results += [_judge_measurement(gate, item, evidence, names[id(item)]) for item in matching]
         results += [_unmeasured(gate, device) for device in _missing(gate, matching, target_devices)]
-    results += _failed_fits(gates, evidence, names)
+    results += _failed_fits(gates, evidence, names, target_devices)
     results += shown_nothing(evidence, names)
-    if _worst(result.result for result in results) == "passed" and not any(map(_judges_answers, results)):
+    if _worst(result.result for result in results) == "passed" and not any(map(_judged_accuracy, results)):
         results.append(unjudged(gates))
     return Verdict(
         verdict="smoke" if smoke else _worst(result.result for result in results), gates=tuple(results)
     )
 
 
-def _judges_answers(result: GateResult) -> bool:
-    """Whether it is about answers of the student to test images."""
-    metric = METRICS[result.metric]
-    return metric.counts_images and result.measurement.startswith("student")
+def judges_accuracy(gate: GateSection) -> bool:
+    """Whether a gate is about the student's accuracy on test images."""
+    return gate.model == "student" and METRICS[gate.metric].is_of_accuracy
+
+
+def _judged_accuracy(result: GateResult) -> bool:
+    return METRICS[result.metric].is_of_accuracy and result.measurement.startswith("student")
 
 
 def _applies(gate: GateSection, item: Evidence, target_devices: Sequence[str]) -> bool:
@@ -182,7 +186,10 @@ def _outcome(reading: Reading, gate: GateSection) -> GateOutcome:
 
 
 def _failed_fits(
-    gates: Sequence[GateSection], evidence: Sequence[Evidence], names: dict[int, str]
+    gates: Sequence[GateSection],
+    evidence: Sequence[Evidence],
+    names: dict[int, str],
+    target_devices: Sequence[str],
 ) -> list[GateResult]:
     """A result for each shipped file without a fitted temperature that no gate of the recipe covers."""
     default = GateSection(metric="temperature_status", max=0.0)
@@ -190,7 +197,7 @@ def _failed_fits(
     results = []
     for item in evidence:
         m = item.measurement
-        covered = any(_applies(gate, item, (m.device,)) for gate in requested)
+        covered = any(_applies(gate, item, target_devices) for gate in requested)
         unfitted = not METRICS[default.metric].read(item, evidence, default).decides
         if m.model == "student" and m.calibrated and unfitted and not covered:
             results.append(_judge_measurement(default, item, evidence, names[id(item)]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from calkd_edge.agent import isa
-from calkd_edge.records import DeviceFacts, LatencySummary, Measurement
+from calkd_edge.metrics.latency import doubts_of, p50_ratio
+from calkd_edge.records import DeviceFacts, Measurement
 from calkd_edge.release.gates.evidence import Evidence, file_key, labels_of, same_student_in_fp32
 from calkd_edge.release.report import numbers
 from calkd_edge.release.report.device_agreement import agreement_with_local
@@ -50,28 +51,21 @@ def _speed_against_fp32(m: Measurement, fp32: Measurement, name: str, facts: Dev
         return f"{name}: {share}; its times come from an emulated device and do not show speed."
     if m.latency_ms is None or fp32.latency_ms is None:
         return f"{name}: {share}; it was not timed against fp32."
-    ratio = _ratio(m.latency_ms, fp32.latency_ms)
+    ratio = p50_ratio(m.latency_ms, fp32.latency_ms)
     if ratio is None:
         return f"{name}: {share}; there are too few runs to compare its speed with fp32."
     value, low, high = ratio
     p50, fp32_p50 = m.latency_ms.p50.value, fp32.latency_ms.p50.value
     times = f"p50 {numbers.milliseconds(p50)} against {numbers.milliseconds(fp32_p50)} in fp32"
     span = f"{value:.2f} of the time, between {low:.2f} and {high:.2f}"
+    doubts = doubts_of(m.latency_ms) or doubts_of(fp32.latency_ms)
+    if doubts:
+        return f"Whether {name} is faster than fp32 is open, as {doubts[0]}: {times} ({span}); {share}."
     if high < 1:
         return f"{name} is faster than fp32: {times} ({span}), and {share}."
     reason = why_not_faster(m.precision, m.runtime, facts)
     verdict = "is slower than fp32" if low > 1 else "is not measurably faster than fp32"
     return f"{name} {verdict}: {times} ({span}); {share}.{f' {reason}' if reason else ''}"
-
-
-def _ratio(latency: LatencySummary, reference: LatencySummary) -> tuple[float, float, float] | None:
-    """p50 over the p50 of the reference, with bounds that hold when the bounds of both hold."""
-    a, b = latency.p50, reference.p50
-    if a.value is None or a.low is None or a.high is None:
-        return None
-    if b.value is None or b.low is None or b.high is None or b.low <= 0:
-        return None
-    return a.value / b.value, a.low / b.high, a.high / b.low
 
 
 def why_not_faster(precision: str, runtime: str, facts: DeviceFacts | None) -> str | None:
@@ -99,7 +93,7 @@ def _cost_of_float_layers(m: Measurement, measurements: Sequence[Measurement], n
     int8 = next((peer for peer in measurements if peer.calibrated and file_key(peer) == key), None)
     if int8 is None:
         return [f"{name}: the cost in time of its layers in float32 is unknown: int8 was not measured."]
-    ratio = None if int8.latency_ms is None else _ratio(m.latency_ms, int8.latency_ms)
+    ratio = None if int8.latency_ms is None else p50_ratio(m.latency_ms, int8.latency_ms)
     if ratio is None:
         return []
     value, low, high = ratio

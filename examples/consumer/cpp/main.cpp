@@ -131,8 +131,10 @@ static Image resize(const Image& in, int width, int height, float left, float to
 static Image fitted(const Image& in, const std::string& how, int width, int height) {
     const double w = in.width, h = in.height, across = width / w, down = height / h;
     if (how == "stretch") return resize(in, width, height, 0, 0, in.width, in.height);
-    if (how == "crop") {
-        const double part_w = across >= down ? w : h * width / height, part_h = across >= down ? w * height / width : h;
+    if (how == "crop" || how == "center_crop") {
+        const double kept = how == "crop" ? 1.0 : 7.0 / 8.0;
+        const double part_w = kept * (across >= down ? w : h * width / height);
+        const double part_h = kept * (across >= down ? w * height / width : h);
         const double left = (w - part_w) / 2, top = (h - part_h) / 2;
         return resize(in, width, height, left, top, left + part_w, top + part_h);
     }

@@ -31,9 +31,11 @@ def resized(image: Image.Image, how: str, width: int, height: int) -> Image.Imag
     if how == "stretch":
         return image.resize((width, height), Image.Resampling.BILINEAR)
     across, down = width / image.width, height / image.height
-    if how == "crop":
+    if how in ("crop", "center_crop"):
         part = (image.width, image.width * height / width)
         part = part if across >= down else (image.height * width / height, image.height)
+        if how == "center_crop":
+            part = (part[0] * 7 / 8, part[1] * 7 / 8)
         left, top = (image.width - part[0]) / 2, (image.height - part[1]) / 2
         box = (left, top, left + part[0], top + part[1])
         return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
