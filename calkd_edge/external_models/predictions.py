@@ -160,8 +160,7 @@ def _labels(path: Path, written: Sequence[tuple[int, str]], classes: tuple[str, 
                 remedy=f"Write the name of a class, or its position 0..{len(classes) - 1}.",
             )
         labels.append(position)
-    readings = zip(named, counted, strict=True)
-    if all(name is None or count is None or name == count for name, count in readings):
+    if all(_position(name, len(classes)) in (None, position) for name, position in by_name.items()):
         return labels
     if (None in named) == (None in counted):
         raise RecipeError(
