@@ -53,6 +53,18 @@ def test_house_has_few_rooms_and_every_room_has_a_floor(graph, floors):
     assert len(loose) <= MOST_LOOSE_MODULES, loose
 
 
+def test_no_stage_imports_another_stage(graph):
+    def is_stage(module: str) -> bool:
+        text = (ROOT / f"{module.replace('.', '/')}.py").read_text()
+        return re.search(r"^def run\(job: Job\)", text, re.MULTILINE) is not None
+
+    stages = set(filter(is_stage, graph.find_children(f"{PACKAGE}.stages")))
+    assert len(stages) > 15
+    assert {
+        stage: graph.find_modules_directly_imported_by(stage) & stages for stage in stages
+    } == dict.fromkeys(stages, set())
+
+
 def test_arrows_between_rooms_are_few_and_point_down(graph, floors):
     pairs = arrows(graph)
     assert len(pairs) <= MOST_ARROWS

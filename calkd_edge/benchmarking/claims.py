@@ -43,12 +43,14 @@ def _contradicted(report: Report, files: Mapping[str, Path]) -> list[str]:
         precision = next((value for prefix, value in prefixes.items() if name.startswith(prefix)), None)
         try:
             model = read_onnx(path)
-            own, names = metadata(model).get("precision"), list(class_names(model))
+            precision_named, names = metadata(model).get("precision"), list(class_names(model))
         except RecipeError as wrong:
             problems.append(wrong.message.replace(str(path), name))
             continue
-        if own != precision:
-            problems.append(f"{name} says that its precision is {own}, {JSON_NAME} says {precision}")
+        if precision_named != precision:
+            problems.append(
+                f"{name} says that its precision is {precision_named}, {JSON_NAME} says {precision}"
+            )
         if names != classes:
             problems.append(f"{name} names other classes than {JSON_NAME}, or in another order")
     return problems

@@ -90,7 +90,7 @@ def agreement(
         exact: whether both compute in float32 on the same numbers, so that only the order of sums may differ.
         moved: rounded files: the reference's logits of some images `one_level_off`, and of those images.
     """
-    own = compare_logits(*moved) if moved is not None else None
+    alone = compare_logits(*moved) if moved is not None else None
     compared = compare_logits(logits, reference)
     allowed = compared.float32_tolerance
     margin = 2 * allowed if exact else NEAR * compared.rms_difference
@@ -99,7 +99,9 @@ def agreement(
     if exact:
         within = compared.max_difference <= allowed
     else:
-        apart, slope = (own.relative_rms, abs(own.slope - 1.0)) if own and own.is_finite else (0.0, 0.0)
+        apart, slope = (
+            (alone.relative_rms, abs(alone.slope - 1.0)) if alone and alone.is_finite else (0.0, 0.0)
+        )
         within = compared.relative_rms <= max(APART, apart) and abs(compared.slope - 1.0) <= max(SLOPE, slope)
     clear = max(compared.images - near_ties, 1)
     return Agreement(
@@ -113,5 +115,5 @@ def agreement(
         sound=compared.is_finite
         and within
         and changed <= max(0 if exact else FEW, (1.0 - AGREEMENT) * clear),
-        sensitivity=own.relative_rms if own else None,
+        sensitivity=alone.relative_rms if alone else None,
     )

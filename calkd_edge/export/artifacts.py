@@ -50,10 +50,18 @@ UNKNOWN_IMAGES, UNKNOWN_FACTS, UNKNOWN_SCORES = "images.npy", "unknown.json", "u
 GUARANTEED = "guaranteed.json"
 """Thresholds with a guaranteed precision (stage `evaluate`)."""
 
+TRAINED_RANGES = "ranges.json"
+"""Layer's path -> r of the symmetric range [-r, r] of what it reads (stage `qat`)."""
+
 HISTORY = "history.jsonl"
 """One line an epoch (stages that train)."""
 
 CPU_PROVIDER = "CPUExecutionProvider"
+
+
+def corrupted_predictions(name: str, severity: int) -> str:
+    """The name of one corruption's predictions (stage `predict_corrupted`)."""
+    return f"{name}-{severity}.npz"
 
 
 def converted_file(runtime: str) -> str:

@@ -42,6 +42,21 @@ class LayerParity:
         return not self.relative <= FLOAT32_TOLERANCE
 
 
+def summary(rows: Sequence[LayerParity]) -> str:
+    """The first layer that differs, or the largest difference of all layers."""
+    first = next((row for row in rows if row.departs), None)
+    if first is None:
+        worst = max(rows, key=lambda row: row.relative)
+        return (
+            f"all {len(rows) - 1} layers and the logits agree with torch; the largest difference "
+            f"is {worst.relative:.1e} of the layer's largest value ({worst.layer})"
+        )
+    return (
+        f"the first layer that differs from torch is {first.layer}: {first.difference:.3g} where its largest "
+        f"value is {first.largest:.3g}"
+    )
+
+
 def by_layer(
     model: nn.Module, watched: Sequence[tuple[str, nn.Module]], file: onnx.ModelProto, images: np.ndarray
 ) -> list[LayerParity]:

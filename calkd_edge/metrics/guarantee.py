@@ -10,8 +10,10 @@ from numpy.typing import ArrayLike
 from calkd_edge.metrics import intervals
 from calkd_edge.metrics.inputs import checked_pairs
 from calkd_edge.metrics.intervals import LEVEL
+from calkd_edge.metrics.per_image import confidence as confidence_of
+from calkd_edge.metrics.per_image import top1
 from calkd_edge.metrics.selective import at_threshold
-from calkd_edge.records import GuaranteedThreshold
+from calkd_edge.records import BoolArray, FloatArray, GuaranteedThreshold, IntArray
 
 GRID = (*(round(k / 200, 3) for k in range(1, 200)), 0.9975, 0.999, 0.9995)
 """The confidences that may be chosen; fixed, so that no image has a say in it."""
@@ -65,13 +67,18 @@ def lowest_threshold(
     clearest = (promised[taken] - precision * taken) / np.sqrt(spread[taken] + 1.0)
     clearest[taken < fewest_taken(precision, level=level)] = -np.inf
     shown: float | None = None
-    for place in range(int(clearest.argmax()), -1, -1):
-        count = int(taken[place])
+    for step in range(int(clearest.argmax()), -1, -1):
+        count = int(taken[step])
         low = intervals.clopper_pearson(int(right[count]), count, level=level).low if count else 0.0
         if low < precision:
             break
-        shown = GRID[place]
+        shown = GRID[step]
     return shown
+
+
+def answers(logits: FloatArray, labels: IntArray) -> tuple[FloatArray, BoolArray]:
+    """Confidence and whether the answer is right, [N] each, of calibrated logits [N, C]."""
+    return confidence_of(logits), top1(logits) == labels
 
 
 def guaranteed_threshold(

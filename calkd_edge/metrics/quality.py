@@ -183,8 +183,8 @@ def _by_class(confusion: Ints, errors: Sequence[Estimate]) -> Iterator[ClassFigu
 def _confused(confusion: Ints) -> Iterator[Confused]:
     """The most frequent wrong answers; equal ones in the order of the classes."""
     wrong = confusion - np.diag(confusion.diagonal())
-    for place in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED]:
-        label, answer = (int(k) for k in np.unravel_index(place, wrong.shape))
+    for cell in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED]:
+        label, answer = (int(k) for k in np.unravel_index(cell, wrong.shape))
         if wrong[label, answer] == 0:
             return
         yield Confused(label=label, answer=answer, images=int(wrong[label, answer]))

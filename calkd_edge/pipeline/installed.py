@@ -14,13 +14,13 @@ LOCK, ENVIRONMENT = "requirements.lock", "environment.json"
 
 def installed() -> dict[str, str]:
     """Normalised name -> version of every package that this Python finds, by name."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for distribution in distributions():
         facts = distribution.metadata
         if "Name" in facts and "Version" in facts:  # the rest of an interrupted installation has neither
             # The first on the path is the one that is imported.
-            found.setdefault(re.sub(r"[-_.]+", "-", facts["Name"]).lower(), facts["Version"])
-    return dict(sorted(found.items()))
+            versions.setdefault(re.sub(r"[-_.]+", "-", facts["Name"]).lower(), facts["Version"])
+    return dict(sorted(versions.items()))
 
 
 def lock_text(packages: Mapping[str, str]) -> str:

@@ -56,10 +56,8 @@ def _build_notes(executed: Mapping[str, Any]) -> tuple[str, ...]:
 def _agreement(facts: Mapping[str, float]) -> str:
     difference = f"{facts['max_logit_difference']:.2g} in a logit on {facts['images']:,} images"
     limit = ""
-    if (own := facts.get("sensitivity") or 0.0) > APART:
-        limit = (
-            f"; that says little, since one grey level in each pixel moves the file's own logits by {own:.0%}"
-        )
+    if (moved := facts.get("sensitivity") or 0.0) > APART:
+        limit = f"; that says little, since one grey level in each pixel moves its logits by {moved:.0%}"
     return f"they differ by {difference}, and agree on {facts['agreement']:.1%} of them{limit}"
 
 

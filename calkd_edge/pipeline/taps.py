@@ -43,7 +43,7 @@ def check_taps(
     from calkd_edge.models.image_model import ImageModel
     from calkd_edge.models.image_sizes import refusing_image_size
     from calkd_edge.records import Affine
-    from calkd_edge.stages.distill import Distillation, build_losses
+    from calkd_edge.stages.distillation import Distillation, build_losses
     from calkd_edge.training.batch import Batch
 
     def network(component: Component) -> ImageModel:

@@ -32,25 +32,18 @@ from calkd_edge.export.artifacts import (
 )
 from calkd_edge.export.comparison import compare_logits
 from calkd_edge.export.proof import NETWORK_ROUNDINGS, roundoff_of
-from calkd_edge.metrics import per_image as scores
-from calkd_edge.metrics.guarantee import guaranteed_threshold
+from calkd_edge.metrics.guarantee import answers, guaranteed_threshold
 from calkd_edge.onnx_model.fold import Folded, fold
 from calkd_edge.onnx_model.graph import class_names, metadata, set_metadata
 from calkd_edge.onnx_model.lint import lint_model, refuse_errors
 from calkd_edge.quantization.int8_mixed import CHOICE
 from calkd_edge.records import (
-    BoolArray,
     Calibration,
-    FloatArray,
     GuaranteedThreshold,
-    IntArray,
     Predictions,
 )
+from calkd_edge.stages.held_out import HELD_OUT, rows_of
 from calkd_edge.stages.params import CalibrateParams
-from calkd_edge.stages.quantize import FITTING
-
-HELD_OUT = "held-out calibration"
-"""The split of a map where the other half of the calibration images has chosen layers."""
 
 
 def run(job: Job) -> None:
@@ -66,19 +59,21 @@ def run(job: Job) -> None:
     calibrator = CALIBRATORS.load(params.calibrator)
     classes = class_names(model)
     chooses_layers = CHOICE in metadata(model)
-    rows = FITTING if chooses_layers else slice(None)
+    split = HELD_OUT if chooses_layers else "calibration"
+    rows = rows_of(split)
     logits, labels = predictions.logits[rows], predictions.labels[rows]
     fit = partial(calibrator, classes=classes, **params.settings)
     fitted: Fitted = fit(logits, labels)
     folded = fold(model, fitted.affine)
-    split = HELD_OUT if chooses_layers else "calibration"
     calibration = _calibration(params.calibrator, fitted, folded, split, len(labels))
     thresholds: list[GuaranteedThreshold] = []
     if params.guaranteed_precisions:
         _, folds = cross_fit(fit, logits, labels)
         (job.out / CROSS_FIT).write_text(folds.model_dump_json(), encoding="utf-8")
-        answers = confidences(folds.apply(logits), labels)
-        thresholds = [guaranteed_threshold(answers, precision) for precision in params.guaranteed_precisions]
+        chosen_by = answers(folds.apply(logits), labels)
+        thresholds = [
+            guaranteed_threshold(chosen_by, precision) for precision in params.guaranteed_precisions
+        ]
     entries = {
         "calibration": calibration.model_dump_json(exclude={"proof", "warnings"}),
         "thresholds": json.dumps([_of_metadata(one) for one in thresholds]) if thresholds else None,
@@ -101,11 +96,6 @@ def run(job: Job) -> None:
         json.dumps([lint_result.model_dump() for lint_result in findings], indent=1), encoding="utf-8"
     )
     (job.out / CALIBRATION).write_text(calibration.model_dump_json(indent=1), encoding="utf-8")
-
-
-def confidences(calibrated: FloatArray, labels: IntArray) -> tuple[FloatArray, BoolArray]:
-    """Confidence and whether the answer is right, [N] each, of calibrated logits [N, C]."""
-    return scores.confidence(calibrated), scores.top1(calibrated) == labels
 
 
 def _of_metadata(one: GuaranteedThreshold) -> dict[str, float | None]:

@@ -20,8 +20,8 @@ from calkd_edge.export.artifacts import CALIBRATION_PREDICTIONS, COMPARED
 from calkd_edge.metrics import ece_with_bounds, intervals
 from calkd_edge.metrics import per_image as scores
 from calkd_edge.records import BoolArray, ComparedMethod, Estimate, FloatArray, Predictions
+from calkd_edge.stages.held_out import FITTING
 from calkd_edge.stages.params import CompareParams
-from calkd_edge.stages.quantize import FITTING
 
 
 def run(job: Job) -> None:

@@ -25,12 +25,11 @@ from calkd_edge.export.artifacts import (
 )
 from calkd_edge.export.proof import ROUNDINGS, check_probabilities, prove, roundoff_of
 from calkd_edge.metrics import quality
-from calkd_edge.metrics.guarantee import guaranteed_threshold
+from calkd_edge.metrics.guarantee import answers, guaranteed_threshold
 from calkd_edge.records import BoolArray, Calibration, FloatArray, Predictions
 from calkd_edge.release.gates.evidence import paired
-from calkd_edge.stages.calibrate import HELD_OUT, confidences
+from calkd_edge.stages.held_out import rows_of
 from calkd_edge.stages.params import EvaluateParams
-from calkd_edge.stages.quantize import FITTING
 
 
 def run(job: Job) -> None:
@@ -73,8 +72,8 @@ def run(job: Job) -> None:
         job.progress(done, 2)
     if params.guaranteed_precisions:
         folds = FoldMaps.model_validate_json((job.inputs["calibration"] / CROSS_FIT).read_bytes())
-        rows = rows_of(calibration)
-        chosen_by = confidences(folds.apply(raw.logits[rows]), raw.labels[rows])
+        rows = rows_of(calibration.split)
+        chosen_by = answers(folds.apply(raw.logits[rows]), raw.labels[rows])
         guaranteed = [
             guaranteed_threshold(chosen_by, precision, test=_confidences(predictions)).model_dump()
             for precision in params.guaranteed_precisions
@@ -83,11 +82,6 @@ def run(job: Job) -> None:
     proven = calibration.model_copy(update={"proof": proof})
     (job.out / CALIBRATION).write_text(proven.model_dump_json(indent=1), encoding="utf-8")
     (job.out / EXECUTED).write_text(json.dumps(executed, indent=1), encoding="utf-8")
-
-
-def rows_of(calibration: Calibration) -> slice:
-    """The calibration images that a threshold may be chosen by: those that chose no layers."""
-    return FITTING if calibration.split == HELD_OUT else slice(None)
 
 
 def _confidences(predictions: Predictions) -> tuple[FloatArray, BoolArray]:
@@ -116,8 +110,8 @@ def compare_with_simulation(
             "the device has predictions for none of the simulated images",
             remedy="This is a defect of calkd-edge: please report it.",
         )
-    own = paired(moved, simulated) if moved is not None else None
-    yardstick = (own.candidate, own.reference) if own is not None else None
+    shifted = paired(moved, simulated) if moved is not None else None
+    yardstick = (shifted.candidate, shifted.reference) if shifted is not None else None
     near = agreement(pair.candidate, pair.reference, exact=False, moved=yardstick)
     if not near.sound:
         raise StageFailed(

@@ -8,11 +8,10 @@ import numpy as np
 
 from calkd_edge.data.corruptions import SEVERITIES
 from calkd_edge.engine.stage import Job
-from calkd_edge.export.artifacts import CORRUPTED, TEST_PREDICTIONS
+from calkd_edge.export.artifacts import CORRUPTED, TEST_PREDICTIONS, corrupted_predictions
 from calkd_edge.metrics import quality
 from calkd_edge.records import Corrupted, Predictions
 from calkd_edge.stages.params import EvaluateCorruptedParams
-from calkd_edge.stages.predict_corrupted import file_of
 
 
 def run(job: Job) -> None:
@@ -20,7 +19,9 @@ def run(job: Job) -> None:
     params = EvaluateCorruptedParams.model_validate(job.params)
     variants = [(name, severity) for name in params.corruptions for severity in SEVERITIES]
     folder = job.inputs["predictions"]
-    corrupted = [Predictions.load(folder / file_of(name, severity)) for name, severity in variants]
+    corrupted = [
+        Predictions.load(folder / corrupted_predictions(name, severity)) for name, severity in variants
+    ]
     clean = _same_images(Predictions.load(job.inputs["clean"] / TEST_PREDICTIONS), corrupted[0])
     corrupted = [_same_images(predictions, clean) for predictions in corrupted]
     rows = []

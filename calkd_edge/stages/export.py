@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
-import onnx
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
-from calkd_edge.errors import StageFailed
-from calkd_edge.export.artifacts import CANONICAL, REFERENCE
+from calkd_edge.export.artifacts import CANONICAL, REFERENCE, TRAINED_RANGES
 from calkd_edge.export.torch_export import export_onnx, reference_logits
 from calkd_edge.models import image_model
-from calkd_edge.models.image_model import ImageModel
 from calkd_edge.quantization import int8_qat
-from calkd_edge.stages import parity
+from calkd_edge.stages.exported_layers import IMAGES, check_layers
 from calkd_edge.stages.params import ExportParams
-from calkd_edge.stages.qat import RANGES
 
 REFERENCE_IMAGES = 1000
 
@@ -40,27 +35,13 @@ def run(job: Job) -> None:
         "precision": "fp32",
         "calibration": "none",
     }
-    trained_ranges = job.inputs["model"] / RANGES
+    trained_ranges = job.inputs["model"] / TRAINED_RANGES
     if trained_ranges.is_file():
         metadata[int8_qat.RANGES] = trained_ranges.read_text(encoding="utf-8")
     target = job.out / CANONICAL
     export_onnx(model, description.image_shape, target, opset=params.opset, metadata=metadata)
     job.progress(1, 2)
     images, _, indices = Prepared.open(job.inputs["data"]).arrays("calibration", REFERENCE_IMAGES)
-    check_layers(model, target, images[: parity.IMAGES])
+    check_layers(model, target, images[:IMAGES])
     np.savez(job.out / REFERENCE, logits=reference_logits(model, images), indices=indices)
     job.progress(2, 2)
-
-
-def check_layers(model: ImageModel, file: Path, images: np.ndarray) -> None:
-    """Refuse a file that differs from its model, before anything is measured with it.
-
-    Raises:
-        StageFailed: with the first layer that differs.
-    """
-    rows = parity.layer_parity(model, onnx.load(file), images)
-    if rows[-1].departs:
-        raise StageFailed(
-            f"the exported file differs from torch: {parity.summary(rows)}",
-            remedy="Do not ship it. Another version of torch or onnxscript may export that layer correctly.",
-        )

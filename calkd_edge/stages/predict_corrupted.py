@@ -9,16 +9,12 @@ from calkd_edge.data.corruptions import SEVERITIES, corrupted
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.data.source import ImageArray
 from calkd_edge.engine.stage import Job
+from calkd_edge.export.artifacts import corrupted_predictions
 from calkd_edge.files.new_array import new_array
 from calkd_edge.records import Predictions
 from calkd_edge.stages.executed import executable_of, outputs_of
 from calkd_edge.stages.params import PredictCorruptedParams
 from calkd_edge.stages.scores import scores_of
-
-
-def file_of(name: str, severity: int) -> str:
-    """The name of one corruption's predictions."""
-    return f"{name}-{severity}.npz"
 
 
 def run(job: Job) -> None:
@@ -36,7 +32,7 @@ def run(job: Job) -> None:
     for index, (name, severity) in enumerate(variants):
         rows = slice(index * len(chosen), (index + 1) * len(chosen))
         predictions = Predictions(logits[rows], prepared.labels[chosen], chosen, probabilities[rows])
-        predictions.save(job.out / file_of(name, severity))
+        predictions.save(job.out / corrupted_predictions(name, severity))
 
 
 def _write(target: Path, clean: ImageArray, variants: Sequence[tuple[str, int]], seed: int) -> None:

@@ -12,16 +12,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
+from calkd_edge.export.artifacts import TRAINED_RANGES
 from calkd_edge.models import image_model
 from calkd_edge.recipe.training import TrainingSection
-from calkd_edge.stages.distill import distil
+from calkd_edge.stages.distillation import distil
 from calkd_edge.stages.params import QatParams
 from calkd_edge.stages.start import Start
 from calkd_edge.training.fake_int8 import IMAGES_PER_RUN, fake_int8, layers_of, ranges_of
 from calkd_edge.training.loop import Frozen
-
-RANGES = "ranges.json"
-"""Layer's path -> r of the symmetric range [-r, r] of what it reads."""
 
 
 def run(job: Job) -> None:
@@ -42,4 +40,4 @@ def run(job: Job) -> None:
     start = Start(student, description, Frozen(norms))
     within = partial(fake_int8, layers, ranges, params.scales)
     if distil(job, params, prepared, start, freeze_epochs=epochs, within=within):
-        (job.out / RANGES).write_text(json.dumps(ranges, indent=1), encoding="utf-8")
+        (job.out / TRAINED_RANGES).write_text(json.dumps(ranges, indent=1), encoding="utf-8")

@@ -18,6 +18,7 @@ from calkd_edge.quantization.cpu import derive_for_cpu, is_canonical
 from calkd_edge.quantization.hard_sigmoid import hard_sigmoids_as_clips
 from calkd_edge.quantization.source import Images
 from calkd_edge.quantization.traits import traits_of
+from calkd_edge.stages.held_out import JUDGING
 from calkd_edge.stages.params import QuantizeParams
 
 IMAGES_FOR_CPU = 512
@@ -29,9 +30,6 @@ NOT_ON_CPU = (
     "float32: give it the file whose name ends in .cpu.onnx"
 )
 """Metadata `runs_on` of the derived and of the canonical file."""
-
-JUDGING, FITTING = slice(0, None, 2), slice(1, None, 2)
-"""Halves of the calibration split: quantizers choose by the first, calibrations are fitted on the second."""
 
 
 def run(job: Job) -> None:

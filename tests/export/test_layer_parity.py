@@ -9,10 +9,10 @@ from exported_nets import settled
 from onnx import numpy_helper
 
 from calkd_edge.errors import StageFailed
-from calkd_edge.export.layer_parity import LayerParity
+from calkd_edge.export.layer_parity import LayerParity, summary
 from calkd_edge.onnx_model.graph import GraphView, copy_of
 from calkd_edge.stages.export import check_layers
-from calkd_edge.stages.parity import layer_parity, summary
+from calkd_edge.stages.exported_layers import layer_parity
 
 NETS = ["resnet20", "mobilenet_v2", "shufflenet_v2", "mobilenet_v3_small"]
 

@@ -22,7 +22,7 @@ from calkd_edge.losses.objective import WeightedLosses
 from calkd_edge.models import image_model
 from calkd_edge.records import Affine, Calibration, Component, Predictions
 from calkd_edge.stages import soft_labels
-from calkd_edge.stages.distill import Distillation, SoftLabels
+from calkd_edge.stages.distillation import Distillation, SoftLabels
 from calkd_edge.stages.epochs import Epochs
 from calkd_edge.stages.evaluate import compare_with_simulation
 from calkd_edge.stages.executed import executed_file

@@ -19,7 +19,7 @@ from calkd_edge.pipeline import estimate
 from calkd_edge.pipeline.preparation import make_plan, prepare_run
 from calkd_edge.records import Affine
 from calkd_edge.stages import soft_labels, top_logits
-from calkd_edge.stages.distill import SoftLabels
+from calkd_edge.stages.distillation import SoftLabels
 from calkd_edge.stages.top_logits import TailForm, bytes_per_row, truncated
 
 TOP = 3

@@ -18,7 +18,7 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.models import image_model
 from calkd_edge.recipe.training import OptimizerSection, TrainingSection
 from calkd_edge.records import Affine, Component, LossComponent
-from calkd_edge.stages.distill import Distillation, build_losses
+from calkd_edge.stages.distillation import Distillation, build_losses
 from calkd_edge.stages.epochs import Epochs, description_of
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import EpochParams

@@ -12,7 +12,7 @@ from calkd_edge.data import AUGMENTATIONS
 from calkd_edge.data.mixing import Mixup
 from calkd_edge.records import Affine
 from calkd_edge.stages import epochs as epochs_module
-from calkd_edge.stages.distill import SoftLabels
+from calkd_edge.stages.distillation import SoftLabels
 from calkd_edge.stages.epochs import Epochs, is_exact, with_resident_images
 from calkd_edge.training.affine import TensorAffine
 from calkd_edge.training.resident import ResidentImages, ResidentLogits, is_resident, resident_bytes
