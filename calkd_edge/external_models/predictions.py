@@ -12,10 +12,10 @@ import numpy as np
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.external_models.inputs import as_positions, refuse_other_file
-from calkd_edge.external_models.score_values import check_logits, rows_sum_to
 from calkd_edge.files.arrays import read_arrays
 from calkd_edge.files.bounded import Unreadable
 from calkd_edge.metrics.inputs import checked_probabilities
+from calkd_edge.onnx_model.score_values import check_logits, rows_sum_to
 from calkd_edge.records import FloatArray, IntArray
 
 CSV_EXAMPLE = "label,logit:cat,logit:dog"

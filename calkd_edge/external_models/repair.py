@@ -12,7 +12,6 @@ from calkd_edge.calibration.crossfit import cross_fit
 from calkd_edge.calibration.fitted import Fitted
 from calkd_edge.errors import RecipeError
 from calkd_edge.export.proof import prove
-from calkd_edge.external_models.class_order import better_order
 from calkd_edge.external_models.options import RepairOptions
 from calkd_edge.external_models.output_check import check_returned
 from calkd_edge.external_models.predictions import SavedPredictions
@@ -28,6 +27,7 @@ from calkd_edge.files import replacing, sha256_of
 from calkd_edge.files.scratch import ScratchFolder
 from calkd_edge.metrics import intervals, quality
 from calkd_edge.metrics import per_image as scores
+from calkd_edge.metrics.class_order import better_order
 from calkd_edge.onnx_model.classifier_output import ClassifierOutput, find_output
 from calkd_edge.onnx_model.fold import Folded, LogitsValue, fold_at
 from calkd_edge.onnx_model.graph import copy_of

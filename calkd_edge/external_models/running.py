@@ -18,6 +18,7 @@ from calkd_edge.onnx_model.graph import GraphView
 from calkd_edge.onnx_model.image_input import adopt_inputs
 from calkd_edge.onnx_model.outputs import adopt_outputs, single_input, with_tensors_only
 from calkd_edge.onnx_model.reading import Reading
+from calkd_edge.onnx_model.score_values import are_same
 from calkd_edge.onnx_model.sizes import images_at_once
 from calkd_edge.onnx_model.validity import has_loop
 from calkd_edge.records import FloatArray, Predictions
@@ -25,10 +26,6 @@ from calkd_edge.records import FloatArray, Predictions
 RUN_FILE = "runnable.onnx"
 COMPARED = 16
 """Images that are also run one at a time."""
-
-SAME = 1e-3
-"""Of logits, relative above 1: larger differences between batch sizes are more than rounding."""
-
 
 LARGEST_BATCH_BYTES = 2**29
 """Of the images that a file with a fixed number of them takes at once."""
@@ -182,7 +179,7 @@ def _run_compared(
             alone = _predict(session, path, work / "alone.npy", threads, 1)["logits"][::copies]
         except DeviceError as failed:
             raise failure or failed from failed
-        if failure is None and _are_same(outputs["logits"][rows], alone):
+        if failure is None and are_same(outputs["logits"][rows], alone):
             size = fixed or min(at_once, len(arrays))
             return outputs, Batches(at_once, f"{size} images at a time; {len(rows)} run alone gave the same")
         if fixed:
@@ -239,9 +236,3 @@ def _predict(
         timeout_s=timeout_s,
     )
     return outputs
-
-
-def _are_same(together: FloatArray, alone: FloatArray) -> bool:
-    first, second = (np.asarray(values, dtype=np.float64) for values in (together, alone))
-    close = np.abs(first - second) <= SAME * np.maximum(1.0, np.abs(second))
-    return bool((close | (np.isnan(first) & np.isnan(second)) | (first == second)).all())

@@ -12,14 +12,15 @@ import onnx
 from calkd_edge.data.image_folder import RESIZE_NOTES
 from calkd_edge.data.pixels import Resize
 from calkd_edge.errors import DeviceError, RecipeError, did_you_mean, of_file
-from calkd_edge.external_models.class_order import NAME_THEM, better_order, in_model_order, read_classes
+from calkd_edge.external_models.class_order import NAME_THEM, in_model_order, read_classes
 from calkd_edge.external_models.inputs import Inputs, arrays_of, check_fit, images_of
 from calkd_edge.external_models.running import RUN_FILE, Batches, first_predictions, runnable_file
-from calkd_edge.external_models.score_values import check_logits, check_probabilities
+from calkd_edge.metrics.class_order import better_order
 from calkd_edge.onnx_model.adopt import Adopted
 from calkd_edge.onnx_model.classifier_output import SAVED, ClassifierOutput, find_output
 from calkd_edge.onnx_model.image_input import rescaling
 from calkd_edge.onnx_model.reading import Reading
+from calkd_edge.onnx_model.score_values import check_logits, check_probabilities
 from calkd_edge.onnx_model.validity import unsupported_reason
 from calkd_edge.records import Predictions
 

@@ -7,8 +7,7 @@ provides what the graph does not say (the normalisation of a float input, an amb
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +15,6 @@ import onnx
 from pydantic import Field
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.onnx_model.graph import class_names
 from calkd_edge.onnx_model.image_input import adopt_inputs
 from calkd_edge.onnx_model.outputs import wrap_outputs
 from calkd_edge.onnx_model.read import read_onnx
@@ -24,8 +22,11 @@ from calkd_edge.onnx_model.reading import LARGEST_EDGE, Reading, Triple
 from calkd_edge.onnx_model.standard_form import standard_form
 from calkd_edge.onnx_model.validity import refused_if_invalid
 
-_OPTION = re.compile(r"--(layout|mean|std|channels|image-size|scores-output|scores)\b")
-
+_OPTION = re.compile(
+    r"--(?:(scores-output) (\S*\w)|(layout|mean|std|channels|image-size|scores)\b"
+    r"(?: ([-\d.,]+(?:x\d+)?\b|R,G,B|nchw|nhwc|rgb|bgr|logits|probabilities))?)"
+)
+"""An option of a command, with its value where one stands behind it."""
 
 Edge = Annotated[int, Field(ge=1, le=LARGEST_EDGE)]
 
@@ -42,6 +43,8 @@ class Adopted:
         channels: of the file's input, 3 or 1.
         mean: the mean that was put before a float input; None where the file normalises itself.
         std: likewise.
+        scores_are: what the file returns: logits, probabilities, softmax or log_softmax.
+        names: of its classes in order, where the user gave them; else those in the file's metadata count.
     """
 
     model: onnx.ModelProto
@@ -51,6 +54,8 @@ class Adopted:
     channels: int = 3
     mean: Triple | None = None
     std: Triple | None = None
+    scores_are: str = "logits"
+    names: tuple[str, ...] = ()
 
 
 def adopted_file(
@@ -63,12 +68,14 @@ def adopted_file(
     image_size: tuple[Edge, Edge] | None = None,
     scores_output: str | None = None,
     scores: Literal["logits", "probabilities"] | None = None,
+    classes: tuple[str, ...] = (),
 ) -> Adopted:
     """A classifier in an ONNX file from any framework, with our inputs and outputs.
 
     `layout` is read from the input's shape where that determines it; a float input needs `mean` and `std`, in
     fractions of 255. `channels` is the order in which the file takes them, `image_size` the (H, W) of a file
     that leaves it open, `scores_output` the output to use, and `scores` what that holds without a softmax.
+    `classes` are the names of its classes in its order, where its metadata do not say them.
 
     Raises:
         RecipeError: the file is not a readable ONNX classifier, or needs one of these settings.
@@ -76,41 +83,30 @@ def adopted_file(
     reading = Reading(layout, mean, std, channels, image_size, scores_output, scores)
     try:
         with refused_if_invalid(path):
-            return adopt(standard_form(read_onnx(path)), reading)
+            return replace(adopt(standard_form(read_onnx(path)), reading), names=tuple(classes))
     except RecipeError as wrong:
         raise RecipeError(
-            f"teacher.weights: {path}: {_as_keys(wrong.message)}", remedy=_as_keys(wrong.remedy)
+            f"teacher.weights: {path}: {as_keys(wrong.message)}", remedy=as_keys(wrong.remedy)
         ) from wrong
 
 
-def _as_keys(text: str) -> str:
-    """A sentence about options of commands, for a recipe."""
-    return _OPTION.sub(lambda option: f"teacher.{option[1].replace('-', '_')}", text)
+def as_keys(text: str) -> str:
+    """A sentence about options of commands, for the recipe of a teacher.
 
-
-def check_classes(adopted: Adopted, classes: Sequence[str], path: Path) -> None:
-    """Refuse a model whose number or order of classes differs from the data's.
-
-    Raises:
-        RecipeError: naming the first classes that differ.
+    Example:
+        >>> as_keys("Add --scores probabilities, or --image-size 224; see --layout.")
+        'Add --set teacher.scores=probabilities, or --set teacher.image_size=[224,224]; see teacher.layout.'
     """
-    check_names(path, adopted.model, adopted.classes, classes)
 
+    def key(option: re.Match[str]) -> str:
+        name, value = option[1] or option[3], option[2] or option[4]
+        if name == "image-size" and value:
+            edges = value.split("x")
+            value = f"{edges[0]},{edges[-1]}"
+        assigned = "" if value is None else f"=[{value}]" if "," in value else f"={value}"
+        return f"{'--set ' if assigned else ''}teacher.{name.replace('-', '_')}{assigned}"
 
-def check_names(path: Path, model: onnx.ModelProto, count: int, classes: Sequence[str]) -> None:
-    """Check a model with `count` classes as `check_classes` does; unknown names are not compared."""
-    model_classes, data_classes = class_names(model), tuple(classes)
-    if data_classes and count != len(data_classes):
-        raise RecipeError(
-            f"{path} has {count} classes, the data have {len(data_classes)}",
-            remedy="Use the data that the model was trained for.",
-        )
-    if model_classes and data_classes and model_classes != data_classes:
-        differing = next((a, b) for a, b in zip(model_classes, data_classes, strict=True) if a != b)
-        raise RecipeError(
-            f"{path} and the data name their classes differently: '{differing[0]}', '{differing[1]}'",
-            remedy="Order and name the class folders as the model's metadata does.",
-        )
+    return _OPTION.sub(key, text)
 
 
 def adopt(model: onnx.ModelProto, reading: Reading) -> Adopted:
@@ -124,8 +120,14 @@ def adopt(model: onnx.ModelProto, reading: Reading) -> Adopted:
         RecipeError: the graph does not determine the wrapping; the remedy names the option that does.
     """
     adopted = adopt_inputs(model, reading)
-    classes = wrap_outputs(adopted.model, reading.output, reading.scores)
+    ends = wrap_outputs(adopted.model, reading.output, reading.scores)
     normalisation = (reading.mean, reading.std) if adopted.is_float else (None, None)
     return Adopted(
-        adopted.model, (3, *adopted.size), classes, adopted.layout, adopted.channels, *normalisation
+        adopted.model,
+        (3, *adopted.size),
+        ends.classes,
+        adopted.layout,
+        adopted.channels,
+        *normalisation,
+        scores_are=ends.kind,
     )

@@ -6,9 +6,12 @@ import ast
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import onnx
 
+from calkd_edge.errors import RecipeError
 from calkd_edge.files.bounded import parse_json
 from calkd_edge.onnx_model.graph import METADATA_PREFIX, class_names
 
@@ -101,3 +104,61 @@ def positions_by_name(names: Sequence[str], data: Sequence[str]) -> tuple[int | 
         else (spelled.get(spelling(name)) if counts.count(spelling(name)) == 1 else None)
         for name in data
     )
+
+
+@dataclass(frozen=True)
+class ClassOrder:
+    """Which of a file's classes each class of the data is.
+
+    Attributes:
+        positions: [C] among the file's classes, for each class of the data.
+        how: how that was determined, in words.
+        caution: why it may be wrong; None where names say it.
+    """
+
+    positions: tuple[int, ...]
+    how: str
+    caution: str | None = None
+
+    @property
+    def is_other(self) -> bool:
+        """Whether the file has its classes in another order than the data."""
+        return self.positions != tuple(range(len(self.positions)))
+
+
+def class_order(
+    path: Path, model: onnx.ModelProto, data: Sequence[str], given: Sequence[str] = ()
+) -> ClassOrder:
+    """The classes of the data among those of a file that has as many: by name, else by position.
+
+    Args:
+        path: of the file, for messages.
+        model: whose metadata may name the classes.
+        data: names of the data's classes.
+        given: names of the file's classes by its user; they stand above the metadata.
+
+    Raises:
+        RecipeError: some names are the file's and others are not, or those that were given do not fit.
+    """
+    count = len(data)
+    source, names = ("teacher.classes", tuple(given)) if given else names_in_file(model, count)
+    positions = positions_by_name(names, data) if len(names) == count else ()
+    known = [position for position in positions if position is not None]
+    if names and len(set(known)) == count:
+        how = f"by name, as {source} has them"
+        order = ClassOrder(tuple(known), how)
+        return replace(order, how=f"{how}, in another order than the data") if order.is_other else order
+    if names and (known or given or source == f"{METADATA_PREFIX}classes"):
+        missing = next((name for name, at in zip(data, positions, strict=False) if at is None), data[0])
+        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise RecipeError(
+            f"{path} and the data name their classes differently: '{missing}' is none of the file's "
+            f"{len(names)} ({source}: {shown})",
+            remedy="Rename the class folder, or name the file's classes as the folders are named, in the "
+            "file's order: --set 'teacher.classes=[a,b,c]'",
+        )
+    how = f"by position: class 0 is '{data[0]}', class {count - 1} is '{data[-1]}'"
+    if not names:
+        return ClassOrder(tuple(range(count)), f"{how}; the file names no classes")
+    caution = f"the file names its classes otherwise than the data ({source}: {names[0]}, ..., {names[-1]})"
+    return ClassOrder(tuple(range(count)), how, caution)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.onnx_model.classifier_output import LEAST_PROBABILITY, find_output
+from calkd_edge.onnx_model.classifier_output import LEAST_PROBABILITY, ClassifierOutput, find_output
 from calkd_edge.onnx_model.graph import GraphView, copy_of, read_inside
 from calkd_edge.onnx_model.names import LOGITS, PROBABILITIES
 from calkd_edge.onnx_model.reading import Scores
@@ -63,8 +65,8 @@ def single_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
     return only
 
 
-def wrap_outputs(model: onnx.ModelProto, output: str | None, scores: Scores | None) -> int:
-    """Rename the outputs to logits and probabilities, in place; returns C.
+def wrap_outputs(model: onnx.ModelProto, output: str | None, scores: Scores | None) -> ClassifierOutput:
+    """Rename the outputs to logits and probabilities, in place; returns what they were.
 
     Where the file ends in a softmax, that is its confidence, and the input of the softmax are its logits;
     also when that input is itself a softmax, as in files that apply it twice. Values are renamed, not copied:
@@ -74,7 +76,7 @@ def wrap_outputs(model: onnx.ModelProto, output: str | None, scores: Scores | No
     classifier = find_output(model, output=output, scores=scores)
     returned = {value.name: value for value in view.graph.output}
     if set(returned) == {LOGITS, PROBABILITIES} and softmax_source(view, PROBABILITIES) == LOGITS:
-        return classifier.classes  # in our form already
+        return classifier  # in our form already
     batch = returned.get(classifier.scores, view.graph.output[0])
     nodes = list(view.graph.node)
     kept = classifier.logits
@@ -107,7 +109,19 @@ def wrap_outputs(model: onnx.ModelProto, output: str | None, scores: Scores | No
         for name in (LOGITS, PROBABILITIES)
     )
     GraphView.of(model).drop_unread()
-    return classifier.classes
+    return classifier
+
+
+def reorder_classes(model: onnx.ModelProto, positions: Sequence[int]) -> None:
+    """Give classes another order, in place: the n-th class becomes what was at `positions[n]`."""
+    view = GraphView.of(model)
+    nodes = list(view.graph.node)
+    order = view.store("adopted_order", np.asarray(positions, dtype=np.int64))
+    for name in (LOGITS, PROBABILITIES):
+        before = f"adopted_unordered_{name}"
+        _rename(view, nodes, name, before)
+        nodes.append(helper.make_node("Gather", [before, order], [name], f"adopted_order_{name}", axis=1))
+    view.replace_nodes(nodes)
 
 
 def _rename(view: GraphView, nodes: list[onnx.NodeProto], old: str, new: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from calkd_edge.calibration.tables import TABLES, WHY_NOT_FOLDED
 from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.data_checks import outline_of, remarks
@@ -52,8 +54,26 @@ def notices(checked: CheckedRecipe, options: Options, rehearsed: Recipe | None =
         messages.append(f"Training runs in {processes}{where}; batch normalisation is {kind}.")
     messages += _cast_on_cpu(checked, options.accelerator)
     if checked.teacher_is_file and checked.teacher_mode != "none":
-        messages += _file_on_gpu(options.accelerator)
+        messages += [*_file_on_gpu(options.accelerator), *_order_of_file(checked)]
     return messages
+
+
+def _order_of_file(checked: CheckedRecipe) -> list[str]:
+    """How the classes of a teacher that is a file were matched with the data's."""
+    outline = outline_of(checked)
+    if outline is None:
+        return []
+    # Imported here: only such a teacher needs it.
+    from calkd_edge.stages.onnx_teacher import adopted_teacher
+
+    path, (_, shape) = Path(str(checked.recipe.teacher.weights)), checked.dataset.size()
+    _, order = adopted_teacher(checked.teacher, path, outline.classes, shape)
+    if order.caution is None:
+        return [f"The teacher's classes were matched {order.how}."]
+    return [
+        f"WARNING: the teacher's classes were matched {order.how}: {order.caution}. Name its classes as the "
+        "folders are named, in its order: --set 'teacher.classes=[a,b,c]'."
+    ]
 
 
 def _cast_on_cpu(checked: CheckedRecipe, accelerator: str) -> list[str]:

@@ -120,6 +120,7 @@ class TrainingStages:
                 model=model,
                 weights_sha256=sha256_of(Path(str(recipe.teacher.weights))),
                 trained_on=recipe.teacher.trained_on or "train",
+                orders_classes=True,
             )
             return self.make("teacher", from_file, {"data": data}, locations=locations)
         params = TeacherParams(

@@ -26,6 +26,7 @@ from calkd_edge.pipeline.commit import program_commit
 from calkd_edge.pipeline.data_checks import WARNING, findings
 from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.planned import MeasuredRow, Plan
+from calkd_edge.pipeline.teacher_order import doubtful_order
 from calkd_edge.records import DeviceFacts, Json, PlannedStage, Report
 from calkd_edge.release.contents import BUNDLE, MODELS, SCORES
 from calkd_edge.release.folder import ReleaseFolder, copy_measured
@@ -153,6 +154,8 @@ def _sentences(
     """What a reader needs to know of the data, of the training, and of the measurements."""
     for text in findings(folders[plan.data.fingerprint]):
         yield f"{text.removeprefix(WARNING)}."
+    for text in doubtful_order(plan, folders):
+        yield f"{text[0].upper()}{text[1:]}."
     yield from learning(
         evidence,
         _last_epoch(folders[plan.student.fingerprint]),

@@ -21,12 +21,13 @@ from calkd_edge.engine.stage import Progress, Stage
 from calkd_edge.engine.store import Store
 from calkd_edge.errors import CalkdError, DeviceError, worst_exit
 from calkd_edge.files.full_disk import naming_full_disk, out_place, store_place, temporary_place
-from calkd_edge.pipeline.data_checks import findings
+from calkd_edge.pipeline.data_checks import WARNING, findings
 from calkd_edge.pipeline.notices import notices
 from calkd_edge.pipeline.options import Options
 from calkd_edge.pipeline.planned import Plan
 from calkd_edge.pipeline.preparation import Run, expectation, make_plan, named_fresh, published
 from calkd_edge.pipeline.publish import histories, manifest_facts, write_release
+from calkd_edge.pipeline.teacher_order import doubtful_order
 from calkd_edge.pipeline.trackers import log_to
 from calkd_edge.records import Report
 from calkd_edge.release.folder import WITHDRAWN, ReleaseFolder
@@ -174,4 +175,7 @@ def run_stages(
         if stage is plan.data:
             for sentence in findings(result.folder):
                 on_message(sentence)
+        if stage is plan.rows[0].raw:
+            for sentence in doubtful_order(plan, {key: done.folder for key, done in results.items()}):
+                on_message(f"{WARNING}{sentence}")
     return results, errors

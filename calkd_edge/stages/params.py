@@ -1,8 +1,7 @@
 """What each stage may know: its typed parameters, with the stage's import path and the version of its output.
 
-The plan builds these records, the stage validates them again. Their plain form enters the fingerprint of the
-stage: a field that is added later is `Added` and has a default, at which it is left out. `version` is raised
-by hand, in the same commit, when what a stage writes changes. Nothing here imports a stage.
+The plan builds these records, the stage validates them again. Their plain form enters the fingerprint, from
+which an `Added` field is left out at its default. Nothing here imports a stage.
 """
 
 from __future__ import annotations
@@ -102,6 +101,7 @@ class OnnxTeacherParams(StageParams):
     model: Component
     weights_sha256: str
     trained_on: Literal["train", "all_train", "other"]
+    orders_classes: Added[bool] = False
 
 
 class SoftLabelsParams(StageParams):

@@ -6,16 +6,21 @@ import json
 import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto
 from tiny_run import RECIPE, command, recipe_with, written
 
+from calkd_edge.export.artifacts import CALIBRATION_PREDICTIONS
 from calkd_edge.models import image_model, onnx_net
-from calkd_edge.pipeline import notices
+from calkd_edge.pipeline import notices, teacher_order
+from calkd_edge.records import Component, Predictions
+from calkd_edge.stages.onnx_teacher import adopted_teacher
 
 
 def stage_folder(store: Path, name: str) -> Path:
@@ -172,3 +177,130 @@ def test_another_number_of_classes_is_refused(tmp_path, teachers):
     done = run(tmp_path, {**file, "weights": str(tmp_path / "few.onnx")})
     assert done.code == 2, done.err
     assert "has 3 classes, the data have 10" in done.err
+
+
+def ending_in(
+    folder: Path, target: Path, nodes: list[onnx.NodeProto], **tensors: np.ndarray
+) -> onnx.ModelProto:
+    """The teacher's file with nodes behind its scores, of which the last makes `changed`."""
+    model = onnx.load(folder / "teacher.onnx")
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(value, name) for name, value in tensors.items()
+    )
+    model.graph.node.extend(nodes)
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info("changed", TensorProto.FLOAT, ["n", 10]))
+    onnx.save(model, target)
+    return model
+
+
+@pytest.mark.parametrize("where", ["metadata", "recipe"])
+def test_a_file_teaches_its_classes_by_name_whatever_their_order(tmp_path, teachers, tiny, where):
+    folder, _, file = teachers
+    classes = tuple(tiny.report["data"]["classes"])
+    order = np.random.default_rng(0).permutation(10)
+    path, names = tmp_path / "other.onnx", [classes[position] for position in order]
+    gather = onnx.helper.make_node("Gather", ["scores", "order"], ["changed"], axis=1)
+    model = ending_in(folder, path, [gather], order=order)
+    plain = {key: file[key] for key in ("mean", "std")}
+    if where == "metadata":
+        onnx.helper.set_model_props(model, {"names": str(dict(enumerate(names)))})  # as ultralytics writes it
+        onnx.save(model, path)
+    settings = plain if where == "metadata" else {**plain, "classes": names}
+    (first, by_position), (second, by_name) = (
+        adopted_teacher(Component(name="onnx", settings=given), of, classes, (3, 32, 32))
+        for of, given in ((folder / "teacher.onnx", plain), (path, settings))
+    )
+    assert by_position.how.startswith("by position: class 0 is")
+    assert by_name.how.endswith("in another order than the data")
+    images = np.random.default_rng(1).integers(0, 256, (4, 3, 32, 32), np.uint8)
+    answers = []
+    for adopted in (first, second):
+        session = onnxruntime.InferenceSession(adopted.model.SerializeToString())
+        answers.append(session.run(["logits", "probabilities"], {session.get_inputs()[0].name: images}))
+    for one, other in zip(*answers, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_names_of_a_file_that_do_not_match_are_told(tmp_path, teachers, tiny, known):
+    folder, _, file = teachers
+    model = onnx.load(folder / "teacher.onnx")
+    names = [*tiny.report["data"]["classes"][:known], *(f"n0{number}" for number in range(known, 10))]
+    onnx.helper.set_model_props(model, {"names": json.dumps(names)})
+    onnx.save(model, tmp_path / "named.onnx")
+    done = run(tmp_path, {**file, "weights": str(tmp_path / "named.onnx")}, "--dry-run")
+    text = " ".join((done.out + done.err).split())
+    assert "--set 'teacher.classes=[a,b,c]'" in text
+    if known:
+        assert done.code == 2
+        assert "is none of the file's 10" in text
+    else:
+        assert done.code == 0, text
+        assert "WARNING: the teacher's classes were matched by position: class 0 is" in text
+
+
+def batch_norm_in_training() -> list[onnx.NodeProto]:
+    return [
+        onnx.helper.make_node("ReduceMean", ["scores", "axes"], ["batch_mean"], keepdims=1),
+        onnx.helper.make_node("Sub", ["scores", "batch_mean"], ["changed"]),
+    ]
+
+
+def softmax_by_hand() -> list[onnx.NodeProto]:
+    return [
+        onnx.helper.make_node("Sigmoid", ["scores"], ["half"]),
+        onnx.helper.make_node("LpNormalization", ["half"], ["changed"], axis=1, p=1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "change", "message"),
+    [
+        (
+            [onnx.helper.make_node("Div", ["scores", "zero"], ["changed"])],
+            {},
+            "answers that are not finite, for 16 of 16",
+        ),
+        (batch_norm_in_training(), {}, "answers an image otherwise alone than beside others"),
+        (
+            [onnx.helper.make_node("Identity", ["scores"], ["changed"])],
+            {"scores": "probabilities"},
+            "these are no probabilities",
+        ),
+        (softmax_by_hand(), {}, "--set teacher.scores=probabilities"),
+    ],
+    ids=["not finite", "batch", "logits as probabilities", "probabilities as logits"],
+)
+def test_answers_that_nobody_should_learn_from_are_refused_before_anybody_does(
+    tmp_path, teachers, nodes, change, message
+):
+    folder, _, file = teachers
+    tensors = {"zero": np.zeros(1, np.float32), "axes": np.zeros(1, np.int64)}
+    ending_in(folder, tmp_path / "given.onnx", nodes, **tensors)
+    done = run(tmp_path, {**file, "weights": str(tmp_path / "given.onnx"), **change})
+    text = " ".join((done.out + done.err).split())
+    assert done.code in (2, 7), text
+    assert message in text
+    assert "given.onnx" in text
+    assert not list((tmp_path / "store").glob("objects/*/*/soft*"))
+
+
+def test_answers_that_fit_another_order_of_the_classes_are_pointed_out(tmp_path, monkeypatch):
+    labels = np.arange(40) % 4
+    logits = np.eye(4, dtype=np.float32)[(labels + 1) % 4] * 5
+    (tmp_path / "raw").mkdir()
+    Predictions(logits, labels, np.arange(40)).save(tmp_path / "raw" / CALIBRATION_PREDICTIONS)
+    teacher = SimpleNamespace(weights="t.pth")
+    plan = SimpleNamespace(
+        checked=SimpleNamespace(recipe=SimpleNamespace(teacher=teacher)),
+        rows=[SimpleNamespace(raw=SimpleNamespace(fingerprint="raw"))],
+        data=SimpleNamespace(fingerprint="data"),
+    )
+    prepared = SimpleNamespace(open=lambda folder: SimpleNamespace(classes=tuple("abcd")))
+    monkeypatch.setattr(teacher_order, "Prepared", prepared)
+    folders = {name: tmp_path / name for name in ("raw", "data")}
+    (sentence,) = teacher_order.doubtful_order(plan, folders)
+    assert "top-1 100.0% instead of 0.0%: images of 'a' are mostly predicted as 'b'" in sentence
+    teacher.weights = None
+    assert teacher_order.doubtful_order(plan, folders) == []

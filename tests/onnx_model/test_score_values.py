@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.external_models.score_values import check_logits, check_probabilities
+from calkd_edge.onnx_model.score_values import check_logits, check_probabilities
 
 LOGITS = np.random.default_rng(5).normal(size=(30, 4)) * 3
 SHARES = special.softmax(LOGITS, axis=1)

@@ -11,6 +11,17 @@ ROUNDED = 0.02
 """How far the sum of a row of probabilities may lie from 1: halves and 8-bit scales round each of them."""
 
 
+SAME = 1e-3
+"""Of logits, relative above 1: larger differences between batch sizes are more than rounding."""
+
+
+def are_same(first: FloatArray, second: FloatArray) -> bool:
+    """Whether two runs of one file gave the same scores but for rounding."""
+    one, other = (np.asarray(values, dtype=np.float64) for values in (first, second))
+    close = np.abs(one - other) <= SAME * np.maximum(1.0, np.abs(other))
+    return bool((close | (np.isnan(one) & np.isnan(other)) | (one == other)).all())
+
+
 def rows_sum_to(values: FloatArray, total: float) -> bool:
     """Whether all values [N, C] lie in 0..total and each row sums to it."""
     wide = np.asarray(values, dtype=np.float64)
