@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from calkd_edge.agent import PROTOCOL, WATCH_INPUT, memory_limit
@@ -29,6 +30,10 @@ VERBS = {
 
 UNEXPECTED = "This is unexpected; the log holds the board's traceback."
 REMEDY = f"{sys.executable} lacks it. calkd-edge doctor --device DEVICE prints the command that installs it."
+
+
+class BrokenPackage(Exception):
+    """A package is there, and its import ends in an error that is no ImportError: the cause."""
 
 
 def end_with_input() -> None:
@@ -61,13 +66,12 @@ def main(argv: list[str]) -> int:
                 "Use the agent of the host's calkd-edge.",
             )
         module, _, function = VERBS[verb].partition(".")
-        run = getattr(importlib.import_module("calkd_edge.agent." + module), function)
-        reply: dict[str, Any] = run(job)
+        reply: dict[str, Any] = _imported(module, function)(job)
     except AgentProblem as problem:
         out_of_memory = memory_limit.reached_by(problem.message)
         remedy = memory_limit.REMEDY if out_of_memory else problem.remedy
         reply, status = {"error": problem.message, "remedy": remedy}, 1
-    except ImportError as problem:
+    except (ImportError, BrokenPackage) as problem:
         reply, status = _without_package(problem), 1
     except Exception as problem:  # every failure must reach the host
         reply, status = _unexpected(problem), 1
@@ -79,6 +83,24 @@ def main(argv: list[str]) -> int:
     return status
 
 
+def _imported(module: str, function: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A verb's function, whose module imports what the board must have.
+
+    Raises:
+        ImportError: a package is missing.
+        BrokenPackage: its import ends in another error.
+    """
+    try:
+        run: Callable[[dict[str, Any]], dict[str, Any]] = getattr(
+            importlib.import_module("calkd_edge.agent." + module), function
+        )
+    except ImportError:
+        raise
+    except Exception as problem:  # a package may raise anything where it is of another Python
+        raise BrokenPackage from problem
+    return run
+
+
 def _unexpected(problem: Exception) -> dict[str, Any]:
     """The reply to an error that nobody foresaw, or to a lack of memory."""
     message = f"{type(problem).__name__}: {problem}"
@@ -87,15 +109,17 @@ def _unexpected(problem: Exception) -> dict[str, Any]:
     return {"error": message, "remedy": UNEXPECTED, "traceback": traceback.format_exc()}
 
 
-def _without_package(problem: ImportError) -> dict[str, Any]:
+def _without_package(problem: ImportError | BrokenPackage) -> dict[str, Any]:
     """The reply where a package is missing, or is there and cannot be imported."""
     if isinstance(problem, ModuleNotFoundError):
         return {"error": f"{type(problem).__name__}: {problem}", "remedy": REMEDY}
-    package = (problem.name or _raised_in(problem)).partition(".")[0]
+    cause = problem if isinstance(problem, ImportError) else problem.__cause__ or problem
+    named = cause.name if isinstance(cause, ImportError) else None
+    package = (named or _raised_in(cause)).partition(".")[0]
     path = os.environ.get("PYTHONPATH")
     other = f" PYTHONPATH there is {path}: a package of another Python may come first." if path else ""
     return {
-        "error": f"{package} is there and cannot be imported: {reason_of(problem, package)}",
+        "error": f"{package} is there and cannot be imported: {reason_of(cause, package)}",
         "remedy": f"Install it for {sys.executable}; calkd-edge doctor --device DEVICE says how.{other}",
         "traceback": traceback.format_exc(),
     }
@@ -103,8 +127,10 @@ def _without_package(problem: ImportError) -> dict[str, Any]:
 
 def _raised_in(problem: BaseException) -> str:
     """The package whose code raised an error: the name of the folder that holds it."""
-    frames = traceback.extract_tb(problem.__traceback__)
-    names = [frame.filename.split(os.sep) for frame in frames]
+    files = [frame.filename for frame in traceback.extract_tb(problem.__traceback__)]
+    if isinstance(problem, SyntaxError) and problem.filename:
+        files.append(problem.filename)
+    names = [file.split(os.sep) for file in files]
     packages = [parts[-2] for parts in names if parts[-1] == "__init__.py" and len(parts) > 1]
     return packages[-1] if packages else "a package"
 

@@ -31,7 +31,7 @@ def load(name: str) -> Any:
     """
     try:
         trt = importlib.import_module(name)
-    except (ImportError, OSError) as missing:
+    except Exception as missing:  # also a package of another Python or numpy
         raise AgentProblem(
             f"{name} cannot be imported by this Python: {missing}",
             "On a Jetson it comes with JetPack (sudo apt install python3-libnvinfer); in a venv use "

@@ -49,6 +49,7 @@ from calkd_edge.engine.apart import check_apart
 from calkd_edge.errors import DeviceError, check_at_least, of_file, several
 from calkd_edge.export.artifacts import CANONICAL
 from calkd_edge.files import check_folder, replacing, sha256_of
+from calkd_edge.files.full_disk import Place, naming_full_disk, temporary_place
 from calkd_edge.files.paths import named_folder
 from calkd_edge.files.scratch import ScratchFolder
 from calkd_edge.records import Benchmark, DeviceFacts, TimedFile, Worth
@@ -119,8 +120,10 @@ def benchmark(
     check_folder(folder, "--out")
     check_apart(folder, options.store, (NAME, SAMPLES))
     path = newest_run(Path("runs")) if model is None else Path(model)
-    record, runs = measure(path, options, on_process)
-    return write(record, runs, folder)
+    place = Place(folder, "Free space, or name another folder: --out DIR")
+    with naming_full_disk(place, temporary_place()):
+        record, runs = measure(path, options, on_process)
+        return write(record, runs, folder)
 
 
 def measure(path: Path, options: BenchmarkOptions, on_process: OnProcess) -> tuple[Benchmark, Runs]:

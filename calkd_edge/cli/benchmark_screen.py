@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from calkd_edge.agent.core_names import processor_name
 from calkd_edge.cli.console import screen
 from calkd_edge.cli.run_screen import result_console
 from calkd_edge.records import Benchmark, Paced, Percentile, Soak, TimedFile
@@ -95,7 +96,8 @@ def _head(result: Benchmark) -> Iterable[str]:
     """Device, runtime and method."""
     facts = result.facts
     mode = f", power mode {facts.power_mode}" if facts.power_mode else ""
-    yield f"{result.device}: {facts.board}, {facts.cpu}{mode}{', emulated' if facts.emulated else ''}"
+    emulated = ", emulated" if facts.emulated else ""
+    yield f"{result.device}: {facts.board}, {processor_name(facts.cpu)}{mode}{emulated}"
     threads = "" if result.threads is None else f", threads {result.threads}"
     schedule = "back to back"
     if result.rate_hz is not None:

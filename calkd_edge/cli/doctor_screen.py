@@ -12,37 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from calkd_edge.agent.core_names import processor_name
 from calkd_edge.cli.run_screen import result_console
 from calkd_edge.records import ClockFacts, DoctorReport, Interpreter, MachineFacts, Runnable
 
 KINDS = {"missing": "bold red", "trap": "yellow", "warning": "yellow"}
 PRECISIONS = ("fp32", "fp16", "int8", "int8_fp16")
-CORES = {
-    "0xd03": "Cortex-A53",
-    "0xd04": "Cortex-A35",
-    "0xd05": "Cortex-A55",
-    "0xd07": "Cortex-A57",
-    "0xd08": "Cortex-A72",
-    "0xd09": "Cortex-A73",
-    "0xd0a": "Cortex-A75",
-    "0xd0b": "Cortex-A76",
-    "0xd0c": "Neoverse N1",
-    "0xd0d": "Cortex-A77",
-    "0xd40": "Neoverse V1",
-    "0xd41": "Cortex-A78",
-    "0xd42": "Cortex-A78AE",
-    "0xd44": "Cortex-X1",
-    "0xd46": "Cortex-A510",
-    "0xd47": "Cortex-A710",
-    "0xd48": "Cortex-X2",
-    "0xd49": "Neoverse N2",
-    "0xd4d": "Cortex-A715",
-    "0xd4e": "Cortex-X3",
-    "0xd4f": "Neoverse V2",
-    "0xd83": "Neoverse V3AE",
-}
-"""Names of ARM cores by part number, where /proc/cpuinfo has no name."""
-
 HOTTEST = 4
 """Number of temperatures that are shown; --json has all."""
 
@@ -74,8 +49,8 @@ def show(report: DoctorReport, console: Console | None = None) -> None:
 def _processor(facts: MachineFacts) -> str:
     """Its name, or those of its kinds of cores; of an emulated one, what it stands for."""
     if len(facts.core_kinds) > 1:
-        return ", ".join(f"{count} x {CORES.get(kind, kind)}" for kind, count in facts.core_kinds.items())
-    name = CORES.get(facts.cpu, facts.cpu)
+        return ", ".join(f"{count} x {processor_name(kind)}" for kind, count in facts.core_kinds.items())
+    name = processor_name(facts.cpu)
     return f"emulated {facts.machine} (on {name})" if facts.emulated else name
 
 

@@ -36,6 +36,7 @@ def verify(
     model answers differently; with 2 if there is no such release.
     """
     from calkd_edge.pipeline.verify import verify as problems_of
+    from calkd_edge.release.verification import UPGRADE
 
     problems = problems_of(release, run=run, device=device, on_message=lambda text: say("  {}", text))
     for problem in problems:
@@ -43,7 +44,9 @@ def verify(
     if problems:
         raise GateFailed(
             f"{release} is not as it was released",
-            remedy="Download it again, or run compress again to write a new one.",
+            remedy="Upgrade calkd-edge: pip install --upgrade calkd-edge"
+            if any(problem.endswith(UPGRADE) for problem in problems)
+            else "Download it again, or run compress again to write a new one.",
         )
     answers = ", and every model its golden outputs" if run else ""
     print_result(f"{release}: every file matches its checksum{answers}")

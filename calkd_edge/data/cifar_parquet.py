@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from calkd_edge.errors import CalkdError, EnvironmentProblem, RecipeError
 from calkd_edge.files.bounded import parse_json
 from calkd_edge.files.machine_limits import naming_limits
+from calkd_edge.files.recognised import recognised
 from calkd_edge.records import IntArray
 
 
@@ -58,8 +59,10 @@ def read_part(files: Sequence[Path], *, label_column: str, classes: tuple[str, .
         except CalkdError:
             raise
         except Exception as wrong:  # beside ArrowException and OSError, whatever damaged bytes lead to
+            other = recognised(file) if file.is_file() else None
             raise EnvironmentProblem(
-                f"{file} cannot be read: {wrong}", remedy="Download the file again."
+                f"{file} cannot be read: {f'it is {other.what}' if other else wrong}",
+                remedy=other.remedy if other else "Download the file again.",
             ) from wrong
     table = pa.concat_tables(tables)
     column = table.column(label_column)

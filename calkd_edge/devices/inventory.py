@@ -61,9 +61,9 @@ class DeviceEntry(Record):
     @field_validator("host")
     @classmethod
     def _without_port(cls, value: str | None) -> str | None:
-        with_port = re.fullmatch(r"((?:ssh://)?[^\s:\[\]]+):(\d+)/?", value or "")
+        with_port = re.fullmatch(r"((?:ssh://)?(?:[^\s:\[\]]+|\[\S+\])):(\d+)/?", value or "")
         if with_port:
-            host = with_port[1].removeprefix("ssh://")
+            host = with_port[1].removeprefix("ssh://").strip("[]")
             raise ValueError(f"a port stands on a line of its own: host: {host} and port: {with_port[2]}")
         return value
 
@@ -150,7 +150,8 @@ def location_of(name: str, *, runtimes: Sequence[str] = ()) -> dict[str, Any]:
             return location
     elif address:
         port = address["port"] or address["port6"]
-        host = f"{address['user']}@{address['host'] or address['boxed'] or address['bare']}"
+        boxed = (address["boxed"] or "").replace("%25", "%")  # as URLs write the zone of an address
+        host = f"{address['user']}@{address['host'] or boxed or address['bare']}"
         location = {"host": host, **({} if port is None else {"port": int(port)})}
     if "host" in location:
         return {**_profile_python(name), **location}

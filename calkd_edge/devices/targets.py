@@ -11,6 +11,9 @@ from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.errors import DeviceError, RecipeError, did_you_mean
 from calkd_edge.records import DeviceFacts
 
+IPV6 = re.compile(r"[^@]*@[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*(%\w+)?")
+"""USER@ADDRESS with an IPv6 address, which may name a zone, without brackets."""
+
 
 def check_runtime(name: str, runtime: str, facts: DeviceFacts) -> None:
     """Check that the Python that runs the agent can import the runtime.
@@ -38,7 +41,7 @@ def split_runtime(text: str) -> tuple[str, str]:
     name, colon, runtime = text.rpartition(":")
     if runtime in RUNTIMES:
         return name, runtime
-    in_address = "]" in runtime or re.fullmatch(r"[^@]*@[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*", text)
+    in_address = "]" in runtime or IPV6.fullmatch(text)
     has_runtime = colon and "/" not in runtime and not runtime.isdigit() and not in_address
     return (name, runtime) if has_runtime else (text, "")
 

@@ -12,6 +12,7 @@ from calkd_edge.external_models.options import RepairOptions
 from calkd_edge.external_models.predictions import read_predictions
 from calkd_edge.external_models.repair import measure, repair
 from calkd_edge.external_models.scoring import DataOptions
+from calkd_edge.files.full_disk import Place, naming_full_disk, temporary_place
 from calkd_edge.onnx_model.reading import Reading, Scores, Triple
 from calkd_edge.onnx_model.validity import refused_if_invalid
 from calkd_edge.records import Json, Repair
@@ -105,7 +106,10 @@ def calibrate(
     inputs = DataOptions(data, root, images, seed, classes, resize)
     inputs.check()
     target = _target(output, Path(model))
-    with refused_if_invalid(Path(model)):
+    places = [temporary_place()]
+    if target is not None:
+        places.append(Place(target.parent, "Free space, or name another file: --output FILE"))
+    with refused_if_invalid(Path(model)), naming_full_disk(*places):
         record = repair(
             Path(model),
             inputs,
@@ -114,8 +118,8 @@ def calibrate(
             threads=threads,
             output=target,
         )
-    if target is not None:
-        write_repair(record, *report_location(target))
+        if target is not None:
+            write_repair(record, *report_location(target))
     return record
 
 

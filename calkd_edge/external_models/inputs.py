@@ -15,9 +15,10 @@ from calkd_edge.data.image_folder import ImageFolder
 from calkd_edge.data.images_file import write_images
 from calkd_edge.data.pixels import Resize
 from calkd_edge.data.source import Source
-from calkd_edge.errors import RecipeError, StageFailed
+from calkd_edge.errors import EnvironmentProblem, RecipeError, StageFailed
 from calkd_edge.files.arrays import read_arrays
 from calkd_edge.files.bounded import Unreadable
+from calkd_edge.files.full_disk import temporary_place
 from calkd_edge.files.paths import check_path
 from calkd_edge.files.recognised import recognised
 from calkd_edge.records import IntArray
@@ -142,6 +143,8 @@ def images_of(
         write_images(source, used, work / "inputs.npy", broken="refuse", progress=lambda done, total: None)
     except StageFailed as broken:
         raise StageFailed(broken.message, remedy="Repair or remove these files.") from None
+    except EnvironmentProblem as full:
+        raise EnvironmentProblem(full.message, remedy=temporary_place().remedy) from full
     return Inputs(
         work / "inputs.npy",
         source.labels[used],

@@ -85,6 +85,8 @@ def _of_npz(path: Path) -> SavedPredictions:
     if arrays[scores].ndim == 0 or arrays["labels"].ndim == 0:
         raise RecipeError(f"{path}: one number is no list of predictions", remedy=f"Save {NPZ_EXAMPLE}.")
     labels = arrays["labels"]
+    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():  # whole, as 2.0
+        labels = labels.astype(np.int64)
     if labels.dtype.kind in "iu":
         labels = as_positions(labels, path)
     return _checked(path, scores, arrays[scores], labels, names)

@@ -165,11 +165,11 @@ def _scored(
     logits: FloatArray, labels: IntArray | None, classes: tuple[str, ...], options: RepairOptions, source: str
 ) -> _CrossFit:
     """`_fitted`; what cannot be scored is reported with the name of the file."""
-    if len(logits) < FEWEST:
-        raise RecipeError(f"{source}: {len(logits)} images are too few to fit a map", remedy="Give more.")
     try:
         if labels is not None:
             scores.checked(logits, labels)
+        if len(logits) < FEWEST:
+            raise RecipeError(f"{source}: {len(logits)} images are too few to fit a map", remedy="Give more.")
         return _fitted(logits, labels, classes, options)
     except ValueError as wrong:
         remedy = "Check the labels, and the outputs of the file."

@@ -14,6 +14,7 @@ from pathlib import Path
 from calkd_edge.files.bounded import Unreadable
 from calkd_edge.files.digest import PIECE_BYTES
 from calkd_edge.files.machine_limits import naming_limits
+from calkd_edge.files.recognised import recognised
 
 MOST_LIST_BYTES = 4 << 20
 """Of the list of members at the end of the file; some 50,000 members."""
@@ -51,7 +52,9 @@ def opened_zip(source: Path | bytes) -> Iterator[zipfile.ZipFile]:
         except (OSError, Unreadable):
             raise
         except Exception as wrong:  # struct.error, UnicodeDecodeError and more, as the bytes are damaged
-            raise Unreadable(str(wrong) or type(wrong).__name__) from wrong
+            other = recognised(source) if isinstance(source, Path) else None
+            reason = str(wrong) or type(wrong).__name__
+            raise Unreadable(f"{reason}: it is {other.what}" if other else reason) from wrong
         with archive:
             yield archive
 

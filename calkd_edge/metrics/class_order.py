@@ -8,7 +8,7 @@ from calkd_edge.metrics import per_image as scores
 from calkd_edge.records import FloatArray, IntArray
 
 FEWEST = 20
-FAR_BETTER = 0.3
+FAR_BETTER = 0.15
 """Of top-1: what another order of classes must gain to be pointed out; it must be right half of the time too,
 since some other order is always somewhat better."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.files import recognised
+from calkd_edge.models.checkpoint_tensors import check_tensors
 from calkd_edge.models.same_order import in_order
 
 log = logging.getLogger(__name__)
@@ -39,12 +41,8 @@ WRAPPER_COUNTS = ("n_averaged",)
 _SHOWN = 5
 _DEEPEST = 4
 """Wrappers within wrappers, at most."""
-_DTYPES = (
-    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
-)
-_REPEATS, _SMALL_BYTES = 4, 64 << 20
-"""Weights that share memory count once in the file and several times in the state dict."""
+_AVERAGED = re.compile(r"ema|averag|swa", re.IGNORECASE)
+"""In the prefix of weights that were averaged while training, which stand beside the plain ones."""
 
 _UNUSED_COUNT = "num_batches_tracked"
 """Absent from checkpoints older than torch 0.4.1; unused where momentum is a number."""
@@ -69,7 +67,7 @@ def read_state(path: Path, where: str) -> dict[str, Tensor]:
     if other is not None:
         raise RecipeError(f"{where}: {path} is {other.what}, not a checkpoint", remedy=other.remedy)
     state = _read_safetensors(path, where) if path.suffix == ".safetensors" else _read_pickle(path, where)
-    _check_tensors(state, path, where)
+    check_tensors(state, path, where)
     state = _unprefixed(state, path)
     return {
         name: tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
@@ -77,50 +75,28 @@ def read_state(path: Path, where: str) -> dict[str, Tensor]:
     }
 
 
-def _check_tensors(state: Mapping[str, Tensor], path: Path, where: str) -> None:
-    """Refuse what is no weight of a network, and tensors that are larger than their file.
-
-    Raises:
-        RecipeError: naming the first of them.
-    """
-    total, most = 0, _REPEATS * path.stat().st_size + _SMALL_BYTES
-    name: object  # as the file has it
-    for name, tensor in state.items():
-        is_plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
-        if not isinstance(name, str) or not is_plain or tensor.dtype not in _DTYPES:
-            kind = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}"
-            raise RecipeError(
-                f"{where}: {path} has the weight {str(name)[:80]!r} ({kind}), which no network here takes",
-                remedy="Save the weights in float32: torch.save(model.float().state_dict(), 'weights.pth').",
-            )
-        total += tensor.numel() * tensor.element_size()
-        if total > most:
-            raise RecipeError(
-                f"{where}: {path} is smaller than the weights that it claims: {name[:80]!r} is "
-                f"{list(tensor.shape)}",
-                remedy="Save the state dict again where it was trained.",
-            )
-
-
 def _read_safetensors(path: Path, where: str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as broken:  # safetensors raises its own classes, without a common base
         raise RecipeError(
-            f"{where}: {path} is not a safetensors file: {broken}",
-            remedy="Convert it: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors').",
+            f"{where}: {path} is not a whole safetensors file: {broken}",
+            remedy="Download or copy it again; if it has another format, convert it: "
+            "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors').",
         ) from broken
 
 
 def _read_pickle(path: Path, where: str) -> dict[str, Tensor]:
     try:
-        with torch.serialization.safe_globals([*_safe_types()]):
+        with torch.serialization.safe_globals([*_safe_types()]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about forms that are refused or harmless
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as broken:  # UnpicklingError, RuntimeError, EOFError or KeyError, as the file is broken
         raise RecipeError(
             f"{where}: {path} contains no state dict that can be read without running code: "
             f"{_reason(broken)}",
-            remedy="Save it again where it was trained: torch.save(model.state_dict(), 'weights.pth').",
+            remedy="Download or copy it again, or save it again where it was trained: "
+            "torch.save(model.state_dict(), 'weights.pth').",
         ) from broken
     state = _state_dict_in(content)
     if state is not None and isinstance(content, Mapping):
@@ -146,6 +122,8 @@ def _reason(broken: Exception) -> str:
     asked = re.search(r"GLOBAL (\S+) was not an allowed global", text)
     if asked:
         return f"it needs the code of {asked[1]}"
+    if "central directory" in text:
+        return "its end is missing"
     first = text.partition("\n")[0]
     return type(broken).__name__ if "weights_only" in first or not first else first
 
@@ -196,21 +174,35 @@ def _of_network(
         state: by the names in the file.
         network: by the network's names.
         source: the recipe's key and the file, for messages.
+
+    Raises:
+        RecipeError: it holds the network behind several prefixes, none of which is of averages.
     """
     if not network or network.keys() & state.keys():
         return state
     longest = max(network, key=len)
     prefixes = {name.removesuffix(longest) for name in state if name.endswith(f".{longest}")}
-    for prefix in sorted(prefixes, key=len):
-        part = {
+    parts = {
+        prefix: {
             name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)
         }
-        if len(network.keys() & part.keys()) * 2 > len(network):
-            others = len(state) - len(part)
-            left = f"; {others} other tensors are left out" if others else ""
-            log.warning("%s: the weights behind '%s' are read%s", source, prefix, left)
-            return part
-    return state
+        for prefix in sorted(prefixes, key=lambda prefix: (len(prefix), prefix))
+    }
+    whole = [prefix for prefix, part in parts.items() if len(network.keys() & part.keys()) * 2 > len(network)]
+    plain = [prefix for prefix in whole if not _AVERAGED.search(prefix)]
+    if len(plain) > 1:
+        raise RecipeError(
+            f"{source} holds this network several times, behind {' and '.join(map(repr, plain))}",
+            remedy=f"Save the one alone: torch.save({{n.removeprefix({plain[0]!r}): w "
+            f"for n, w in state.items() if n.startswith({plain[0]!r})}}, 'weights.pth').",
+        )
+    if not whole:
+        return state
+    prefix = (plain or whole)[0]
+    others = len(state) - len(parts[prefix])
+    left = f"; {others} other tensors are left out" if others else ""
+    log.warning("%s: the weights behind '%s' are read%s", source, prefix, left)
+    return parts[prefix]
 
 
 def _differences(expected: Mapping[str, tuple[int, ...]], provided: Mapping[str, tuple[int, ...]]) -> str:

@@ -15,7 +15,11 @@ from onnx import TensorProto
 
 from calkd_edge.errors import RecipeError
 from calkd_edge.onnx_model.graph import GraphView, attribute, number_of, typed_graph
-from calkd_edge.onnx_model.refused_ends import refuse_end_without_confidence, refuse_unknown_end
+from calkd_edge.onnx_model.refused_ends import (
+    refuse_end_without_confidence,
+    refuse_sorted_scores,
+    refuse_unknown_end,
+)
 from calkd_edge.onnx_model.softmax import AFTERWARDS, MOVES, behind, softmax_source
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
@@ -97,6 +101,7 @@ def find_output(
     source = softmax_source(view, end)
     node = view.producer.get(end)
     refuse_end_without_confidence(view, node, chosen.name)
+    refuse_sorted_scores(view, first, chosen.name)
     of_log = behind(view, node.input[0], MOVES) if node is not None and node.op_type == "Log" else None
     if source is not None:
         kind, logits, softmaxes = "softmax", source, 1

@@ -63,6 +63,26 @@ def refuse_end_without_confidence(view: GraphView, node: onnx.NodeProto | None, 
         )
 
 
+def refuse_sorted_scores(view: GraphView, first: str, output: str) -> None:
+    """Refuse scores that are sorted: a column of them stands for another class in each image.
+
+    Raises:
+        RecipeError: a TopK or a sorting operator stands between the last layer and the scores.
+    """
+    pending, visited = [first], {first}
+    while pending:
+        node = view.producer.get(pending.pop())
+        if node is None or node.op_type in _LAST_LAYERS:
+            continue
+        if node.op_type == "TopK":
+            raise RecipeError(
+                f"the output '{output}' is sorted by a TopK, so its columns are no classes",
+                remedy=f"Export what the TopK reads, '{node.input[0]}', as an output.",
+            )
+        pending += [name for name in node.input if name not in visited]
+        visited.update(node.input)
+
+
 def _is_clipped_softmax(view: GraphView, node: onnx.NodeProto) -> bool:
     return (
         node.op_type == "Clip" and softmax_source(view, behind(view, node.input[0], AFTERWARDS)) is not None

@@ -31,6 +31,9 @@ WARNING = "WARNING: "
 
 _SHOWN = 5
 
+LOOKED_AT, DARK = 64, 64
+"""Training images; 14 bits stored in 16 end at 63 of 255, and images that are all so dark are rare."""
+
 
 def outline_of(checked: CheckedRecipe) -> Outline | None:
     """The labels of the recipe's data set; None where they are known only after a download or by decoding."""
@@ -172,6 +175,12 @@ def findings(folder: Path) -> list[str]:
         texts.append(
             f"{WARNING}{surplus:,} of {tested:,} test images are copies of other test images, pixel for "
             "pixel, and say nothing new. data.drop_duplicates: true keeps one of each"
+        )
+    brightest = int(prepared.arrays("train", LOOKED_AT)[0].max(initial=0))
+    if brightest <= DARK:
+        texts.append(
+            f"{WARNING}no pixel of the images looked at is brighter than {brightest} of 255: if they hold 13 "
+            "or 14 bits in 16, as thermal cameras write them, stretch them to 16 bits"
         )
     if copies["conflicting_labels"]:
         texts.append(

@@ -74,5 +74,5 @@ def _recorded_recipe(read: ReadRelease) -> Recipe:
         key = ".".join(map(str, wrong.errors()[0]["loc"]))
         raise RecipeError(
             f"{read.path}: the recipe in its report cannot be read: {key}: {wrong.errors()[0]['msg']}",
-            remedy="Judge it with the release of calkd-edge that wrote it, or run its recipe again.",
+            remedy="Judge it with the version of this package that wrote it, or run its recipe again.",
         ) from wrong

@@ -19,6 +19,24 @@ from calkd_edge.files.zipped import opened_zip
 from calkd_edge.release.bundle import MANIFEST, SUMS
 from calkd_edge.release.contents import FILE, MODELS, MOST_SUMS_BYTES, OWN_NAMES, STAGED, kind_of, own_names
 
+INPUTS = frozenset(
+    {
+        ".yaml",
+        ".yml",
+        ".json",
+        ".onnx",
+        ".tflite",
+        ".engine",
+        ".pth",
+        ".pt",
+        ".safetensors",
+        ".npz",
+        ".csv",
+        ".py",
+    }
+)
+"""A file with one of these suffixes that is there already is an input of somebody, never an older page."""
+
 
 def check_output(path: Path, option: str, *, runs: Iterable[Path] = ()) -> None:
     """Refuse a file that cannot be written or is a release's, before the work that it is about.
@@ -29,8 +47,8 @@ def check_output(path: Path, option: str, *, runs: Iterable[Path] = ()) -> None:
         runs: folders that a release is about to be written into.
 
     Raises:
-        RecipeError: no file can have that name, something else is there, its folder cannot be written, or it
-            is or would be a file of a release.
+        RecipeError: no file can have that name, something else is there, such as a recipe, its folder cannot
+            be written, or it is or would be a file of a release.
     """
     remedy = f"Name another file: {option} FILE"
     check_path(path, option)
@@ -38,6 +56,8 @@ def check_output(path: Path, option: str, *, runs: Iterable[Path] = ()) -> None:
     kind = kind_of(Path(os.path.realpath(path)))
     if kind not in ("", FILE):
         raise RecipeError(f"{option} {path}: it is {kind}", remedy=remedy)
+    if kind == FILE and path.suffix.lower() in INPUTS:
+        raise RecipeError(f"{option} {path}: a file of another kind is there already", remedy=remedy)
     if _belongs_to_release(path, runs):
         raise RecipeError(
             f"{option} {path}: it belongs to a release, whose checksums would no longer hold", remedy=remedy

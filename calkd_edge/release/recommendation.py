@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from calkd_edge.agent.core_names import processor_name
 from calkd_edge.metrics.latency import doubts_of
 from calkd_edge.records import DeviceFacts, GateResult, Measurement, Percentile, Recommendation
 from calkd_edge.release.gates.evidence import labels_of
@@ -129,7 +130,7 @@ def _real_name(facts: DeviceFacts | None) -> str:
     """The board or the processor, before the runtime's name."""
     if facts is None:
         return ""
-    name = facts.board if facts.board not in ("", facts.machine) else facts.cpu
+    name = facts.board if facts.board not in ("", facts.machine) else processor_name(facts.cpu)
     return f"{name}, " if name else ""
 
 

@@ -30,6 +30,9 @@ from calkd_edge.release.contents import BUNDLE, FILE, MODELS, SCORES, kind_of, r
 from calkd_edge.release.report.report import HTML_NAME, JSON_NAME
 from calkd_edge.release.scores import MOST_SCORES_BYTES, read_scores
 
+UPGRADE = "upgrade calkd-edge"
+"""Ends the problem of a bundle that a later release of this package wrote."""
+
 
 def problems_of(bundle: str | Path) -> list[str]:
     """Every problem of a bundle, one sentence each; empty when each file is as it was written.
@@ -64,9 +67,7 @@ def _problems(archive: zipfile.ZipFile) -> list[str]:
     if not isinstance(listed, dict) or not all(isinstance(facts, dict) for facts in listed.values()):
         return [f"{MANIFEST} is not readable as a bundle's manifest"]
     if not isinstance(version, int) or version > BUNDLE_SCHEMA_VERSION:
-        return [
-            f"the bundle has schema version {version}, newer than {BUNDLE_SCHEMA_VERSION}: upgrade calkd-edge"
-        ]
+        return [f"the bundle has schema version {version}, newer than {BUNDLE_SCHEMA_VERSION}: {UPGRADE}"]
     problems = [f"{name} is in the bundle twice" for name, count in sorted(counts.items()) if count > 1]
     problems += [f"{name!r} cannot be the name of a file in a bundle" for name in names if not is_safe(name)]
     problems += [f"{name} is missing" for name in sorted({*listed, SUMS} - set(names))]

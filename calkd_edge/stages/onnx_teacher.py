@@ -147,8 +147,8 @@ def _check_answers(adopted: Adopted, path: Path, file: Path, images: ImageArray,
                 together,
                 where,
                 insisted=insisted,
-                remedy="Say so: --scores probabilities",
-                per_cent="Divide them by 100 in the file, and say: --scores probabilities",
+                remedy="Say so: --set teacher.scores=probabilities",
+                per_cent="Divide them by 100 in the file, and say so: --set teacher.scores=probabilities",
             )
     except RecipeError as wrong_scores:
         raise StageFailed(as_keys(wrong_scores.message), remedy=as_keys(wrong_scores.remedy)) from None

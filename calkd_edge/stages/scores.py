@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from calkd_edge.errors import DeviceError, StageFailed
+from calkd_edge.errors import DeviceError
 from calkd_edge.records import FloatArray
 
 
@@ -16,14 +16,10 @@ def scores_of(
     """Logits and probabilities, [N, C].
 
     Raises:
-        StageFailed: the file has other outputs.
-        DeviceError: they have another shape or type, or values that no file of ours returns.
+        DeviceError: they have other names, another shape or type, or values that no file of ours returns.
     """
     if not {"logits", "probabilities"} <= outputs.keys():
-        raise StageFailed(
-            f"{file} returns {', '.join(outputs)}, not logits and probabilities",
-            remedy="Export it with calkd-edge.",
-        )
+        raise _refusal(device, f"{file} returned {', '.join(outputs)}, not logits and probabilities")
     for name in ("logits", "probabilities"):
         values = outputs[name]
         if values.dtype.kind != "f" or values.ndim != 2 or values.shape[1] != classes:

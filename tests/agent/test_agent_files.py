@@ -200,19 +200,28 @@ def test_reply_is_written_whole_and_leaves_nothing_beside_it(pyz):
     assert {path.name for path in pyz.parent.iterdir()} == {pyz.name, "job.json", "reply.json"}
 
 
-def test_package_that_cannot_be_imported_is_named_in_one_sentence(tmp_path):
+REASONS = "Importing the numpy C-extensions failed.\\n" + "This can happen for many reasons.\\n" * 20
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (f'raise ImportError("{REASONS}")\n', "Importing the numpy C-extensions"),
+        ("print 'of Python 2'\n", "Missing parentheses"),
+        ("import os\nos.of_another_python\n", "module 'os' has no attribute"),
+    ],
+    ids=["ImportError", "SyntaxError", "AttributeError"],
+)
+def test_package_that_cannot_be_imported_is_named_in_one_sentence(tmp_path, content, reason):
     (tmp_path / "numpy").mkdir()
-    reasons = "Importing the numpy C-extensions failed.\\n" + "This can happen for many reasons.\\n" * 20
-    (tmp_path / "numpy" / "__init__.py").write_text(f'raise ImportError("{reasons}")\n')
+    (tmp_path / "numpy" / "__init__.py").write_text(content)
     (tmp_path / "job.json").write_text(json.dumps({"protocol": PROTOCOL}))
     line = [sys.executable, "-m", "calkd_edge.agent", "probe", "job.json", "reply.json"]
     path = os.pathsep.join([str(tmp_path), *sys.path])
     done = subprocess.run(line, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, check=False)
     reply = json.loads((tmp_path / "reply.json").read_text())
     assert done.returncode == 1
-    assert reply["error"].startswith(
-        "numpy is there and cannot be imported: Importing the numpy C-extensions"
-    )
+    assert reply["error"].startswith(f"numpy is there and cannot be imported: {reason}")
     assert str(tmp_path / "numpy" / "__init__.py") in reply["error"]
     assert "PYTHONPATH there is" in reply["remedy"]
 

@@ -35,12 +35,14 @@ LINES = [
     "benchmark {run} --store {store} --precision fp32 --baseline {bench}/benchmark.json --fail-on-worse"
     " --out {out}",
     "benchmark {run} --precision fp32 --images {images} --soak 1s --out {out}",
-    f"{FLOAT} --root {{out}} --seed 1 --layout nchw --channels rgb --image-size 32 --threads 2 --json",
+    f"{FLOAT} --root {{out}} --seed 1 --layout nchw --channels rgb --image-size 32 --threads 2 --json"
+    " --resize crop",
     f"{FLOAT} --scores-output logits --scores logits --channels bgr",
     "evaluate {nhwc} --data synthetic --images 60 --layout nhwc --mean 0,0,0 --std 1,1,1"
     " --scores probabilities",
     "evaluate {model} --data synthetic --images 60 --classes {classes}",
-    f"{FITTED} --root {{out}} --seed 1 --layout nchw --channels rgb --image-size 32 --threads 2 --json",
+    f"{FITTED} --root {{out}} --seed 1 --layout nchw --channels rgb --image-size 32 --threads 2 --json"
+    " --resize crop",
     f"{FITTED} --scores-output logits --scores logits --channels bgr --output {{out}}/calibrated.onnx",
     "calibrate --model {nhwc} --data synthetic --images 60 --layout nhwc --mean 0,0,0 --std 1,1,1"
     " --scores probabilities --classes {classes}",

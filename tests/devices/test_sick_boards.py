@@ -292,6 +292,8 @@ def _command_line(pid: int) -> bytes:
         ("user@fe80::abcd", {"host": "user@fe80::abcd"}, ""),
         ("user@[::1]:2222", {"host": "user@::1", "port": 2222}, ""),
         ("ssh://user@[fe80::1]", {"host": "user@fe80::1"}, ""),
+        ("ssh://user@[fe80::1%25eth0]", {"host": "user@fe80::1%eth0"}, ""),
+        ("user@fe80::1%eth0", {"host": "user@fe80::1%eth0"}, ""),
         ("user@[fe80::1%eth0]:22:litert", {"host": "user@fe80::1%eth0", "port": 22}, "litert"),
         ("user@10.0.0.5:22:onnxruntime", {"host": "user@10.0.0.5", "port": 22}, "onnxruntime"),
     ],

@@ -75,6 +75,11 @@ def test_labels_that_could_be_names_and_positions_are_refused(tmp_path, labels):
         read_predictions(csv(tmp_path, f"label,logit:1,logit:2,logit:3\n{lines}"))
 
 
+def test_whole_labels_may_be_stored_as_floats(tmp_path):
+    np.savez(tmp_path / "told.npz", logits=LOGITS, labels=LABELS.astype(np.float32))
+    assert read_predictions(tmp_path / "told.npz").labels.tolist() == LABELS.tolist()
+
+
 def test_a_csv_of_probabilities(tmp_path):
     found = read_predictions(csv(tmp_path, "probability:a,label,probability:b\n0.25,b,0.75\n"))
     np.testing.assert_allclose(found.logits, np.log([[0.25, 0.75]]))

@@ -139,3 +139,20 @@ def test_resizing_that_cannot_be_is_refused(images, tmp_path, how, data):
     done = command("evaluate", tmp_path / "given.onnx", "--data", data or images, "--resize", how)
     assert done.code == 2
     assert f"--resize {how}" in done.err
+
+
+def test_scores_that_a_topk_sorts_are_refused(images, tmp_path):
+    nodes = [
+        *BODY[:-1],
+        NODE(BODY[-1].op_type, list(BODY[-1].input), ["first"]),
+        NODE("TopK", ["first", "k"], ["z", "i"]),
+    ]
+    for attribute in BODY[-1].attribute:
+        nodes[-2].attribute.append(attribute)
+    model = file(nodes, {"z": SCORES})
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([3], np.int64), "k"))
+    onnx.save(model, tmp_path / "given.onnx")
+    done = command("evaluate", tmp_path / "given.onnx", "--data", images, *ON_THE_LINE)
+    assert done.code == 2
+    assert "sorted by a TopK" in done.err
+    assert "'first'" in done.err

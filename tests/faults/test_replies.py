@@ -28,7 +28,7 @@ from calkd_edge.devices.inventory import inventory_path
 from calkd_edge.devices.local import Local
 from calkd_edge.devices.replies import check_times, read_arrays
 from calkd_edge.devices.session import Session
-from calkd_edge.errors import DeviceError, StageFailed
+from calkd_edge.errors import DeviceError
 from calkd_edge.stages.scores import scores_of
 
 LOAD = {"min_runs": 10, "min_seconds": 0.0, "warmup_min_runs": 1, "warmup_min_seconds": 0.0}
@@ -195,7 +195,7 @@ def test_scores_of_another_kind_are_a_device_error(name, make):
     scores_of(right, **how)
     with pytest.raises(DeviceError, match=f"board: model.onnx returned {name}"):
         scores_of(right | {name: make(SCORES)}, **how)
-    with pytest.raises(StageFailed, match="not logits and probabilities"):
+    with pytest.raises(DeviceError, match="not logits and probabilities"):
         scores_of({"x": SCORES}, **how)
 
 

@@ -159,7 +159,7 @@ def test_no_code_of_a_file_is_run(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.safetensors", b"not at all", "is not a safetensors file"),
+        ("a.safetensors", b"not at all", "is not a whole safetensors file"),
         ("a.pth", b"not at all", "contains no state dict that can be read"),
         ("a.pth", pickle.dumps([1, 2]), "contains no state dict"),
     ],
@@ -169,6 +169,44 @@ def test_files_without_a_state_dict_are_refused(tmp_path, name, content, sentenc
     with pytest.raises(RecipeError, match=sentence) as refused:
         read_state(tmp_path / name, "teacher.weights")
     assert "save" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence", "fix"),
+    [
+        ({1: torch.ones(2)}, r"names a weight by 1 \(int\)", "state dict"),
+        ({"w": torch.ones(2).to_sparse()}, "sparse", "to_dense"),
+        ({"w": torch.empty(2, device="meta")}, "on meta", "values"),
+        ({"w": torch.ones(2, dtype=torch.complex64)}, "complex64", "float32"),
+    ],
+)
+def test_a_weight_that_is_no_plain_array_is_refused_with_what_helps(tmp_path, state, sentence, fix):
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(RecipeError, match=sentence) as refused:
+        read_state(tmp_path / "a.pth", "teacher.weights")
+    assert fix in refused.value.remedy
+
+
+def test_a_file_that_was_cut_off_says_so(tmp_path):
+    torch.save(net().state_dict(), tmp_path / "whole.pth")
+    content = (tmp_path / "whole.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(content[: len(content) // 2])
+    with pytest.raises(RecipeError, match="its end is missing") as refused:
+        read_state(tmp_path / "cut.pth", "teacher.weights")
+    assert "Download or copy it again" in refused.value.remedy
+
+
+def test_a_file_that_holds_the_network_twice_is_refused_and_one_with_averages_is_not(tmp_path):
+    state = net().state_dict()
+
+    def saved(*prefixes):
+        torch.save({f"{p}{n}": w for p in prefixes for n, w in state.items()}, tmp_path / "a.pth")
+        return tmp_path / "a.pth"
+
+    with pytest.raises(RecipeError, match="several times, behind 'student.' and 'teacher.'") as refused:
+        loaded(saved("student.", "teacher."))
+    assert "removeprefix('student.')" in refused.value.remedy
+    assert torch.equal(loaded(saved("net.", "net_ema."))["conv1.weight"], state["conv1.weight"])
 
 
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])

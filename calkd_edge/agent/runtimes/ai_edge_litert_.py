@@ -35,7 +35,7 @@ class LiteRT:
         try:
             import ai_edge_litert
             from ai_edge_litert.interpreter import Interpreter
-        except (ImportError, OSError) as missing:  # OSError: a library of another machine
+        except Exception as missing:  # also a library of another machine, Python or numpy
             raise AgentProblem(
                 f"ai_edge_litert cannot be imported by this Python: {missing}",
                 "Install it there: python3 -m pip install --user ai-edge-litert",

@@ -48,7 +48,7 @@ class OnnxRuntime:
     def __enter__(self) -> OnnxRuntime:
         try:
             import onnxruntime
-        except (ImportError, OSError) as missing:
+        except Exception as missing:  # also a package of another Python or numpy
             raise AgentProblem(
                 f"onnxruntime cannot be imported by this Python: {missing}",
                 "Install it there: python3 -m pip install --user onnxruntime",

@@ -32,7 +32,7 @@ class OpenVino:
     def __enter__(self) -> OpenVino:
         try:
             import openvino
-        except (ImportError, OSError) as missing:
+        except Exception as missing:  # also a package of another Python or numpy
             raise AgentProblem(
                 f"openvino cannot be imported by this Python: {missing}",
                 "Install it there: python3 -m pip install --user openvino",

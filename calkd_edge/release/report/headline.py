@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from calkd_edge.agent.core_names import processor_name
 from calkd_edge.records import DeviceFacts, Measurement, Quality, Recommendation, Report
 from calkd_edge.release.gates.learnt import NOTHING
 from calkd_edge.release.report import numbers
@@ -126,7 +127,9 @@ def _at_threshold(quality: Quality | None, teacher: Quality | None) -> list[Tile
 
 def real_name(facts: DeviceFacts) -> str:
     """The board or else the processor of a device, with its cores."""
-    name = facts.board if facts.board not in ("", facts.machine) else facts.cpu or facts.machine
+    name = (
+        facts.board if facts.board not in ("", facts.machine) else processor_name(facts.cpu) or facts.machine
+    )
     return f"{name}, {facts.cores} {'core' if facts.cores == 1 else 'cores'}"
 
 
