@@ -122,8 +122,7 @@ def benchmark(
     path = newest_run(Path("runs")) if model is None else Path(model)
     place = Place(folder, "Free space, or name another folder: --out DIR")
     with naming_full_disk(place, temporary_place()):
-        record, runs = measure(path, options, on_process)
-        return write(record, runs, folder)
+        return write(*measure(path, options, on_process), folder)
 
 
 def measure(path: Path, options: BenchmarkOptions, on_process: OnProcess) -> tuple[Benchmark, Runs]:

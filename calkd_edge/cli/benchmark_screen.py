@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from calkd_edge.agent.core_names import processor_name
 from calkd_edge.cli.console import screen
 from calkd_edge.cli.run_screen import result_console
+from calkd_edge.devices.core_names import processor_name
 from calkd_edge.records import Benchmark, Paced, Percentile, Soak, TimedFile
 from calkd_edge.release.report import numbers
 

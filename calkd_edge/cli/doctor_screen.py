@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from calkd_edge.agent.core_names import processor_name
 from calkd_edge.cli.run_screen import result_console
+from calkd_edge.devices.core_names import processor_name
 from calkd_edge.records import ClockFacts, DoctorReport, Interpreter, MachineFacts, Runnable
 
 KINDS = {"missing": "bold red", "trap": "yellow", "warning": "yellow"}

@@ -7,7 +7,6 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,29 +14,25 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from calkd_edge.data.content import content_of
 from calkd_edge.data.folder_layout import EXPECTED, LEADS_BACK, NOTES, Layout, layout_of, leads_back
-from calkd_edge.data.pixels import Resize, array_from_image, decode_image, image_suffixes, resized
+from calkd_edge.data.pixels import (
+    RESIZE_NOTES,
+    Resize,
+    array_from_image,
+    decode_image,
+    image_suffixes,
+    resized,
+)
 from calkd_edge.data.source import ImageArray, ImageShape, Outline, Progress, Source
 from calkd_edge.errors import RecipeError
 from calkd_edge.files.paths import user_path
 from calkd_edge.records import BoolArray, IntArray
 
-END_BYTES = 4096
-"""Of each end of a compressed file, for the identity."""
-
-COMPRESSED = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif"}
-"""Formats in which a change anywhere changes the end or the size of a file."""
-
 REDUCED = 2
 """A JPEG that is decoded at a reduced size has at least so many times the pixels of a side of the result."""
 
 NO_IMAGE = "not an image file that can be read"
-RESIZE_NOTES: dict[Resize, str] = {
-    "crop": "middle square resized",
-    "center_crop": "7/8 of the middle square resized",
-    "pad": "resized between black bars",
-    "stretch": "stretched",
-}
 
 
 @dataclass(frozen=True)
@@ -162,24 +157,6 @@ class ImageFolder:
         if self._scanned is None:
             self._scanned = _scan(self._root())
         return self._scanned
-
-
-def content_of(path: Path, size: int) -> bytes:
-    """SHA-256 of an image file, of its first and last bytes where its format is compressed.
-
-    Without content where it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with suppress(OSError), path.open("rb", buffering=0) as stream:
-        if path.suffix.lower() not in COMPRESSED:
-            while piece := stream.read(1 << 20):
-                digest.update(piece)
-            return digest.digest()
-        digest.update(stream.read(END_BYTES))
-        if size > END_BYTES:
-            stream.seek(max(END_BYTES, size - END_BYTES))
-            digest.update(stream.read(END_BYTES))
-    return digest.digest()
 
 
 def _scan(root: Path) -> _Scan:

@@ -9,8 +9,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from calkd_edge.data.image_folder import RESIZE_NOTES, content_of, image_files
-from calkd_edge.data.pixels import Resize, array_from_image, decode_image, resized
+from calkd_edge.data.content import content_of
+from calkd_edge.data.image_folder import image_files
+from calkd_edge.data.pixels import RESIZE_NOTES, Resize, array_from_image, decode_image, resized
 from calkd_edge.data.source import ImageArray, ImageShape, Progress, Source
 from calkd_edge.errors import RecipeError
 from calkd_edge.files.paths import user_path

@@ -13,6 +13,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from calkd_edge.data.source import BrokenImage, ImageArray
 
 Resize = Literal["crop", "center_crop", "pad", "stretch"]
+RESIZE_NOTES: dict[Resize, str] = {
+    "crop": "middle square resized",
+    "center_crop": "7/8 of the middle square resized",
+    "pad": "resized between black bars",
+    "stretch": "stretched",
+}
+"""What becomes of an image, in words."""
+
 CENTER = 7 / 8
 """Of the largest middle part, what center_crop keeps: as a side of 256 pixels is cut to 224."""
 

@@ -106,18 +106,8 @@ def calibrate(
     inputs = DataOptions(data, root, images, seed, classes, resize)
     inputs.check()
     target = _target(output, Path(model))
-    places = [temporary_place()]
-    if target is not None:
-        places.append(Place(target.parent, "Free space, or name another file: --output FILE"))
-    with refused_if_invalid(Path(model)), naming_full_disk(*places):
-        record = repair(
-            Path(model),
-            inputs,
-            options,
-            reading=reading,
-            threads=threads,
-            output=target,
-        )
+    with refused_if_invalid(Path(model)), naming_full_disk(*_places(target)):
+        record = repair(Path(model), inputs, options, reading=reading, threads=threads, output=target)
         if target is not None:
             write_repair(record, *report_location(target))
     return record
@@ -150,6 +140,12 @@ def _options_of(reading: Reading) -> dict[str, object]:
         "--scores-output": reading.output,
         "--scores": reading.scores,
     }
+
+
+def _places(target: Path | None) -> list[Place]:
+    """The folders that are written to."""
+    remedy = "Free space, or name another file: --output FILE"
+    return [temporary_place(), *([] if target is None else [Place(target.parent, remedy)])]
 
 
 def _target(output: str | Path | None, model: Path) -> Path | None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from calkd_edge.data.image_folder import RESIZE_NOTES
-from calkd_edge.data.pixels import Resize
+from calkd_edge.data.pixels import RESIZE_NOTES, Resize
 from calkd_edge.errors import DeviceError, RecipeError, did_you_mean, of_file
 from calkd_edge.external_models.class_order import NAME_THEM, in_model_order, read_classes
 from calkd_edge.external_models.inputs import Inputs, arrays_of, check_fit, images_of

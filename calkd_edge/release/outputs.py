@@ -56,12 +56,12 @@ def check_output(path: Path, option: str, *, runs: Iterable[Path] = ()) -> None:
     kind = kind_of(Path(os.path.realpath(path)))
     if kind not in ("", FILE):
         raise RecipeError(f"{option} {path}: it is {kind}", remedy=remedy)
-    if kind == FILE and path.suffix.lower() in INPUTS:
-        raise RecipeError(f"{option} {path}: a file of another kind is there already", remedy=remedy)
     if _belongs_to_release(path, runs):
         raise RecipeError(
             f"{option} {path}: it belongs to a release, whose checksums would no longer hold", remedy=remedy
         )
+    if kind == FILE and path.suffix.lower() in INPUTS:
+        raise RecipeError(f"{option} {path}: a file of another kind is there already", remedy=remedy)
 
 
 def write_output(path: Path, option: str, text: str, *, append: bool = False) -> None:

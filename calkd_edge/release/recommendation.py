@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from calkd_edge.agent.core_names import processor_name
+from calkd_edge.devices.core_names import processor_name
 from calkd_edge.metrics.latency import doubts_of
 from calkd_edge.records import DeviceFacts, GateResult, Measurement, Percentile, Recommendation
 from calkd_edge.release.gates.evidence import labels_of

@@ -11,7 +11,7 @@ from foreign_files import BODY, FLOAT, NODE, SCORES, file, write_images
 from onnx import TensorProto, helper
 from tiny_run import command
 
-from calkd_edge.data.image_folder import RESIZE_NOTES
+from calkd_edge.data.pixels import RESIZE_NOTES
 from calkd_edge.errors import StageFailed
 from calkd_edge.external_models import running
 from calkd_edge.external_models.evaluate import evaluate

@@ -207,7 +207,7 @@ CYCLIC["model"] = CYCLIC
     ("content", "problem"),
     [
         (CYCLIC, "no state dict"),
-        ({1: torch.zeros(2)}, "the weight '1'"),
+        ({1: torch.zeros(2)}, "names a weight by 1"),
         ({"w": torch.zeros(1, dtype=torch.float16).expand(10**6, 10**6)}, "smaller than the weights"),
         ({"w": torch.zeros(3, 3).to(torch.float8_e4m3fn)}, "float8_e4m3fn"),
         ({"w": torch.zeros(3, 3, device="meta")}, "on meta"),

@@ -36,6 +36,7 @@ CHANGED: dict[str, dict[str, str]] = {
         "teacher": "batch normalisation is measured over images as they were learnt too",
         "distill": "likewise",
         "export": "it holds the fingerprint of the training",
+        "benchmark": "quick times three processes",
     }
 }
 """Version -> {name of a stage function's module: why its old folders are not used any more}."""

@@ -154,6 +154,7 @@ VALUES: dict[str, list[Any]] = {
     "runtimes[openvino].inference_precision": ["f16", "bf16"],
     "losses[mlkd].temperatures": [[1.0, 3.0]],
     "teacher_files[onnx].layout": ["nchw"],
+    "teacher_files[onnx].classes": [[f"grating_{label:02d}" for label in range(10)]],
 }
 """Values of options that are texts, paths or lists, which a schema cannot tell."""
 

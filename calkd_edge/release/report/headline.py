@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calkd_edge.agent.core_names import processor_name
+from calkd_edge.devices.core_names import processor_name
 from calkd_edge.records import DeviceFacts, Measurement, Quality, Recommendation, Report
 from calkd_edge.release.gates.learnt import NOTHING
 from calkd_edge.release.report import numbers
