@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -152,3 +154,17 @@ def test_weights_data_and_runs_are_not_tracked():
     for path in tracked():
         assert path.suffix not in {".onnx", ".safetensors", ".ckpt", ".pt", ".pth", ".engine", ".npz", ".npy"}
         assert path.stat().st_size < 1_000_000 or relative(path) in LARGE, relative(path)
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "examples"])
+def test_scripts_import_names_that_exist(folder):
+    """Nobody runs a benchmark at each change of the package."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("calkd_edge"):
+                module = importlib.import_module(str(node.module))
+                for name in node.names:
+                    is_module = (
+                        find_spec(f"{node.module}.{name.name}") if hasattr(module, "__path__") else None
+                    )
+                    assert hasattr(module, name.name) or is_module, f"{path}: {node.module}.{name.name}"

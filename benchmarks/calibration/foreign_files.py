@@ -25,7 +25,8 @@ import numpy as np
 
 from calkd_edge.devices.session import open_session
 from calkd_edge.errors import RecipeError
-from calkd_edge.external_models.repair import Asked, repair
+from calkd_edge.external_models.repair import RepairOptions, repair
+from calkd_edge.external_models.scoring import DataOptions
 from calkd_edge.pipeline.plan_measuring import load_of
 from calkd_edge.recipe.schema import BenchmarkSection
 
@@ -115,8 +116,8 @@ def measured(shipped: Shipped, folder: Path) -> dict[str, Any]:
     np.save(folder / "inputs.npy", drawn)
     output = folder / "calibrated.onnx"
     try:
-        asked = Asked("constant", {"temperature": TEMPERATURE})
-        found = repair(path, str(folder / "inputs.npz"), asked, output=output)
+        options = RepairOptions("constant", {"temperature": TEMPERATURE})
+        found = repair(path, DataOptions(folder / "inputs.npz"), options, output=output)
     except RecipeError as refused:
         return {**row, "refused": str(refused)}
     proof = found.calibration.proof

@@ -31,7 +31,7 @@ from calkd_edge.data.prepared import Prepared
 from calkd_edge.models import image_model, shufflenet, shufflenet_v1
 from calkd_edge.recipe.training import OptimizerSection, TrainingSection
 from calkd_edge.records import Affine, Component, LossComponent
-from calkd_edge.stages.distill import Distillation, SoftLabels, build_losses
+from calkd_edge.stages.distillation import Distillation, SoftLabels, build_losses
 from calkd_edge.stages.epochs import Epochs, augmentation_of, description_of, watcher
 from calkd_edge.stages.params import EpochParams
 from calkd_edge.stages.soft_labels import TeacherPass

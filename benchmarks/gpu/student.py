@@ -15,7 +15,7 @@ from world import SEED, VIEWS, World, augmentation
 
 from calkd_edge.recipe.training import OptimizerSection, TrainingSection
 from calkd_edge.records import Affine, LossComponent
-from calkd_edge.stages.distill import Distillation, SoftLabels, build_losses
+from calkd_edge.stages.distillation import Distillation, SoftLabels, build_losses
 from calkd_edge.stages.epochs import Epochs, with_resident_images
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.params import EpochParams

@@ -28,7 +28,7 @@ from calkd_edge.engine.stage import Job
 from calkd_edge.metrics.per_image import log_softmax
 from calkd_edge.records import Affine, FloatArray
 from calkd_edge.stages import prepare, soft_labels, teacher
-from calkd_edge.stages.distill import SoftLabels
+from calkd_edge.stages.distillation import SoftLabels
 from calkd_edge.stages.frozen_teacher import frozen_teacher
 from calkd_edge.stages.top_logits import bytes_per_row
 

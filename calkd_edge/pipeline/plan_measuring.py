@@ -180,4 +180,5 @@ def load_of(section: BenchmarkSection) -> dict[str, Json]:
         load["min_seconds"] = section.min_seconds
         load["warmup_max_seconds"] = min(limits["warmup_max_seconds"], 5 * section.min_seconds)
         load["warmup_min_seconds"] = min(limits["warmup_min_seconds"], section.min_seconds)
+        load["warmup_window_seconds"] = min(limits["warmup_window_seconds"], section.min_seconds / 4)
     return load
