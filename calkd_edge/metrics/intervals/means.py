@@ -32,7 +32,8 @@ def mean_bounds(values: ArrayLike, *, seed: int, level: float = LEVEL) -> list[B
 
     Reaches its level for skewed values such as NLL, where mean +- z se is too short on the long side. For a
     paired difference, pass the differences per image. Where two images or fewer carry the whole mean, more
-    than 5 of 100 resamples miss them all: the bound is then the largest (or the smallest) value itself.
+    than 5 of 100 resamples miss them all: the bound is then the largest (or the smallest) value itself. No
+    bound tells of a rare large value that the sample lacks.
 
     Args:
         values: [K, N] or [N], finite.
