@@ -6,7 +6,9 @@ In scope: messages, errors, the log file, and the one `print` of results. Out of
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -97,11 +99,29 @@ class _Warnings(logging.Handler):
             say("  [yellow]WARNING: {}[/yellow]", message)
 
 
+class _Errors(logging.Handler):
+    """Keeps the errors that are logged, such as a board's traceback, for commands without a log file."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.setFormatter(_LogLines(LOG_FORMAT))
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep an error's lines."""
+        self.lines.append(self.format(record))
+
+
+_errors = _Errors()
+
+
 def show_warnings() -> None:
-    """Show what the package warns of, in every command."""
+    """Show what the package warns of, and keep its errors, in every command."""
     package = logging.getLogger("calkd_edge")
     if not any(isinstance(handler, _Warnings) for handler in package.handlers):
         package.addHandler(_Warnings())
+        package.addHandler(_errors)
+    _errors.lines.clear()
 
 
 def log_to(path: Path) -> None:
@@ -129,12 +149,29 @@ def log_to(path: Path) -> None:
 
 
 def log_problem(problem: BaseException) -> list[str]:
-    """Write a problem with its traceback to the open log files; returns their names."""
+    """Write a problem with its traceback to the open log files; returns their names.
+
+    Without an open file, the errors that were logged before go to a new one in the system's temporary folder,
+    which is named on the screen.
+    """
     files = [handler.baseFilename for handler in _file_handlers()]
-    if files:
-        logging.getLogger("calkd_edge").error("%s", problem, exc_info=problem)
-    return files
+    if not files and not _errors.lines:
+        return []
+    logging.getLogger("calkd_edge").error("%s", problem, exc_info=problem)
+    return files or _written(_errors.lines)
+
+
+def _written(lines: list[str]) -> list[str]:
+    """A new file of these lines; none where the disk takes none."""
+    try:
+        handle, name = tempfile.mkstemp(prefix="calkd-edge-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    except OSError:
+        return []
+    say("[bold]log:[/bold] {}", name)
+    return [name]
 
 
 def _file_handlers() -> list[logging.FileHandler]:
-    return [item for item in logging.getLogger().handlers if isinstance(item, logging.FileHandler)]
+    return [item for item in logging.getLogger().handlers if type(item) is logging.FileHandler]

@@ -107,7 +107,7 @@ class Local:
         except OSError as missing:
             refusal = DeviceError(
                 f"{self.name}: the agent left no {source}: {self.output[-2000:].strip() or missing}",
-                remedy="See the output of the agent in the log.",
+                remedy="That is what its agent printed last: correct it there, and run again.",
             )
             raise full_disk(refusal, [temporary_place()], f"{self.name}: ") or refusal from missing
 

@@ -255,8 +255,8 @@ class Session:
                 "%s: the agent failed at %s\n%s", self.device.name, verb, str(reply["traceback"])[:20_000]
             )
         if status != 0 or "error" in reply:
-            reason = str(reply.get("error", f"the agent ended with status {status}"))
-            remedy = str(reply.get("remedy", "See the output of the agent in the log."))
+            reason = str(reply.get("error", f"the agent ended with status {status}: {last_line}"))
+            remedy = str(reply.get("remedy", "Run again; calkd-edge doctor --device DEVICE checks the device."))
             refusal = DeviceError(f"{self.device.name}: {reason[:MOST_TEXT]}", remedy=remedy[:MOST_TEXT])
             if isinstance(self.device, OnThisDisk):
                 raise full_disk(refusal, [temporary_place()], f"{self.device.name}: ") or refusal

@@ -124,7 +124,8 @@ class Ssh:
         if status != 0:
             reason = self.output[-2000:].strip() or shell.text_of(listed)
             full = "No space left" in reason
-            remedy = self._free_space() if full else "See the output of the agent in the log."
+            printed = "That is what its agent printed last: correct it there, and run again."
+            remedy = self._free_space() if full else printed
             raise DeviceError(f"{self.name}: the agent left no {source}: {reason}", remedy=remedy)
         name, digits = shell.last_line(self.name, rb"([0-9a-f]{64})\s+-?\s+([0-9]+)", listed)
         size = int(digits[:20])

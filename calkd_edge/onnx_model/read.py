@@ -80,6 +80,8 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 
 def _decoded(path: Path) -> onnx.ModelProto:
     check_path(path, "the model")
+    if path.is_dir():
+        raise RecipeError(f"{path} is a folder", remedy="Name an ONNX file.")
     if not path.is_file():
         raise RecipeError(f"there is no file {path}", remedy="Check the path.")
     if path.stat().st_size > LARGEST_FILE:

@@ -19,6 +19,8 @@ def load_plugins(modules: Iterable[str]) -> dict[str, str]:
     """
     hashes = {}
     for name in modules:
+        if not name.strip():
+            raise RecipeError("--plugin: no module is named", remedy="Name one: --plugin MODULE")
         try:
             module = importlib.import_module(name)
         except Exception as wrong:  # whatever the code of a plugin raises

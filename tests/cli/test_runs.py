@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from tiny_run import RECIPE, command, journal, recipe_with, written
 
+from calkd_edge.errors import DeviceError
 from calkd_edge.files.named_by_digest import first_intact
 from calkd_edge.quantization import QUANTIZERS
 from calkd_edge.quantization.int8 import int8
@@ -202,6 +204,22 @@ def test_bug_outside_a_run_exits_1_and_prints_its_traceback(monkeypatch):
     assert done.err.startswith("error: ZeroDivisionError: a bug of ours\nfix: This is a bug in calkd-edge.")
     assert done.err.rstrip().endswith("ZeroDivisionError: a bug of ours")
     assert "Traceback" in done.err
+
+
+def test_command_without_a_log_names_a_new_file_of_what_a_board_reported(monkeypatch, tmp_path):
+    def failed(*_):
+        logging.getLogger("calkd_edge.devices.session").error("board: failed\nTraceback of the board")
+        raise DeviceError("board: KeyError: 'x'", remedy="The log holds the board's traceback.")
+
+    monkeypatch.setattr("calkd_edge.pipeline.listing.schema", failed)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    done = command("schema", "recipe")
+    (written,) = tmp_path.glob("*.log")
+    assert done.code == DeviceError.exit_code
+    assert done.err.endswith(f"log: {written}\n")
+    assert "Traceback of the board" in written.read_text()
+    assert command("list", "no_such_kind").code != 0
+    assert list(tmp_path.glob("*.log")) == [written]
 
 
 def test_full_disk_outside_a_stage_exits_6(tiny, tmp_path, monkeypatch):
