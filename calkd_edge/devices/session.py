@@ -256,7 +256,7 @@ class Session:
             )
         if status != 0 or "error" in reply:
             reason = str(reply.get("error", f"the agent ended with status {status}: {last_line}"))
-            remedy = str(reply.get("remedy", "Run again; calkd-edge doctor --device DEVICE checks the device."))
+            remedy = str(reply.get("remedy", "Run again; calkd-edge doctor checks the device."))
             refusal = DeviceError(f"{self.device.name}: {reason[:MOST_TEXT]}", remedy=remedy[:MOST_TEXT])
             if isinstance(self.device, OnThisDisk):
                 raise full_disk(refusal, [temporary_place()], f"{self.device.name}: ") or refusal
