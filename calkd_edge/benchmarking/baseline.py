@@ -107,6 +107,7 @@ def check_comparable(
     version: str,
     threads: int | None,
     rate_hz: float | None,
+    soak_s: float | None,
     precisions: Sequence[str],
 ) -> list[str]:
     """The precisions that both benchmarks have.
@@ -125,6 +126,7 @@ def check_comparable(
         ("runtime", runtime, then.runtime),
         ("threads", threads, then.threads),
         ("rate", _rate(rate_hz), _rate(then.rate_hz)),
+        ("soak", _soak(soak_s), _soak(then.soak_s)),
     ]
     differing = [f"{name} {now}, baseline {was}" for name, now, was in pairs if now != was]
     if runtime == then.runtime and _major(version) != _major(then.runtime_version):
@@ -158,6 +160,10 @@ def _refused(baseline: Baseline, reasons: list[str], remedy: str) -> RecipeError
 
 def _rate(rate_hz: float | None) -> str:
     return "back to back" if rate_hz is None else f"{rate_hz:g} Hz"
+
+
+def _soak(seconds: float | None) -> str:
+    return "none" if seconds is None else f"{seconds:g} s"
 
 
 def _major(version: str) -> str:

@@ -260,6 +260,7 @@ class _Timing:
             version=version,
             threads=threads,
             rate_hz=self.options.rate_hz,
+            soak_s=self.options.soak_s,
             precisions=list(self.source.folders),
         )
 

@@ -8,7 +8,7 @@ from calkd_edge.benchmarking.files import most_other_work
 from calkd_edge.devices.doctor.warnings import LOADED
 from calkd_edge.devices.session import TimedRun
 from calkd_edge.metrics.latency import BUSY_CORES
-from calkd_edge.records import Benchmark, DeviceFacts, TimedFile
+from calkd_edge.records import Benchmark, DeviceFacts, Json, TimedFile
 
 
 def doubts(runs: Mapping[str, Sequence[TimedRun]]) -> tuple[str, ...]:
@@ -29,9 +29,18 @@ def doubts(runs: Mapping[str, Sequence[TimedRun]]) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def doubts_of_record(then: Benchmark, precision: str) -> tuple[str, ...]:
-    """The same of an earlier benchmark's samples of a precision, from its record."""
+def doubts_of_record(then: Benchmark, precision: str, options: Mapping[str, Json]) -> tuple[str, ...]:
+    """The same of an earlier benchmark's samples of a precision, from its record.
+
+    Args:
+        then: the record.
+        precision: whose samples it has.
+        options: of the runtime now.
+    """
     reasons = []
+    for file in then.files:
+        if file.precision == precision:
+            reasons += _other_options(file.session_options, options, then.runtime)
     if then.others_cores is not None and then.others_cores >= BUSY_CORES:
         reasons.append(f"other work used {then.others_cores:.1f} cores during the runs of the baseline")
     if any(file.precision == precision and _is_unsteady(file) for file in then.files):
@@ -39,6 +48,13 @@ def doubts_of_record(then: Benchmark, precision: str) -> tuple[str, ...]:
     if then.processes < 2:
         reasons.append("one process alone was timed for the baseline, and times differ between processes")
     return tuple(reasons)
+
+
+def _other_options(then: Mapping[str, Json], now: Mapping[str, Json], runtime: str) -> list[str]:
+    """Options with another value than then; the runtime's version, which has its name, is told elsewhere."""
+    both = then.keys() & now.keys()
+    differing = sorted(key for key in both if then[key] != now[key] and key not in runtime)
+    return [f"the baseline ran with {key} {then[key]}, this file with {now[key]}" for key in differing]
 
 
 def _is_unsteady(file: TimedFile) -> bool:

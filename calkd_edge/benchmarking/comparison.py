@@ -37,6 +37,9 @@ class Comparison:
             in_turns = precision not in self.recorded
             then = milliseconds(runs[f"baseline.{precision}"]) if in_turns else self.recorded[precision]
             both = ratio(milliseconds(runs[precision]), then, paired=in_turns)
-            earlier = () if in_turns or self.then is None else doubts_of_record(self.then, precision)
-            results.append(compared(precision, both, interleaved=in_turns, doubts=(*doubts(runs), *earlier)))
+            reasons = list(doubts(runs))
+            if not in_turns and self.then is not None:
+                options = runs[precision][0].reply["session_options"]
+                reasons += doubts_of_record(self.then, precision, options)
+            results.append(compared(precision, both, interleaved=in_turns, doubts=reasons))
         return tuple(results)

@@ -50,14 +50,37 @@ def worth(
     if plain is None:
         return (), None
     verdicts = tuple(
-        _worth(file, plain, samples, runtime, facts, _gates(file.precision, device, runtime, report), doubts)
+        _worth(
+            file,
+            plain,
+            samples,
+            runtime,
+            facts,
+            _gates(file.precision, device, runtime, report),
+            (*doubts, *_throttled(file, plain)),
+        )
         for file in files
         if file.precision != PLAIN
     )
     gains = {item.ratio.value: item.precision for item in verdicts if item.worth == "yes" and item.ratio}
     if gains:
         return verdicts, gains[min(gains)]
-    return verdicts, PLAIN if verdicts and all(item.worth == "no" for item in verdicts) else None
+    is_plain = bool(verdicts) and all(item.worth == "no" for item in verdicts) and not _missed(plain)
+    return verdicts, PLAIN if is_plain else None
+
+
+def _throttled(*files: TimedFile) -> list[str]:
+    """The files that the device slowed down while they ran: its times are those of heat."""
+    return [
+        f"{file.precision} was throttled: {', '.join(file.throttled)}" for file in files if file.throttled
+    ]
+
+
+def _missed(file: TimedFile) -> str:
+    """How often a file was too slow for the rate that was asked of it; empty where it never was."""
+    if file.paced is None or not file.paced.missed:
+        return ""
+    return f"it missed {file.paced.missed} of {file.paced.ticks} ticks at {file.paced.rate_hz:g} Hz"
 
 
 def _worth(
@@ -84,10 +107,16 @@ def _worth(
     arguments += _accuracy(file, plain)
     summary = "; ".join(arguments)
     failed = [f"a gate failed: {gate.label}" for gate in gates if gate.result == "failed"]
-    costs = _costs(file, plain, {gate.metric for gate in gates})
+    costs = _costs(file, plain, {gate.metric for gate in gates if gate.result == "passed"})
     failed += [f"it {words}" for is_certain, words in costs if is_certain]
+    failed += filter(None, [_missed(file)])
     if failed:
         return _verdict(file, "no", change, size_ratio, energy_ratio, f"{failed[0]}; {summary}")
+    limiting = {metric for metrics in GATED.values() for metric in metrics}
+    undecided = [gate for gate in gates if gate.metric in limiting and gate.result != "passed"]
+    if undecided:
+        reason = f"the gate {undecided[0].label} is {undecided[0].result}; {summary}"
+        return _verdict(file, "undecided", change, size_ratio, energy_ratio, reason)
     if doubts:
         reason = f"the times do not decide: {doubts[0]}; {summary}"
         return _verdict(file, "undecided", change, size_ratio, energy_ratio, reason)

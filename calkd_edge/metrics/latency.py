@@ -121,8 +121,14 @@ def doubts_of(summary: LatencySummary) -> tuple[str, ...]:
     return tuple(reasons)
 
 
+def typical_p50(summary: LatencySummary) -> float:
+    """The geometric mean of the processes' medians in milliseconds; the p50 where they were not kept."""
+    medians = summary.process_p50_ms or (summary.p50.value or 0.0,)
+    return math.exp(float(np.mean(np.log(medians))))
+
+
 def p50_ratio(latency: LatencySummary, other: LatencySummary) -> Bounds | None:
-    """p50 over the p50 of `other`; None where one of them has no bounds.
+    """`typical_p50` over that of `other`, as `benchmark` compares files; None where one has no bounds.
 
     The bounds hold when those of both hold, and are at least as wide as Student's t over the processes, whose
     medians differ by more than the runs of one process tell.
@@ -133,14 +139,14 @@ def p50_ratio(latency: LatencySummary, other: LatencySummary) -> Bounds | None:
     if b.value is None or b.low is None or b.high is None or b.low <= 0:
         return None
     low, high = a.low / b.high, a.high / b.low
+    value = typical_p50(latency) / typical_p50(other)
     fewest = min(len(latency.process_p50_ms), len(other.process_p50_ms))
     if fewest > 1:
         logs = [np.log(summary.process_p50_ms) for summary in (latency, other)]
-        centre = float(logs[0].mean() - logs[1].mean())
         error = math.sqrt(sum(np.var(each, ddof=1) / len(each) for each in logs))
         reach = student_t(fewest - 1) * error
-        low, high = min(low, math.exp(centre - reach)), max(high, math.exp(centre + reach))
-    return Bounds(a.value / b.value, low, high)
+        low, high = min(low, value * math.exp(-reach)), max(high, value * math.exp(reach))
+    return Bounds(value, low, high)
 
 
 def tail(processes: Sequence[FloatArray]) -> Percentile:

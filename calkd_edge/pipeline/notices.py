@@ -10,8 +10,7 @@ from calkd_edge.pipeline.data_checks import outline_of, remarks
 from calkd_edge.pipeline.options import Options
 from calkd_edge.quantization.traits import traits_of
 from calkd_edge.recipe.schema import Recipe
-from calkd_edge.release.gates.learnt import ACCURACY_GATES
-from calkd_edge.release.gates.verdict import judges_accuracy
+from calkd_edge.release.gates.unjudged import ACCURACY_GATES, without_accuracy_gate
 from calkd_edge.stages.top_logits import bytes_per_row
 
 
@@ -42,10 +41,12 @@ def notices(checked: CheckedRecipe, options: Options, rehearsed: Recipe | None =
         )
     if recipe.distill.baseline:
         messages.append("distill.baseline: a second student learns from labels alone, for as many epochs.")
-    if rehearsed is None and not any(map(judges_accuracy, recipe.gates)):
+    names = [precision.name for precision in recipe.precisions]
+    unjudged = without_accuracy_gate(recipe.gates, names)
+    if rehearsed is None and unjudged:
+        what = "the student's accuracy" if unjudged == names else f"the accuracy of {', '.join(unjudged)}"
         messages.append(
-            "WARNING: no gate judges the student's accuracy, so the verdict can be undecided at best: add "
-            f"{ACCURACY_GATES}."
+            f"WARNING: no gate judges {what}, so the verdict can be undecided at best: add {ACCURACY_GATES}."
         )
     if options.processes * options.nodes > 1:
         kind = "synchronised" if recipe.distill.sync_batch_norm else "per process"

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from calkd_edge.devices.core_names import processor_name
-from calkd_edge.metrics.latency import doubts_of
-from calkd_edge.records import DeviceFacts, GateResult, Measurement, Percentile, Recommendation
+from calkd_edge.metrics.latency import doubts_of, p50_ratio, typical_p50
+from calkd_edge.records import DeviceFacts, GateResult, LatencySummary, Measurement, Recommendation
 from calkd_edge.release.gates.evidence import labels_of
 from calkd_edge.release.gates.sample_size import largest_samples
 
@@ -25,8 +25,8 @@ def recommendations(
     """One recommendation for each device and runtime on which the student was measured.
 
     Among the precisions whose own gates passed, the fastest: those that are not surely slower than it count
-    as equally fast (their intervals of p50 overlap), and the smallest file of them is recommended. Where
-    times are unknown, those of an emulated device, or do not decide, the smallest file is.
+    as equally fast (the interval of the ratio of their p50 holds 1), and the smallest file of them is
+    recommended. Where times are unknown, those of an emulated device, or do not decide, the smallest file is.
 
     Args:
         measurements: of the release.
@@ -46,10 +46,10 @@ def recommendations(
         for (device, runtime), rows in by_target.items()
     }
     times = {
-        (one.device, one.runtime): p50
+        (one.device, one.runtime): latency
         for target, one in made.items()
         for m, _ in by_target[target]
-        if m.precision == one.precision and (p50 := _p50(m)) is not None
+        if m.precision == one.precision and (latency := _latency(m)) is not None
     }
     return tuple(
         one.model_copy(update={"runtimes": _of_other_runtimes(one, made.values(), times, devices)})
@@ -60,18 +60,18 @@ def recommendations(
 def _of_other_runtimes(
     one: Recommendation,
     made: Iterable[Recommendation],
-    times: Mapping[tuple[str, str], Percentile],
+    times: Mapping[tuple[str, str], LatencySummary],
     devices: Mapping[str, DeviceFacts],
 ) -> str:
     """Which other runtime of the device is faster, and which of them were not measured."""
     here = [other for other in made if other.device == one.device]
     mine, sentences = times.get((one.device, one.runtime)), []
     for other in here:
-        p50 = times.get((other.device, other.runtime))
-        if mine is not None and p50 is not None and _high(p50) < _low(mine):
-            share = _value(p50) / _value(mine)
+        latency = times.get((other.device, other.runtime))
+        ratio = None if mine is None or latency is None else p50_ratio(latency, mine)
+        if ratio is not None and ratio.high < 1:
             sentences.append(
-                f"{other.runtime} is faster here: {other.precision} takes {share:.2f} of the time."
+                f"{other.runtime} is faster here: {other.precision} takes {ratio.value:.2f} of the time."
             )
     facts, measured = devices.get(one.device), {other.runtime for other in here}
     idle = [] if facts is None else sorted(set(facts.runtimes) - measured)
@@ -149,20 +149,26 @@ def _outcome(gates: Iterable[GateResult]) -> str:
 
 def _chosen(able: Sequence[Measurement]) -> Measurement:
     """The smallest of the fastest files."""
-    known = [p50 for m in able if (p50 := _p50(m)) is not None]
+    known = [latency for m in able if (latency := _latency(m)) is not None]
     fastest = able
     if len(known) == len(able):
-        least = _high(min(known, key=_value))
-        fastest = [m for m, p50 in zip(able, known, strict=True) if _low(p50) <= least]
+        least = min(known, key=typical_p50)
+        fastest = [m for m, each in zip(able, known, strict=True) if not _is_slower(each, least)]
     return min(fastest, key=lambda m: m.size_bytes)
 
 
-def _p50(m: Measurement) -> Percentile | None:
-    """The median time with bounds; None where it is unknown, an emulated device's, or does not decide."""
+def _is_slower(latency: LatencySummary, other: LatencySummary) -> bool:
+    """Whether it surely takes longer than the other."""
+    ratio = p50_ratio(latency, other)
+    return ratio is not None and ratio.low > 1
+
+
+def _latency(m: Measurement) -> LatencySummary | None:
+    """The times with bounds; None where they are unknown, an emulated device's, or do not decide."""
     if m.latency_ms is None or m.emulated or doubts_of(m.latency_ms):
         return None
     p50 = m.latency_ms.p50
-    return p50 if None not in (p50.value, p50.low, p50.high) else None
+    return m.latency_ms if None not in (p50.value, p50.low, p50.high) else None
 
 
 def _compared(m: Measurement, best: Measurement) -> str:
@@ -175,27 +181,18 @@ def _changes(m: Measurement, best: Measurement) -> Iterator[str]:
     if size < 0:
         yield f"saves {-100 * size:.0f} % of the file"
     else:
-        yield f"has {1.0 + size:.1f} times the file"
-    mine, reference = _p50(m), _p50(best)
+        yield f"is {1.0 + size:.1f} times as large"
+    mine, reference = _latency(m), _latency(best)
+    ratio = None if mine is None or reference is None else p50_ratio(mine, reference)
     if m.emulated:
         yield "was timed on an emulated device, which shows no speed"
-    elif mine is None or reference is None:
+    elif ratio is None:
         summaries = [each.latency_ms for each in (m, best) if each.latency_ms is not None]
         doubts = [doubt for summary in summaries for doubt in doubts_of(summary)]
         yield f"was not timed well enough: {doubts[0]}" if doubts else "was not timed"
-    elif _low(mine) <= _high(reference) and _low(reference) <= _high(mine):
+    elif ratio.low <= 1 <= ratio.high:
         yield "takes no measurably other time"
+    elif ratio.value > 1:
+        yield f"takes {ratio.value:.2f} times as long"
     else:
-        yield f"takes {_value(mine) / _value(reference):.2f} of its time"
-
-
-def _value(p50: Percentile) -> float:
-    return p50.value or 0.0
-
-
-def _low(p50: Percentile) -> float:
-    return p50.low or 0.0
-
-
-def _high(p50: Percentile) -> float:
-    return p50.high or 0.0
+        yield f"takes {ratio.value:.2f} of its time"

@@ -6,7 +6,7 @@ import contextlib
 import json
 
 import pytest
-from benchmark_world import FACTS, benchmark
+from benchmark_world import FACTS, benchmark, file
 
 from calkd_edge.benchmarking.baseline import (
     Baseline,
@@ -26,6 +26,7 @@ NOW = {
     "version": "10.3.0",
     "threads": 1,
     "rate_hz": None,
+    "soak_s": None,
     "precisions": ["fp32", "int8"],
 }
 
@@ -58,6 +59,7 @@ def test_alike_is_comparable_and_the_common_precisions_are_named(tmp_path):
         ({"threads": 2}, {}, "threads 1, baseline 2"),
         ({"rate_hz": 30.0}, {}, "rate back to back, baseline 30 Hz"),
         ({}, {"rate_hz": 30.0}, "rate 30 Hz, baseline back to back"),
+        ({"soak_s": 600.0}, {}, "soak none, baseline 600 s"),
         ({}, {"precisions": ["fp16"]}, "it has fp32, int8, not fp16"),
         ({}, {"facts": facts(emulated=True)}, "emulated"),
         ({"facts": facts(emulated=True)}, {}, "emulated"),
@@ -107,9 +109,16 @@ def test_verdict_needs_an_interval_without_one_and_a_change_that_is_felt(low, va
     ],
 )
 def test_doubts_about_recorded_samples_are_those_of_their_record(then, doubts):
-    reasons = doubts_of_record(benchmark(**then), "int8")
+    reasons = doubts_of_record(benchmark(**then), "int8", {"threads": 1, "tensorrt": "10.4.0"})
     assert len(reasons) == len(doubts)
     assert all(reason.startswith(doubt) for reason, doubt in zip(reasons, doubts, strict=True))
+
+
+def test_recorded_samples_of_other_options_do_not_decide():
+    then = benchmark(processes=3, files=(file("int8", session_options={"optimization": "none"}),))
+    assert doubts_of_record(then, "int8", {"optimization": "all"}) == (
+        "the baseline ran with optimization none, this file with all",
+    )
 
 
 def test_no_benchmark_is_a_usage_error(tmp_path):

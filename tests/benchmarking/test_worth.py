@@ -8,7 +8,7 @@ import pytest
 from benchmark_world import FACTS, energy, file, series
 
 from calkd_edge.benchmarking.worth import worth
-from calkd_edge.records import Estimate, GateResult
+from calkd_edge.records import Estimate, GateResult, Paced
 
 
 def judged(files, centres, facts=FACTS, runtime="onnxruntime", report=None, doubts=()):
@@ -154,6 +154,28 @@ def test_the_recipes_own_gate_says_how_much_may_be_lost(place, devices):
         (found,), _ = judged(scored(0.70, 0.015), {"fp32": 2.0, "int8": 1.0}, report=report)
         assert found.worth == verdict
     assert "a gate failed: top1_drop" in found.reason
+
+
+@pytest.mark.parametrize("result", ["undecided", "unmeasured"])
+def test_an_open_gate_allows_no_loss(result):
+    report = report_of(gate("top1_drop", result, "student int8 on pi"), "pi:onnxruntime")
+    (judgement,), best = judged(scored(0.66, 0.015, half=0.1), {"fp32": 2.0, "int8": 1.0}, report=report)
+    assert (judgement.worth, best) == ("undecided", None)
+    assert judgement.reason.startswith(f"the gate top1_drop is {result}")
+    (judgement,), _ = judged(scored(0.66, 0.015), {"fp32": 2.0, "int8": 1.0}, report=report)
+    assert judgement.worth == "no", "it surely loses more than a gate is needed for"
+
+
+def test_throttled_times_and_missed_ticks_recommend_nothing():
+    hot = [file("fp32", throttled=("gpu-throttle-alert",)), file("int8", 1.0)]
+    (judgement,), best = judged(hot, {"fp32": 2.0, "int8": 1.0})
+    assert (judgement.worth, best) == ("undecided", None)
+    assert "fp32 was throttled: gpu-throttle-alert" in judgement.reason
+    late = Paced(rate_hz=30, held_hz=12, ticks=1000, missed=400, late_p95_ms=1, late_max_ms=2)
+    slow = [file("fp32", paced=late), file("int8", 1.0, paced=late)]
+    (judgement,), best = judged(slow, {"fp32": 60.0, "int8": 40.0})
+    assert (judgement.worth, best) == ("no", None)
+    assert judgement.reason.startswith("it missed 400 of 1000 ticks at 30 Hz")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ FP32, SLOW_INT8, FAST_INT8 = ("fp32", 4.0, 9_000_000), ("int8", 6.0, 3_000_000),
 def test_the_faster_file_is_recommended_whatever_its_size(maker):
     one = shipped(maker, FP32, SLOW_INT8)
     assert (one.precision, one.file) == ("fp32", "student.fp32.onnx")
-    assert one.others == ("int8 saves 67 % of the file and takes 1.50 of its time",)
+    assert one.others == ("int8 saves 67 % of the file and takes 1.50 times as long",)
     assert one.sentence.startswith("Ship student.fp32.onnx on local (")
     assert shipped(maker, FP32, FAST_INT8).precision == "int8"
 
@@ -56,7 +56,7 @@ def test_another_runtime_of_the_device_is_named_where_it_is_faster_or_was_not_me
 def test_of_files_that_are_equally_fast_the_smaller_one_is_recommended(maker):
     one = shipped(maker, FP32, ("fp16", 4.02, 4_500_000))
     assert one.precision == "fp16"
-    assert one.others == ("fp32 has 2.0 times the file and takes no measurably other time",)
+    assert one.others == ("fp32 is 2.0 times as large and takes no measurably other time",)
 
 
 @pytest.mark.parametrize("other", [{"emulated": True}, {}])
@@ -105,11 +105,37 @@ def test_open_gates_are_named_with_class_threshold_and_the_largest_sample(maker)
 
 def test_a_file_that_no_gate_judges_is_called_that(maker):
     same = maker.predictions()
-    world = [maker.evidence(same), maker.evidence(same, precision="int8", p50=9.0)]
-    verdict = judge([GateSection(metric="top1", min=0.2, precision="int8")], world)
+    world = [maker.evidence(same), maker.evidence(same, device="pi")]
+    verdict = judge([GateSection(metric="top1", min=0.2, device="pi")], world)
     measured = [item.measurement for item in world]
-    (one,) = recommendations(measured, verdict.gates, verdict.verdict, DEVICES)
+    one, _ = recommendations(measured, verdict.gates, verdict.verdict, DEVICES)
     assert one.sentence.startswith("Ship student.fp32.onnx, which no gate judges, on local")
+
+
+def test_a_file_whose_accuracy_no_gate_has_judged_does_not_ship_on_that_of_another(maker):
+    good, poor = maker.predictions(noise=0.2), maker.predictions(noise=6.0)
+    world = [maker.evidence(good), maker.evidence(poor, precision="int8", p50=1.0)]
+    of_fp32 = GateSection(metric="top1", min=0.2, precision="fp32")
+    small = GateSection(metric="size_bytes", max=1e9)
+    verdict = judge([of_fp32, small], world)
+    (one,) = recommendations([item.measurement for item in world], verdict.gates, verdict.verdict, DEVICES)
+    assert verdict.verdict == "undecided"
+    assert one.precision is None
+    assert "int8 is undecided in top1 (a gate such as" in one.sentence
+    drop = GateSection(metric="top1_drop", max=0.9)
+    assert judge([of_fp32, small, drop], world).verdict == "passed", "fp32 was judged, int8 beside it"
+
+
+def test_time_is_compared_over_processes_as_benchmark_compares_it(maker):
+    same, medians = maker.predictions(), {"fp32": (2.0, 2.0, 2.9), "int8": (1.0, 1.0, 3.1)}
+    world = []
+    for precision, p50, size in (FP32, FAST_INT8):
+        item = maker.evidence(same, precision=precision, p50=p50, size=size)
+        latency = item.measurement.latency_ms.model_copy(update={"process_p50_ms": medians[precision]})
+        world.append(item.measurement.model_copy(update={"latency_ms": latency}))
+    (one,) = recommendations(world, (), "passed", DEVICES)
+    assert one.precision == "int8", "equally fast, as far as three processes tell, and smaller"
+    assert one.others == ("fp32 is 3.0 times as large and takes no measurably other time",)
 
 
 def test_a_smoke_run_recommends_nothing(maker):

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from calkd_edge.metrics import intervals
-from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import GateResult, IntArray
 from calkd_edge.release.gates.evidence import Evidence
 from calkd_edge.release.gates.image_scores import ImageScores
 from calkd_edge.release.report.numbers import in_unit
 
 NOTHING = "Nothing was shown"
-ACCURACY_GATES = "{metric: top1, min: 0.8} or {metric: top1_drop_from_teacher, max: 0.05}"
 
 
 def shown_nothing(evidence: Sequence[Evidence], names: dict[int, str]) -> Iterator[GateResult]:
@@ -55,24 +53,6 @@ def shown_nothing(evidence: Sequence[Evidence], names: dict[int, str]) -> Iterat
             result="undecided",
             sentence=sentence,
         )
-
-
-def unjudged(gates: Sequence[GateSection]) -> GateResult:
-    """The result where no gate judged the student's accuracy: a drop from fp32 says nothing of it."""
-    names = ", ".join(dict.fromkeys(gate.label for gate in gates)) or "none that can judge"
-    return GateResult(
-        metric="top1",
-        measurement="student",
-        limit="none",
-        value=None,
-        low=None,
-        high=None,
-        level=intervals.LEVEL,
-        images=0,
-        result="undecided",
-        sentence=f"{NOTHING}: no gate has judged the student's accuracy ({names}): undecided",
-        needed=f"a gate such as {ACCURACY_GATES}",
-    )
 
 
 def largest_class(labels: IntArray) -> float:

@@ -13,6 +13,8 @@ from calkd_edge.release.gates.evidence import Evidence
 Against = Literal["fp32", "teacher", "baseline"]
 Limit = Literal["max", "min", "within"]
 Unit = Literal["share", "nats", "divergence", "ms", "bytes", "plain"]
+Accuracy = Literal["alone", "beside fp32"]
+"""What a metric says of accuracy: that of the file, or only beside the accuracy of fp32's file."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Metric:
         fewest: images below which its value is shown and never decides.
         span: the values that it can have.
         other_images: whether it judges answers to other images than those of the data.
+        accuracy: what it says of the answers to test images being right; None for nothing.
     """
 
     read: Reader
@@ -120,12 +123,7 @@ class Metric:
     fewest: int = 0
     span: Span = Span()
     other_images: bool = False
-
-    @property
-    def is_of_accuracy(self) -> bool:
-        """Whether it judges how right the answers to test images are, not only whether they are fp32's."""
-        right = self.counts_images and self.kind != "ece" and not self.other_images
-        return right and self.against != "fp32"
+    accuracy: Accuracy | None = None
 
     @property
     def counts_images(self) -> bool:

@@ -14,7 +14,7 @@ from calkd_edge.recipe.schema import GateSection
 from calkd_edge.release.gates import baseline_readers as since
 from calkd_edge.release.gates import paired_readers as pairs
 from calkd_edge.release.gates import robustness_readers as robust
-from calkd_edge.release.gates.metric import Against, Metric, Reader, Span
+from calkd_edge.release.gates.metric import Accuracy, Against, Metric, Reader, Span
 from calkd_edge.release.gates.readers import (
     data_fault,
     latency,
@@ -23,6 +23,7 @@ from calkd_edge.release.gates.readers import (
     recall_of_class,
     size,
     temperature_status,
+    top5,
 )
 from calkd_edge.release.gates.to_fp32 import kl_to_fp32
 
@@ -32,12 +33,13 @@ _ERROR, _POSITIVE = Span(0, 1, reaches_low=False), Span(0, reaches_low=False)
 
 
 def _share(read: Reader, meaning: str, *, of_class: bool = False) -> Metric:
-    return Metric(read, ("min",), "share", meaning, of_class=of_class, span=_SHARE)
+    return Metric(read, ("min",), "share", meaning, of_class=of_class, span=_SHARE, accuracy="alone")
 
 
 def _mean_score(field: str, meaning: str, most: float = math.inf) -> Metric:
     span = Span(0, most, reaches_low=False)
-    return Metric(quality(field, fewest=_MEAN), ("max",), "nats", meaning, fewest=_MEAN, span=span)
+    read = quality(field, fewest=_MEAN)
+    return Metric(read, ("max",), "nats", meaning, fewest=_MEAN, span=span, accuracy="alone")
 
 
 def _calibration_error(field: str, meaning: str) -> Metric:
@@ -54,14 +56,22 @@ def _latency(field: str, meaning: str) -> Metric:
 
 
 def _top1_drop(reference: Against, meaning: str) -> Metric:
-    read = pairs.against(reference, pairs.top1_drop)
-    return Metric(read, ("max", "within"), "share", meaning, reference, kind="pair", span=_CHANGE)
+    read, accuracy = pairs.against(reference, pairs.top1_drop), _accuracy(reference)
+    return Metric(
+        read, ("max", "within"), "share", meaning, reference, kind="pair", span=_CHANGE, accuracy=accuracy
+    )
 
 
 def _rise(reference: Against, read_pair: pairs.PairReader, meaning: str, most: float = math.inf) -> Metric:
     read = pairs.against(reference, read_pair, fewest=_MEAN)
-    span = Span(-most, most)
-    return Metric(read, ("max", "within"), "nats", meaning, reference, fewest=_MEAN, span=span)
+    span, accuracy = Span(-most, most), _accuracy(reference)
+    return Metric(
+        read, ("max", "within"), "nats", meaning, reference, fewest=_MEAN, span=span, accuracy=accuracy
+    )
+
+
+def _accuracy(reference: Against) -> Accuracy:
+    return "beside fp32" if reference == "fp32" else "alone"
 
 
 def _wrong(read: Reader, meaning: str, *, other_images: bool = False) -> Metric:
@@ -79,7 +89,7 @@ def _shift_from_baseline(figure: since.Figure, read_pair: pairs.PairReader, mean
 
 METRICS: dict[str, Metric] = {
     "top1": _share(quality("top1"), "share of images whose first guess is right"),
-    "top5": _share(quality("top5"), "share with the label among the first five guesses"),
+    "top5": _share(top5, "share with the label among the first five guesses"),
     "balanced_accuracy": _share(
         over_classes("balanced_accuracy"), "mean over classes of the share recognised"
     ),
@@ -139,6 +149,7 @@ METRICS: dict[str, Metric] = {
         "share of images with the same first guess as fp32",
         "fp32",
         span=_SHARE,
+        accuracy="beside fp32",
     ),
     "kl_to_fp32": Metric(
         kl_to_fp32,
@@ -148,6 +159,7 @@ METRICS: dict[str, Metric] = {
         "fp32",
         fewest=_MEAN,
         span=_POSITIVE,
+        accuracy="beside fp32",
     ),
     "ece_corrupted": Metric(
         robust.ece_corrupted,
@@ -178,6 +190,7 @@ METRICS: dict[str, Metric] = {
         "baseline",
         kind="pair",
         span=_CHANGE,
+        accuracy="alone",
     ),
     "nll_rise_from_baseline": Metric(
         since.change(since.named("nll"), pairs.nll_rise, fewest=_MEAN),
@@ -186,6 +199,7 @@ METRICS: dict[str, Metric] = {
         "NLL gained against an earlier release",
         "baseline",
         fewest=_MEAN,
+        accuracy="alone",
     ),
     "ece_rise_from_baseline": Metric(
         since.change(since.named("ece"), fewest=_ECE),

@@ -81,7 +81,7 @@ def coverage_shift(pair: ScorePair, gate: GateSection) -> Reading:
     """Share of images that reach the gate's threshold: candidate minus reference."""
     candidate, reference = (scores.reaches(gate.threshold or 0.0) for scores in pair)
     if not (candidate.any() or reference.any()):
-        return _none_above(gate)
+        return none_above(gate)
     return _difference_of_shares(candidate, reference)
 
 
@@ -90,12 +90,13 @@ def precision_shift(pair: ScorePair, gate: GateSection) -> Reading:
     candidate, reference = (scores.reaches(gate.threshold or 0.0) for scores in pair)
     bounds = intervals.share_shift((reference, candidate), (pair.reference.right, pair.candidate.right))
     if bounds is None:
-        return _none_above(gate)
+        return none_above(gate)
     sample = min(int(candidate.sum()), int(reference.sum()))
     return Reading(bounds.value, bounds.low, bounds.high, sample)
 
 
-def _none_above(gate: GateSection) -> Reading:
+def none_above(gate: GateSection) -> Reading:
+    """The reading where no image reaches the threshold: nothing is shown by that."""
     why = f"no image reaches confidence {gate.threshold:g}"
     return Reading(0.0, None, None, 0, why, decides=False, needed="a lower threshold is needed")
 

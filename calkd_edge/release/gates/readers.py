@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from calkd_edge.metrics import intervals
 from calkd_edge.metrics.latency import doubts_of
@@ -10,6 +11,9 @@ from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import Estimate, Measurement, Percentile
 from calkd_edge.release.gates.evidence import Evidence
 from calkd_edge.release.gates.metric import Reader, Reading
+
+TOP5_IS_ALL = 5
+"""With so many classes or fewer the label is always among the first five guesses."""
 
 FEWEST_RUNS = {"p50": 5, "p90": 29, "p95": 59}
 """Effective runs from which a percentile has bounds."""
@@ -38,9 +42,38 @@ def over_classes(field: str) -> Reader:
         estimate: Estimate | None = getattr(measured, field, None)
         if measured is None or estimate is None:
             return Reading(None, why="its classes were not measured")
-        return Reading(estimate.value, estimate.low, estimate.high, measured.images)
+        empty = _without_images(item)
+        if empty is None:
+            return Reading(estimate.value, estimate.low, estimate.high, measured.images)
+        why, needed = f"the class {empty} has no test image", "test images of every class are needed"
+        return Reading(
+            estimate.value, estimate.low, estimate.high, measured.images, why, decides=False, needed=needed
+        )
 
     return read
+
+
+def _without_images(item: Evidence) -> str | None:
+    """The name of a class that no test image shows; None where each has some, or that is not known."""
+    measured = item.measurement.quality
+    if measured is not None and measured.by_class:
+        empty = [figures.label for figures in measured.by_class if not figures.images]
+    elif item.scores is not None:
+        empty = sorted(set(range(len(item.classes))) - set(item.scores.labels.tolist()))
+    else:
+        empty = []
+    if not empty:
+        return None
+    return item.classes[empty[0]] if item.classes else str(empty[0])
+
+
+def top5(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:
+    """The share of images whose label is among the first five guesses."""
+    reading = quality("top5")(item, peers, gate)
+    if not item.classes or len(item.classes) > TOP5_IS_ALL:
+        return reading
+    why = f"it is always 100 % with {len(item.classes)} classes"
+    return replace(reading, why=why, decides=False, needed="a gate on top1 is needed", more_helps=False)
 
 
 def recall_of_class(item: Evidence, peers: Sequence[Evidence], gate: GateSection) -> Reading:

@@ -10,6 +10,7 @@ from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import Corrupted
 from calkd_edge.release.gates.evidence import Evidence
 from calkd_edge.release.gates.metric import Reading, not_measured_at
+from calkd_edge.release.gates.paired_readers import none_above
 
 NOT_CORRUPTED = "it was not measured on corrupted images: evaluate.corruptions"
 
@@ -18,7 +19,10 @@ def confident_wrong(item: Evidence, peers: Sequence[Evidence], gate: GateSection
     """Share of the test images that are answered wrongly with a confidence that reaches the threshold."""
     if item.scores is None:
         return Reading(None, why="its predictions were not kept")
-    wrong = item.scores.reaches(gate.threshold or 0.0) & ~item.scores.right
+    confident = item.scores.reaches(gate.threshold or 0.0)
+    if not confident.any():
+        return none_above(gate)
+    wrong = confident & ~item.scores.right
     bounds = intervals.clopper_pearson(int(wrong.sum()), len(wrong))
     return Reading(bounds.value, bounds.low, bounds.high, len(wrong))
 
@@ -41,6 +45,8 @@ def confident_wrong_corrupted(item: Evidence, peers: Sequence[Evidence], gate: G
     if None in counts:
         measured = sorted(set.intersection(*({at.threshold for at in row.thresholds} for row in rows)))
         return Reading(None, why=f"on corrupted images {not_measured_at(gate.threshold, measured)}")
+    if not any(at.taken for row in rows for at in row.thresholds if at.threshold == gate.threshold):
+        return none_above(gate)
     figures = [
         intervals.clopper_pearson(count or 0, row.images) for count, row in zip(counts, rows, strict=True)
     ]

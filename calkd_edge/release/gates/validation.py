@@ -8,6 +8,7 @@ from calkd_edge.errors import RecipeError, did_you_mean
 from calkd_edge.recipe.schema import DeviceSection, GateSection
 from calkd_edge.release.gates.metric import Metric, bound_of
 from calkd_edge.release.gates.metrics import METRICS
+from calkd_edge.release.gates.readers import TOP5_IS_ALL
 
 TARGET = "target"
 """Value of a gate's `device` that stands for the devices added with --device."""
@@ -32,7 +33,7 @@ def check_gates(
 
     Raises:
         RecipeError: an unknown metric, precision, device or class, a limit in the wrong direction, a missing
-            or superfluous threshold or class, or fp32 compared with itself.
+            or superfluous threshold or class, fp32 compared with itself, or top5 of five classes or fewer.
     """
     known = None if devices is None else _device_names(devices)
     for index, gate in enumerate(gates):
@@ -48,6 +49,11 @@ def check_gates(
         _check_comparison(gate, metric, key)
         _check_name("device", gate.device, known, key, f"add it with --device {gate.device}")
         _check_name("of_class", gate.of_class, classes, key, "add images of it")
+        if gate.metric == "top5" and classes is not None and len(classes) <= TOP5_IS_ALL:
+            raise RecipeError(
+                f"{key}.metric: top5 of {len(classes)} classes is always 100 %",
+                remedy="Use top1.",
+            )
 
 
 def _device_names(devices: Iterable[DeviceSection]) -> list[str]:

@@ -12,10 +12,11 @@ from calkd_edge.metrics import intervals
 from calkd_edge.recipe.schema import GateSection
 from calkd_edge.records import GateOutcome, GateResult, Verdict
 from calkd_edge.release.gates.evidence import Evidence, labels_of
-from calkd_edge.release.gates.learnt import shown_nothing, unjudged
+from calkd_edge.release.gates.learnt import shown_nothing
 from calkd_edge.release.gates.metric import Metric, Reading, bound_of
 from calkd_edge.release.gates.metrics import METRICS
 from calkd_edge.release.gates.sample_size import required_sample
+from calkd_edge.release.gates.unjudged import unjudged
 from calkd_edge.release.gates.validation import TARGET, check_gates
 from calkd_edge.release.report.numbers import in_unit, interval, limit_in_unit
 
@@ -33,8 +34,8 @@ def judge(
     """The outcome of every gate on every measurement it applies to, and the verdict over all of them.
 
     A measurement that ships without a fitted temperature is undecided even when no gate names it. So is a
-    student that is not surely better than naming one class, and a release no gate of which judged the
-    student's accuracy.
+    student that is not surely better than naming one class, and a file whose accuracy no gate judged on any
+    device.
     Where test images are copies of one another, they are fewer than counted: what passes is undecided.
 
     Args:
@@ -56,20 +57,11 @@ def judge(
         results += [_unmeasured(gate, device) for device in _missing(gate, matching, target_devices)]
     results += _failed_fits(gates, evidence, names, target_devices)
     results += shown_nothing(evidence, names)
-    if _worst(result.result for result in results) == "passed" and not any(map(_judged_accuracy, results)):
-        results.append(unjudged(gates))
+    if _worst(result.result for result in results) == "passed":
+        results += unjudged(gates, evidence, names, results)
     return Verdict(
         verdict="smoke" if smoke else _worst(result.result for result in results), gates=tuple(results)
     )
-
-
-def judges_accuracy(gate: GateSection) -> bool:
-    """Whether a gate is about the student's accuracy on test images."""
-    return gate.model == "student" and METRICS[gate.metric].is_of_accuracy
-
-
-def _judged_accuracy(result: GateResult) -> bool:
-    return METRICS[result.metric].is_of_accuracy and result.measurement.startswith("student")
 
 
 def _applies(gate: GateSection, item: Evidence, target_devices: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from calkd_edge.agent import isa
-from calkd_edge.metrics.latency import doubts_of, p50_ratio
+from calkd_edge.metrics.latency import doubts_of, p50_ratio, typical_p50
 from calkd_edge.records import DeviceFacts, Measurement
 from calkd_edge.release.gates.evidence import Evidence, file_key, labels_of, same_student_in_fp32
 from calkd_edge.release.report import numbers
@@ -55,8 +55,8 @@ def _speed_against_fp32(m: Measurement, fp32: Measurement, name: str, facts: Dev
     if ratio is None:
         return f"{name}: {share}; there are too few runs to compare its speed with fp32."
     value, low, high = ratio
-    p50, fp32_p50 = m.latency_ms.p50.value, fp32.latency_ms.p50.value
-    times = f"p50 {numbers.milliseconds(p50)} against {numbers.milliseconds(fp32_p50)} in fp32"
+    both = [numbers.milliseconds(typical_p50(each)) for each in (m.latency_ms, fp32.latency_ms)]
+    times = f"a median of {both[0]} against {both[1]} in fp32"
     span = f"{value:.2f} of the time, between {low:.2f} and {high:.2f}"
     doubts = doubts_of(m.latency_ms) or doubts_of(fp32.latency_ms)
     if doubts:

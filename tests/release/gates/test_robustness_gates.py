@@ -70,3 +70,10 @@ def test_conclusions_say_where_confidence_does_not_hold(item):
     assert text[1].startswith("int8 reaches confidence 0.8 on 25.0 %")
     sound = replace(item, corrupted=rows[:1], unknown=unknown(0.8, 0, 400))
     assert list(sentences([sound], names)) == []
+
+
+def test_confidence_that_nobody_reaches_shows_nothing(maker):
+    flat = maker.evidence(maker.predictions(sharp=0.05))
+    result = judged(flat, "confident_wrong", 0.01, threshold=0.9)
+    assert result.result == "undecided"
+    assert "no image reaches confidence 0.9; a lower threshold is needed" in result.sentence
