@@ -69,7 +69,7 @@ $(TOOLS)/uv:
 	$(PYTHON) -m venv build/tools
 	$(TOOLS)/pip install --quiet uv pip-audit
 
-# Writes the lock anew, after a change of constraints.txt or pyproject.toml; asks the registry.
+# Writes the lock again, after a change of constraints.txt or pyproject.toml; asks the registry.
 lock: $(TOOLS)/uv
 	printf 'hatchling\neditables\n' | $(TOOLS)/uv pip compile --quiet --generate-hashes --no-annotate --no-header \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 -c $(CONSTRAINTS) \

@@ -73,7 +73,7 @@ FreshOption = Annotated[
     typer.Option(
         "--fresh",
         metavar="STAGE",
-        help="Run this stage again, with all that depend on it. Repeatable.",
+        help="Run this stage again, with all that depend on it; --dry-run lists them. Repeatable.",
         rich_help_panel=RUN,
     ),
 ]

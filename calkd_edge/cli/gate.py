@@ -44,7 +44,9 @@ def gate(
     fail_on: FailOption = "undecided",
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a finished release again; nothing is measured and no file of it is changed.
+    """Judge a finished release again, without measuring.
+
+    No file of it is changed.
 
     For other limits (--recipe), or against an earlier release (--baseline). Exits with 0 if every gate
     passed, 3 if one failed, 4 if one is undecided or the release is a smoke run, which decides nothing.
@@ -72,7 +74,9 @@ def draw(
     ] = Path("report.html"),
     baseline: BaselineOption = None,
 ) -> None:
-    """Draw the page of a finished release again, as this version draws it.
+    """Draw the page of a finished release again.
+
+    As this version draws it.
 
     The release itself stays as it is. With --baseline, the page compares it with an earlier release.
     """

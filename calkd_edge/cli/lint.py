@@ -23,7 +23,7 @@ def lint(
         typer.Option(
             "--compile",
             metavar="SM",
-            help="Compile it too, for SM80 to SM121: --compile SM87. Needs the extra [trt-check].",
+            help="Compile it too: SM80, SM86, SM89, SM120, SM121. Needs the extra [trt-check].",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -27,7 +27,7 @@ def quotas(available: IntArray, total: int, *, least: int = 0, reserve: int = 0)
     room = np.maximum(available - reserve, 0)
     floor = np.minimum(least, room)
     if not floor.sum() <= total <= room.sum():
-        raise ValueError(f"{total} images cannot be taken: between {floor.sum()} and {room.sum()} can")
+        raise ValueError(f"{total} images cannot be taken: {floor.sum()} to {room.sum()} are possible")
     scaled = total * available.astype(np.int64)
     everything = max(int(available.sum()), 1)
     taken = np.clip(scaled // everything, floor, room)

@@ -33,6 +33,7 @@ class Address:
 def unreachable(name: str, address: Address, text: str) -> DeviceError:
     """Why a connection could not be opened, from what ssh printed."""
     last = text.splitlines()[-1] if text else "no answer"
+    where = str(address) if name == str(address) else f"{name}: {address}"
     if "HOST IDENTIFICATION HAS CHANGED" in text:
         # As the file of known hosts writes it: the user's configuration may give it another name and port.
         known = re.search(r"Host key for (\S+) has changed", text)
@@ -52,11 +53,11 @@ def unreachable(name: str, address: Address, text: str) -> DeviceError:
         )
     if "Permission denied" in text:
         return DeviceError(
-            f"{name}: {address} accepts none of your keys ({last})",
+            f"{where} accepts none of your keys ({last})",
             remedy=f"Copy your key there: ssh-copy-id {address.by_hand().removeprefix('ssh ')}. If it has a "
             "passphrase, load it into the agent first: ssh-add",
         )
     return DeviceError(
-        f"{name}: {address} cannot be reached: {last}",
+        f"{where} cannot be reached: {last}",
         remedy=f"Check that it is on and that this works: {address.by_hand()} true",
     )

@@ -81,7 +81,7 @@ def published(name: str, settings: Mapping[str, object], where: str) -> Publishe
         width = f" at width {settings['width']:g}" if "width" in settings else ""
         raise RecipeError(
             f"{where}.pretrained: no published weights are known for {name}{width}",
-            remedy="Name a file: pretrained: FILE. Or remove the key.",
+            remedy=f"Name a file: {_named_file(where)}. Or remove the key.",
         )
     transforms = weights.transforms()
     mean, std = getattr(transforms, "mean", _IMAGENET_MEAN), getattr(transforms, "std", _IMAGENET_STD)
@@ -105,7 +105,8 @@ def fetch(name: str, settings: Mapping[str, object], progress: Progress, where: 
     digest = re.search(r"-([0-9a-f]{8,})\.", cache.name)  # the start of the SHA-256 in torch.hub's names
     if digest is None:
         raise EnvironmentProblem(
-            f"{key}: the name of {weights.url} contains no checksum", remedy="Name a file: pretrained: FILE."
+            f"{key}: the name of {weights.url} contains no checksum",
+            remedy=f"Name a file: {_named_file(where)}.",
         )
     download(
         weights.url,
@@ -143,7 +144,14 @@ def _cached(weights: Published) -> Path:
 
 
 def _without_network(cache: Path, key: str) -> str:
-    return f"Without a network: copy the file to {cache}, or name it: {key}: FILE"
+    section = key.removesuffix(".pretrained")
+    return f"Without a network: copy the file to {cache}, or name it: {_named_file(section)}"
+
+
+def _named_file(where: str) -> str:
+    """The options that name a file of weights instead, for a section of a recipe."""
+    section = where.rpartition(": ")[2]
+    return f"--set {section}.pretrained=FILE --set {section}.trained_on=other"
 
 
 def huggingface_cache() -> Path:
@@ -185,7 +193,7 @@ def _from_timm(architecture: str, where: str) -> Published:
     if entry is None or not entry.hf_hub_id:
         raise RecipeError(
             f"{where}.pretrained: timm publishes no weights for '{architecture}'",
-            remedy="Name a tag with published weights, or a file: pretrained: FILE.",
+            remedy=f"Name a tag with published weights, or a file: {_named_file(where)}.",
         )
     identity = f"timm:{entry.hf_hub_id}:{entry.tag}"
     return Published(identity, f"https://huggingface.co/{entry.hf_hub_id}", entry.mean, entry.std)

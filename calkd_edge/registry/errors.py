@@ -13,6 +13,23 @@ from calkd_edge.errors import RecipeError, did_you_mean
 LONGEST_VALUE = 80
 """Characters of a wrong value that a message shows."""
 
+BOUNDS = {
+    "less_than": ("lt", "less than {}"),
+    "less_than_equal": ("le", "{} or less"),
+    "greater_than": ("gt", "more than {}"),
+    "greater_than_equal": ("ge", "{} or more"),
+}
+"""By complaint: the limit's key in it, and how the remedy says it."""
+
+KINDS = {
+    "int_type": "Write a whole number, such as 20.",
+    "int_from_float": "Write a whole number, such as 20.",
+    "float_type": "Write a number without quotes, such as 0.5.",
+    "bool_type": "Write true or false.",
+    "string_type": "Write text; in quotes where it looks like a number.",
+}
+"""By complaint: what to write instead of a value of another kind."""
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -56,7 +73,7 @@ def recipe_error(wrong: ValidationError, *, where: str, valid: Sequence[str]) ->
     choices = _choices(complaint)
     suggestion = did_you_mean(str(complaint["input"]), choices) if choices else ""
     got = "" if isinstance(complaint["input"], Mapping) else f" (got {_shown(complaint['input'])})"
-    return RecipeError(f"{location}: {message}{got}", remedy=f"{suggestion}Correct that value.")
+    return RecipeError(f"{location}: {message}{got}", remedy=f"{suggestion}{_fix(complaint)}")
 
 
 def most_telling(wrong: ValidationError) -> ErrorDetails:
@@ -64,6 +81,17 @@ def most_telling(wrong: ValidationError) -> ErrorDetails:
     complaints = wrong.errors(include_url=False)
     unknown = (complaint for complaint in complaints if complaint["type"] == "extra_forbidden")
     return next(unknown, complaints[0])
+
+
+def _fix(complaint: ErrorDetails) -> str:
+    """What to write instead, by the kind of complaint."""
+    limits = complaint.get("ctx", {})
+    if complaint["type"] in BOUNDS:
+        bound, words = BOUNDS[complaint["type"]]
+        return f"Use {words.format(limits[bound])}."
+    if complaint["type"] == "literal_error":
+        return f"Use one of: {', '.join(_choices(complaint))}."
+    return KINDS.get(complaint["type"], "Correct that value.")
 
 
 def _choices(complaint: ErrorDetails) -> list[str]:

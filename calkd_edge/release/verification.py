@@ -45,7 +45,7 @@ def problems_of(bundle: str | Path) -> list[str]:
     if not path.is_file():
         raise RecipeError(
             f"{path}: {'a folder, not a bundle' if path.is_dir() else 'there is no such file'}",
-            remedy="Name a bundle.zip: calkd-edge verify runs/NAME/bundle.zip",
+            remedy="Name the folder of a finished run, or a bundle: calkd-edge verify runs/NAME/bundle.zip",
         )
     try:
         with opened_zip(path) as archive:

@@ -72,7 +72,7 @@ def test_published_weights_are_named_without_a_network(name, settings, part):
 def test_a_model_without_published_weights_is_refused_with_the_remedy(name, settings):
     with pytest.raises(RecipeError, match="student.pretrained: .*no.* weights") as refused:
         published(name, settings, WHERE)
-    assert "pretrained: FILE" in refused.value.remedy
+    assert "pretrained=FILE" in refused.value.remedy
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_offline_it_names_url_cache_and_file(home, monkeypatch):
     assert refused.value.exit_code == 6
     assert "http://127.0.0.1:9/net-01234567.pth" in refused.value.message
     assert str(home / "net-01234567.pth") in refused.value.remedy
-    assert "student.pretrained: FILE" in refused.value.remedy
+    assert "student.pretrained=FILE" in refused.value.remedy
 
 
 def test_second_heads_of_inception_are_left_out(tmp_path, home, monkeypatch):
@@ -173,7 +173,7 @@ def test_timms_weights_come_from_its_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
     with pytest.raises(EnvironmentProblem, match="cannot download https://huggingface.co/timm") as refused:
         fetch("timm", {"architecture": "resnet10t"}, quiet, WHERE)
-    assert "student.pretrained: FILE" in refused.value.remedy
+    assert "student.pretrained=FILE" in refused.value.remedy
 
 
 HEADS = {

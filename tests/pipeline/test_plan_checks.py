@@ -61,7 +61,11 @@ def planned(tmp_path, *options: str, **changes: object) -> str:
         ({"gates": gate(metric="ece", max=0.3)}, "ece cannot pass on 300 test images", "--allow-undecided"),
         ({"gates": gate(metric="top1_drop", max=0.005)}, "539 are needed", "loosen its limit"),
         ({"gates": [{"metric": "top1", "min": 0.995}]}, "598 are needed", "loosen its limit"),
-        ({"student": {"name": "resnet8", "pretrained": True}}, "no published weights", "pretrained: FILE"),
+        (
+            {"student": {"name": "resnet8", "pretrained": True}},
+            "no published weights",
+            "student.pretrained=FILE",
+        ),
     ],
 )
 def test_counts_and_gates_are_checked(tmp_path, changes, message, fix):

@@ -1,6 +1,6 @@
 """Compilation of a file by NVIDIA's compiler, without a GPU: TensorRT for RTX, the extra [trt-check].
 
-It parses and compiles for a graphics card (SM80 to SM121), never for a Jetson. The parser is of the same
+It parses and compiles for a graphics card, never for a Jetson. The parser is of the same
 family, the builder is strongly typed, and the types of the kernels show what would silently run in float. It
 says nothing about speed; its plan is discarded.
 

@@ -74,8 +74,7 @@ def lint(model: str | Path, *, target: str = "tensorrt", compile_for: str | None
     Args:
         model: path of the file.
         target: "tensorrt", or "onnxruntime" for its CPU kernels.
-        compile_for: a compute capability, SM80 to SM121, to compile the file for as well; needs the extra
-            [trt-check].
+        compile_for: one of CAPABILITIES, to compile the file for as well; needs the extra [trt-check].
 
     Raises:
         RecipeError: the file is not a readable ONNX model, or the target or the capability is not known.
