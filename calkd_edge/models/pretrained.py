@@ -208,7 +208,7 @@ def _timm_state(architecture: str, weights: Published, key: str) -> dict[str, Te
             f"{key}: cannot download {weights.url}: "
             f"{str(wrong).splitlines()[0] if str(wrong) else type(wrong).__name__}",
             remedy=f"Without a network: copy the weights into the cache {huggingface_cache()}, or name a "
-            f"file: {key}: FILE",
+            f"file: {_named_file(key.removesuffix('.pretrained'))}",
         ) from wrong
     return state
 
