@@ -26,8 +26,8 @@ HEAD = """# Does calibrating the teacher make a better student?
 
 The paper behind this project says so (arXiv 2508.20224). This page tests it with the project's own commands
 on real CIFAR-100, in short trainings. The [design](../benchmarks/teacher_calibration/DESIGN.md) was written
-before any student was trained: hypotheses, teachers, losses, seeds, the two primary figures and what would
-refute them.
+before any student was trained: hypotheses (H1 to H4, N), the rival explanations (R1, R2), teachers, losses,
+seeds, the two primary figures (P1, P2) and what would refute them.
 
 `benchmarks/teacher_calibration/page.py` wrote this page from {sources}. Each row there has its recipe's
 digest, seed, versions and device; `run.py` beside it trains what is missing.

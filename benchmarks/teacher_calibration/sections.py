@@ -17,7 +17,7 @@ One data set of small images, one machine's rounding, few seeds: they see effect
 
 - The design was put right once after its first commit, before any training: 21 teachers, not 20.
 - A first start was thrown away after 17 students of two teachers: it showed that batch normalisation measured
-  over plain images alone costs accuracy here (distillation.md), which was mended before the runs that count.
+  over plain images alone costs accuracy here (distillation.md), which was fixed before the runs that count.
 - `dkd` warms up over 2 epochs, not over its default of 20, which these trainings never reach.
 - Figures under corruption are of some of the test images, not of all.
 """
@@ -38,6 +38,10 @@ def scale(results: Results, kind: str) -> str:
         f"{len(amount.seeds)} seeds. Devices: {all_of(row['device'] for row in rows)}. Versions: {versions}. "
         f"Commits: {all_of(str(row['commit']) for row in rows)}.\n"
     )
+    planned = {run.name: run for runs in results.cells().values() for run in runs}
+    done = len(planned) - results.missing(planned.values())
+    text += f"\n**Status: {done} of {len(planned)} planned students are trained.**"
+    text += " A cell without all of its runs concludes nothing.\n" if done < len(planned) else "\n"
     if results.others:
         text += f"\nLeft out, as their recipe is not the study's: {'; '.join(results.others)}.\n"
     return text
