@@ -23,7 +23,7 @@ cut. The tests in `tests/faults/` try the same at a small size in every run of `
 `benchmarks/soak/promises.py` wrote this page from `benchmarks/soak/log.jsonl`, SHA-256
 `{digest}`.
 
-| promise | campaign | tries | of | wrong | tries since | commits |
+| promise | campaign | tries | planned | wrong | tries since | commits |
 |---|---|---:|---:|---:|---:|---|
 """
 TAIL = """
@@ -56,7 +56,8 @@ def _row(name: str, lines: list[dict[str, Any]]) -> str:
         done, meant = f"{tries:,} in {hours:.1f} h", f"{campaign.hours:.0f} h"
     commits = list(dict.fromkeys(line["commit"] for line in lines))
     shown = commits[0] if len(commits) == 1 else f"{commits[0]} to {commits[-1]}" if commits else ""
-    return f"| {campaign.promise} | `{name}` | {done} | {meant} | {wrong:,} | {since:,} | {shown} |\n"
+    promise = f"**Not shown yet:** {campaign.promise}" if wrong and not since else campaign.promise
+    return f"| {promise} | `{name}` | {done} | {meant} | {wrong:,} | {since:,} | {shown} |\n"
 
 
 def _slopes(lines: list[dict[str, Any]]) -> str:
