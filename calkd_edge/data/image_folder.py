@@ -21,6 +21,9 @@ from calkd_edge.errors import RecipeError
 from calkd_edge.files.paths import user_path
 from calkd_edge.records import BoolArray, IntArray
 
+LOOKS_LATIN = str.maketrans("авекмнорстухіјѕαβεζηικμνορτυχ", "abekmhopctyxijsabezhikmnoptyx")
+"""Cyrillic and Greek letters that look like Latin ones, as capitals or as small letters."""
+
 REDUCED = 2
 """A JPEG that is decoded at a reduced size has at least so many times the pixels of a side of the result."""
 
@@ -219,7 +222,8 @@ def _warnings(scan: _Scan) -> Iterator[str]:
         yield f"left out of the data: {len(names):,} x {kind}: {shown}"
     alike: dict[str, list[str]] = {}
     for name in scan.classes:
-        alike.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(name)
+        form = unicodedata.normalize("NFKC", name).casefold().translate(LOOKS_LATIN).strip()
+        alike.setdefault(form, []).append(name)
     for names in alike.values():
         if len(names) > 1:
             shown = ", ".join(f"{name!a}" for name in names)
