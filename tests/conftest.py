@@ -17,7 +17,7 @@ from exported_nets import ExportedNet, blobs, settled
 from hypothesis import settings as hypothesis_settings
 from tiny_run import RECIPE, TinyRun, command, written
 
-from calkd_edge.devices import DEVICES, connection
+from calkd_edge.devices import DEVICES
 from calkd_edge.devices.base import Device
 from calkd_edge.export.torch_export import export_onnx, reference_logits
 
@@ -105,7 +105,7 @@ def board(sshd, monkeypatch) -> Iterator[loopback_board.Board]:
     """That board, and an ssh in the PATH that knows it."""
     monkeypatch.setenv("PATH", f"{sshd.client}:{os.environ['PATH']}")
     yield sshd
-    connection.disconnect()
+    loopback_board.disconnect()
 
 
 @pytest.fixture

@@ -160,16 +160,14 @@ def _energy(run: TimedRun) -> Energy | None:
     if "columns" not in run.trace or not idle:
         return None
     start, end = run.reply["window_ns"]
-    samples = run.trace["times_ns"], run.trace["values"], [str(name) for name in run.trace["columns"]]
-    used = energy(*samples, (start, end), inferences=len(run.samples_ns))
-    rests = [item.mean_w for item in (energy(*samples, window) for window in idle) if item is not None]
-    if used is None or not rests:
-        return used
-    idle_w = float(np.mean(rests))
-    net = (used.mean_w - idle_w) * used.seconds
-    by_inference = net / len(run.samples_ns)
-    return used.model_copy(
-        update={"idle_w": idle_w, "net_joules": net, "net_joules_per_inference": by_inference}
+    columns = [str(name) for name in run.trace["columns"]]
+    return energy(
+        run.trace["times_ns"],
+        run.trace["values"],
+        columns,
+        (start, end),
+        inferences=len(run.samples_ns),
+        idle_ns=idle,
     )
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from calkd_edge.errors import RecipeError
+from calkd_edge.errors import EnvironmentProblem, RecipeError
+from calkd_edge.files.machine_limits import machine_limit
 
 EXPECTED = (
     "Expected: DIR/<class>/<image files>, or DIR/train/<class>/... and DIR/test/<class>/... "
@@ -75,7 +77,29 @@ def layout_of(root: Path) -> Layout:
 
     Raises:
         RecipeError: they can be read in two ways, or as none.
+        EnvironmentProblem: a folder cannot be read.
     """
+    with refusing_unreadable():
+        return _layout_of(root)
+
+
+@contextmanager
+def refusing_unreadable() -> Iterator[None]:
+    """Within it, a folder that cannot be read is an error: its images would be missing without a word.
+
+    Raises:
+        EnvironmentProblem: naming the folder.
+    """
+    try:
+        yield
+    except OSError as failed:
+        raise machine_limit(failed) or EnvironmentProblem(
+            f"the folder of images cannot be read completely: {failed.filename}: {failed.strerror}",
+            remedy="Let this user read it (its owner can: chmod -R a+rX FOLDER), or move it elsewhere.",
+        ) from failed
+
+
+def _layout_of(root: Path) -> Layout:
     skipped: list[tuple[str, str]] = []
     folder = _inner(root)
     below = "" if folder == root else f"{folder.relative_to(root).as_posix()}/: "

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from calkd_edge.data.source import ImageArray
+from calkd_edge.files.available_memory import available_bytes
 from calkd_edge.files.environment import local_processes
 from calkd_edge.records import IntArray
 
@@ -76,11 +77,3 @@ def open_images(path: Path, cache: Cache) -> ImageArray | UnkeptImages:
         log.info(message, mapped.nbytes * copies / 2**30, available / 2**30)
         return mapped
     return np.array(mapped)
-
-
-def available_bytes() -> int:
-    """Bytes of memory available without swapping, as estimated by Linux."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("/proc/meminfo contains no MemAvailable")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -14,25 +13,19 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from calkd_edge.data.content import content_of
-from calkd_edge.data.folder_layout import EXPECTED, LEADS_BACK, NOTES, Layout, layout_of, leads_back
-from calkd_edge.data.pixels import (
-    RESIZE_NOTES,
-    Resize,
-    array_from_image,
-    decode_image,
-    image_suffixes,
-    resized,
-)
+from calkd_edge.data.content import NO_IMAGE, content_of, image_files
+from calkd_edge.data.folder_layout import EXPECTED, NOTES, Layout, layout_of
+from calkd_edge.data.pixels import RESIZE_NOTES, Resize, array_from_image, decode_image, resized
 from calkd_edge.data.source import ImageArray, ImageShape, Outline, Progress, Source
 from calkd_edge.errors import RecipeError
 from calkd_edge.files.paths import user_path
 from calkd_edge.records import BoolArray, IntArray
 
+LOOKS_LATIN = str.maketrans("авекмнорстухіјѕαβεζηικμνορτυχ", "abekmhopctyxijsabezhikmnoptyx")
+"""Cyrillic and Greek letters that look like Latin ones, as capitals or as small letters."""
+
 REDUCED = 2
 """A JPEG that is decoded at a reduced size has at least so many times the pixels of a side of the result."""
-
-NO_IMAGE = "not an image file that can be read"
 
 
 @dataclass(frozen=True)
@@ -76,6 +69,7 @@ class ImageFolder:
         self.resize: Resize = resize
         self.fast_jpeg = fast_jpeg
         self._scanned: _Scan | None = None
+        self._identity: str | None = None
 
     @classmethod
     def of_shape(cls, root: Path, shape: tuple[int, int], resize: Resize) -> ImageFolder:
@@ -85,11 +79,17 @@ class ImageFolder:
         return images
 
     def identity(self) -> str:
-        """SHA-256 over the files' names, sizes and content, of compressed files their first and last bytes.
+        """SHA-256 over the files' names, sizes and content, which are read once.
 
         Raises:
             RecipeError: the folder does not exist, or contains fewer than two classes with images.
+            EnvironmentProblem: a folder in it cannot be read.
         """
+        if self._identity is None:
+            self._identity = self._digest()
+        return self._identity
+
+    def _digest(self) -> str:
         scan = self._scan()
         order = "" if scan.classes == tuple(sorted(scan.classes)) else " numbers"
         fast = " fast_jpeg" if self.fast_jpeg else ""
@@ -97,7 +97,7 @@ class ImageFolder:
         root = self._root()
         for name, _, _, size in scan.images:
             digest.update(f"{size} {name}\n".encode("utf-8", "surrogateescape"))
-            digest.update(content_of(root / name, size))
+            digest.update(content_of(root / name))
         return f"image_folder:sha256:{digest.hexdigest()}"
 
     def size(self) -> tuple[int, ImageShape]:
@@ -222,7 +222,8 @@ def _warnings(scan: _Scan) -> Iterator[str]:
         yield f"left out of the data: {len(names):,} x {kind}: {shown}"
     alike: dict[str, list[str]] = {}
     for name in scan.classes:
-        alike.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(name)
+        form = unicodedata.normalize("NFKC", name).casefold().translate(LOOKS_LATIN).strip()
+        alike.setdefault(form, []).append(name)
     for names in alike.values():
         if len(names) > 1:
             shown = ", ".join(f"{name!a}" for name in names)
@@ -260,23 +261,3 @@ def _unreadable(folder: Path, root: Path, skipped: list[tuple[str, str]]) -> str
     suffixes = Counter(Path(name).suffix.lower() for name, _ in skipped if name.startswith(below))
     counts = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in suffixes.most_common(3))
     return f" that can be read (files there: {counts})" if counts else ""
-
-
-def image_files(root: Path, folder: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, int]]:
-    """(name relative to root, bytes) of every image below `folder`, at any depth."""
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        for name in [*folders, *files]:
-            path = Path(parent, name)
-            relative = path.relative_to(root).as_posix()
-            if name.startswith("."):
-                folders[:] = [kept for kept in folders if kept != name]
-            elif name in folders:
-                if leads_back(path, root):
-                    skipped.append((relative, LEADS_BACK))
-                    folders[:] = [kept for kept in folders if kept != name]
-            elif path.suffix.lower() not in image_suffixes():
-                skipped.append((relative, NO_IMAGE))
-            elif not path.is_file():
-                skipped.append((relative, "a link to nothing, or a special file"))
-            else:
-                yield relative, path.stat().st_size

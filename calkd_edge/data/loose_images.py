@@ -9,8 +9,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from calkd_edge.data.content import content_of
-from calkd_edge.data.image_folder import image_files
+from calkd_edge.data.content import content_of, image_files
 from calkd_edge.data.pixels import RESIZE_NOTES, Resize, array_from_image, decode_image, resized
 from calkd_edge.data.source import ImageArray, ImageShape, Progress, Source
 from calkd_edge.errors import RecipeError
@@ -41,7 +40,7 @@ class LooseImages:
         self.image_size, self.resize = image_size, resize
 
     def identity(self) -> str:
-        """SHA-256 over the files' names, sizes and content, of compressed files their first and last bytes.
+        """SHA-256 over the files' names, sizes and content.
 
         Raises:
             RecipeError: there is no such folder, or no image in it.
@@ -50,7 +49,7 @@ class LooseImages:
         digest = hashlib.sha256(f"{self.image_size} {self.resize}\n".encode())
         for name, size in files:
             digest.update(f"{size} {name}\n".encode("utf-8", "surrogateescape"))
-            digest.update(content_of(root / name, size))
+            digest.update(content_of(root / name))
         return f"loose_images:sha256:{digest.hexdigest()}"
 
     def size(self) -> tuple[int, ImageShape]:

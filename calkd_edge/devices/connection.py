@@ -234,12 +234,6 @@ def connection_to(name: str, address: Address) -> Connection:
     return _OPEN[address]
 
 
-def disconnect() -> None:
-    """Close all connections of this process; its end closes them too."""
-    while _OPEN:
-        _OPEN.popitem()[1].close()
-
-
 def _read(
     process: subprocess.Popen[bytes],
     receive: IO[bytes] | None,

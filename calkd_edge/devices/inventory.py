@@ -184,9 +184,11 @@ def _unknown(name: str) -> RecipeError:
         what = f"'{name}' is a kind of device, and no device"
     elif not name.strip():
         what = "the name of the device is empty"
+    elif name in RUNTIMES:
+        what = f"'{name}' is a runtime, and no device: local:{name} runs it on this machine"
     elif "@" in name:
         what = f"'{name}' is no address of a board"
-    entry = name if re.fullmatch(r"[\w.-]+", name) and name not in kinds else "board"
+    entry = name if re.fullmatch(r"[\w.-]+", name) and name not in (*kinds, *RUNTIMES) else "board"
     return RecipeError(
         what,
         remedy=f"{did_you_mean(name, devices)}Known: {', '.join(devices)}. A board is USER@HOST, "

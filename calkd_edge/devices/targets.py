@@ -37,9 +37,12 @@ def check_runtime(name: str, runtime: str, facts: DeviceFacts) -> None:
 
 
 def split_runtime(text: str) -> tuple[str, str]:
-    """NAME and RUNTIME of NAME[:RUNTIME]; RUNTIME is empty where none is named. A port is no runtime."""
+    """NAME and RUNTIME of NAME[:RUNTIME]; RUNTIME is empty where none is named.
+
+    A port is no runtime, and a name without a colon is a device's, whatever runtime has that name too.
+    """
     name, colon, runtime = text.rpartition(":")
-    if runtime in RUNTIMES:
+    if colon and runtime in RUNTIMES:
         return name, runtime
     in_address = "]" in runtime or IPV6.fullmatch(text)
     has_runtime = colon and "/" not in runtime and not runtime.isdigit() and not in_address

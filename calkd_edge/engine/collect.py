@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from calkd_edge.engine import locks
 from calkd_edge.engine.stage import Stage
 from calkd_edge.engine.store import DISCARDED, Store
+from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.files import write_atomically
 from calkd_edge.files.bounded import parse_json, read_bounded
 
@@ -44,30 +45,41 @@ def remember_run(store: Store, name: str, chief: Stage, stages: Iterable[Stage])
 
 
 def collect(store: Store, keep: set[str]) -> Collected:
-    """Remove every published folder that is not kept, and every work folder.
+    """Remove every published folder that is not kept, and all work from which no kept stage resumes.
 
     A folder that another process makes or reads stays.
 
     Args:
         store: to reduce.
         keep: fingerprints; those of noted runs whose chief stage is among them are kept too.
+
+    Raises:
+        EnvironmentProblem: the note of a run cannot be read.
     """
     kept = _with_runs(store, keep)
-    doomed = [folder for folder in store.folders() if folder.name not in kept]
-    doomed += sorted((store.root / "work").iterdir())
+    doomed = [(folder.name, folder) for folder in store.folders() if folder.name not in kept]
+    doomed += _unneeded_work(store, kept)
     removed, freed, in_use = 0, 0, []
-    for folder in doomed:
-        if folder.name.startswith(DISCARDED):
-            shutil.rmtree(folder, ignore_errors=True)
-            continue
-        lock_file = store.lock_file(folder.name)
+    for fingerprint, folder in doomed:
+        lock_file = store.lock_file(fingerprint)
         with locks.exclusive_now(lock_file) as is_free:
             size = _bytes_in(folder) if is_free else 0
             if not is_free:
-                in_use.append(f"{folder.name[:12]}: {locks.holders(lock_file)}")
+                in_use.append(f"{fingerprint[:12]}: {locks.holders(lock_file)}")
             elif store.remove(folder):
                 removed, freed = removed + 1, freed + size
     return Collected(removed, freed, tuple(dict.fromkeys(in_use)))
+
+
+def _unneeded_work(store: Store, kept: set[str]) -> Iterator[tuple[str, Path]]:
+    """(fingerprint, folder) of the work from which no kept stage resumes; what was to be removed goes."""
+    for work in sorted((store.root / "work").iterdir()):
+        if work.name.startswith(DISCARDED):
+            shutil.rmtree(work, ignore_errors=True)
+        elif work.name not in kept or store.path_of(work.name).exists():
+            yield work.name, work
+        elif _bytes_in(work / "out"):  # the next start empties it
+            yield work.name, work / "out"
 
 
 def _with_runs(store: Store, keep: set[str]) -> set[str]:
@@ -77,7 +89,14 @@ def _with_runs(store: Store, keep: set[str]) -> set[str]:
         try:
             run: Any = parse_json(read_bounded(path))
             chief, fingerprints = str(run["chief"]), {str(one) for one in run["fingerprints"]}
-        except (OSError, ValueError, KeyError, TypeError):  # gone, or damaged: it is only a note
+        except FileNotFoundError:  # another process has removed it
+            continue
+        except OSError as failed:
+            raise EnvironmentProblem(
+                f"{path}, which names the folders of a run, cannot be read: {failed.strerror or failed}",
+                remedy="Let this user read it, and run the same line again.",
+            ) from failed
+        except (ValueError, KeyError, TypeError):  # damaged: it is only a note
             chief, fingerprints = "", set()
         if chief in keep:
             kept |= fingerprints

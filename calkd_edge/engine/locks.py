@@ -66,10 +66,18 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def exclusive_now(path: Path) -> Iterator[bool]:
-    """Hold a lock alone if nobody else holds it; yields whether it does."""
+    """Hold a lock alone if nobody else holds it; yields whether it does.
+
+    Raises:
+        StoreError: the file cannot be locked.
+    """
     handle = _opened(path)
     try:
-        yield _taken(handle, fcntl.LOCK_EX)
+        try:
+            is_free = _taken(handle, fcntl.LOCK_EX)
+        except OSError as refused:
+            raise _unusable(path, refused) from refused
+        yield is_free
     finally:
         _released(handle, path, keep=False)
 

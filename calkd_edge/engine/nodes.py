@@ -5,6 +5,7 @@ The run is on machine 0. Each other machine joins it by the store, which all of 
 nodes/run.json            the run: a token, how its processes meet, and the stage to run now
 nodes/beat-0, beat-1, …   a number that each machine changes every second
 nodes/failed-…            the error of a stage on a machine
+nodes/lock                machine 0 holds it: a store has one such run at a time
 
 Clocks are never compared: a machine is gone when its number has not changed for a while. The processes of a
 stage meet by `torchrun --nnodes=N`; rank 0 is on machine 0.
@@ -23,6 +24,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from calkd_edge.engine import locks
 from calkd_edge.errors import EnvironmentProblem, RecipeError
 from calkd_edge.files import write_atomically
 
@@ -111,20 +113,35 @@ class Nodes:
         """Inside the block, all machines have joined and this one beats; others end after it.
 
         Raises:
-            EnvironmentProblem: a machine does not join.
+            EnvironmentProblem: a machine does not join, or another such run uses the store.
         """
         folder = self.store / "nodes"
         folder.mkdir(exist_ok=True)
-        for name in ("beat-*", "failed-*"):
-            for old in folder.glob(name):
-                old.unlink(missing_ok=True)
-        self._announce(0, None)
-        try:
-            with beating(folder, 0, self.token):
-                self._wait_for_others()
-                yield
-        finally:
-            (folder / "run.json").unlink(missing_ok=True)
+        with self._alone(folder / "lock"):
+            for name in ("beat-*", "failed-*"):
+                for old in folder.glob(name):
+                    old.unlink(missing_ok=True)
+            self._announce(0, None)
+            try:
+                with beating(folder, 0, self.token):
+                    self._wait_for_others()
+                    yield
+            finally:
+                announced = read_run(folder)
+                if announced is not None and announced.token == self.token:
+                    (folder / "run.json").unlink(missing_ok=True)
+
+    @contextmanager
+    def _alone(self, lock: Path) -> Iterator[None]:
+        """Hold the lock of a store's runs on several machines."""
+        with locks.exclusive_now(lock) as is_free:
+            if not is_free:
+                raise EnvironmentProblem(
+                    f"the store {self.store} has another run on several machines: {locks.holders(lock)}",
+                    remedy="Wait until it has ended, or use another store: --store DIR. If its machine is "
+                    f"gone, remove its lock: rm {lock}",
+                )
+            yield
 
     def _wait_for_others(self) -> None:
         waiting = time.monotonic() + self.join_s

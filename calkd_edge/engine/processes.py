@@ -122,8 +122,7 @@ def launched(
         "calkd_edge.stages",
         str(path),
     ]
-    threads = str(max(1, (os.cpu_count() or 1) // processes))
-    environment = {"OMP_NUM_THREADS": threads, **dict([CUBLAS_WORKSPACE]), **os.environ}
+    environment = {"OMP_NUM_THREADS": str(threads_of(processes)), **dict([CUBLAS_WORKSPACE]), **os.environ}
     environment[STARTER] = str(os.getpid())
     log.info("starting %s", " ".join(command))
     last, error = "no message", ""
@@ -155,6 +154,11 @@ def launched(
         finally:
             ended.set()
     return Launched(launcher.returncode, error, last)
+
+
+def threads_of(processes: int) -> int:
+    """Threads of each of so many processes, which share the cores that this one may use."""
+    return max(1, len(os.sched_getaffinity(0)) // processes)
 
 
 def _end_at_problem(
@@ -216,9 +220,18 @@ def _progress_writer() -> Callable[[int, int], None]:
 
 
 def _end_with(starter: int) -> None:
-    while True:
+    while not _has_ended(starter):
         time.sleep(1)
-        try:
-            os.kill(starter, 0)
-        except ProcessLookupError:
-            os._exit(1)
+    os._exit(1)
+
+
+def _has_ended(process: int) -> bool:
+    """Whether a process is gone, or a zombie: in some containers nobody reads the status of one."""
+    try:
+        os.kill(process, 0)
+        status = Path(f"/proc/{process}/stat").read_bytes()
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's, or hidden: it is there
+        return False
+    return status.rpartition(b")")[2].split()[0] in (b"Z", b"X")

@@ -27,6 +27,7 @@ from calkd_edge.engine.manifest import State, damage, read_manifest, state_of, w
 from calkd_edge.engine.stage import Stage
 from calkd_edge.errors import RecipeError, StoreError
 from calkd_edge.files import sha256_of, write_atomically
+from calkd_edge.files.atomic import sync
 
 FORMAT = 1
 DISCARDED = "discarded-"
@@ -156,7 +157,7 @@ class Store:
         files = {}
         for path in sorted(work.out.rglob("*")):
             if path.is_file():
-                _sync(path)
+                sync(path)
                 files[str(path.relative_to(work.out))] = {
                     "sha256": sha256_of(path),
                     "bytes": path.stat().st_size,
@@ -175,7 +176,7 @@ class Store:
         folder = self.path_of(stage.fingerprint)
         folder.parent.mkdir(exist_ok=True)
         os.rename(work.out, folder)
-        _sync(folder.parent)
+        sync(folder.parent)
         self.note("published", stage.name, stage.fingerprint)
         shutil.rmtree(work.out.parent, ignore_errors=True)
         return folder
@@ -289,11 +290,3 @@ def _inode(folder: Path) -> int | None:
         return folder.stat().st_ino
     except FileNotFoundError:
         return None
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -31,7 +31,7 @@ def replacing(target: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(target)
-        _sync_folder(target.parent)
+        sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
         os.close(handle)
@@ -75,11 +75,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def _sync_folder(folder: Path) -> None:
-    """The rename itself must survive a power cut; folders cannot be synced on every system."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, would survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

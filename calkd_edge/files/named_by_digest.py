@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
+from calkd_edge.errors import EnvironmentProblem
 from calkd_edge.files.digest import sha256_of
 
 log = logging.getLogger(__name__)
@@ -45,15 +46,23 @@ def has_its_digest(path: Path) -> bool:
 
 
 def first_intact(paths: Iterable[Path]) -> Path | None:
-    """The first file whose content has the digest in its name; the damaged ones before it are removed."""
+    """The first file whose content has the digest in its name; the damaged ones before it are removed.
+
+    Raises:
+        EnvironmentProblem: one cannot be read, which is no sign of damage.
+    """
     for path in paths:
         try:
             if has_its_digest(path):
                 return path
-        except OSError as unreadable:
-            log.warning("%s cannot be read: %s", path, unreadable)
-        else:
-            log.warning("%s is damaged and is not used: its content differs from its name", path)
+        except FileNotFoundError:  # another process has removed it
+            continue
+        except OSError as failed:
+            raise EnvironmentProblem(
+                f"{path}, from which interrupted work continues, cannot be read: {failed.strerror or failed}",
+                remedy=f"Let this user read it, and run the same line again. To do without it: rm {path}",
+            ) from failed
+        log.warning("%s is damaged and is not used: its content differs from its name", path)
         path.unlink(missing_ok=True)
     return None
 

@@ -39,8 +39,8 @@ def nst_loss(student: Tensor, teacher: Tensor, kernel: Kernel) -> Tensor:
 
 
 def _gaussian(ours: Tensor, theirs: Tensor, products: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    lengths = ours.square().sum(2), theirs.square().sum(2)
     """The three products under the Gaussian kernel."""
+    lengths = ours.square().sum(2), theirs.square().sum(2)
     of_student = lengths[0][:, :, None] + lengths[0][:, None, :] - 2 * products[0]
     of_teacher = lengths[1][:, :, None] + lengths[1][:, None, :] - 2 * products[1]
     across = lengths[0][:, :, None] + lengths[1][:, None, :] - 2 * products[2]

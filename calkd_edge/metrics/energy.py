@@ -37,7 +37,7 @@ def energy(
     window_ns: tuple[int, int],
     *,
     inferences: int | None = None,
-    idle_ns: tuple[int, int] | None = None,
+    idle_ns: Sequence[tuple[int, int]] = (),
 ) -> Energy | None:
     """Energy of a module's rails in a window, by the trapezoidal rule between samples.
 
@@ -50,10 +50,10 @@ def energy(
         columns: [C], their names.
         window_ns: begin and end on the clock of `times_ns`.
         inferences: how many of them fell into the window.
-        idle_ns: a window in which nothing ran; its mean power is taken off.
+        idle_ns: windows in which nothing ran; the mean power of those that were measured is taken off.
 
     Returns:
-        None where no power was measured, or a window has no sample at either end.
+        None where no power was measured, or the window has no sample at either end.
 
     Raises:
         ValueError: a window that ends before it begins, or no inferences.
@@ -64,7 +64,9 @@ def energy(
     used = _mean_w(times_ns, values, columns, rails, window_ns)
     if used is None:
         return None
-    idle_w = None if idle_ns is None else _mean_w(times_ns, values, columns, rails, idle_ns)
+    rests = [_mean_w(times_ns, values, columns, rails, rest_ns) for rest_ns in idle_ns]
+    measured = [rest for rest in rests if rest is not None]
+    idle_w = float(np.mean(measured)) if measured else None
     seconds = (window_ns[1] - window_ns[0]) / 1e9
     net = None if idle_w is None else (used - idle_w) * seconds
     count = inferences or 1

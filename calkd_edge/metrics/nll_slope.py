@@ -104,7 +104,7 @@ class Rows:
         if self.elements < _THREADS_FROM_ELEMENTS:
             yield from map(work, chunks)
             return
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        with ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), 8)) as pool:
             yield from pool.map(work, chunks)
 
     def _chosen(self, rows: slice) -> slice | scores.Ints:

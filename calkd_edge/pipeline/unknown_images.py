@@ -72,9 +72,10 @@ def unknown_images(recipe: Recipe, data: Component, dataset: Dataset, where: str
             f"{key}: its images are {shape}, those of the data {wanted}",
             remedy="Name a set of images of that size, or a folder of images with image_size.",
         )
-    if unknown.identity() == dataset.identity():
+    identity = unknown.identity()
+    if identity == dataset.identity():
         raise RecipeError(
             f"{key}: it is the same data set as data",
             remedy="Name images of something else than the classes.",
         )
-    return UnknownImages(section, Component(name=section.name, settings=settings), unknown.identity())
+    return UnknownImages(section, Component(name=section.name, settings=settings), identity)

@@ -1,6 +1,6 @@
 """The folder of one release: report, models and bundle of one run, complete or recognisably not.
 
-SHA256SUMS is written last and removed first: a folder without it holds no finished release. The old bundle is
+SHA256SUMS comes last and is removed first: a folder without it holds no finished release. The old bundle is
 gone before anything of the next release appears. While the files of a release are removed or written, a list
 of them lies beside it: after a kill it tells the files of a release from the user's own.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from calkd_edge.errors import EnvironmentProblem, RecipeError, StoreError
 from calkd_edge.files import sha256_of, write_atomically
+from calkd_edge.files.atomic import sync
 from calkd_edge.files.bounded import Unreadable
 from calkd_edge.records import Json
 from calkd_edge.release.bundle import SUMS
@@ -164,16 +165,22 @@ class ReleaseFolder:
             self._sweep()
 
     def publish(self, staged: Path) -> None:
-        """Replace the release by the files of a staged folder; SHA256SUMS is written last."""
+        """Replace the release by the files of a staged folder; SHA256SUMS comes last.
+
+        All files are on the disk before the old release goes: what follows moves them.
+        """
         names = sorted(str(path.relative_to(staged)) for path in staged.rglob("*") if path.is_file())
         sums = {name: sha256_of(staged / name) for name in names}
         lines = "".join(f"{sums[name]}  {name}\n" for name in names).encode()
         write_atomically(staged / SUMS, lines)  # after a kill it tells which files are ours
+        for name in names:
+            sync(staged / name)
         self.withdraw()
         (self.path / MODELS).mkdir(exist_ok=True)
         for name in sorted(names, key=lambda name: name == BUNDLE):  # the bundle comes last
             os.replace(staged / name, self.path / name)
-        write_atomically(self.path / SUMS, lines)
+        os.replace(staged / SUMS, self.path / SUMS)
+        sync(self.path)
         shutil.rmtree(self.path / WITHDRAWN, ignore_errors=True)
 
     def problems(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from calkd_edge.data.image_cache import available_bytes
+from calkd_edge.files.available_memory import available_bytes
 
 COPIES_OF_WEIGHTS = 3
 """The weights, their gradients and the optimizer's momentum."""

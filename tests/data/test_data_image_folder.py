@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from photos import picture
 from PIL import Image
+from unprivileged import unprivileged
 
 from calkd_edge.data.image_folder import ImageFolder
+from calkd_edge.data.loose_images import LooseImages
 from calkd_edge.data.prepare import prepare
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.data.source import BrokenImage
-from calkd_edge.errors import RecipeError, StageFailed
+from calkd_edge.errors import EnvironmentProblem, RecipeError, StageFailed
 
 RNG = np.random.default_rng(0)
 
@@ -152,6 +154,46 @@ def test_the_identity_changes_with_pixels_in_the_middle_of_a_file(tmp_path, suff
         Image.fromarray(changed).save(tmp_path / "b" / f"image.{suffix}")
         identities.add(ImageFolder(tmp_path).identity())
     assert len(identities) == 2
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_the_identity_changes_with_a_hole_in_a_compressed_file(tmp_path, suffix):
+    noise = Image.fromarray(RNG.integers(0, 256, (200, 200, 3), np.uint8))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        noise.save(tmp_path / name / f"image.{suffix}", quality=90)
+    damaged = tmp_path / "b" / f"image.{suffix}"
+    before, content = ImageFolder(tmp_path).identity(), damaged.read_bytes()
+    assert len(content) > 20_000
+    damaged.write_bytes(content[:9000] + bytes(4096) + content[13_096:])
+    assert ImageFolder(tmp_path).identity() != before
+    damaged.write_bytes(content)
+    assert ImageFolder(tmp_path).identity() == before
+
+
+@pytest.mark.parametrize("folder", ["cat", "cat/sub", "train/cat/sub"])
+def test_a_folder_that_cannot_be_read_is_refused(folder):
+    with unprivileged() as root:
+        part = "train/" if folder.startswith("train") else ""
+        put(root, f"{part}cat/1.png", f"{part}cat/sub/2.png", f"{part}dog/1.png")
+        (root / folder).chmod(0)
+        with pytest.raises(EnvironmentProblem, match=f"{root / folder}: Permission denied"):
+            ImageFolder(root).outline()
+
+
+def test_a_folder_whose_files_cannot_be_reached_is_refused():
+    with unprivileged() as root:
+        put(root, "cat/1.png", "cat/sub/2.png", "dog/1.png")
+        (root / "cat" / "sub").chmod(0o600)  # names can be listed
+        with pytest.raises(EnvironmentProblem, match="Permission denied"):
+            ImageFolder(root).outline()
+
+
+def test_an_unreadable_folder_of_the_system_is_no_part_of_the_images():
+    with unprivileged() as root:
+        put(root, "1.png")
+        (root / "lost+found").mkdir(0)
+        assert LooseImages(root).size()[0] == 1
 
 
 def test_the_identity_depends_on_names_and_sizes_not_on_path(tmp_path):

@@ -132,6 +132,21 @@ def test_links_out_of_the_folder_are_followed_and_links_back_are_named(tmp_path)
     assert {name for name, _ in source.skipped} == {"cat/deep/up", "dog/again"}
 
 
+@pytest.mark.parametrize(
+    ("names", "is_alike"),
+    [
+        (("cat", "c\u0430t"), True),  # a Cyrillic a
+        (("BUS", "\u0412us"), True),  # a Cyrillic Ve
+        (("\u041a\u043e\u0442", "\u043a\u043e\u0442"), True),  # Cyrillic, in two cases
+        (("\u043a\u043e\u0442", "\u043a\u0438\u0442"), False),
+        (("cat", "car"), False),
+    ],
+)
+def test_names_in_letters_of_two_alphabets_may_look_alike(tmp_path, names, is_alike):
+    outline = ImageFolder(made(tmp_path, [f"{name}/1.png" for name in names])).outline()
+    assert ["look alike" in warning for warning in outline.warnings] == [True] * is_alike
+
+
 def test_names_that_look_alike_or_cannot_be_stored_are_told(tmp_path):
     outline = ImageFolder(
         made(tmp_path / "alike", ("Cat/1.png", "cat/1.png", "e\u0301/1.png", "\u00e9/1.png"))

@@ -171,10 +171,20 @@ def test_an_empty_inventory_is_none():
         ("user@host:2222:tensorrt", "user@host:2222", "tensorrt"),
         ("ssh://user@host", "ssh://user@host", ""),
         ("local:opnvino", "local", "opnvino"),
+        ("openvino", "openvino", ""),
+        ("openvino:litert", "openvino", "litert"),
+        (":openvino", "", "openvino"),
     ],
 )
 def test_runtime_and_port_are_distinguished(text, name, runtime):
     assert split_runtime(text) == (name, runtime)
+
+
+def test_a_board_may_be_named_like_a_runtime():
+    with pytest.raises(RecipeError, match="'openvino' is a runtime, and no device: local:openvino"):
+        location_of("openvino")
+    written("openvino: {host: a@b}\n")
+    assert location_of(split_runtime("openvino")[0]) == {"host": "a@b"}
 
 
 def test_each_kind_of_board_has_its_runtime():

@@ -200,7 +200,7 @@ def test_settings_of_the_users_ssh_do_no_harm(board, monkeypatch):
     try:
         with open_session("jetson", PLACE) as session:
             assert session.probe().runtimes["onnxruntime"]
-        connection.disconnect()
+        loopback_board.disconnect()
         config.write_text(
             f"LogLevel QUIET\n{text} UserKnownHostsFile /dev/null\n".replace("known_hosts", "none")
         )
@@ -347,7 +347,7 @@ def test_server_that_shows_a_banner_serves(tmp_path, monkeypatch):
                     session.probe()
                 assert nothing_left(sick)
             finally:
-                connection.disconnect()
+                loopback_board.disconnect()
                 sick.stop()
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loopback_board import disconnect
 
-from calkd_edge.devices.connection import Connection, disconnect
+from calkd_edge.devices.connection import Connection
 from calkd_edge.devices.session import open_session
 from calkd_edge.devices.ssh import Ssh
 from calkd_edge.errors import DeviceError

@@ -14,7 +14,6 @@ import loopback_board
 import numpy as np
 import pytest
 
-from calkd_edge.devices import connection
 from calkd_edge.devices.session import open_session
 
 DOCKER = Path(__file__).parents[2] / "docker"
@@ -117,7 +116,7 @@ def test_the_stand_in_board_answers_over_ssh(tmp_path, monkeypatch, exported):
             )
         np.testing.assert_allclose(outputs["logits"], net.reference, atol=1e-4)
     finally:
-        connection.disconnect()
+        loopback_board.disconnect()
         server.terminate()
         server.wait(10)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from benchmark_world import SHORT
-from loopback_board import Board, children
+from loopback_board import Board, children, disconnect
 from tiny_run import Done, TinyRun, command
 
 from calkd_edge.devices import connection, session
@@ -59,7 +59,7 @@ def small_disk(board):
     if subprocess.run(mounted, capture_output=True, check=False).returncode != 0:
         pytest.skip("a small disk can only be mounted by root")
     yield board.cache / "fill"
-    connection.disconnect()
+    disconnect()
     subprocess.run(["umount", str(board.cache)], check=True)
 
 
@@ -167,7 +167,7 @@ def test_session_that_is_killed(work, board, tiny):
 def test_line_that_goes_silent(work, board, tiny, monkeypatch):
     monkeypatch.setattr(connection, "ALIVE_S", 1)
     monkeypatch.setattr(connection, "ALIVE_COUNT", 2)
-    connection.disconnect()  # the next connection is made with these
+    disconnect()  # the next connection is made with these
     held: list[int] = []
 
     def fault(pid):

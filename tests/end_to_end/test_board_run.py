@@ -10,9 +10,9 @@ import time
 
 import numpy as np
 import pytest
+from loopback_board import disconnect
 from tiny_run import command, journal, recipe_with, written
 
-from calkd_edge.devices import connection
 from calkd_edge.records import Predictions
 
 REACH = ("--device", "board")
@@ -208,7 +208,7 @@ def test_a_board_whose_disk_is_full_says_what_to_do(tiny, board, inventory, tmp_
     try:
         full = tiny.again(tmp_path / "out", *fresh)
     finally:
-        connection.disconnect()
+        disconnect()
         subprocess.run(["umount", str(board.cache)], check=True)
     assert full.code == 5
     assert said in full.err

@@ -12,7 +12,6 @@ import pytest
 from tiny_run import command, recipe_with, written
 
 from calkd_edge.data.prepared import Prepared
-from calkd_edge.devices import connection
 from calkd_edge.records import Predictions
 
 IMAGES = 100
@@ -34,7 +33,7 @@ def emulated(arm64, tmp_path_factory):
         pytest.skip(loopback_board.missing())
     board = loopback_board.start(tmp_path_factory.mktemp("emulated"), python=arm64, machine="aarch64")
     yield board
-    connection.disconnect()
+    loopback_board.disconnect()
     board.stop()
 
 

@@ -19,7 +19,7 @@ import pytest
 from chain_stages import STEPS, chain
 from tiny_run import journal
 
-from calkd_edge.engine.processes import run_in_processes
+from calkd_edge.engine.processes import run_in_processes, threads_of
 from calkd_edge.engine.stage import Job, Stage
 from calkd_edge.engine.store import Store
 
@@ -122,6 +122,34 @@ def test_a_rank_knows_the_names_that_plugins_register(tmp_path):
     command = [sys.executable, "-m", "calkd_edge.stages", str(tmp_path / "job.json")]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True)
     assert "own" in (tmp_path / "names").read_text().split()
+
+
+def test_ranks_share_the_cores_that_this_process_may_use():
+    allowed = os.sched_getaffinity(0)
+    assert threads_of(1) == len(allowed)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert (threads_of(1), threads_of(2)) == (1, 1)
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+WATCHER = "import sys; from calkd_edge.engine.processes import _end_with; _end_with(int(sys.argv[1]))"
+
+
+def test_a_rank_ends_when_its_starter_is_killed_and_nobody_reads_its_status():
+    starter = subprocess.Popen(["sleep", "60"])
+    rank = subprocess.Popen([sys.executable, "-c", WATCHER, str(starter.pid)])
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            rank.wait(3)
+        starter.kill()  # and stays a zombie
+        assert rank.wait(20) == 1
+        os.kill(starter.pid, 0)
+    finally:
+        rank.kill()
+        rank.wait()
+        starter.wait()
 
 
 class Ended(BaseException):

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from chain_stages import Silent
 from tiny_run import command, journal
+from unprivileged import unprivileged
 
-from calkd_edge.engine.collect import collect
+from calkd_edge.engine.collect import collect, remember_run
 from calkd_edge.engine.runner import Runner
 from calkd_edge.engine.stage import Stage
 from calkd_edge.engine.store import Store
@@ -238,6 +239,36 @@ def test_collect_keeps_folders_that_another_process_uses(runner):
     assert scratch.is_dir()
     assert published.folder.is_dir()
     assert not forgotten.exists()
+
+
+def test_collect_keeps_what_a_kept_stage_resumes_from(runner):
+    begun, done = stage_of(refuse, n=1), stage_of(n=2)
+    with pytest.raises(StageFailed):
+        runner.run(begun)
+    runner.run(done)
+    remains = runner.store.begin(done).scratch  # as a kill between rename and clean-up leaves them
+    work = runner.store.root / "work" / begun.fingerprint
+    collected = collect(runner.store, {begun.fingerprint, done.fingerprint})
+    assert (work / "scratch" / "kept.txt").read_text() == "kept"
+    assert not (work / "out").exists()
+    assert not remains.exists()
+    assert (collected.removed, collected.freed_bytes) == (2, len("half"))
+    assert collect(runner.store, {done.fingerprint}).removed == 1
+    assert not work.exists()
+
+
+def test_collect_removes_nothing_while_a_note_of_a_run_cannot_be_read():
+    with unprivileged() as root:
+        runner = Runner(Store(root / "store"), Silent(), dict)
+        student, added = stage_of(n=1), stage_of(n=2)
+        folders = [runner.run(stage).folder for stage in (student, added)]
+        remember_run(runner.store, "recipe", student, [student, added])
+        (note,) = (root / "store" / "runs").iterdir()
+        note.chmod(0)
+        with pytest.raises(EnvironmentProblem, match=f"{note}.*Permission denied"):
+            collect(runner.store, {student.fingerprint})
+        assert note.exists()
+        assert all(folder.is_dir() for folder in folders)
 
 
 def test_file_is_written_completely_or_not_at_all(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from calkd_edge.engine import join as joining
-from calkd_edge.engine.nodes import Nodes, check_nodes, read_run
+from calkd_edge.engine.nodes import Nodes, beating, check_nodes, read_run
 from calkd_edge.engine.processes import run_in_processes
 from calkd_edge.engine.stage import Job, Stage
 from calkd_edge.errors import EnvironmentProblem, RecipeError, StageFailed
@@ -116,6 +116,30 @@ def test_the_other_machine_ends_when_the_run_is_gone(tmp_path):
     out, _ = other.communicate(timeout=120)
     assert other.returncode == EnvironmentProblem.exit_code, out
     assert "machine 0 of the run gives no sign of life" in out
+
+
+def test_a_second_run_in_a_store_is_refused_and_leaves_the_first_alone(tmp_path):
+    first = machines(tmp_path)
+    second = Nodes(first.store, 2, "127.0.0.1", free_port(), 1, join_s=20.0)
+    folder = tmp_path / "nodes"
+    with beating(folder, 1, first.token), first.gathered():
+        (folder / "failed-1-1").write_text("of the first")
+        with pytest.raises(EnvironmentProblem, match="has another run") as refused, second.gathered():
+            pass
+        assert refused.value.remedy.endswith(f"rm {first.store / 'nodes' / 'lock'}")
+        assert read_run(folder).token == first.token
+        assert (folder / "failed-1-1").exists()
+    assert read_run(folder) is None
+    with beating(folder, 1, second.token), second.gathered():
+        assert read_run(folder).token == second.token
+
+
+def test_the_end_of_a_run_leaves_what_another_one_announced(tmp_path):
+    first = machines(tmp_path)
+    second = Nodes(first.store, 2, "127.0.0.1", free_port(), 1)
+    with beating(tmp_path / "nodes", 1, first.token), first.gathered():
+        second._announce(0, None)  # by a version without the lock, or where its file was removed
+    assert read_run(tmp_path / "nodes").token == second.token
 
 
 def test_a_machine_that_does_not_join_is_named(tmp_path):

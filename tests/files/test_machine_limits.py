@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
+from unprivileged import unprivileged
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.errors import CalkdError, EnvironmentProblem, StoreError
@@ -19,7 +20,7 @@ from calkd_edge.files.arrays import map_array, read_array, read_arrays
 from calkd_edge.files.bounded import read_bounded
 from calkd_edge.files.full_disk import naming_full_disk, temporary_place
 from calkd_edge.files.machine_limits import LIMITS, machine_limit
-from calkd_edge.files.named_by_digest import first_intact
+from calkd_edge.files.named_by_digest import first_intact, write_with_digest
 from calkd_edge.models.image_model import describe
 
 
@@ -85,6 +86,23 @@ def test_a_checkpoint_that_cannot_be_opened_now_is_kept(tmp_path):
     with no_more_files(), pytest.raises(CalkdError):
         first_intact([path])
     assert path.exists()
+
+
+def test_a_checkpoint_that_must_not_be_read_is_kept():
+    with unprivileged() as folder:
+        older, newer = (
+            write_with_digest(folder / f"epoch-{n}.ckpt", lambda s: s.write(b"x")) for n in (1, 2)
+        )
+        newer.chmod(0)
+        with pytest.raises(EnvironmentProblem, match=f"{newer}.*Permission denied") as refused:
+            first_intact([newer, older])
+        assert refused.value.remedy.endswith(f"rm {newer}")
+        assert newer.exists()
+
+
+def test_a_checkpoint_that_is_gone_meanwhile_is_passed_over(tmp_path):
+    path = write_with_digest(tmp_path / "epoch-1.ckpt", lambda stream: stream.write(b"x"))
+    assert first_intact([tmp_path / f"epoch-2.{'0' * 64}.ckpt", path]) == path
 
 
 @pytest.mark.parametrize("number", LIMITS)

@@ -73,11 +73,19 @@ def test_idle_is_taken_off():
         ["power_mw.VDD_IN"],
         window(2.001, 4),
         inferences=10,
-        idle_ns=window(0, 2),
+        idle_ns=[window(0, 2)],
     )
     assert found.idle_w == pytest.approx(2.0)
     assert found.net_joules == pytest.approx(1.999 * 5.0)
     assert found.net_joules_per_inference == pytest.approx(0.9995)
+
+
+def test_of_several_rests_the_measured_ones_count():
+    values = np.array([[1000.0], [1000.0], [7000.0], [7000.0], [3000.0], [3000.0]])
+    rests = [window(-9, -5), window(0, 1), window(4, 5)]
+    found = energy(at(0, 1, 2, 3, 4, 5), values, ["power_mw.VDD_IN"], window(2, 3), idle_ns=rests)
+    assert found.idle_w == pytest.approx(2.0)
+    assert found.net_joules == pytest.approx(5.0)
 
 
 def test_gaps_are_bridged_and_the_rest_of_a_row_stays():
@@ -104,7 +112,7 @@ def test_what_was_not_measured_throughout_is_not_claimed(columns, values, span):
 
 def test_idle_that_was_not_measured_takes_nothing_off():
     found = energy(
-        at(0, 1, 2), np.full((3, 1), 1.0), ["power_mw.VDD_IN"], window(0, 2), idle_ns=window(-9, -5)
+        at(0, 1, 2), np.full((3, 1), 1.0), ["power_mw.VDD_IN"], window(0, 2), idle_ns=[window(-9, -5)]
     )
     assert found.joules == pytest.approx(0.002)
     assert found.idle_w is None

@@ -8,6 +8,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
+from small_disk import mounted
 
 from calkd_edge.agent.runtimes import RUNTIMES
 from calkd_edge.errors import EnvironmentProblem, RecipeError, StoreError
@@ -84,6 +85,26 @@ def test_end_while_publishing_never_leaves_a_release_that_seems_finished(folder,
     staged_into(folder, bundle=False)
     assert names(folder) == {*CONTENT, "SHA256SUMS", "README"}
     assert not list(folder.path.glob(".*"))
+
+
+def test_disk_that_is_full_once_all_is_staged_does_not_stop_the_release(tmp_path, monkeypatch):
+    with mounted(tmp_path / "small") as disk:
+        folder = ReleaseFolder(disk / "out")
+        staged_into(folder)
+        withdraw = folder.withdraw
+
+        def withdraw_on_a_full_disk():
+            withdraw()
+            with suppress(OSError), (disk / "of others").open("wb", buffering=0) as stream:
+                while stream.write(bytes(4096)):
+                    pass
+            with pytest.raises(OSError, match="No space left"):
+                (disk / "more").write_bytes(bytes(4096))
+
+        monkeypatch.setattr(folder, "withdraw", withdraw_on_a_full_disk)
+        staged_into(folder, **{"report.html": "new"})
+        assert folder.problems() == []
+        assert (folder.path / "report.html").read_text() == "new"
 
 
 def test_second_run_into_a_folder_is_refused(folder):

@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from calkd_edge.devices import connection
+
 
 def missing() -> str:
     """What this machine lacks for it, as a sentence; empty when nothing."""
@@ -152,6 +154,12 @@ def start(
     board = Board(folder, port, server)
     wait_until_it_listens(server, port, folder / "sshd.log", listen)
     return board
+
+
+def disconnect() -> None:
+    """Close all connections of this process, as its end does."""
+    while connection._OPEN:
+        connection._OPEN.popitem()[1].close()
 
 
 def children(pid: int) -> list[int]:

@@ -11,9 +11,9 @@ import sys
 import numpy as np
 import onnxruntime
 import pytest
+from loopback_board import disconnect
 from tiny_run import command
 
-from calkd_edge.devices.connection import disconnect
 from calkd_edge.devices.doctor import examine
 from calkd_edge.devices.local import Local
 from calkd_edge.devices.session import Session
