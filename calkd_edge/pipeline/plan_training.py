@@ -248,6 +248,7 @@ def _drawn(data: DataSection) -> dict[str, Json]:
     return {
         "balance": data.balance,
         "batch_norm": "drawn_images" if is_balanced else "all_images",
+        "mixes_classes": is_balanced,
     }
 
 

@@ -83,6 +83,7 @@ class EpochParams(StageParams):
     seed: int
     balance: Added[Literal["none", "sampler"]] = "none"
     batch_norm: Added[Literal["all_images", "drawn_images"]] = "all_images"
+    mixes_classes: Added[bool] = False  # the sampler's rounds show the classes in a random order
     chooses_batch_norm: Added[bool] = False
 
 
