@@ -233,6 +233,7 @@ class PrepareUnknownParams(StageParams):
     identity: str
     images: int
     seed: int
+    without_data: Added[bool] = False  # images of every split are left out, not of the test split alone
 
 
 class PredictUnknownParams(DeviceParams):
