@@ -55,7 +55,15 @@ def adopted_teacher(
             f"teacher.weights: {path} has {adopted.classes} classes, the data have {len(classes)}",
             remedy="Use the data that the model was trained for.",
         )
-    order = class_order(path, adopted.model, classes, adopted.names)
+    order = class_order(
+        path,
+        adopted.model,
+        adopted.classes,
+        classes,
+        given=adopted.names or None,
+        option="teacher.classes",
+        way=NAME_THEM,
+    )
     if order.is_other:
         reorder_classes(adopted.model, order.positions)
     if adopted.image_shape != shape:
