@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from calkd_edge.benchmarking.images import fits, input_of
 from calkd_edge.benchmarking.sources import Source, open_source
 from calkd_edge.benchmarking.worth import PRACTICAL, span
 from calkd_edge.errors import CalkdError, GateFailed, GateUndecided, RecipeError
+from calkd_edge.export.artifacts import CANONICAL
 from calkd_edge.files import sha256_of
 from calkd_edge.files.arrays import read_arrays
 from calkd_edge.files.bounded import Unreadable, bounded_json, read_bounded
@@ -58,8 +61,19 @@ class Baseline:
                 remedy="Measure the baseline again.",
             ) from None
 
-    def reopened(self, work: Path, precisions: Sequence[str]) -> tuple[Source, list[str]] | None:
-        """Its files if some are unchanged: their source, and which of `precisions` it has."""
+    def reopened(
+        self, work: Path, precisions: Sequence[str], inputs: Path
+    ) -> tuple[Source, list[str]] | None:
+        """Its files if some are unchanged: their source, and which of `precisions` it has.
+
+        Args:
+            work: an empty folder.
+            precisions: to compare.
+            inputs: the .npy on which all files are timed.
+
+        Raises:
+            RecipeError: an unchanged file does not take these inputs.
+        """
         then = self.record
         digests = {file.precision: file.source_sha256 for file in then.files if file.precision in precisions}
         try:
@@ -68,6 +82,8 @@ class Baseline:
         except (CalkdError, OSError):
             return None
         unchanged = [name for name, path in files.items() if sha256_of(path) == digests.get(name)]
+        for name in unchanged:
+            _check_inputs(self, name, np.load(inputs, mmap_mode="r"), source.folders[name] / CANONICAL)
         return (source, unchanged) if unchanged else None
 
 
@@ -144,6 +160,17 @@ def check_comparable(
             baseline, [f"it has {available}, not {', '.join(precisions)}"], "Name one with --precision."
         )
     return common
+
+
+def _check_inputs(baseline: Baseline, precision: str, inputs: NDArray[Any], file: Path) -> None:
+    shape, dtype = input_of(file)
+    if not fits(inputs, shape, dtype):
+        now, then = (", ".join(str(size or "any") for size in sizes) for sizes in (inputs.shape[1:], shape))
+        raise _refused(
+            baseline,
+            [f"input of {precision} [{now}] {inputs.dtype}, baseline [{then}] {dtype}"],
+            "Name a baseline of files with this input, or export the file with the baseline's.",
+        )
 
 
 def changed_version(baseline: Baseline | None, runtime: str, version: str) -> list[str]:

@@ -190,8 +190,8 @@ class _Timing:
         common = self._comparable(facts, version, threads)
         started = time.perf_counter()
         unproven = self.source.unproven(options.runtime)
-        contenders = [self._contender(self.source, precision) for precision in self.source.folders]
         comparison = self._comparison(common)
+        contenders = [self._contender(self.source, precision) for precision in self.source.folders]
         building = time.perf_counter() - started if compiled else 0.0
         load, processes = load_of(
             options.profile, rate_hz=options.rate_hz, soak_s=options.soak_s, emulated=facts.emulated
@@ -278,7 +278,7 @@ class _Timing:
     def _comparison(self, common: list[str]) -> Comparison:
         if self.earlier is None:
             return Comparison()
-        reopened = self.earlier.reopened(self.work / "baseline", common)
+        reopened = self.earlier.reopened(self.work / "baseline", common, self.work / "images.npy")
         source, unchanged = reopened or (None, [])
         contenders = [self._contender(source, name, "baseline.") for name in unchanged if source is not None]
         recorded = {name: self.earlier.recorded(name) for name in common if name not in unchanged}

@@ -47,7 +47,7 @@ def images_for(
     Raises:
         RecipeError: the given images do not fit, or the model's input cannot be filled.
     """
-    shape, dtype = _input_of(folder / CANONICAL)
+    shape, dtype = input_of(folder / CANONICAL)
     if images is not None:
         return _from_file(images, shape, dtype), images.name
     if prepared is not None:
@@ -56,11 +56,11 @@ def images_for(
             stored = Prepared.open(prepared).arrays("test", TIMED_IMAGES, seed)[0]
         except CalkdError:  # images that were not stored, and whose source is gone
             stored = None
-        if stored is not None and _fits(stored, shape, dtype):
+        if stored is not None and fits(stored, shape, dtype):
             return stored, f"{len(stored)} test images of the run"
     if bundle is not None:
         golden = _golden(bundle)
-        if golden is not None and _fits(golden, shape, dtype):
+        if golden is not None and fits(golden, shape, dtype):
             return golden, f"{len(golden)} golden inputs of the bundle"
     description = f"{TIMED_IMAGES} images of seeded noise: give real images with --images"
     return noise(_closed(shape), dtype), description
@@ -108,7 +108,7 @@ def _from_file(path: Path, shape: tuple[int | None, ...], dtype: DType) -> Image
             raise RecipeError(
                 f"--images {path} cannot be read: {wrong}", remedy="Give an .npy file or a folder of images."
             ) from None
-    if not len(images) or not _fits(images, shape, dtype):
+    if not len(images) or not fits(images, shape, dtype):
         raise RecipeError(
             f"--images {path}: {list(images.shape)} of {images.dtype} does not fit the model",
             remedy=f"It takes [N, {', '.join(map(str, shape))}] of {dtype}.",
@@ -134,7 +134,7 @@ def _decoded(folder: Path, shape: tuple[int | None, ...], dtype: DType) -> Image
     return np.stack(decoded)
 
 
-def _input_of(path: Path) -> tuple[tuple[int | None, ...], DType]:
+def input_of(path: Path) -> tuple[tuple[int | None, ...], DType]:
     """Sizes after the batch axis of the only input, None if open, and its type."""
     graph = read_onnx(path).graph
     stored = {tensor.name for tensor in graph.initializer}
@@ -150,7 +150,8 @@ def _input_of(path: Path) -> tuple[tuple[int | None, ...], DType]:
         return tuple(sizes[1:]), np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
 
 
-def _fits(images: Images, shape: tuple[int | None, ...], dtype: DType) -> bool:
+def fits(images: Images, shape: tuple[int | None, ...], dtype: DType) -> bool:
+    """Whether images [N, ...] are what an input of that shape and type takes; None is an open size."""
     alike = len(images.shape) == len(shape) + 1 and images.dtype == dtype
     return alike and all(size in (None, other) for size, other in zip(shape, images.shape[1:], strict=True))
 

@@ -22,7 +22,7 @@ from calkd_edge.files.bounded import MOST_JSON_BYTES, Unreadable, bounded_json, 
 from calkd_edge.files.paths import check_path
 from calkd_edge.files.zipped import is_zip, opened_zip, pieces, read_member
 from calkd_edge.onnx_model.graph import metadata
-from calkd_edge.onnx_model.read import read_onnx
+from calkd_edge.onnx_model.read import external_files, read_onnx
 from calkd_edge.records import Measurement, Report, TimedSource
 from calkd_edge.release.contents import BUNDLE, MODELS, check_not_unpacked
 from calkd_edge.release.report.report import JSON_NAME
@@ -168,7 +168,7 @@ def _file(path: Path, work: Path, precisions: Sequence[str]) -> Source:
     _check_known(precisions, [precision], path)
     folder = work / precision
     folder.mkdir(parents=True)
-    if model.ByteSize() > 1.01 * path.stat().st_size:  # its tensors are in another file
+    if external_files(path):
         (folder / CANONICAL).write_bytes(model.SerializeToString())
     else:
         shutil.copyfile(path, folder / CANONICAL)

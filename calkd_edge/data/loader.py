@@ -8,8 +8,8 @@ import numpy as np
 
 from calkd_edge.records import IntArray
 
-_EPOCH_ORDER = 0x0E
-"""Separates this random stream from others with the same seed."""
+_EPOCH_ORDER, _CLASS_ORDER = 0x0E, 0xC0
+"""Separate these random streams from others with the same seed."""
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> IntArray:
@@ -20,24 +20,32 @@ def epoch_order(count: int, *, seed: int, epoch: int) -> IntArray:
         seed: of the recipe, 0 or more.
         epoch: from 0.
     """
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, _EPOCH_ORDER])))
-    return generator.permutation(count).astype(np.int64)
+    return _generator(seed, epoch, _EPOCH_ORDER).permutation(count).astype(np.int64)
 
 
-def balanced(order: IntArray, labels: IntArray) -> IntArray:
-    """As many positions as in `order`, with each class equally often up to one, in a mixed order.
+def balanced(order: IntArray, labels: IntArray, *, seed: int, epoch: int) -> IntArray:
+    """As many positions as in `order`, in rounds that show each class once, in an order of their own.
 
     The images of a class come in the order's order, over and over; a frequent class takes part with its first
-    ones, which differ from epoch to epoch.
+    ones, which differ from epoch to epoch. The last round may lack classes. Equal arguments give the same
+    positions on every machine.
 
     Args:
         order: [N] a permutation of the images.
         labels: [N] int64 by image.
+        seed: of the recipe, 0 or more.
+        epoch: from 0.
+
+    Source: class-aware sampling of Shen, Lin and Huang, ECCV 2016 (arXiv 1512.05830).
     """
     by_class = [order[labels[order] == label] for label in np.unique(labels)]
     each = -(-len(order) // len(by_class))
-    turns = np.stack([np.resize(images, each) for images in by_class], axis=1)
-    return turns.reshape(-1)[: len(order)]
+    rounds = np.stack([np.resize(images, each) for images in by_class], axis=1)
+    return _generator(seed, epoch, _CLASS_ORDER).permuted(rounds, axis=1).reshape(-1)[: len(order)]
+
+
+def _generator(seed: int, epoch: int, purpose: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, purpose])))
 
 
 def batches(order: IntArray, size: int) -> Iterator[IntArray]:

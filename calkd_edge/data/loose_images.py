@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +46,7 @@ class LooseImages:
         Raises:
             RecipeError: there is no such folder, or no image in it.
         """
-        root, files, _ = self._files()
+        root, files, _ = self._files
         digest = hashlib.sha256(f"{self.image_size} {self.resize}\n".encode())
         for name, size in files:
             digest.update(f"{size} {name}\n".encode("utf-8", "surrogateescape"))
@@ -54,11 +55,11 @@ class LooseImages:
 
     def size(self) -> tuple[int, ImageShape]:
         """Number of image files, and their shape; raises as `identity` does."""
-        return len(self._files()[1]), (3, self.image_size, self.image_size)
+        return len(self._files[1]), (3, self.image_size, self.image_size)
 
     def open(self, scratch: Path, progress: Progress) -> Source:
         """The images, sorted by relative name, all under one label; raises as `identity` does."""
-        root, files, skipped = self._files()
+        root, files, skipped = self._files
         size, how = (self.image_size, self.image_size), self.resize
 
         def decode(index: int) -> ImageArray:
@@ -79,6 +80,12 @@ class LooseImages:
             file_bytes=lambda index: files[index][1],
         )
 
+    def photo(self, index: int) -> Path:
+        """The file of an image, by its position among the sorted names; raises as `identity` does."""
+        root, files, _ = self._files
+        return root / files[index][0]
+
+    @cached_property
     def _files(self) -> tuple[Path, list[tuple[str, int]], list[tuple[str, str]]]:
         if self.root is None or not self.root.is_dir():
             missing = "no folder is named" if self.root is None else f"the folder {self.root} does not exist"

@@ -24,6 +24,7 @@ from calkd_edge import errors
 from calkd_edge.engine.nodes import REPORT_S, Nodes, launch_arguments
 from calkd_edge.engine.stage import Job, Progress, Stage
 from calkd_edge.errors import CalkdError, StageFailed
+from calkd_edge.files import sha256_of
 from calkd_edge.files.environment import CUBLAS_WORKSPACE, naming_lack_of_memory
 from calkd_edge.files.full_disk import naming_full_disk, store_place, temporary_place
 
@@ -187,13 +188,13 @@ def run_rank(path: Path) -> None:
     job = json.loads(path.read_text(encoding="utf-8"))
     if STARTER in os.environ:
         threading.Thread(target=_end_with, args=(int(os.environ[STARTER]),), daemon=True).start()
-    for plugin in job["params"].get("plugins", {}):
-        importlib.import_module(plugin)  # it registers the names that the parameters may contain
-    module, _, name = job["function"].partition(":")
-    function = getattr(importlib.import_module(module), name)
     inputs = {role: Path(folder) for role, folder in job["inputs"].items()}
     out, scratch = Path(job["out"]), Path(job["scratch"])
     try:
+        for plugin, sha256 in job["params"].get("plugins", {}).items():
+            _import_plugin(plugin, sha256)
+        module, _, name = job["function"].partition(":")
+        function = getattr(importlib.import_module(module), name)
         places = store_place(out.parents[2]), temporary_place()
         with naming_lack_of_memory("a process of the training"), naming_full_disk(*places):
             function(Job(job["params"], job["locations"], inputs, out, scratch, _progress_writer()))
@@ -202,6 +203,20 @@ def run_rank(path: Path) -> None:
         sys.stdout.write(f"{ERROR_MARK} {json.dumps(content)}\n")
         sys.stdout.flush()
         raise SystemExit(error.exit_code) from error
+
+
+def _import_plugin(name: str, sha256: str) -> None:
+    """Import a module, which registers the names that the parameters may contain.
+
+    Raises:
+        StageFailed: its file is not that of the plan.
+    """
+    module = importlib.import_module(name)
+    if module.__file__ is None or sha256_of(Path(module.__file__)) != sha256:
+        raise StageFailed(
+            f"--plugin {name}: {module.__file__} changed since the plan",
+            remedy="Run again; on several machines, give all of them the same file.",
+        )
 
 
 def _progress_writer() -> Callable[[int, int], None]:

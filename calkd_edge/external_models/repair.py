@@ -33,7 +33,7 @@ from calkd_edge.onnx_model.fold import Folded, LogitsValue, fold_at
 from calkd_edge.onnx_model.graph import copy_of
 from calkd_edge.onnx_model.logit_readers import computes_label_separately, refuse_other_readers
 from calkd_edge.onnx_model.outputs import single_input
-from calkd_edge.onnx_model.read import read_onnx
+from calkd_edge.onnx_model.read import content_sha256, read_onnx
 from calkd_edge.onnx_model.reading import Reading
 from calkd_edge.onnx_model.standard_form import standard_form
 from calkd_edge.records import (
@@ -97,7 +97,7 @@ def repair(
         StageFailed: the folded file does not return what it must.
     """
     reading = reading or Reading()
-    given, sha256 = read_onnx(model), sha256_of(model)
+    given, sha256 = read_onnx(model), content_sha256(model)
     loaded = standard_form(given)
     ends = find_output(loaded, output=reading.output, scores=reading.scores)
     refuse_other_readers(loaded, ends)

@@ -108,7 +108,7 @@ def scored(
     else:
         shape, resize = adopted.image_shape, options.resize
         inputs = images_of(options.data, options.root, shape, work, limit=limit, seed=seed, resize=resize)
-    inputs, order, cautions = in_model_order(path, loaded, ends.classes, inputs, classes)
+    inputs, order = in_model_order(path, loaded, ends.classes, inputs, classes)
     try:
         predictions, batches = first_predictions(loaded, runnable, inputs, work, threads)
     except DeviceError as refused:
@@ -118,7 +118,7 @@ def scored(
             raise RecipeError(f"{path} cannot be run: {reason}", remedy=remedy) from refused
         raise of_file(refused, RUN_FILE, path) from refused
     all_cautions = [
-        *cautions,
+        order.caution,
         _normalised_twice(loaded, adopted),
         batches.caution,
         _checked_values(path, ends, predictions, reading),
@@ -133,7 +133,7 @@ def scored(
         )
     assumed = {
         "scores": _scores(ends, reading),
-        "classes": order,
+        "classes": order.how,
         **_image_lines(adopted, reading, options),
         "batch": batches.description,
         "images": inputs.part + (f"; left out: {inputs.left_out}" if inputs.left_out else ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +12,15 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from calkd_edge.errors import EnvironmentProblem
+from calkd_edge.errors import EnvironmentProblem, RecipeError
+from calkd_edge.files.bounded import Unreadable, parse_json, read_bounded
 from calkd_edge.files.machine_limits import naming_limits
+from calkd_edge.files.paths import check_readable
 from calkd_edge.models import MODELS
 from calkd_edge.records import Mean, Record, Std
+from calkd_edge.registry import recipe_error, strictly
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
@@ -92,6 +98,35 @@ def describe(folder: Path) -> ModelDescription:
         raise EnvironmentProblem(
             f"{folder / DESCRIPTION} cannot be read: {broken}", remedy="Run the stage that wrote it again."
         ) from broken
+
+
+def description_beside(weights: Path) -> ModelDescription | None:
+    """The model.json beside a weights file, which every teacher and student folder has; None without one.
+
+    Other tools write files of that name too; those are not read.
+
+    Raises:
+        RecipeError: it is one of ours, and its values are wrong; or it must not be read.
+    """
+    file = weights.parent / DESCRIPTION
+    if not file.is_file():
+        return None
+    check_readable(file, "the description beside the weights")
+    try:
+        facts = parse_json(read_bounded(file))
+    except Unreadable:
+        facts = None
+    if not isinstance(facts, dict) or "schema_version" not in facts:
+        log.warning(
+            "%s was written by another tool: neither normalisation nor classes are read from it", file
+        )
+        return None
+    try:
+        return strictly(ModelDescription, facts)
+    except ValidationError as wrong:
+        refused = recipe_error(wrong, where=str(file), valid=[*ModelDescription.model_fields])
+        remedy = f"Correct {file}, or move it away: mean and std may stand in the recipe."
+        raise RecipeError(refused.message, remedy=remedy) from None
 
 
 def load(folder: Path) -> tuple[ImageModel, ModelDescription]:

@@ -6,7 +6,7 @@ import ast
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -111,14 +111,16 @@ class ClassOrder:
     """Which of a file's classes each class of the data is.
 
     Attributes:
-        positions: [C] among the file's classes, for each class of the data.
+        positions: among the file's classes, for each class of the data.
         how: how that was determined, in words.
         caution: why it may be wrong; None where names say it.
+        names: of the file's classes, where they are those of the data.
     """
 
     positions: tuple[int, ...]
     how: str
     caution: str | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def is_other(self) -> bool:
@@ -127,38 +129,65 @@ class ClassOrder:
 
 
 def class_order(
-    path: Path, model: onnx.ModelProto, data: Sequence[str], given: Sequence[str] = ()
+    path: Path,
+    model: onnx.ModelProto,
+    count: int,
+    data: Sequence[str],
+    *,
+    given: Sequence[str] | None,
+    option: str,
+    way: str,
 ) -> ClassOrder:
-    """The classes of the data among those of a file that has as many: by name, else by position.
+    """The classes of the data among the `count` classes of a file: by name, else by position.
 
     Args:
         path: of the file, for messages.
         model: whose metadata may name the classes.
-        data: names of the data's classes.
+        count: C of the file; by name the data may lack some of them.
+        data: names of the data's classes; none where the labels are positions.
         given: names of the file's classes by its user; they stand above the metadata.
+        option: by which the user gives them.
+        way: how to give them, for messages.
 
     Raises:
-        RecipeError: some names are the file's and others are not, or those that were given do not fit.
+        RecipeError: the file does not have `count` names, or some are the data's and others are not, or names
+            that were given or are ours do not fit.
     """
-    count = len(data)
-    source, names = ("teacher.classes", tuple(given)) if given else names_in_file(model, count)
-    positions = positions_by_name(names, data) if len(names) == count else ()
-    known = [position for position in positions if position is not None]
-    if names and len(set(known)) == count:
-        how = f"by name, as {source} has them"
-        order = ClassOrder(tuple(known), how)
-        return replace(order, how=f"{how}, in another order than the data") if order.is_other else order
-    if names and (known or given or source == f"{METADATA_PREFIX}classes"):
-        missing = next((name for name, at in zip(data, positions, strict=False) if at is None), data[0])
-        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    source, names = (option, tuple(given)) if given is not None else names_in_file(model, count)
+    if source and len(names) != count:
         raise RecipeError(
-            f"{path} and the data name their classes differently: '{missing}' is none of the file's "
-            f"{len(names)} ({source}: {shown})",
-            remedy="Rename the class folder, or name the file's classes as the folders are named, in the "
-            "file's order: --set 'teacher.classes=[a,b,c]'",
+            f"{source} has {len(names)} names, {path} has {count} classes",
+            remedy=f"Name all {count}, also those without images: {way}",
         )
-    how = f"by position: class 0 is '{data[0]}', class {count - 1} is '{data[-1]}'"
+    if not data:
+        return ClassOrder(tuple(range(count)), "the labels are positions, 0 is the first class", names=names)
+    positions = positions_by_name(names, data)
+    known = [position for position in positions if position is not None]
+    if len(set(known)) == len(data):
+        how = f"by name, as {source} has them"
+        if len(data) < count:
+            how += f"; {len(data)} of {count} classes have images"
+        elif known != sorted(known):
+            how += ", in another order than the data"
+        return ClassOrder(tuple(known), how, names=names)
+    if names and (known or len(data) != count or source in (option, f"{METADATA_PREFIX}classes")):
+        missing = next((name for name, at in zip(data, positions, strict=True) if at is None), data[0])
+        shown = ", ".join(names[:5]) + (", ..." if count > 5 else "")
+        raise RecipeError(
+            f"{path} and the data name their classes differently: '{missing}' is none of the file's {count} "
+            f"({source}: {shown})",
+            remedy=f"Rename the class folder, or {way}",
+        )
+    if len(data) != count:
+        raise RecipeError(
+            f"{path} has {count} classes, the data have {len(data)}",
+            remedy=f"Use the data that the model was trained for, or {way}",
+        )
+    how = f"by position: class 0 is '{data[0]}', class {count - 1} is '{data[-1]}', the order of the data"
     if not names:
         return ClassOrder(tuple(range(count)), f"{how}; the file names no classes")
-    caution = f"the file names its classes otherwise than the data ({source}: {names[0]}, ..., {names[-1]})"
+    caution = (
+        f"the file names its classes otherwise than the data ({source}: {names[0]}, ..., {names[-1]}), so "
+        f"their order could not be compared. To be sure, {way}"
+    )
     return ClassOrder(tuple(range(count)), how, caution)

@@ -9,6 +9,7 @@ last as far as the graph determines it (calkd_edge.onnx_model.sizes).
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import onnx
 from onnx import TensorProto
 
 from calkd_edge.errors import RecipeError
+from calkd_edge.files import sha256_of
 from calkd_edge.files.paths import check_path
 from calkd_edge.files.recognised import recognised
 from calkd_edge.onnx_model.sizes import SizeProblem, check_sizes
@@ -76,6 +78,30 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     except SizeProblem as wrong:
         raise _refused(path, str(wrong), wrong.remedy) from wrong
     return model
+
+
+def external_files(path: Path) -> dict[str, Path]:
+    """The files with external data of a model, by the names that it gives them, sorted.
+
+    What `read_onnx` refuses is left to it: files that are missing or must not be read, and what is no ONNX.
+    """
+    try:
+        model = _decoded(path)
+    except RecipeError:
+        return {}
+    outside = (tensor for tensor in _tensors(model) if tensor.data_location == TensorProto.EXTERNAL)
+    names = {entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"}
+    files = {name: _external_file(name, path) for name in sorted(names)}
+    return {name: file for name, file in files.items() if file is not None and file.is_file()}
+
+
+def content_sha256(path: Path) -> str:
+    """SHA-256 of a model with its external data; without any, that of its file."""
+    digests = {name: sha256_of(file) for name, file in external_files(path).items()}
+    if not digests:
+        return sha256_of(path)
+    lines = [sha256_of(path), *(f"{digest}  {name}" for name, digest in digests.items())]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _decoded(path: Path) -> onnx.ModelProto:

@@ -71,10 +71,7 @@ def _order_of_file(checked: CheckedRecipe) -> list[str]:
     _, order = adopted_teacher(checked.teacher, path, outline.classes, shape)
     if order.caution is None:
         return [f"The teacher's classes were matched {order.how}."]
-    return [
-        f"WARNING: the teacher's classes were matched {order.how}: {order.caution}. Name its classes as the "
-        "folders are named, in its order: --set 'teacher.classes=[a,b,c]'."
-    ]
+    return [f"WARNING: the teacher's classes were matched {order.how}: {order.caution}."]
 
 
 def _cast_on_cpu(checked: CheckedRecipe, accelerator: str) -> list[str]:

@@ -65,6 +65,7 @@ class OtherImageStages(DeviceStages):
             identity=unknown.identity,
             images=unknown.section.images,
             seed=self.checked.recipe.seed,
+            without_data=True,
         )
         locations: dict[str, Json] = {"root": unknown.section.root}
         data = {"data": quantized.data}

@@ -12,11 +12,13 @@ from calkd_edge.engine.stage import Stage
 from calkd_edge.files import sha256_of
 from calkd_edge.losses import LOSSES
 from calkd_edge.models import pretrained
+from calkd_edge.models.image_model import description_beside
+from calkd_edge.onnx_model.read import content_sha256
 from calkd_edge.pipeline.checks import CheckedRecipe
 from calkd_edge.pipeline.planned import PlannedTraining
 from calkd_edge.recipe.schema import DataSection
 from calkd_edge.recipe.training import DistillSection, ModelSection, ScheduleSection
-from calkd_edge.records import Component, Json, LossComponent
+from calkd_edge.records import Component, Json, LossComponent, WeightsFacts
 from calkd_edge.stages.params import (
     DistillParams,
     ExportParams,
@@ -118,7 +120,7 @@ class TrainingStages:
         if self.checked.teacher_is_file:
             from_file = OnnxTeacherParams(
                 model=model,
-                weights_sha256=sha256_of(Path(str(recipe.teacher.weights))),
+                weights_sha256=content_sha256(Path(str(recipe.teacher.weights))),
                 trained_on=recipe.teacher.trained_on or "train",
                 orders_classes=True,
             )
@@ -248,6 +250,7 @@ def _drawn(data: DataSection) -> dict[str, Json]:
     return {
         "balance": data.balance,
         "batch_norm": "drawn_images" if is_balanced else "all_images",
+        "mixes_classes": is_balanced,
     }
 
 
@@ -258,6 +261,7 @@ def start_fields(section: ModelSection, model: Component) -> dict[str, Json]:
         identity = pretrained.published(section.name, model.settings, "").identity
     elif section.pretrained is not None:
         identity = sha256_of(Path(section.pretrained))
+    beside = _facts_beside(section)
     return {
         "weights_sha256": None if section.weights is None else sha256_of(Path(section.weights)),
         "pretrained": identity,
@@ -266,7 +270,19 @@ def start_fields(section: ModelSection, model: Component) -> dict[str, Json]:
         "mean": section.mean,  # type: ignore[dict-item]  # a tuple is a list in JSON
         "std": section.std,  # type: ignore[dict-item]
         "head_scale": 1.0 if identity is None else NEW_HEAD_SCALE,
+        "beside": None if beside is None else beside.model_dump(mode="json"),
     }
+
+
+def _facts_beside(section: ModelSection) -> WeightsFacts | None:
+    """What the model.json beside a weights file says and the recipe does not; None where that is nothing."""
+    file = section.weights or section.pretrained
+    described = description_beside(Path(file)) if isinstance(file, str) else None
+    if described is None:
+        return None
+    keys = [] if section.weights is None else ["classes"]  # a pretrained network gets the data's
+    keys += [] if section.mean is not None else ["mean", "std"]
+    return WeightsFacts(**described.model_dump(include=set(keys))) if keys else None
 
 
 def start_locations(section: ModelSection) -> dict[str, Json]:

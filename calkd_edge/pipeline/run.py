@@ -29,10 +29,11 @@ from calkd_edge.pipeline.preparation import Run, expectation, make_plan, named_f
 from calkd_edge.pipeline.publish import histories, manifest_facts, write_release
 from calkd_edge.pipeline.teacher_order import doubtful_order
 from calkd_edge.pipeline.trackers import log_to
+from calkd_edge.pipeline.unknown_images import left_out
 from calkd_edge.records import Report
 from calkd_edge.release.folder import WITHDRAWN, ReleaseFolder
 from calkd_edge.release.judgement import problem_of
-from calkd_edge.stages.params import ParityParams
+from calkd_edge.stages.params import ParityParams, PrepareUnknownParams
 
 log = logging.getLogger(__name__)
 
@@ -174,6 +175,9 @@ def run_stages(
             on_message(parity.sentence(stage.name, result.folder))
         if stage is plan.data:
             for sentence in findings(result.folder):
+                on_message(sentence)
+        if stage.path == PrepareUnknownParams.function:
+            for sentence in left_out(result.folder):
                 on_message(sentence)
         if stage is plan.rows[0].raw:
             for sentence in doubtful_order(plan, {key: done.folder for key, done in results.items()}):

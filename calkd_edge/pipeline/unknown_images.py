@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from calkd_edge.data import DATASETS
+from calkd_edge.data.photos import OfPhotos
 from calkd_edge.data.source import Dataset
 from calkd_edge.errors import RecipeError
+from calkd_edge.export.artifacts import UNKNOWN_FACTS
 from calkd_edge.recipe.schema import Recipe, UnknownSection
 from calkd_edge.records import Component
 
 AS_THE_DATA = ("image_size", "resize")
 """Settings that an unknown set takes over from the data where the recipe does not write them."""
+
+
+SOMETHING_ELSE = "Name images of something else than the classes."
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,31 @@ def unknown_images(recipe: Recipe, data: Component, dataset: Dataset, where: str
         )
     identity = unknown.identity()
     if identity == dataset.identity():
+        raise RecipeError(f"{key}: it is the same data set as data", remedy=SOMETHING_ELSE)
+    shared, total = _shared_files(unknown, dataset), unknown.size()[0]
+    if shared > total / 2:
         raise RecipeError(
-            f"{key}: it is the same data set as data",
-            remedy="Name images of something else than the classes.",
+            f"{key}: {shared:,} of its {total:,} images are images of the data", remedy=SOMETHING_ELSE
         )
     return UnknownImages(section, Component(name=section.name, settings=settings), identity)
+
+
+def left_out(folder: Path) -> list[str]:
+    """A sentence about unknown images that are images of the data.
+
+    Args:
+        folder: of the stage `prepare-unknown`.
+    """
+    count = json.loads((folder / UNKNOWN_FACTS).read_text(encoding="utf-8"))["left_out"]
+    return [f"Left out of evaluate.unknown as images of the data: {count:,}"] if count else []
+
+
+def _shared_files(unknown: Dataset, dataset: Dataset) -> int:
+    """How many files of the unknown images are files of the data, under whatever name."""
+    if not (isinstance(unknown, OfPhotos) and isinstance(dataset, OfPhotos)):
+        return 0
+    files, known = (
+        {(facts.st_dev, facts.st_ino) for facts in (each.photo(at).stat() for at in range(each.size()[0]))}
+        for each in (unknown, dataset)
+    )
+    return len(files & known)

@@ -19,7 +19,7 @@ from calkd_edge.records.benchmark import (
     Worth,
 )
 from calkd_edge.records.calibration import Affine, AffineKind, Calibration, FitStatus, FoldProof
-from calkd_edge.records.components import Component, LossComponent
+from calkd_edge.records.components import Component, LossComponent, WeightsFacts
 from calkd_edge.records.doctor import (
     ClockFacts,
     DoctorReport,
@@ -75,6 +75,7 @@ __all__ = [
     "Epochs",
     "Component",
     "LossComponent",
+    "WeightsFacts",
     "Evaluation",
     "AgainstBaseline",
     "Baseline",

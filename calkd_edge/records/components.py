@@ -1,10 +1,10 @@
-"""A registered name with its complete settings: a recipe's choice after its registry has checked it."""
+"""A recipe's choices after they were checked: a registered name with its settings, and files of weights."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from calkd_edge.records.base import Json, Record
+from calkd_edge.records.base import Json, Mean, Record, Std
 
 
 class Component(Record):
@@ -18,3 +18,11 @@ class LossComponent(Component):
     """One term of the sum of losses that a student minimises."""
 
     weight: float = Field(gt=0)
+
+
+class WeightsFacts(Record):
+    """What the model.json beside a weights file says of its network and the recipe does not."""
+
+    classes: tuple[str, ...] | None = None
+    mean: tuple[Mean, Mean, Mean] | None = None
+    std: tuple[Std, Std, Std] | None = None

@@ -40,7 +40,7 @@ class Lint(Record):
 
     schema_version: Literal[1] = 1
     file: str
-    sha256: str
+    sha256: str = Field(description="of the file; with external data, of these too")
     target: Target
     opset: int
     nodes: int

@@ -41,7 +41,7 @@ class Unknown(Record):
     measurement: str
     source: str = Field(description="the data set's name and what it is")
     images: int
-    left_out: int = Field(description="images of the set that are test images too, pixel by pixel")
+    left_out: int = Field(description="images of the set that are images of the data too, pixel by pixel")
     shared_classes: tuple[str, ...] = Field(description="classes that the set and the data both name")
     mean_confidence: float
     auroc: float | None = Field(

@@ -38,7 +38,7 @@ class Repair(Record):
 
     schema_version: Literal[1] = 1
     source: str
-    sha256: str | None
+    sha256: str | None = Field(description="of the file; with external data, of these too")
     data: str
     images: int
     classes: tuple[str, ...]

@@ -109,7 +109,7 @@ class Epochs:
         """
         order = epoch_order(len(self.rows), seed=self.seed, epoch=epoch)
         if self.is_balanced:
-            order = balanced(order, self.prepared.labels[self.rows])
+            order = balanced(order, self.prepared.labels[self.rows], seed=self.seed, epoch=epoch)
         for piece in batches(order, self.images_per_step):
             share = len(piece) // world_size
             if share >= FEWEST_IMAGES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,15 @@ from calkd_edge.onnx_model.adopt import Adopted, as_keys
 from calkd_edge.onnx_model.class_names import ClassOrder, class_order
 from calkd_edge.onnx_model.graph import set_metadata
 from calkd_edge.onnx_model.outputs import reorder_classes
+from calkd_edge.onnx_model.read import content_sha256
 from calkd_edge.onnx_model.score_values import are_same, check_logits, check_probabilities
 from calkd_edge.records import Component
 from calkd_edge.stages.params import OnnxTeacherParams
+from calkd_edge.stages.unchanged import unchanged
 
+NAME_THEM = (
+    "name the file's classes as the folders are named, in the file's order: --set 'teacher.classes=[a,b,c]'"
+)
 COMPARED = 16
 """Calibration images that the file answers together and alone before anything learns from it."""
 
@@ -49,7 +55,15 @@ def adopted_teacher(
             f"teacher.weights: {path} has {adopted.classes} classes, the data have {len(classes)}",
             remedy="Use the data that the model was trained for.",
         )
-    order = class_order(path, adopted.model, classes, adopted.names)
+    order = class_order(
+        path,
+        adopted.model,
+        adopted.classes,
+        classes,
+        given=adopted.names or None,
+        option="teacher.classes",
+        way=NAME_THEM,
+    )
     if order.is_other:
         reorder_classes(adopted.model, order.positions)
     if adopted.image_shape != shape:
@@ -72,7 +86,8 @@ def run(job: Job) -> None:
     """Write model.onnx (uint8 images in, logits and probabilities out), model.json and history.jsonl."""
     params, prepared = OnnxTeacherParams.model_validate(job.params), Prepared.open(job.inputs["data"])
     path = Path(job.locations["weights"])
-    adopted, _ = adopted_teacher(params.model, path, prepared.classes, prepared.image_shape)
+    with unchanged(f"teacher.weights: {path}", params.weights_sha256, partial(content_sha256, path)):
+        adopted, _ = adopted_teacher(params.model, path, prepared.classes, prepared.image_shape)
     mean, std = (adopted.mean or (0.0,) * 3), (adopted.std or (1.0,) * 3)
     description = ModelDescription(
         name=params.model.name,

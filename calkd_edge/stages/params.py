@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, TypeVar
 
-from calkd_edge.records import Component, Json, LossComponent, Record
+from calkd_edge.records import Component, Json, LossComponent, Record, WeightsFacts
 
 Versions = dict[str, str]
 """Installed packages that the output depends on, by name."""
@@ -61,10 +61,7 @@ class PrepareParams(StageParams):
 
 
 class StartParams(StageParams):
-    """How a network starts: from its seed, from a weights file, or pretrained; files by their content.
-
-    `head_scale` is the factor of a new head's initial parameters.
-    """
+    """How a network starts: from its seed, from a weights file, or pretrained; files by their content."""
 
     weights_sha256: str | None
     pretrained: str | None
@@ -72,7 +69,8 @@ class StartParams(StageParams):
     trained_on: Literal["train", "all_train", "other"] | None
     mean: tuple[float, float, float] | None
     std: tuple[float, float, float] | None
-    head_scale: Added[float] = 1.0
+    head_scale: Added[float] = 1.0  # of a new head's initial parameters
+    beside: Added[WeightsFacts | None] = None
 
 
 class EpochParams(StageParams):
@@ -83,6 +81,7 @@ class EpochParams(StageParams):
     seed: int
     balance: Added[Literal["none", "sampler"]] = "none"
     batch_norm: Added[Literal["all_images", "drawn_images"]] = "all_images"
+    mixes_classes: Added[bool] = False  # the sampler's rounds show the classes in a random order
     chooses_batch_norm: Added[bool] = False
 
 
@@ -234,6 +233,7 @@ class PrepareUnknownParams(StageParams):
     identity: str
     images: int
     seed: int
+    without_data: Added[bool] = False  # images of every split are left out, not of the test split alone
 
 
 class PredictUnknownParams(DeviceParams):

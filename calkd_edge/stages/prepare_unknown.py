@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 
-from calkd_edge.data import DATASETS
 from calkd_edge.data.images_file import drop_rows, write_images
 from calkd_edge.data.prepared import Prepared
+from calkd_edge.data.source import Source
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import RecipeError, StageFailed
 from calkd_edge.export.artifacts import UNKNOWN_FACTS, UNKNOWN_IMAGES
 from calkd_edge.stages.params import PrepareUnknownParams
+from calkd_edge.stages.unchanged import unchanged_dataset
 
 FEWEST = 20
 """Unknown images from which their confidence is measured."""
@@ -23,13 +23,15 @@ FEWEST = 20
 def run(job: Job) -> None:
     """Write images.npy and unknown.json: what the images are, and which were left out.
 
-    Images that cannot be read are left out, and so are those that are test images, pixel by pixel.
+    Images that cannot be read are left out, and so are those that are images of the data, pixel by pixel.
     """
     params = PrepareUnknownParams.model_validate(job.params)
     prepared = Prepared.open(job.inputs["data"])
-    root = job.locations["root"]
-    dataset = DATASETS.load(params.dataset)(None if root is None else Path(root), **params.settings)
-    source = dataset.open(job.scratch, job.progress)
+    with unchanged_dataset(job, params, "evaluate.unknown") as dataset:
+        _prepare(dataset.open(job.scratch, job.progress), prepared, params, job)
+
+
+def _prepare(source: Source, prepared: Prepared, params: PrepareUnknownParams, job: Job) -> None:
     if source.image_shape != prepared.image_shape:
         raise RecipeError(
             f"evaluate.unknown: its images are {source.image_shape}, those of the data "
@@ -40,12 +42,19 @@ def run(job: Job) -> None:
     chosen = np.sort(generator.permutation(len(source.labels))[: params.images])
     target = job.out / UNKNOWN_IMAGES
     digests, skipped = write_images(source, chosen, target, broken="skip", progress=job.progress)
-    tested = _digests_of_test_images(prepared)
-    kept = [row for row in sorted(digests) if digests[row] not in tested]
+    known = _digests(prepared)
+    kept = [row for row in sorted(digests) if digests[row] not in known]
+    left_out = len(digests) - len(kept)
+    if left_out > len(digests) / 2:
+        raise StageFailed(
+            f"evaluate.unknown: {left_out} of {len(digests)} images are images of the data, pixel by pixel",
+            remedy="Name images of something else than the classes.",
+            stage="prepare-unknown",
+        )
     if len(kept) < FEWEST:
         raise StageFailed(
             f"only {len(kept)} of {len(chosen)} unknown images are left: {len(skipped)} cannot be read, "
-            f"{len(digests) - len(kept)} are test images",
+            f"{left_out} are images of the data",
             remedy=f"Give evaluate.unknown at least {FEWEST} images of something else.",
             stage="prepare-unknown",
         )
@@ -53,18 +62,17 @@ def run(job: Job) -> None:
         drop_rows(target, np.array(kept, dtype=np.int64))
     facts = {
         "source": f"{params.dataset}: {source.shape_note}",
-        "left_out": len(digests) - len(kept),
+        "left_out": left_out,
         "skipped": len(skipped),
         "shared_classes": sorted(_folded(source.classes) & _folded(prepared.classes)),
     }
     (job.out / UNKNOWN_FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
-def _digests_of_test_images(prepared: Prepared) -> set[bytes]:
-    return {
-        hashlib.sha256(np.ascontiguousarray(prepared.images[row]).tobytes()).digest()
-        for row in prepared.indices("test")
-    }
+def _digests(prepared: Prepared) -> set[bytes]:
+    """SHA-256 of every image of the data, whatever its split."""
+    rows = np.arange(len(prepared.labels))[:, None]
+    return {hashlib.sha256(prepared.images[row].tobytes()).digest() for row in rows}
 
 
 def _folded(names: tuple[str, ...]) -> set[str]:

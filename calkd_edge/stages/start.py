@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.data.source import ImageShape
 from calkd_edge.engine.stage import Job
 from calkd_edge.errors import RecipeError
-from calkd_edge.files.bounded import Unreadable, parse_json, read_bounded
-from calkd_edge.files.paths import check_readable
+from calkd_edge.files import sha256_of
 from calkd_edge.models import image_model, pretrained
 from calkd_edge.models.checkpoint import fill, read_state
 from calkd_edge.models.head import body, head_names, shrink
-from calkd_edge.models.image_model import DESCRIPTION, ImageModel, ModelDescription
+from calkd_edge.models.image_model import ImageModel, ModelDescription
+from calkd_edge.models.pretrained import Published
 from calkd_edge.models.without_weights import without_weights
 from calkd_edge.recipe.training import ModelSection
-from calkd_edge.records import Component
-from calkd_edge.registry import recipe_error, strictly
+from calkd_edge.records import Component, WeightsFacts
 from calkd_edge.stages.epochs import description_of
 from calkd_edge.stages.params import StartParams
+from calkd_edge.stages.unchanged import unchanged
 from calkd_edge.training.loop import Frozen
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,15 +58,16 @@ def start_of(
 
     Raises:
         RecipeError: a file that does not fit the network or names other classes.
+        StageFailed: a file changed since the plan.
         EnvironmentProblem: published weights that are neither cached nor reachable.
     """
     description = description_of(component, prepared, params.trained_on or "train")
     if params.weights_sha256 is not None:
         path = Path(job.locations["weights"])
-        facts = _facts_beside(path)
-        _check_classes(facts, prepared.classes, f"{where}.weights: {path}")
-        description = _normalised(description, params, facts)
-        return _filled(description, path, seed, f"{where}.weights")
+        _check_classes(params.beside, prepared.classes, f"{where}.weights: {path}")
+        description = _normalised(description, params, params.beside)
+        with unchanged(f"{where}.weights: {path}", params.weights_sha256, partial(sha256_of, path)):
+            return _filled(description, path, seed, f"{where}.weights")
     if params.pretrained is not None:
         return _pretrained(description, job, params, seed, where)
     torch.manual_seed(seed)
@@ -106,11 +103,10 @@ def check_start(
     )
     if section.weights is not None:
         path = Path(section.weights)
-        _check_classes(_facts_beside(path), classes, f"{where}.weights: {path}")
+        _check_classes(image_model.description_beside(path), classes, f"{where}.weights: {path}")
         _filled(description, path, 0, f"{where}.weights")
     elif isinstance(section.pretrained, str):
         path = Path(section.pretrained)
-        _facts_beside(path)
         head = head_names(component.name, component.settings, len(classes), shape)
         backbone = image_model.build(description).backbone
         fill(backbone, read_state(path, f"{where}.pretrained"), f"{where}.pretrained: {path}", head)
@@ -133,11 +129,12 @@ def _pretrained(description: ModelDescription, job: Job, params: StartParams, se
     if location is True:
         published = pretrained.published(name, settings, where)
         state, source = pretrained.fetch(name, settings, job.progress, where), published.url
-        normalisation = {"mean": published.mean, "std": published.std}
-        description = _normalised(description, params, normalisation)
+        description = _normalised(description, params, published)
     else:
-        state, source = read_state(Path(location), f"{where}.pretrained"), location
-        description = _normalised(description, params, _facts_beside(Path(location)))
+        key, source = f"{where}.pretrained", location
+        with unchanged(f"{key}: {location}", str(params.pretrained), partial(sha256_of, Path(location))):
+            state = read_state(Path(location), key)
+        description = _normalised(description, params, params.beside)
     head = head_names(name, settings, len(description.classes), description.image_shape)
     torch.manual_seed(seed)
     model = image_model.build(description)
@@ -148,46 +145,19 @@ def _pretrained(description: ModelDescription, job: Job, params: StartParams, se
     return Start(model, description, Frozen(*body(model.backbone, head)))
 
 
-def _facts_beside(path: Path) -> Mapping[str, Any]:
-    """The model.json beside a weights file: every teacher and student folder has one.
-
-    Other tools write files of that name too; those are not read.
-
-    Raises:
-        RecipeError: it is one of ours, and its values are wrong; or it must not be read.
-    """
-    file = path.parent / DESCRIPTION
-    if not file.is_file():
-        return {}
-    check_readable(file, "the description beside the weights")
-    try:
-        facts = parse_json(read_bounded(file))
-    except Unreadable:
-        facts = None
-    if not isinstance(facts, dict) or "schema_version" not in facts:
-        log.warning(
-            "%s was written by another tool: neither normalisation nor classes are read from it", file
-        )
-        return {}
-    try:
-        return strictly(ModelDescription, facts).model_dump()
-    except ValidationError as wrong:
-        refused = recipe_error(wrong, where=str(file), valid=[*ModelDescription.model_fields])
-        remedy = f"Correct {file}, or move it away: mean and std may stand in the recipe."
-        raise RecipeError(refused.message, remedy=remedy) from None
-
-
 def _normalised(
-    description: ModelDescription, params: StartParams, facts: Mapping[str, Any]
+    description: ModelDescription, params: StartParams, beside: WeightsFacts | Published | None
 ) -> ModelDescription:
     """With the recipe's normalisation, else that of the weights, else that of the train split."""
-    values = {"mean": params.mean or facts.get("mean"), "std": params.std or facts.get("std")}
-    return description.model_copy(update={key: tuple(value) for key, value in values.items() if value})
+    values = {key: getattr(params, key) or getattr(beside, key, None) for key in ("mean", "std")}
+    return description.model_copy(update={key: value for key, value in values.items() if value})
 
 
-def _check_classes(facts: Mapping[str, Any], classes: Sequence[str], source: str) -> None:
-    named = tuple(facts.get("classes", classes))
-    if named == tuple(classes):
+def _check_classes(
+    beside: WeightsFacts | ModelDescription | None, classes: Sequence[str], source: str
+) -> None:
+    named = None if beside is None else beside.classes
+    if named is None or named == tuple(classes):
         return
     if len(named) != len(classes):
         what = f"{len(named)} classes, the data {len(classes)}"

@@ -496,6 +496,36 @@ def test_baseline_of_another_file_is_not_taken_for_it(tiny, tmp_path):
     assert not told(tmp_path / "o").against[0].interleaved
 
 
+def test_baseline_of_another_input_size_is_refused_before_anything_is_timed(exported, tmp_path, monkeypatch):
+    new, old = tmp_path / "new.onnx", tmp_path / "old.onnx"
+    for path, size in ((new, 48), (old, 32)):
+        model = onnx.load(exported("resnet8").path)
+        for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+            dim.dim_value = size
+        onnx.save(model, path)
+    assert command("benchmark", old, "--out", tmp_path / "first").code == 0
+    monkeypatch.delattr("calkd_edge.benchmarking.benchmark.time_in_turns")
+    done = command("benchmark", new, "--baseline", tmp_path / "first", "--out", tmp_path / "second")
+    assert done.code == 2, done.err
+    assert "input of fp32 [3, 48, 48] uint8, baseline [3, 32, 32] uint8" in " ".join(done.err.split())
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_file_with_a_little_external_data_is_timed_with_it(exported, tmp_path):
+    model = onnx.load(exported("resnet8").path)
+    bias = min(model.graph.initializer, key=lambda tensor: len(tensor.raw_data) or 10**9)
+    onnx.external_data_helper.set_external_data(bias, "bias.bin")
+    onnx.save(model, tmp_path / "net.onnx")
+    first = command("benchmark", tmp_path / "net.onnx", "--out", tmp_path / "first")
+    assert first.code == 0, first.err
+    changed = bytearray((tmp_path / "bias.bin").read_bytes())
+    changed[0] ^= 1
+    (tmp_path / "bias.bin").write_bytes(changed)
+    assert command("benchmark", tmp_path / "net.onnx", "--out", tmp_path / "again").code == 0
+    digests = {told(tmp_path / name).files[0].source_sha256 for name in ("first", "again")}
+    assert len(digests) == 2, "other numbers, another file"
+
+
 def test_baseline_of_another_rate_is_refused_before_anything_is_timed(tiny, tmp_path):
     first = tmp_path / "first"
     assert command("benchmark", tiny.out, "--precision", "fp32", "--out", first).code == 0

@@ -22,6 +22,8 @@ from tiny_run import journal
 from calkd_edge.engine.processes import run_in_processes, threads_of
 from calkd_edge.engine.stage import Job, Stage
 from calkd_edge.engine.store import Store
+from calkd_edge.errors import StageFailed
+from calkd_edge.files import sha256_of
 
 SCRIPT = Path(chain_stages.__file__)
 
@@ -111,7 +113,7 @@ def test_a_rank_knows_the_names_that_plugins_register(tmp_path):
     )
     job = {
         "function": "stage_code:run",
-        "params": {"plugins": {"own_code": "its SHA-256"}},
+        "params": {"plugins": {"own_code": sha256_of(tmp_path / "own_code.py")}},
         "locations": {},
         "inputs": {},
         "out": str(tmp_path),
@@ -122,6 +124,10 @@ def test_a_rank_knows_the_names_that_plugins_register(tmp_path):
     command = [sys.executable, "-m", "calkd_edge.stages", str(tmp_path / "job.json")]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True)
     assert "own" in (tmp_path / "names").read_text().split()
+    (tmp_path / "own_code.py").write_text("")
+    changed = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert changed.returncode == StageFailed.exit_code
+    assert "own_code.py changed since the plan" in changed.stdout
 
 
 def test_ranks_share_the_cores_that_this_process_may_use():

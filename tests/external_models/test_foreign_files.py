@@ -406,10 +406,20 @@ def test_names_in_the_metadata_decide_and_other_names_are_refused_with_a_way(ima
     line = ("evaluate", tmp_path / "given.onnx", "--data", images, *ON_THE_LINE)
     refused = command(*line)
     assert refused.code == 2
-    assert "'brick' is none of the model's" in refused.err
+    assert "'brick' is none of the file's 4" in refused.err
     assert "--classes FILE" in refused.err
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     assert command(*line, "--classes", tmp_path / "names.txt").code == 0
+
+
+def test_names_that_are_not_as_many_as_the_classes_of_the_file_are_refused(images, tmp_path):
+    """Labels would stand for classes that the file does not have."""
+    ours = permuted(ORDER, key="calkd_edge.classes", value=json.dumps([*CLASSES, "another"]))
+    onnx.save(ours, tmp_path / "given.onnx")
+    with pytest.raises(RecipeError, match=r"classes has 5 names, .*given\.onnx has 4 classes") as raised:
+        evaluate(tmp_path / "given.onnx", images, **NORMALISED)
+    assert "--classes FILE" in raised.value.remedy
+    assert evaluate(tmp_path / "given.onnx", images, classes=NAMES, **NORMALISED).top1.value > 0.6
 
 
 def test_a_field_test_set_may_lack_classes(images, tmp_path):

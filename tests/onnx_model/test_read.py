@@ -15,7 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_run import command
 
 from calkd_edge.errors import RecipeError
-from calkd_edge.onnx_model.read import read_onnx
+from calkd_edge.files import sha256_of
+from calkd_edge.onnx_model.lint import lint
+from calkd_edge.onnx_model.read import content_sha256, read_onnx
 from calkd_edge.onnx_model.sizes import LARGEST_VALUE
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -51,6 +53,28 @@ def test_a_file_with_external_data_is_read_completely(tmp_path):
     np.testing.assert_array_equal(numpy_helper.to_array(tensor), WEIGHT)
     assert tensor.data_location == TensorProto.DEFAULT
     assert not tensor.external_data
+
+
+def test_the_digest_of_a_model_is_that_of_its_file_and_of_all_its_data(tmp_path):
+    plain = saved(tmp_path, model())
+    assert content_sha256(plain) == sha256_of(plain), "fingerprints of before stay"
+    folders = [tmp_path / name for name in ("first", "elsewhere", "changed")]
+    for folder in folders:
+        folder.mkdir()
+        saved(folder, model(elsewhere("w.bin")))
+        (folder / "w.bin").write_bytes((WEIGHT + (folder.name == "changed")).tobytes())
+    digests = [content_sha256(folder / "m.onnx") for folder in folders]
+    assert digests[0] == digests[1] != digests[2]
+    assert len({sha256_of(folder / "m.onnx") for folder in folders}) == 1
+    assert lint(folders[0] / "m.onnx").sha256 == digests[0]
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/dev/zero", "none.bin", ""])
+def test_for_its_digest_nothing_outside_of_a_models_folder_is_read(tmp_path, location):
+    (tmp_path / "secret.bin").write_bytes(WEIGHT.tobytes())
+    (tmp_path / "model").mkdir()
+    path = saved(tmp_path / "model", model(elsewhere(location)))
+    assert content_sha256(path) == sha256_of(path), "read_onnx refuses it"
 
 
 @pytest.mark.parametrize("kind", sorted(set(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}))

@@ -12,7 +12,7 @@ from tiny_run import command, recipe_with, written
 
 @pytest.fixture
 def folder(tmp_path):
-    """Thirty loose images at two depths, a test image of the data among them, and a text."""
+    """Thirty loose images at two depths, and a text."""
     generator = np.random.default_rng(3)
     for number in range(30):
         path = tmp_path / "loose" / ("deep" if number % 2 else ".") / f"{number}.png"
@@ -28,9 +28,10 @@ def recipe_for(tmp_path, unknown, **changes):
 
 
 def test_confidence_on_a_folder_of_anything_is_measured_judged_and_shown(tiny, tmp_path, folder):
-    test_image = np.load(tiny.stage_folder("prepare") / "images.npy", mmap_mode="r")
-    rows = json.loads((tiny.stage_folder("prepare") / "splits.json").read_text())["test"]
-    Image.fromarray(test_image[rows[0]].transpose(1, 2, 0)).save(folder / "known.png")
+    images = np.load(tiny.stage_folder("prepare") / "images.npy", mmap_mode="r")
+    splits = json.loads((tiny.stage_folder("prepare") / "splits.json").read_text())
+    for split in ("train", "calibration", "test"):
+        Image.fromarray(images[splits[split][0]].transpose(1, 2, 0)).save(folder / f"of_{split}.png")
     gates = [
         {"metric": "confident_unknown", "max": 0.99, "threshold": 0.5},
         {"metric": "top1", "min": 0.15},
@@ -42,7 +43,8 @@ def test_confidence_on_a_folder_of_anything_is_measured_judged_and_shown(tiny, t
     assert {row["measurement"] for row in report["unknown"]} == {
         f"student {precision} on local" for precision in ("fp32", "int8")
     }
-    assert [(row["images"], row["left_out"]) for row in report["unknown"]] == [(30, 1)] * 2
+    assert "Left out of evaluate.unknown as images of the data: 3" in done.out + done.err
+    assert [(row["images"], row["left_out"]) for row in report["unknown"]] == [(30, 3)] * 2
     judged = [gate for gate in report["gates"] if gate["metric"] == "confident_unknown"]
     shares = [row["thresholds"][0]["share"]["value"] for row in report["unknown"]]
     assert [gate["value"] for gate in judged] == shares
@@ -66,6 +68,29 @@ def test_what_is_no_set_of_unknown_images_is_refused_when_planned(tmp_path, fold
         unknown["image_size"] = 48
     done = command("compress", recipe_for(tmp_path, unknown), "--dry-run", "--store", tmp_path / "store")
     assert (done.code, message in done.err) == (2, True), done.err
+
+
+@pytest.mark.parametrize("part", ["", "train", "linked"])
+def test_the_datas_own_files_are_no_unknown_images(tmp_path, part):
+    generator = np.random.default_rng(4)
+    for number in range(80):
+        part_of = "train" if number < 50 else "test"
+        path = tmp_path / "data" / part_of / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (50, 40, 3), np.uint8)).save(path)
+    (tmp_path / "linked").symlink_to(tmp_path / "data" / "test", target_is_directory=True)
+    root = tmp_path / ("linked" if part == "linked" else f"data/{part}")
+    data = {
+        "name": "image_folder",
+        "root": str(tmp_path / "data"),
+        "image_size": 32,
+        "calibration_images": 20,
+    }
+    recipe = recipe_for(tmp_path, {"name": "loose_images", "root": str(root), "resize": "pad"}, data=data)
+    done = command("compress", recipe, "--dry-run", "--store", tmp_path / "store")
+    count = {"": 80, "train": 50, "linked": 30}[part]
+    message = f"{count} of its {count} images are images of the data"
+    assert (done.code, message in " ".join(done.err.split())) == (2, True), done.err
 
 
 def test_images_without_labels_are_not_learned(tmp_path, folder):

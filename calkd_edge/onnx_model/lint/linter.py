@@ -10,11 +10,10 @@ from typing import cast
 import onnx
 
 from calkd_edge.errors import RecipeError, StageFailed
-from calkd_edge.files import sha256_of
 from calkd_edge.onnx_model.lint import cpu, graph, quantized
 from calkd_edge.onnx_model.lint.compilation import compile_file
 from calkd_edge.onnx_model.lint.view import InspectedModel, NodeFinding, Rule
-from calkd_edge.onnx_model.read import read_onnx
+from calkd_edge.onnx_model.read import content_sha256, read_onnx
 from calkd_edge.onnx_model.validity import invalid_reason
 from calkd_edge.records import Finding, Lint, Target
 
@@ -101,7 +100,7 @@ def lint_model(model: onnx.ModelProto, path: Path, target: Target = "tensorrt") 
     """
     return Lint(
         file=path.name,
-        sha256=sha256_of(path),
+        sha256=content_sha256(path),
         target=target,
         opset=InspectedModel(model).opset,
         nodes=len(model.graph.node),
