@@ -259,8 +259,8 @@ def test_commands_refuse_them_with_exit_2(arguments, folder):
 
 def test_what_is_no_file_is_refused(tmp_path):
     (tmp_path / "text.onnx").write_text("hello")
-    for path in (tmp_path, tmp_path / "none.onnx"):
-        with pytest.raises(RecipeError, match="there is no file"):
+    for path, words in ((tmp_path, "is a folder"), (tmp_path / "none.onnx", "there is no file")):
+        with pytest.raises(RecipeError, match=words):
             read_onnx(path)
     with pytest.raises(RecipeError, match="not a readable ONNX file"):
         read_onnx(tmp_path / "text.onnx")
