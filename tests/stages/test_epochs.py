@@ -30,3 +30,13 @@ def test_batch_norm_is_measured_over_classes_as_they_are_drawn(is_balanced):
     images = torch.cat(list(epochs.plain_images(0, 1)))
     counts = torch.bincount(images[:, 0, 0, 0].long(), minlength=3).tolist()
     assert counts == ([30, 30, 30] if is_balanced else [45, 36, 9])
+
+
+@pytest.mark.parametrize("is_balanced", [False, True])
+def test_the_images_of_a_step_are_the_same_for_any_number_of_processes(is_balanced):
+    augmentation = AUGMENTATIONS.load("crop_pad")((3, 4, 4))
+    epochs = Epochs(Prepared(), np.arange(90), 18, 17, augmentation, is_balanced=is_balanced)
+    alone = list(epochs.order(3, 0, 1))
+    shares = zip(*(epochs.order(3, rank, 3) for rank in range(3)), strict=True)
+    assert all((np.concatenate(parts) == step).all() for parts, step in zip(shares, alone, strict=True))
+    assert [step.tolist() for step in epochs.order(3, 0, 1)] == [step.tolist() for step in alone], "resumed"
