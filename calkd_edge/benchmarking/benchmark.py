@@ -24,13 +24,7 @@ from calkd_edge.benchmarking.caveats import caveats, doubts, others_cores
 from calkd_edge.benchmarking.comparison import Comparison
 from calkd_edge.benchmarking.files import milliseconds, timed_file
 from calkd_edge.benchmarking.images import images_of
-from calkd_edge.benchmarking.options import (
-    BenchmarkOptions,
-    check_profile,
-    check_rate,
-    folder_of,
-    seconds_of,
-)
+from calkd_edge.benchmarking.options import BenchmarkOptions, check_profile, check_rate, folder_of, seconds_of
 from calkd_edge.benchmarking.sources import Source, newest_run, open_source
 from calkd_edge.benchmarking.timing import (
     Contender,

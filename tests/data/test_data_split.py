@@ -32,7 +32,7 @@ def test_quotas_add_up_and_stay_in_bounds(available, least, reserve, fraction):
 
 
 def test_too_many_are_refused_with_numbers():
-    with pytest.raises(ValueError, match="between 0 and 4"):
+    with pytest.raises(ValueError, match="0 to 4 are possible"):
         quotas(np.array([3, 3]), 5, reserve=1)
 
 

@@ -142,7 +142,7 @@ def test_a_file_that_knows_other_classes_is_refused(tiny, tmp_path, order, said)
     done = run(tmp_path, teacher=given, teacher_training=None)
     assert done.code == 2
     assert said in " ".join(done.err.split())
-    assert "pretrained=FILE" in done.err
+    assert "pretrained: FILE" in done.err
 
 
 def test_a_file_that_does_not_fit_is_refused_with_every_difference(tmp_path):
