@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from calkd_edge.benchmarking.files import most_other_work
+from calkd_edge.benchmarking.files import most_other_work, throttled
 from calkd_edge.devices.doctor.warnings import LOADED
 from calkd_edge.devices.session import TimedRun
 from calkd_edge.metrics.latency import BUSY_CORES
@@ -24,6 +24,10 @@ def doubts(runs: Mapping[str, Sequence[TimedRun]]) -> tuple[str, ...]:
     unsteady = _unsteady(runs)
     if unsteady:
         reasons.append(f"the warm-up of {', '.join(unsteady)} did not settle")
+    for key, processes in runs.items():
+        slowed = dict.fromkeys(name for run in processes for name in throttled(run.trace))
+        if slowed:
+            reasons.append(f"{key} was throttled: {', '.join(slowed)}")
     if any(len(processes) < 2 for processes in runs.values()):
         reasons.append("one process alone was timed, and times differ between processes")
     return tuple(reasons)
@@ -41,6 +45,8 @@ def doubts_of_record(then: Benchmark, precision: str, options: Mapping[str, Json
     for file in then.files:
         if file.precision == precision:
             reasons += _other_options(file.session_options, options, then.runtime)
+            if file.throttled:
+                reasons.append(f"the baseline's {precision} was throttled: {', '.join(file.throttled)}")
     if then.others_cores is not None and then.others_cores >= BUSY_CORES:
         reasons.append(f"other work used {then.others_cores:.1f} cores during the runs of the baseline")
     if any(file.precision == precision and _is_unsteady(file) for file in then.files):

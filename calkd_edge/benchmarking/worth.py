@@ -50,15 +50,7 @@ def worth(
     if plain is None:
         return (), None
     verdicts = tuple(
-        _worth(
-            file,
-            plain,
-            samples,
-            runtime,
-            facts,
-            _gates(file.precision, device, runtime, report),
-            (*doubts, *_throttled(file, plain)),
-        )
+        _worth(file, plain, samples, runtime, facts, _gates(file.precision, device, runtime, report), doubts)
         for file in files
         if file.precision != PLAIN
     )
@@ -67,13 +59,6 @@ def worth(
         return verdicts, gains[min(gains)]
     is_plain = bool(verdicts) and all(item.worth == "no" for item in verdicts) and not _missed(plain)
     return verdicts, PLAIN if is_plain else None
-
-
-def _throttled(*files: TimedFile) -> list[str]:
-    """The files that the device slowed down while they ran: its times are those of heat."""
-    return [
-        f"{file.precision} was throttled: {', '.join(file.throttled)}" for file in files if file.throttled
-    ]
 
 
 def _missed(file: TimedFile) -> str:

@@ -174,4 +174,5 @@ def _written(lines: list[str]) -> list[str]:
 
 
 def _file_handlers() -> list[logging.FileHandler]:
+    """The logs that `log_to` opened; other programs' handlers in this process are of subclasses."""
     return [item for item in logging.getLogger().handlers if type(item) is logging.FileHandler]

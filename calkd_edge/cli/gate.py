@@ -76,9 +76,8 @@ def draw(
 ) -> None:
     """Draw the page of a finished release again.
 
-    As this version draws it.
-
-    The release itself stays as it is. With --baseline, the page compares it with an earlier release.
+    It is drawn as this version draws it; the release itself stays as it is. With --baseline, the page
+    compares it with an earlier release.
     """
     from calkd_edge.pipeline.report import report
 

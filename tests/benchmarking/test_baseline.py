@@ -114,6 +114,12 @@ def test_doubts_about_recorded_samples_are_those_of_their_record(then, doubts):
     assert all(reason.startswith(doubt) for reason, doubt in zip(reasons, doubts, strict=True))
 
 
+def test_recorded_samples_that_were_throttled_do_not_decide():
+    then = benchmark(processes=3, files=(file("int8", throttled=("oc1 +40",)),))
+    assert doubts_of_record(then, "int8", {}) == ("the baseline's int8 was throttled: oc1 +40",)
+    assert doubts_of_record(then, "fp32", {}) == ()
+
+
 def test_recorded_samples_of_other_options_do_not_decide():
     then = benchmark(processes=3, files=(file("int8", session_options={"optimization": "none"}),))
     assert doubts_of_record(then, "int8", {"optimization": "all"}) == (

@@ -165,5 +165,10 @@ def test_what_casts_doubt_on_times_is_named(reply, processes, words):
     assert words in found
 
 
+def test_throttled_times_are_in_doubt():
+    hot = run(np.ones(10), columns=("throttled.gpu",), values=lambda times: np.ones((len(times), 1)))
+    assert doubts({"int8": [hot] * 3}) == ("int8 was throttled: gpu",)
+
+
 def test_quiet_settled_processes_leave_no_doubt():
     assert doubts({"fp32": [run(np.ones(10), others_cores=0.1)] * 3}) == ()

@@ -31,6 +31,17 @@ def gate(**content):
     return {"gates": [content]}
 
 
+@pytest.mark.parametrize(
+    ("epochs", "words"),
+    [("20.0", "Write a whole number"), ("0", "Use 1 or more"), ("200000", "Use 100000 or less")],
+)
+def test_a_number_that_is_refused_says_which_would_do(epochs, words):
+    tree = recipe_with(distill={**DISTILL, "epochs": yaml.safe_load(epochs)})
+    with pytest.raises(RecipeError) as refused:
+        parse(tree, where="recipe.yaml")
+    assert words in refused.value.remedy
+
+
 # what is changed -> (dotted path in the message, what the message or the remedy must say)
 WRONG = {
     "unknown top key": ({"studnet": {"name": "resnet8"}}, "studnet", "Did you mean 'student'?"),

@@ -62,6 +62,8 @@ def confident_unknown(item: Evidence, peers: Sequence[Evidence], gate: GateSecti
     if share is None:
         measured = [row.threshold for row in unknown.thresholds]
         return Reading(None, why=f"on images of no class {not_measured_at(gate.threshold, measured)}")
+    if item.scores is not None and not item.scores.reaches(gate.threshold or 0.0).any():
+        return none_above(gate)  # not of the test images either: the file is confident of nothing
     return Reading(share.value, share.low, share.high, unknown.images)
 
 

@@ -77,3 +77,9 @@ def test_confidence_that_nobody_reaches_shows_nothing(maker):
     result = judged(flat, "confident_wrong", 0.01, threshold=0.9)
     assert result.result == "undecided"
     assert "no image reaches confidence 0.9; a lower threshold is needed" in result.sentence
+
+
+def test_images_of_no_class_show_nothing_where_no_image_reaches_the_threshold(maker):
+    flat = maker.evidence(maker.predictions(sharp=0.05))
+    result = judged(replace(flat, unknown=unknown(0.8, 0, 400)), "confident_unknown", 0.1)
+    assert result.result == "undecided"
