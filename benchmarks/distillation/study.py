@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -48,8 +48,17 @@ class Wanted:
     @property
     def digest(self) -> str:
         """SHA-256 over the recipe but for places."""
-        told = {key: _without_places(part) for key, part in self.recipe.items()}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        return _digest(self.recipe)
+
+    @property
+    def teacher(self) -> str:
+        """SHA-256 over what decides the teacher: runs that share it share its training."""
+        return _digest({key: self.recipe.get(key) for key in ("data", "teacher", "teacher_training")})
+
+
+def _digest(tree: Mapping[str, Any]) -> str:
+    told = {key: _without_places(part) for key, part in tree.items()}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _without_places(part: Any) -> Any:
@@ -90,12 +99,26 @@ class Study:
         self.rows = self._written()
 
     def bring(self, wanted: Iterable[Wanted]) -> dict[str, dict[str, Any]]:
-        """The rows of runs, each read from the result or run now."""
+        """The rows of runs, each read from the result or run now, in this order.
+
+        While the first run of a teacher trains it, no other run of it starts: it would only wait.
+        """
         runs = list(wanted)
         missing = [run for run in runs if not self._is_of(run)]
+        running: dict[Future[dict[str, Any]], Wanted] = {}
+        trained: set[str] = set()
         with ThreadPoolExecutor(self.jobs) as pool:
-            for run, row in zip(missing, pool.map(self._run, missing), strict=True):
-                self.rows[run.name] = row
+            while missing or running:
+                training = {run.teacher for run in running.values()} - trained
+                ready = (run for run in missing if run.teacher not in training)
+                if len(running) < self.jobs and (run := next(ready, None)) is not None:
+                    missing.remove(run)
+                    running[pool.submit(self._run, run)] = run
+                    continue
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    run = running.pop(future)
+                    self.rows[run.name] = future.result()
+                    trained.add(run.teacher)
         return {run.name: self.rows[run.name] for run in runs}
 
     def folder(self, run: Wanted) -> Path:

@@ -23,6 +23,7 @@ import torch
 
 from calkd_edge.calibration.temperature import temperature
 from calkd_edge.calibration.vector import vector
+from calkd_edge.data.cifar import Cifar100
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.metrics.per_image import log_softmax
@@ -62,7 +63,7 @@ def data_folder(work: Path, root: Path) -> Path:
         "drop_duplicates": False,
         "broken": "refuse",
     }
-    params = {"dataset": "cifar100", "settings": {}, "identity": "cifar100", "splits": splits}
+    params = {"dataset": "cifar100", "settings": {}, "identity": Cifar100(root).identity(), "splits": splits}
     return finished(work, "data", prepare, {**params, "locations": {"root": str(root)}})
 
 

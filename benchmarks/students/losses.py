@@ -80,7 +80,6 @@ def main() -> None:
         runs = {(loss, seed): one_loss(name, loss, seed, options.data) for seed in SEEDS for loss in LOSSES}
         if name not in (options.only or SETS) and any(run.name not in study.rows for run in runs.values()):
             continue
-        study.bring([runs["labels", SEEDS[0]]])  # the teacher, once
         rows = study.bring(runs.values())
         told[name] = summary({key: rows[run.name] for key, run in runs.items()})
     chosen = {

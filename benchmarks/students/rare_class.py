@@ -78,7 +78,6 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     options = parser.parse_args()
     study = Study(options.store, Path(__file__).with_suffix(".json"), options.jobs, with_recall)
-    study.bring(run(balance, SEEDS[0], options.data) for balance in BALANCE)  # each one's teacher
     rows = study.bring(run(balance, seed, options.data) for balance in BALANCE for seed in SEEDS)
     table = {
         balance: {model: summary([rows[f"{balance}-{seed}"] for seed in SEEDS], model) for model in MODELS}

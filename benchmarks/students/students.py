@@ -150,7 +150,6 @@ def main() -> None:
         if name not in (options.only or SETS) and any(run.name not in study.rows for run in runs):
             continue
         rows = []
-        study.bring(runs[:1])  # the teacher, once
         brought = study.bring(runs)
         for run in runs:
             row = brought[run.name]

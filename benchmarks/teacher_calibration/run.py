@@ -57,12 +57,6 @@ def runs_of(cell: str, scale: Scale, study: Study) -> Iterable[Wanted]:
     return cells.moved_tau(scale, fitted) if len(fitted) == len(HEADLINE) else ()
 
 
-def teachers_first(runs: list[Wanted]) -> list[Wanted]:
-    """A run of each teacher, then the others: two runs at a time need not wait for the same teacher."""
-    of_teacher = {run.facts["teacher"]: run.name for run in reversed(runs)}
-    return sorted(runs, key=lambda run: of_teacher[run.facts["teacher"]] != run.name)
-
-
 def main() -> None:
     """Every cell that is chosen."""
     parser = argparse.ArgumentParser()
@@ -85,7 +79,7 @@ def main() -> None:
             for run in runs_of(cell, scale, study)
             if run.facts["teacher"] in (options.only or cells.TEACHERS)
         ]
-        study.bring(teachers_first(chosen))
+        study.bring(chosen)
     study.write()
 
 

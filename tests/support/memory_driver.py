@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from calkd_edge.data.image_folder import ImageFolder
 from calkd_edge.data.prepared import Prepared
 from calkd_edge.engine.stage import Job
 from calkd_edge.models import image_model
@@ -123,7 +124,7 @@ def main(count: int, folder: Path) -> None:
     params = {
         "dataset": "image_folder",
         "settings": {"image_size": SIZE},
-        "identity": "generated",
+        "identity": ImageFolder(folder / "images", image_size=SIZE).identity(),
         "splits": splits,
     }
     preparing = job(folder, "data", params, {"root": str(folder / "images")})
