@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cells import HEADLINE, LOSSES, STUDENTS
+from cells import LOSSES
 from hypotheses import CALIBRATED, FIXED, RAW, by_loss, paired
 from intervals_over_runs import SHOWN, over_seeds
 from markdown import per_cent, shown, table
-from results import Results, Row, corrupted, ece, ece_own, mean_over_seeds, nll, nll_own, top1
+from results import PAIRS, Results, Row, corrupted, ece, ece_own, mean_over_seeds, nll, nll_own, top1
 from scatter import Bar, differences
 
-PAIRS = [(teacher, student) for teacher in HEADLINE for student in STUDENTS]
 ALGEBRA = """### The algebra of R1
 
 Let z be the teacher's logits, v the student's, T the teacher's temperature, tau that of KD. Both ways show

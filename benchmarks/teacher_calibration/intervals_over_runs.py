@@ -101,13 +101,30 @@ def over_seeds(differences: np.ndarray, level: float = SHOWN) -> Interval:
         differences: [blocks, seeds]
         level: of the interval.
     """
+    mean, reach = float(differences.mean()), _reach(differences, differences.size, level)
+    return Interval(mean, mean - reach, mean + reach, level)
+
+
+def of_block(differences: np.ndarray, block: int, level: float = SHOWN) -> Interval:
+    """The mean of one block, with the variance that all share.
+
+    Args:
+        differences: [blocks, seeds]
+        block: which.
+        level: of the interval.
+    """
+    mean = float(differences[block].mean())
+    reach = _reach(differences, differences.shape[1], level)
+    return Interval(mean, mean - reach, mean + reach, level)
+
+
+def _reach(differences: np.ndarray, count: int, level: float) -> float:
+    """Half the interval of a mean of so many of the differences."""
     blocks, seeds = differences.shape
     freedom = blocks * (seeds - 1)
     within = differences - differences.mean(axis=1, keepdims=True)
-    error = np.sqrt((within**2).sum() / freedom / differences.size)
-    reach = float(stats.t.ppf((1 + level) / 2, freedom) * error)
-    mean = float(differences.mean())
-    return Interval(mean, mean - reach, mean + reach, level)
+    error = np.sqrt((within**2).sum() / freedom / count)
+    return float(stats.t.ppf((1 + level) / 2, freedom) * error)
 
 
 def z_scores(values: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import effects
+import repeat
 import sections
 from advice import advice
 from correlations import correlation, pairs
@@ -34,8 +35,13 @@ digest, seed, versions and device; `run.py` beside it trains what is missing.
 """
 
 
-def pages(results: dict[Path, Results]) -> tuple[str, dict[str, str]]:
-    """The page and its pictures by file name."""
+def pages(results: dict[Path, Results], again: Results | None = None) -> tuple[str, dict[str, str]]:
+    """The page and its pictures by file name.
+
+    Args:
+        results: by file.
+        again: of the repeated pair, if it was repeated.
+    """
     sources = " and ".join(
         f"`{path.name}` (SHA-256 `{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}…`)" for path in results
     )
@@ -44,6 +50,8 @@ def pages(results: dict[Path, Results]) -> tuple[str, dict[str, str]]:
         for part, drawn in _of_one(result, path.stem):
             parts.append(part)
             pictures |= drawn
+    if again is not None:
+        parts += [repeat.repeated(result, again) for path, result in results.items() if path.stem == "cpu"]
     parts += [effects.ALGEBRA, sections.LIMITS]
     return "\n".join(part.strip("\n") + "\n" for part in parts if part), pictures
 
@@ -58,10 +66,16 @@ def _of_one(results: Results, kind: str) -> Iterator[tuple[str, dict[str, str]]]
         yield section(results), {}
 
 
+def committed() -> tuple[dict[Path, Results], Results | None]:
+    """The results beside this file."""
+    results = {HERE / name: Results.read(HERE / name) for name in RESULTS if (HERE / name).is_file()}
+    again = Results.read(repeat.RESULT, "cpu") if repeat.RESULT.is_file() else None
+    return results, again
+
+
 def main() -> None:
     """Write the page and its pictures."""
-    results = {HERE / name: Results.read(HERE / name) for name in RESULTS if (HERE / name).is_file()}
-    text, pictures = pages(results)
+    text, pictures = pages(*committed())
     PAGE.write_text(text, encoding="utf-8")
     for name, svg in pictures.items():
         (PICTURES / name).write_text(svg, encoding="utf-8")

@@ -16,6 +16,7 @@ from study import Wanted
 
 Row = Mapping[str, Any]
 STANDARDISED = "kd standardised"
+PAIRS = [(teacher, student) for teacher in HEADLINE for student in STUDENTS]
 OTHER_LOSSES = tuple(loss for loss in LOSSES if loss not in ("kd", STANDARDISED))
 
 
@@ -34,10 +35,10 @@ class Results:
     others: Sequence[str] = ()
 
     @classmethod
-    def read(cls, path: Path) -> Results:
-        """The results of cpu.json or cuda.json."""
+    def read(cls, path: Path, kind: str | None = None) -> Results:
+        """The results of a file; those of cpu.json and cuda.json are of the kind that is its name."""
         rows = json.loads(path.read_text(encoding="utf-8"))["runs"]
-        return cls(rows, Scale.of(path.stem, None)).of_the_design()
+        return cls(rows, Scale.of(kind or path.stem, None)).of_the_design()
 
     def of_the_design(self) -> Results:
         """Only the rows whose recipe is that of the study now."""
@@ -100,21 +101,27 @@ class Results:
         Returns:
             None where a run is missing.
         """
-        blocks = []
-        for teacher in HEADLINE:
-            for student in STUDENTS:
-                pairs = [
-                    (
-                        self.row(first[0], teacher, student, first[1], seed),
-                        self.row(second[0], teacher, student, second[1], seed),
-                    )
-                    for seed in self.scale.seeds
-                ]
-                if any(one is None or other is None for one, other in pairs):
-                    return None
-                _check_one_training([row["teacher_figures"] for pair in pairs for row in pair], teacher)
-                blocks.append([figure(one) - figure(other) for one, other in pairs])
-        return np.array(blocks)
+        blocks = [self.of_pair(pair, first, second, figure) for pair in PAIRS]
+        return None if any(block is None for block in blocks) else np.array(blocks)
+
+    def of_pair(
+        self,
+        pair: tuple[str, str],
+        first: tuple[str, object],
+        second: tuple[str, object],
+        figure: Callable[[Row], float],
+    ) -> np.ndarray | None:
+        """[seeds]: the same of one teacher and student; None where a run is missing."""
+        both = [
+            [self.row(cell, *pair, how, seed) for cell, how in (first, second)] for seed in self.scale.seeds
+        ]
+        rows = [row for line in both for row in line if row is not None]
+        if len(rows) < 2 * len(both):
+            return None
+        _check_one_training([row["teacher_figures"] for row in rows], pair[0])
+        return np.array(
+            [figure(one) - figure(other) for one, other in zip(rows[::2], rows[1::2], strict=True)]
+        )
 
     def over_teachers(self, how: str, figure: Callable[[Row], float]) -> np.ndarray | None:
         """[teachers, students]: a figure of the correlation's students; None where a run is missing."""

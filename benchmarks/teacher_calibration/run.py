@@ -20,6 +20,7 @@ import cells
 import torch
 from cells import HEADLINE, LOSSES, Scale
 from figures import row_of
+from results import Results
 from study import Study, Wanted
 
 CELLS = ("labels", "headline", "correlation", "moved tau", "other losses", "sweep")
@@ -46,15 +47,11 @@ def runs_of(cell: str, scale: Scale, study: Study) -> Iterable[Wanted]:
         return cells.headline(scale, *(loss for loss in LOSSES if loss not in ("kd", "kd standardised")))
     if cell == "sweep":
         return cells.sweep(scale)
-    fitted = {
-        teacher: row["teacher_figures"]["temperature"]
-        for teacher in HEADLINE
-        for row in study.rows.values()
-        if row["teacher"] == teacher
-    }
-    for teacher in set(HEADLINE) - set(fitted):
+    teachers = Results(study.rows, scale).teachers
+    for teacher in set(HEADLINE) - set(teachers):
         print(f"moved tau: left out, as no row has the temperature of {teacher}", flush=True)
-    return cells.moved_tau(scale, fitted) if len(fitted) == len(HEADLINE) else ()
+        return ()
+    return cells.moved_tau(scale, {name: figures["temperature"] for name, figures in teachers.items()})
 
 
 def main() -> None:

@@ -120,6 +120,21 @@ def test_whole_page_has_no_hole(study, tmp_path):
     assert not {word for word in ("runs missing", "not concluded", "nan", "Left out") if word in text}
 
 
+def test_repeated_pair_stands_beside_its_interval(study, tmp_path):
+    found = planted(study, 0.01, 20.0)
+    rows = {run.name: found.rows[run.name] for run in study.page.repeat.pair_runs(found.scale)}
+    assert len(rows) == 2 * len(found.scale.seeds)
+    same = study.page.repeat.repeated(found, study.results.Results(rows, found.scale))
+    assert "6 of 6 students have the very figures" in same
+    assert re.findall(r"\| (yes|no) \|", same) == ["yes"] * 3
+    for row in rows.values():
+        off = 0.02 * (row["teacher_is"] == "calibrated")
+        row["student_figures"] = row["student_figures"] | {"top1": row["student_figures"]["top1"] + off}
+    other = study.page.repeat.repeated(planted(study, 0.01, 20.0), study.results.Results(rows, found.scale))
+    assert re.findall(r"\| (yes|no) \|", other) == ["no", "yes", "yes"]
+    assert "3 of 6 students have the very figures" in other
+
+
 def test_failed_control_leaves_nothing_concluded(study, tmp_path):
     found = planted(study, 0.01, 20.0)
     for row in found.rows.values():
@@ -156,14 +171,10 @@ def test_figure_that_does_not_vary_concludes_nothing(study):
 
 
 def test_page_is_that_of_the_results(study):
-    committed = {
-        study.page.HERE / name: study.results.Results.read(study.page.HERE / name)
-        for name in study.page.RESULTS
-        if (study.page.HERE / name).is_file()
-    }
-    if not committed:
+    results, again = study.page.committed()
+    if not results:
         pytest.skip("no result is committed yet")
-    text, pictures = study.page.pages(committed)
+    text, pictures = study.page.pages(results, again)
     assert study.page.PAGE.read_text(encoding="utf-8") == text
     for name, svg in pictures.items():
         assert (study.page.PICTURES / name).read_text(encoding="utf-8") == svg
