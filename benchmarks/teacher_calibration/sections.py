@@ -18,8 +18,8 @@ One data set of small images, one machine's rounding, few seeds: they see effect
 - The design was put right once after its first commit, before any training: 21 teachers, not 20.
 - A first start was thrown away after 17 students of two teachers: it showed that batch normalisation measured
   over plain images alone costs accuracy here (distillation.md), which was fixed before the runs that count.
-- The headline's first three rows were thrown away: the machine that held their teachers was lost, and students
-  of two trainings of a teacher are not compared. Students from labels alone are of that machine.
+- The headline's first three rows were thrown away: the machine that held their teachers was lost, and
+  students of two trainings of a teacher are not compared. Students from labels alone are of that machine.
 - `dkd` warms up over 2 epochs, not over its default of 20, which these trainings never reach.
 - Figures under corruption are of some of the test images, not of all.
 """
