@@ -48,8 +48,8 @@ def runs_of(cell: str, scale: Scale, study: Study) -> Iterable[Wanted]:
     if cell == "sweep":
         return cells.sweep(scale)
     teachers = Results(study.rows, scale).teachers
-    for teacher in set(HEADLINE) - set(teachers):
-        print(f"moved tau: left out, as no row has the temperature of {teacher}", flush=True)
+    if missing := [name for name in HEADLINE if name not in teachers]:
+        print(f"moved tau: left out, as no row has the temperature of {', '.join(missing)}", flush=True)
         return ()
     return cells.moved_tau(scale, {name: figures["temperature"] for name, figures in teachers.items()})
 

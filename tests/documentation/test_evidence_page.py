@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 
 import numpy as np
@@ -120,7 +121,7 @@ def test_whole_page_has_no_hole(study, tmp_path):
     assert not {word for word in ("runs missing", "not concluded", "nan", "Left out") if word in text}
 
 
-def test_repeated_pair_stands_beside_its_interval(study, tmp_path):
+def test_repeated_pair_stands_beside_its_interval(study):
     found = planted(study, 0.01, 20.0)
     rows = {run.name: found.rows[run.name] for run in study.page.repeat.pair_runs(found.scale)}
     assert len(rows) == 2 * len(found.scale.seeds)
@@ -133,6 +134,28 @@ def test_repeated_pair_stands_beside_its_interval(study, tmp_path):
     other = study.page.repeat.repeated(planted(study, 0.01, 20.0), study.results.Results(rows, found.scale))
     assert re.findall(r"\| (yes|no) \|", other) == ["no", "yes", "yes"]
     assert "3 of 6 students have the very figures" in other
+
+
+def test_no_run_starts_only_to_wait_for_a_teacher_that_another_run_trains(study, tmp_path, monkeypatch):
+    from study import Study, Wanted
+
+    runs = [
+        Wanted(f"{teacher}{number}", {}, {"teacher": {"name": teacher}, "distill": {"seed": number}})
+        for teacher in "ab"
+        for number in (1, 2)
+    ]
+    started, both = [], Barrier(2, timeout=30)
+
+    def run(self, wanted):
+        started.append(wanted.name)
+        if len(started) <= 2:
+            both.wait()  # the first two run at a time
+        return {"name": wanted.name}
+
+    monkeypatch.setattr(Study, "_run", run)
+    rows = Study(tmp_path, tmp_path / "rows.json", jobs=2).bring(runs)
+    assert set(started[:2]) == {"a1", "b1"}
+    assert rows == {run.name: {"name": run.name} for run in runs}
 
 
 def test_failed_control_leaves_nothing_concluded(study, tmp_path):
