@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # One process a core, files kept together because they share fixtures; what must run alone follows.
-PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "$(QUICK) and not serial"
+# A process that dies, or is ended for a test that hangs, is not started again: it would only meet that test again.
+PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0 \
+  -m "$(QUICK) and not serial"
 SERIAL = $(BIN)/pytest -m "$(QUICK) and serial"
 QUICK := not slow and not gpu and not jetson and not documentation
 # Pins what CI ran with; pyproject.toml asks for ranges.
