@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -83,6 +85,23 @@ def test_what_cannot_be_opened_is_refused(files, tmp_path):
         answers("openvino", tmp_path / "broken.onnx")
     with pytest.raises(AgentProblem, match="unknown option providers"):
         answers("openvino", files / "fp32.onnx", providers=["CPUExecutionProvider"])
+
+
+def test_signals_still_run_their_handlers_after_files_that_were_open_at_a_time(files):
+    """Each of OpenVINO's cores takes the stack for signals, and gives back the one that it took from."""
+    program = (
+        "import faulthandler, signal, sys\n"
+        "from calkd_edge.agent.runtimes import open_runtime\n"
+        "faulthandler.enable()\n"  # as pytest does: signals have a stack of their own
+        "opened = [open_runtime('openvino', sys.argv[1], {}).__enter__() for _ in range(2)]\n"
+        "while opened:\n"
+        "    opened.pop(0).__exit__()\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
+        "signal.raise_signal(signal.SIGUSR1)\n"
+    )
+    line = [sys.executable, "-c", program, str(files / "fp32.onnx")]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_recipe_measures_both_runtimes_side_by_side(tiny, tmp_path):

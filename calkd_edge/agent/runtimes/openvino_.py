@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Mapping
 
 import numpy as np
@@ -37,7 +38,7 @@ class OpenVino:
                 f"openvino cannot be imported by this Python: {missing}",
                 "Install it there: python3 -m pip install --user openvino",
             ) from missing
-        self.version, self.tensor, self.core = openvino.__version__, openvino.Tensor, openvino.Core()
+        self.version, self.tensor, self.core = openvino.__version__, openvino.Tensor, _core()
         compiled = self._compiled()
         used = {name: str(compiled.get_property(name)) for name in ("INFERENCE_NUM_THREADS", "NUM_STREAMS")}
         self.used = dict(
@@ -103,6 +104,15 @@ class OpenVino:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
         }
+
+
+@lru_cache
+def _core() -> Any:
+    """The only one of a process: each takes the stack that signals run on, and gives back the one before it,
+    though that may be gone; then the next signal ends the process."""
+    import openvino
+
+    return openvino.Core()
 
 
 def _name_of(kind: object) -> str:
