@@ -13,6 +13,9 @@ from calkd_edge.recipe.schema import Recipe
 from calkd_edge.release.gates.unjudged import ACCURACY_GATES, without_accuracy_gate
 from calkd_edge.stages.top_logits import bytes_per_row
 
+EVIDENCE = "students of calibrated teachers are not shown to differ in accuracy from those of raw ones"
+"""What docs/evidence.md comes to, held to its results by a test."""
+
 
 def notices(checked: CheckedRecipe, options: Options, rehearsed: Recipe | None = None) -> list[str]:
     """Sentences about the images, the teacher, the calibration, students for comparison and processes.
@@ -30,6 +33,9 @@ def notices(checked: CheckedRecipe, options: Options, rehearsed: Recipe | None =
             f"WARNING: calibrating the teacher changes nothing for this student: {effect.sentence}. "
             "Add kd or dkd to distill.losses to let it act."
         )
+    elif checked.calibrator_kind == "temperature":
+        hint = "" if recipe.distill.control else "; distill.control: true measures it for yours"
+        messages.append(f"Calibrating the teacher: by docs/evidence.md {EVIDENCE}{hint}.")
     messages.append(_how_it_folds(checked))
     tables = [method.name for method in checked.compared if method.name in TABLES]
     if tables:

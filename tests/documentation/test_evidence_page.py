@@ -18,12 +18,15 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 def study(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER / "distillation"))
     monkeypatch.syspath_prepend(str(FOLDER / "teacher_calibration"))
+    import advice
     import hypotheses
     import page
     import results
     import sections
 
-    return SimpleNamespace(hypotheses=hypotheses, page=page, results=results, sections=sections)
+    return SimpleNamespace(
+        advice=advice, hypotheses=hypotheses, page=page, results=results, sections=sections
+    )
 
 
 def planted(study, gain: float, slope: float):
@@ -111,7 +114,8 @@ def test_missing_run_leaves_its_conclusions_open_and_is_counted(study, tmp_path)
     assert "| H2 | P2: top-1, calibrated less raw, loss `kd` | runs missing | not concluded" in text
     assert re.search(r"\| N \| top-1, calibrated less raw, loss `kd` on standardised logits \| .0\.00", text)
     assert "| Correlation | 84 | 83 |" in text
-    assert "### What follows for users\n\nNot concluded" in text
+    assert "| calibrate the teacher | not concluded | runs missing |" in text
+    assert study.advice.in_short(study.results.Results(rows, whole.scale)) is None
     assert set(pictures) == {"evidence-ace-cpu.svg", "evidence-losses-cpu.svg"}
 
 
@@ -194,6 +198,22 @@ def test_figure_that_does_not_vary_concludes_nothing(study):
         row["student_figures"]["top1"] = 0.5
     conclusion = {each.name: follows for each, _, follows in study.hypotheses.conclusions(found)}["H1"]
     assert conclusion == "not concluded: a figure does not vary"
+
+
+def test_sentences_of_readme_and_compress_are_those_of_the_results(study):
+    from calkd_edge.pipeline.notices import EVIDENCE
+
+    results, _ = study.page.committed()
+    readme, notice = study.advice.in_short(results[study.page.HERE / "cpu.json"])
+    assert readme in " ".join((study.page.ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert notice == EVIDENCE
+
+
+@pytest.mark.parametrize(("gain", "of_students"), [(0.01, "more"), (0.0, "not shown"), (-0.01, "less")])
+def test_sentences_follow_the_interval(study, gain, of_students):
+    readme, notice = study.advice.in_short(planted(study, gain, 20.0))
+    assert notice.startswith(f"students of calibrated teachers are {of_students} ")
+    assert "is seen over 21 teachers" in readme
 
 
 def test_page_is_that_of_the_results(study):

@@ -15,6 +15,7 @@ from tiny_run import RECIPE, command, recipe_with, written
 
 from calkd_edge.devices import DEVICES
 from calkd_edge.devices.local import Local
+from calkd_edge.pipeline.notices import EVIDENCE
 from calkd_edge.records import Report
 
 FEW_IMAGES = ("--set", "evaluate.images=60")
@@ -104,7 +105,17 @@ def test_plan_warns_only_of_a_calibration_that_the_losses_cannot_feel(tmp_path, 
         "compress", "--recipe", written(tmp_path, tree), "--dry-run", "--store", tmp_path / "store"
     )
     assert done.code == 0, done.err
-    assert ("calibrating the teacher changes nothing" in " ".join(done.err.split())) == warned
+    plan = " ".join(done.err.split())
+    assert ("calibrating the teacher changes nothing" in plan) == warned
+    assert "docs/evidence.md" not in plan, "it is of temperatures that losses feel"
+
+
+@pytest.mark.parametrize("control", [False, True])
+def test_plan_says_what_calibrating_the_teacher_was_shown_to_do(tiny, tmp_path, control):
+    done = tiny.again(tmp_path, "--dry-run", "--set", f"distill.control={str(control).lower()}")
+    plan = " ".join(done.err.split())
+    assert f"Calibrating the teacher: by docs/evidence.md {EVIDENCE}" in plan
+    assert ("distill.control: true measures it" in plan) != control
 
 
 def test_impossible_limit_exits_3_with_a_report_and_takes_an_old_bundle_away(tiny, tmp_path):
