@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cells import LOSSES, TEACHERS
+from cells import HEADLINE, LOSSES, TEACHERS
 from hypotheses import CALIBRATED, FIXED, conclusions, paired
 from intervals_over_runs import SHOWN, Interval
 from markdown import shown, table
@@ -70,7 +70,11 @@ def in_short(results: Results) -> tuple[str, str] | None:
     rule = paired(("kd", FIXED), ("kd", CALIBRATED), top1)(results, SHOWN)
     if control is None or control.side or gain is None or rule is None:
         return None
-    students = f"students of calibrated teachers are {ON_ACCURACY[gain.side]} those of raw ones"
+    fitted = " and ".join(f"{results.teachers[name]['temperature']:.2f}" for name in HEADLINE)
+    students = (
+        f"students of {len(HEADLINE)} calibrated teachers (T = {fitted}) by kd are {ON_ACCURACY[gain.side]} "
+        "those of the same teachers raw"
+    )
     tested = _by_side(intervals["H1"], "refuted", "not seen", "seen", missing="not yet tested")
     return (
         f"{students} ({shown(gain)} points of top-1); T = 1.5 in place of the temperature of least NLL "
