@@ -18,8 +18,10 @@ ENGLISH = "export LC_ALL=C"
 ENDED_S = 20
 """A session whose connection ended may return for so many seconds."""
 
-STOP_JOB = '[ ! -f pid ] || kill "$(cat pid)" 2> /dev/null'
-"""In a session's folder: end the job there, if there is one."""
+STOP_JOB = '[ "/proc/$(cat pid 2> /dev/null)/cwd" -ef . ] && kill "$(cat pid)" 2> /dev/null'
+"""In a session's folder: end the job there, if there is one.
+
+After a reboot of the board, the number may be another program's, which works in another folder."""
 
 STALE_MINUTES = 10
 """A session's folder without a guard, as after a loss of power, is removed after that time."""

@@ -88,6 +88,23 @@ def test_a_guard_that_comes_after_its_session_makes_no_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("shell_there", ["dash", "bash"])
+def test_job_is_stopped_and_no_program_that_has_its_number_by_now(tmp_path, shell_there):
+    ends = {}
+    for folder in (tmp_path / "session", tmp_path / "elsewhere"):
+        folder.mkdir()
+        process = subprocess.Popen(["sleep", "60"], cwd=folder)
+        (tmp_path / "session/pid").write_text(f"{process.pid}\n")
+        stop = [shell_there, "-c", f"{shell.STOP_JOB}; true"]
+        assert subprocess.run(stop, cwd=tmp_path / "session", check=True, capture_output=True).stderr == b""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+        ends[folder.name] = process.poll()
+        process.kill()
+        process.wait()
+    assert ends == {"session": -signal.SIGTERM, "elsewhere": None}
+
+
 def test_small_files_leave_nothing_in_the_cache(board, ssh_device, tmp_path):
     before = set(board.cache.glob("files/*"))
     (tmp_path / "job.json").write_text("{}")
