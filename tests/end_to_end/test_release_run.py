@@ -118,6 +118,12 @@ def test_plan_says_what_calibrating_the_teacher_was_shown_to_do(tiny, tmp_path, 
     assert ("distill.control: true measures it" in plan) != control
 
 
+def test_plan_cites_no_evidence_for_a_temperature_that_was_not_fitted(tiny, tmp_path):
+    done = tiny.again(tmp_path, "--dry-run", "--set", "calibrator={name: constant, temperature: 1.5}")
+    assert done.code == 0, done.err
+    assert "docs/evidence.md" not in done.err
+
+
 def test_impossible_limit_exits_3_with_a_report_and_takes_an_old_bundle_away(tiny, tmp_path):
     assert tiny.again(tmp_path).code == 0
     assert (tmp_path / "bundle.zip").is_file()
